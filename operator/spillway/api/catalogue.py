@@ -1,0 +1,95 @@
+"""HostedProvider and AcceleratorClass: what can be rented and what can be owned, with dated prices."""
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from spillway.api.base import ApiModel, SecretKeyRef
+from spillway.api.quantities import DecimalString
+from spillway.api.workload import Toleration
+
+
+class Auth(ApiModel):
+    """The provider's key. Only gateway pods mount it; the operator has no right to read Secrets."""
+
+    secret_ref: Annotated[SecretKeyRef, Field(description="Secret key that holds the API key, sent as a bearer token.")]
+
+
+class ProviderTls(ApiModel):
+    """How the provider's certificate is checked."""
+
+    ca_secret_ref: Annotated[SecretKeyRef, Field(description="Secret key with the PEM certificate authority. Default: the system's authorities.")]
+
+
+class ProviderModel(ApiModel):
+    """One model the provider serves, and its price."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, description="The provider's name of the model.")]
+    input_usd_per_million_tokens: Annotated[DecimalString, Field(alias="inputUSDPerMillionTokens", description="Price of a million prompt tokens.")]
+    output_usd_per_million_tokens: Annotated[DecimalString, Field(alias="outputUSDPerMillionTokens", description="Price of a million answer tokens.")]
+
+
+class PriceSource(ApiModel):
+    """Where prices were read, and when."""
+
+    as_of: Annotated[date, Field(description="Day on which the prices were read.")]
+    source: Annotated[str, Field(min_length=1, max_length=500, description="Where they were read.")]
+
+
+class HostedProviderSpec(ApiModel):
+    """An OpenAI-compatible endpoint that bills by the token."""
+
+    base_url: Annotated[
+        str,
+        Field(
+            alias="baseURL", max_length=500, pattern=r"^https://[^\s/?#@]+(/[^\s?#]*)?$", description="OpenAI-compatible base URL with its version, for example https://api.example.com/v1."
+        ),
+    ]
+    auth: Annotated[Auth | None, Field(description="Credential; none when the endpoint asks for none.")] = None
+    tls: Annotated[ProviderTls | None, Field(description="Certificate authority of a private endpoint.")] = None
+    models: Annotated[list[ProviderModel], Field(min_length=1, max_length=200, description="Models and their prices.")]
+    prices: Annotated[PriceSource | None, Field(description="Date and source of the prices.")] = None
+
+
+class PricePer(StrEnum):
+    """What one hour's price buys."""
+
+    NODE = "Node"
+    ACCELERATOR = "Accelerator"
+
+
+class AcceleratorPrice(ApiModel):
+    """What owning costs."""
+
+    on_demand_usd_per_hour: Annotated[DecimalString, Field(alias="onDemandUSDPerHour", description="Price of an hour on demand.")]
+    per: Annotated[
+        PricePer, Field(description="Whether the price is for one accelerator or a whole node; a replica then costs its share of the node.")
+    ] = PricePer.ACCELERATOR
+    as_of: Annotated[date, Field(description="Day on which the price was read.")]
+    source: Annotated[str, Field(min_length=1, max_length=500, description="Where it was read.")]
+
+
+class TeraFlops(ApiModel):
+    """Dense peak arithmetic, in 10^12 operations per second."""
+
+    bf16: Annotated[int, Field(ge=1, le=10**6, description="With bf16 inputs.")]
+    fp8: Annotated[int | None, Field(ge=1, le=10**6, description="With fp8 inputs; none where the accelerator has no fp8.")] = None
+
+
+class AcceleratorClassSpec(ApiModel):
+    """One kind of accelerator in the cluster: what it can do, how a pod asks for it, what it costs."""
+
+    product: Annotated[str, Field(min_length=1, max_length=100, description="Name of the product, for example NVIDIA H100 SXM 80GB.")]
+    memory_gib: Annotated[int, Field(alias="memoryGiB", ge=1, le=10_000, description="Memory of one accelerator, GiB.")]
+    memory_bandwidth_gbps: Annotated[
+        int, Field(alias="memoryBandwidthGBps", ge=1, le=10**6, description="Memory bandwidth of one accelerator, GB per second.")
+    ]
+    tera_flops: Annotated[TeraFlops, Field(alias="teraFLOPs", description="Dense peak arithmetic of one accelerator.")]
+    per_node: Annotated[int, Field(ge=1, le=64, description="Accelerators in one node; the largest tensor parallel size.")]
+    resource_name: Annotated[str, Field(max_length=253, description="Extended resource that a pod asks for.")] = "nvidia.com/gpu"
+    node_selector: Annotated[dict[str, str], Field(max_length=32, description="Labels of the nodes that have it.")] = {}
+    tolerations: Annotated[list[Toleration], Field(max_length=32, description="Tolerations for those nodes.")] = []
+    runtime_class_name: Annotated[str | None, Field(max_length=253, description="RuntimeClass that exposes the accelerator.")] = None
+    price: Annotated[AcceleratorPrice | None, Field(description="What owning it costs; without it costs are unknown, not zero.")] = None

@@ -1,0 +1,131 @@
+"""Status of an InferenceWorkload. Numbers are decimal strings or integers, rounded so that they change when something did."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spillway.api.base import ApiModel
+from spillway.api.workload import PlacementMode
+
+
+class Basis(StrEnum):
+    """Where a capacity figure comes from."""
+
+    ESTIMATED = "Estimated"
+    MEASURED = "Measured"
+
+
+class Condition(ApiModel):
+    """A metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=316, description="Type of the condition.")]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
+    reason: Annotated[str, Field(max_length=1024, description="Constant that says why.")]
+    message: Annotated[str, Field(max_length=32768, description="For people: what, which and what next.")] = ""
+    observed_generation: Annotated[int | None, Field(ge=0, description="Generation of the spec it speaks of.")] = None
+    last_transition_time: Annotated[datetime, Field(description="When the status last changed.")]
+
+
+class PlacementStatus(ApiModel):
+    """What serves the workload."""
+
+    mode: Annotated[PlacementMode, Field(description="Where requests are served now.")]
+    reason: Annotated[str, Field(description="Why.")]
+    evaluated_at: Annotated[datetime, Field(description="When it was last decided.")]
+
+
+class CapacityStatus(ApiModel):
+    """What one replica sustains within the SLO."""
+
+    requests_per_second: Annotated[str | None, Field(description="Requests per second of one replica.")] = None
+    concurrency: Annotated[int | None, Field(description="Requests one replica serves at a time (its batch).")] = None
+    basis: Annotated[Basis, Field(description="Estimated from the accelerator's figures, or Measured from the engine.")]
+
+
+class DedicatedStatus(ApiModel):
+    """The owned side."""
+
+    accelerator_class: Annotated[str | None, Field(description="AcceleratorClass in use.")] = None
+    tensor_parallel_size: Annotated[int | None, Field(description="Accelerators per replica.")] = None
+    replicas: Annotated[int, Field(description="Replicas that exist, ready or not.")] = 0
+    ready_replicas: Annotated[int, Field(description="Replicas that serve.")] = 0
+    desired_replicas: Annotated[int, Field(description="Replicas wanted.")] = 0
+    gpu_utilization_percent: Annotated[int | None, Field(description="Mean accelerator utilisation, where DCGM exports it.")] = None
+    capacity: Annotated[CapacityStatus | None, Field(description="What one replica sustains.")] = None
+
+
+class TrafficStatus(ApiModel):
+    """What arrives, seen at the gateway."""
+
+    requests_per_second: Annotated[str | None, Field(description="Arrivals per second, spilled ones included.")] = None
+    input_tokens_mean: Annotated[int | None, Field(description="Mean prompt tokens.")] = None
+    output_tokens_mean: Annotated[int | None, Field(description="Mean answer tokens.")] = None
+    spilled_percent: Annotated[str | None, Field(description="Share of requests answered by a hosted backend.")] = None
+
+
+class SideSlo(ApiModel):
+    """Attainment on one side."""
+
+    attainment_percent: Annotated[str | None, Field(description="Share of its requests that met every target.")] = None
+    ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
+
+
+class SloStatus(ApiModel):
+    """How the promise holds, over `window`, spilled and failed requests included."""
+
+    attainment_percent: Annotated[str | None, Field(description="Lower of the targets' attainments: no more than this share met every target.")] = None
+    time_to_first_token_attainment_percent: Annotated[str | None, Field(description="Share of streamed requests within the target.")] = None
+    inter_token_latency_attainment_percent: Annotated[str | None, Field(description="Share of token gaps of own replicas within the target.")] = None
+    end_to_end_attainment_percent: Annotated[str | None, Field(description="Share of requests within the target.")] = None
+    owned: Annotated[SideSlo | None, Field(description="Requests served by own replicas.")] = None
+    hosted: Annotated[SideSlo | None, Field(description="Requests served by hosted backends.")] = None
+    ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
+    inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of the token gap of own replicas.")] = None
+    window: Annotated[str, Field(description="Time the figures cover, for example 5m.")] = "5m"
+
+
+class CostStatus(ApiModel):
+    """What it costs, in USD. A figure without a source is absent, never zero."""
+
+    usd_per_hour: Annotated[str | None, Field(alias="usdPerHour", description="Cost per hour now: owned plus hosted.")] = None
+    dedicated_usd_per_hour: Annotated[str | None, Field(alias="dedicatedUSDPerHour", description="Own replicas, from binding to end, idle or not.")] = None
+    hosted_usd_per_hour: Annotated[str | None, Field(alias="hostedUSDPerHour", description="Hosted tokens at the current rate.")] = None
+    month_to_date_usd: Annotated[str | None, Field(alias="monthToDateUSD", description="Spent since the first of the month (UTC), from the ledger.")] = None
+    projected_monthly_usd: Annotated[str | None, Field(alias="projectedMonthlyUSD", description="Month to date plus the rest of the month at the current rate.")] = None
+    usd_per_million_tokens: Annotated[str | None, Field(alias="usdPerMillionTokens", description="Cost per million tokens, in and out together, this month.")] = None
+    if_all_hosted_monthly_usd: Annotated[str | None, Field(alias="ifAllHostedMonthlyUSD", description="30 days of the current traffic, all hosted.")] = None
+    if_all_dedicated_monthly_usd: Annotated[str | None, Field(alias="ifAllDedicatedMonthlyUSD", description="30 days of the current traffic, all on own replicas.")] = None
+    kappa: Annotated[str | None, Field(description="Hosted price over own cost of the same work at full SLO-feasible utilisation; below 1 owning loses at any load.")] = None
+    break_even_requests_per_month: Annotated[int | None, Field(description="Volume from which one own replica is cheaper than hosted.")] = None
+    prices_as_of: Annotated[str | None, Field(description="Oldest date among the prices used.")] = None
+    unaccounted_seconds: Annotated[int, Field(description="Seconds of this month that nobody watched; their cost may be missing.")] = 0
+    estimated_requests: Annotated[int, Field(description="Requests of this month whose tokens were estimated (aborted, or no usage reported).")] = 0
+
+
+class DecisionStatus(ApiModel):
+    """One decision and its reason."""
+
+    time: Annotated[datetime, Field(description="When.")]
+    what: Annotated[str, Field(description="What was decided, for example replicas 1 -> 2.")]
+    reason: Annotated[str, Field(description="Constant reason.")]
+    why: Annotated[str, Field(description="The figures behind it.")]
+    usd_per_hour: Annotated[str | None, Field(alias="usdPerHour", description="Cost per hour of own replicas after it.")] = None
+
+
+class InferenceWorkloadStatus(ApiModel):
+    """What is."""
+
+    observed_generation: Annotated[int | None, Field(description="Generation of the spec that this status speaks of.")] = None
+    url: Annotated[str | None, Field(description="OpenAI-compatible base URL inside the cluster; never changes.")] = None
+    placement: Annotated[PlacementStatus | None, Field(description="What serves the workload.")] = None
+    dedicated: Annotated[DedicatedStatus | None, Field(description="The owned side.")] = None
+    traffic: Annotated[TrafficStatus | None, Field(description="What arrives.")] = None
+    slo: Annotated[SloStatus | None, Field(description="How the promise holds.")] = None
+    cost: Annotated[CostStatus | None, Field(description="What it costs.")] = None
+    decisions: Annotated[list[DecisionStatus], Field(max_length=10, description="Last ten decisions, newest first.")] = []
+    replicas: Annotated[int | None, Field(ge=0, description="Replicas that exist; read by the scale subresource.")] = None
+    selector: Annotated[str | None, Field(description="Label selector of replica pods; read by the scale subresource.")] = None
+    replicas_summary: Annotated[str | None, Field(description="ready/desired, for the Replicas column.")] = None
+    conditions: Annotated[list[Condition], Field(max_length=32, description="Conditions, keyed by type.")] = []

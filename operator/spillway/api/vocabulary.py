@@ -1,0 +1,138 @@
+"""Names that are part of the API: groups, labels, annotations, condition types and reasons. Users match on them."""
+
+import hashlib
+from enum import StrEnum
+
+GROUP = "spillway.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+FIELD_MANAGER = "spillway"
+
+# Labels. `SELECTOR` labels are immutable and minimal; the rest may change with a version.
+LABEL_WORKLOAD = f"{GROUP}/workload"  # on every child; also the server-side selector of every watch, and a metric label
+LABEL_COMPONENT = "app.kubernetes.io/component"  # "engine" | "gateway" | "ledger"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "spillway"
+COMPONENT_ENGINE = "engine"
+COMPONENT_GATEWAY = "gateway"
+
+# Annotations
+ANNOTATION_CONFIG_GENERATION = f"{GROUP}/gateway-config"  # touched on gateway pods so that the kubelet syncs a ConfigMap at once
+ANNOTATION_ACCELERATOR_CLASS = f"{GROUP}/accelerator-class"  # on an engine Deployment and its pods
+ANNOTATION_TENSOR_PARALLEL = f"{GROUP}/tensor-parallel-size"
+
+# Ports
+PORT_HTTP = 8000  # the engine's and, as the Service sees it, the gateway's
+PORT_GATEWAY = 8080  # where Envoy listens in the gateway pod; the Service maps 80 -> 8080
+PORT_GATEWAY_METRICS = 9902
+SERVICE_PORT = 80
+
+CLUSTER_OWNED = "owned"  # Envoy's cluster of our own replicas, and its `envoy_cluster_name` label
+BACKEND_NONE = "none"  # nobody could answer
+BACKEND_OWNED = "owned"  # value of the `backend` metric label and of x-served-by for our own replicas
+
+
+def hosted_cluster_name(provider: str, model: str) -> str:
+    """Envoy's cluster of one hosted backend: free of dots and slashes, which Envoy's stat names would split at."""
+    return f"hosted-{provider}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+
+
+class ConditionType(StrEnum):
+    """Every condition of an InferenceWorkload, in display order. All of them are written on every pass."""
+
+    READY = "Ready"
+    SPEC_VALID = "SpecValid"
+    PLACEMENT_RESOLVED = "PlacementResolved"
+    REPLICAS_READY = "ReplicasReady"
+    HOSTED_BACKEND_READY = "HostedBackendReady"
+    GATEWAY_READY = "GatewayReady"
+    DEGRADED = "Degraded"
+    SLO_MET = "SLOMet"
+    WITHIN_BUDGET = "WithinBudget"
+    METRICS_AVAILABLE = "MetricsAvailable"
+    SCALING_LIMITED = "ScalingLimited"
+    SPILL_ACTIVE = "SpillActive"
+    SELF_HOSTING_ECONOMIC = "SelfHostingEconomic"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions, decisions and Events: constants that users and alerts may match."""
+
+    # good or neutral
+    AS_EXPECTED = "AsExpected"
+    NOT_REQUESTED = "NotRequested"
+    PENDING = "Pending"
+    NO_EVIDENCE = "NoEvidence"
+    NO_TRAFFIC = "NoTraffic"
+    # SpecValid
+    VALID = "Valid"
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_ACCELERATOR_CLASS = "UnknownAcceleratorClass"
+    UNKNOWN_PROVIDER = "UnknownProvider"
+    UNKNOWN_PROVIDER_MODEL = "UnknownProviderModel"
+    NAME_CONFLICT = "NameConflict"
+    TENSOR_PARALLEL_MISMATCH = "TensorParallelDoesNotDivideHeads"
+    MODEL_DOES_NOT_FIT = "ModelDoesNotFit"
+    # placement
+    MODE_DEDICATED = "DedicatedRequested"
+    MODE_HOSTED = "HostedRequested"
+    MODE_HYBRID = "HybridRequested"
+    # replicas
+    REPLICAS_READY = "ReplicasReady"
+    REPLICAS_STARTING = "ReplicasStarting"
+    SCALED_TO_ZERO = "ScaledToZero"
+    UNSCHEDULABLE = "Unschedulable"
+    CRASH_LOOP = "CrashLoop"
+    # hosted
+    HOSTED_HEALTHY = "HostedHealthy"
+    HOSTED_UNREACHABLE = "HostedUnreachable"
+    HOSTED_CREDENTIAL_MISSING = "HostedCredentialMissing"
+    HOSTED_CREDENTIAL_REJECTED = "HostedCredentialRejected"
+    # gateway
+    GATEWAY_READY = "GatewayReady"
+    GATEWAY_STARTING = "GatewayStarting"
+    NO_BACKEND = "NoBackend"
+    # SLO
+    SLO_MET = "SLOMet"
+    SLO_MISSED = "SLOMissed"
+    NO_SLO = "NoSLO"
+    # budget
+    WITHIN_BUDGET = "WithinBudget"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+    PROJECTED_OVER_BUDGET = "ProjectedOverBudget"
+    NO_BUDGET = "NoBudget"
+    # metrics
+    METRICS_FOUND = "MetricsFound"
+    METRICS_MISSING = "MetricsMissing"
+    METRICS_STALE = "MetricsStale"
+    PROMETHEUS_ERROR = "PrometheusError"
+    # scaling
+    DEMAND_ROSE = "DemandRose"
+    DEMAND_FELL = "DemandFell"
+    WITHIN_TOLERANCE = "WithinTolerance"
+    STABILIZING = "Stabilizing"
+    WOKEN_BY_SPILL = "WokenBySpill"
+    IDLE = "Idle"
+    HELD_METRICS_MISSING = "HeldMetricsMissing"
+    HELD_WATCHING = "HeldWatching"
+    HELD_IN_FLIGHT = "HeldInFlight"
+    AT_MIN_REPLICAS = "AtMinReplicas"
+    AT_MAX_REPLICAS = "AtMaxReplicas"
+    NOT_LIMITED = "NotLimited"
+    EXTERNAL = "External"
+    INITIAL = "Initial"
+    # spill
+    SPILLING = "Spilling"
+    NOT_SPILLING = "NotSpilling"
+    # economics
+    SELF_HOSTING_CHEAPER = "SelfHostingCheaper"
+    BELOW_BREAK_EVEN = "BelowBreakEven"
+    HOSTED_CHEAPER_AT_ANY_LOAD = "HostedCheaperAtAnyLoad"
+    NO_PRICES = "NoPrices"
+    NO_HOSTED_ALTERNATIVE = "NoHostedAlternative"
+    # degraded
+    FULLY_SERVING = "FullyServing"
+    OWNED_UNAVAILABLE = "OwnedUnavailable"
+    HOSTED_UNAVAILABLE = "HostedUnavailable"
+    APPLY_FAILED = "ApplyFailed"
+    ROLLOUT_BLOCKED = "RolloutBlocked"

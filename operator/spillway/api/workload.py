@@ -1,0 +1,301 @@
+"""InferenceWorkload: the model, its promises, its traffic and its budget. See docs/adr for why a field is absent."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
+from spillway.api.quantities import DecimalString
+
+
+class PlacementMode(StrEnum):
+    """Where requests are served."""
+
+    DEDICATED = "Dedicated"
+    HOSTED = "Hosted"
+    HYBRID = "Hybrid"
+
+
+class DataResidency(StrEnum):
+    """Whether requests may leave the cluster."""
+
+    HOSTED_ALLOWED = "HostedAllowed"
+    CLUSTER_ONLY = "ClusterOnly"
+
+
+class Quantization(StrEnum):
+    """How weights are stored; decides their bytes per parameter."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    AWQ = "awq"
+    GPTQ = "gptq"
+
+
+class ScalingMode(StrEnum):
+    """Who decides the number of replicas."""
+
+    SPILLWAY = "Spillway"
+    EXTERNAL = "External"
+
+
+class Architecture(ApiModel):
+    """The shape of a model, as its Hugging Face config.json states it; needed to check that it fits an accelerator."""
+
+    parameters: Annotated[int, Field(ge=1, le=10**13, description="Number of parameters in all, for example 8030000000.")]
+    active_parameters: Annotated[
+        int | None, Field(ge=1, le=10**13, description="Parameters used per token, for a mixture of experts. Default: all of them.")
+    ] = None
+    layers: Annotated[int, Field(ge=1, le=1000, description="Number of transformer layers (num_hidden_layers).")]
+    attention_heads: Annotated[int, Field(ge=1, le=1024, description="Query heads per layer (num_attention_heads).")]
+    key_value_heads: Annotated[int, Field(ge=1, le=1024, description="Key-value heads per layer (num_key_value_heads).")]
+    head_size: Annotated[int, Field(ge=1, le=1024, description="Size of one head (head_dim).")]
+
+
+class HuggingFaceSource(ApiModel):
+    """Weights fetched from a Hugging Face compatible hub when a replica starts."""
+
+    repo: Annotated[str | None, Field(max_length=200, description="Repository, for example meta-llama/Llama-3.1-8B-Instruct. Default: model.id.")] = None
+    revision: Annotated[str | None, Field(max_length=100, description="Branch, tag or commit. Name a commit to make restarts repeatable.")] = None
+    token_secret_ref: Annotated[SecretKeyRef | None, Field(description="Secret key that holds the hub's access token, for gated models.")] = None
+
+
+class PersistentVolumeClaimSource(ApiModel):
+    """Weights already on a volume."""
+
+    claim_name: Annotated[str, Field(min_length=1, max_length=253, description="PersistentVolumeClaim in the workload's namespace. Mounted read-only.")]
+    path: Annotated[str, Field(max_length=500, description="Folder of the model on the volume.")] = "/"
+
+
+class ModelSource(ApiModel):
+    """Where weights come from; exactly one member."""
+
+    hugging_face: Annotated[HuggingFaceSource | None, Field(description="Fetch from a Hugging Face compatible hub (the default).")] = None
+    persistent_volume_claim: Annotated[PersistentVolumeClaimSource | None, Field(description="Read from a volume.")] = None
+
+
+class Model(ApiModel):
+    """The model to serve."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200, description="Repository id of the model, for example meta-llama/Llama-3.1-8B-Instruct.")]
+    served_name: Annotated[
+        str | None, Field(min_length=1, max_length=200, description="Name that clients send as `model`. Default: the last part of model.id.")
+    ] = None
+    source: Annotated[ModelSource | None, Field(description="Where replicas get the weights. Default: Hugging Face, repository model.id.")] = None
+    architecture: Annotated[Architecture | None, Field(description="Shape of the model; given, it is checked against the accelerator's memory.")] = None
+    quantization: Annotated[
+        Quantization | None, Field(description="Storage of the weights. Default: what the model's own configuration says, bf16 for sizing.")
+    ] = None
+    max_context_tokens: Annotated[
+        int | None, Field(ge=16, le=10**7, description="Longest prompt plus answer that is served (--max-model-len). Default: the model's own.")
+    ] = None
+
+
+class Slo(ApiModel):
+    """The promise: each request must meet every target given here; attainmentPercent of the requests must do so."""
+
+    time_to_first_token_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Longest wait for the first token, milliseconds.")] = None
+    inter_token_latency_ms: Annotated[int | None, Field(ge=1, le=60_000, description="Longest mean gap between tokens of a request, milliseconds.")] = None
+    end_to_end_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Longest time for a whole request, milliseconds.")] = None
+    attainment_percent: Annotated[int, Field(ge=1, le=100, description="Share of requests that must meet every target.")] = 99
+
+
+class RequestRate(ApiModel):
+    """Requests per second, as decimal strings."""
+
+    mean: Annotated[DecimalString, Field(description='Mean rate, for example "2.5".')]
+    peak: Annotated[DecimalString | None, Field(description="Highest rate sustained for a minute. Default: the mean.")] = None
+
+
+class TokenLengths(ApiModel):
+    """Tokens per request."""
+
+    mean: Annotated[int, Field(ge=1, le=10**7, description="Mean number of tokens.")]
+    p95: Annotated[int | None, Field(ge=1, le=10**7, description="95th percentile of the number of tokens.")] = None
+
+
+class Traffic(ApiModel):
+    """What is expected to arrive. It sizes the workload until there is observed traffic, which then counts instead."""
+
+    requests_per_second: Annotated[RequestRate | None, Field(description="Expected rate. Give this or requestsPerMonth.")] = None
+    requests_per_month: Annotated[int | None, Field(ge=0, le=10**12, description="Expected volume in 30 days.")] = None
+    input_tokens: Annotated[TokenLengths | None, Field(description="Tokens of a prompt. Default: mean 1000.")] = None
+    output_tokens: Annotated[TokenLengths | None, Field(description="Tokens of an answer. Default: mean 250.")] = None
+
+
+class Placement(ApiModel):
+    """What may serve the workload."""
+
+    mode: Annotated[
+        PlacementMode,
+        Field(description="Dedicated: own replicas only. Hosted: the hosted backends only. Hybrid: own replicas first, the overflow to hosted."),
+    ]
+    data_residency: Annotated[
+        DataResidency, Field(description="ClusterOnly: no request ever leaves the cluster; needs mode Dedicated and no hosted backends.")
+    ] = DataResidency.HOSTED_ALLOWED
+
+
+class Scaling(ApiModel):
+    """How many replicas."""
+
+    mode: Annotated[
+        ScalingMode, Field(description="Spillway: decided here. External: spec.replicas, as written by HPA, KEDA or kubectl scale.")
+    ] = ScalingMode.SPILLWAY
+    min_replicas: Annotated[int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs.")] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
+    scale_up_stabilization_seconds: Annotated[
+        int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")
+    ] = 0
+    scale_down_stabilization_seconds: Annotated[
+        int, Field(ge=10, le=3600, description="A scale-down must have been wanted for this long, without a break.")
+    ] = 300
+
+
+class EnvVar(ApiModel):
+    """One environment variable with a literal value; secrets have fields of their own."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable.")]
+    value: Annotated[str, Field(max_length=4000, description="Its value.")] = ""
+
+
+class Engine(ApiModel):
+    """vLLM, which serves each replica."""
+
+    image: Annotated[str | None, Field(max_length=500, description="Image with a `vllm` command. Default: the chart's engine image.")] = None
+    version: Annotated[
+        str | None,
+        Field(max_length=40, pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", description="vLLM version in the image; decides flags and metric names. Default: the chart's."),
+    ] = None
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64, description="Accelerators per replica, which share every layer; within one node.")] = 1
+    gpu_memory_utilization_percent: Annotated[int, Field(ge=10, le=99, description="Share of accelerator memory that vLLM may use.")] = 90
+    max_num_seqs: Annotated[
+        int | None, Field(ge=1, le=4096, description="Most requests in one batch. Default: the largest batch that meets the inter-token target.")
+    ] = None
+    max_num_batched_tokens: Annotated[int | None, Field(ge=1, le=10**6, description="Most tokens in one engine step. Default: vLLM's.")] = None
+    extra_args: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=64, description="Further arguments of `vllm serve`, appended.")] = []
+    env: Annotated[list[EnvVar], Field(max_length=64, description="Environment variables of the engine container.")] = []
+
+
+class CacheAccessMode(StrEnum):
+    """How many nodes may mount the cache."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+class ModelCache(ApiModel):
+    """A volume that keeps downloaded weights between restarts."""
+
+    claim_name: Annotated[str, Field(min_length=1, max_length=253, description="PersistentVolumeClaim in the workload's namespace.")]
+    access_mode: Annotated[
+        CacheAccessMode, Field(description="Access mode of the claim. ReadWriteOnce serves one node, so maxReplicas must be 1.")
+    ] = CacheAccessMode.READ_WRITE_MANY
+
+
+class Toleration(ApiModel):
+    """A toleration, as in a pod's spec."""
+
+    key: Annotated[str | None, Field(max_length=316, description="Taint key; empty matches all with operator Exists.")] = None
+    operator: Annotated[Literal["Equal", "Exists"] | None, Field(description="Equal (default) or Exists.")] = None
+    value: Annotated[str | None, Field(max_length=63, description="Taint value.")] = None
+    effect: Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; empty matches all.")] = None
+    toleration_seconds: Annotated[int | None, Field(ge=0, description="How long NoExecute is tolerated.")] = None
+
+
+class Resources(ApiModel):
+    """CPU and memory of the engine container; accelerators are set by Spillway."""
+
+    requests: Annotated[dict[str, str], Field(max_length=8, description='Requests, for example {"cpu": "4", "memory": "32Gi"}.')] = {}
+    limits: Annotated[dict[str, str], Field(max_length=8, description="Limits.")] = {}
+
+
+class PodTemplate(ApiModel):
+    """The parts of a replica's pod that may be overridden. Volumes, containers and service accounts are left out on purpose (ADR 0005)."""
+
+    labels: Annotated[dict[str, str], Field(max_length=32, description="Labels added to replica pods.")] = {}
+    annotations: Annotated[dict[str, str], Field(max_length=32, description="Annotations added to replica pods.")] = {}
+    resources: Annotated[Resources | None, Field(description="CPU and memory of the engine container.")] = None
+    node_selector: Annotated[dict[str, str], Field(max_length=32, description="Added to the accelerator class's node selector.")] = {}
+    tolerations: Annotated[list[Toleration], Field(max_length=32, description="Added to the accelerator class's tolerations.")] = []
+    priority_class_name: Annotated[str | None, Field(max_length=253, description="PriorityClass of replica pods.")] = None
+    runtime_class_name: Annotated[str | None, Field(max_length=253, description="RuntimeClass; overrides the accelerator class's.")] = None
+    image_pull_secrets: Annotated[list[NamedRef], Field(max_length=8, description="Secrets for pulling the engine image.")] = []
+
+
+class Dedicated(ApiModel):
+    """The replicas that are owned."""
+
+    accelerators: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=253)]],
+        Field(max_length=16, description="AcceleratorClass names in order of preference; the first that exists and fits is used."),
+    ] = []
+    scaling: Annotated[Scaling, Field(description="Bounds and pace of scaling.")] = Scaling()
+    engine: Annotated[Engine, Field(description="Settings of vLLM.")] = Engine()
+    model_cache: Annotated[ModelCache | None, Field(description="Volume that keeps downloaded weights.")] = None
+    pod_template: Annotated[PodTemplate | None, Field(description="Allowed overrides of replica pods.")] = None
+    committed_replicas: Annotated[
+        int, Field(ge=0, le=1000, description="Replicas already paid for (reserved or owned): they cost nothing more at the margin.")
+    ] = 0
+
+
+class HostedBackendRef(ApiModel):
+    """One model of one provider."""
+
+    provider_ref: Annotated[NamedRef, Field(description="HostedProvider in the workload's namespace.")]
+    model: Annotated[str, Field(min_length=1, max_length=200, description="Model name at the provider; must be listed in its models[].")]
+
+
+class Hosted(ApiModel):
+    """What is rented."""
+
+    backends: Annotated[list[HostedBackendRef], Field(max_length=4, description="Hosted backends in order of preference.")] = []
+
+
+class Gateway(ApiModel):
+    """The Envoy that holds the workload's URL."""
+
+    replicas: Annotated[int, Field(ge=1, le=16, description="Gateway pods.")] = 2
+    max_request_seconds: Annotated[
+        int, Field(ge=10, le=86_400, description="Longest request: route timeout, drain and termination grace follow from it.")
+    ] = 600
+
+
+class Budget(ApiModel):
+    """What the workload may cost."""
+
+    monthly_usd: Annotated[DecimalString, Field(alias="monthlyUSD", description='USD per calendar month (UTC), for example "1500".')]
+    when_exceeded: Annotated[Literal["Report"], Field(description="Report: say so in WithinBudget, in an Event and in metrics.")] = "Report"
+
+
+class InferenceWorkloadSpec(ApiModel):
+    """What a user asks for."""
+
+    model: Annotated[Model, Field(description="The model to serve.")]
+    slo: Annotated[Slo | None, Field(description="Latency targets and the share of requests that must meet them.")] = None
+    traffic: Annotated[Traffic | None, Field(description="Expected traffic.")] = None
+    placement: Annotated[Placement, Field(description="Own, rent, or both.")]
+    dedicated: Annotated[Dedicated | None, Field(description="Own replicas; needed for Dedicated and Hybrid.")] = None
+    hosted: Annotated[Hosted | None, Field(description="Hosted backends; needed for Hosted and Hybrid.")] = None
+    gateway: Annotated[Gateway, Field(description="The gateway in front.")] = Gateway()
+    budget: Annotated[Budget | None, Field(description="Monthly budget.")] = None
+    replicas: Annotated[
+        int | None, Field(ge=0, le=1000, description="Replicas wanted under scaling.mode External; the scale subresource writes it.")
+    ] = None
+
+    @property
+    def served_name(self) -> str:
+        """The `model` that clients send."""
+        return self.model.served_name or self.model.id.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def owns(self) -> bool:
+        """Whether replicas of our own may serve."""
+        return self.placement.mode is not PlacementMode.HOSTED
+
+    @property
+    def rents(self) -> bool:
+        """Whether hosted backends may serve."""
+        return self.placement.mode is not PlacementMode.DEDICATED and self.placement.data_residency is DataResidency.HOSTED_ALLOWED

@@ -1,0 +1,203 @@
+"""What a pass decides, and what it must remember. Rendering and reporting read these; nothing else passes between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
+from spillway.api.status import Basis, DecisionStatus
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A workload's identity."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One InferenceWorkload, as read. `previous_status` is the raw status, for transition times only."""
+
+    key: Key
+    uid: str
+    generation: int
+    created_at: datetime
+    spec: InferenceWorkloadSpec
+    previous_status: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why the spec cannot be acted upon: a constant reason and a sentence that says what, which and what next."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What one replica sustains within the SLO."""
+
+    max_num_seqs: int  # largest batch that meets the inter-token target: --max-num-seqs
+    queue_per_replica: int  # requests that may wait and still meet the TTFT target
+    requests_per_s: float | None  # None when neither lengths nor step time are known
+    prefill_tokens_per_s: float | None
+    step_time_ms: float | None
+    kv_tokens: int | None  # KV cache of one replica; None when the architecture is unknown
+    max_queued_tokens: int | None  # engine's own refusal limit; well above what the gateway's cap sends
+    max_queued_requests: int
+    basis: Basis
+
+    @property
+    def slots(self) -> int:
+        """Requests that one replica may hold at a time at the gateway's cap."""
+        return self.max_num_seqs + self.queue_per_replica
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedPool:
+    """The engine Deployment that should exist."""
+
+    name: str  # <workload>-engine-<hash of class and tensor parallel size>
+    accelerator_class: str
+    accelerator: AcceleratorClassSpec
+    tensor_parallel_size: int
+    replicas: int
+    usd_per_replica_hour: float | None  # None when the class has no price
+    capacity: Capacity
+    surge: bool  # rollout may need one more replica at a time (nothing hosted can carry the gap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedBackend:
+    """One resolved hosted backend, in order of preference."""
+
+    provider_name: str
+    provider: HostedProviderSpec
+    model: str
+    input_usd_per_million: float
+    output_usd_per_million: float
+
+    @property
+    def label(self) -> str:
+        """Value of the `backend` metric label and of x-served-by."""
+        return f"{self.provider_name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPlan:
+    """What the gateway should do. `cap_per_gateway` changes with ready replicas; everything else only with the spec."""
+
+    replicas: int
+    cap_total: int  # concurrent requests on own replicas over all gateways
+    cap_per_gateway: int
+    ttft_edge_ms: int | None  # histogram edges at the targets
+    end_to_end_edge_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleDecision:
+    """How many replicas and why."""
+
+    replicas: int
+    previous: int | None  # spec.replicas found; None when there was no Deployment
+    demand_replicas: float | None  # unrounded demand; None when unknown
+    reason: Reason
+    why: str  # the figures
+    limited: Reason | None = None  # AT_MAX_REPLICAS, UNSCHEDULABLE, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """Marks of one gateway container and backend: raw counters up to which the ledger has counted."""
+
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    requests: float = 0.0
+    unmetered_requests: float = 0.0
+    unmetered_request_bytes: float = 0.0
+    unmetered_response_bytes: float = 0.0
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """The month's money. Written to ConfigMap <name>-ledger; everything needed not to count twice is in it."""
+
+    month: str  # "2026-11", UTC
+    dedicated_usd: float = 0.0
+    hosted_usd: float = 0.0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    estimated_requests: float = 0.0
+    estimated_tokens: float = 0.0
+    unaccounted_s: float = 0.0
+    unpriced_replica_s: float = 0.0  # owned time of a class without a price
+    watched_until: datetime | None = None
+    counters: Mapping[str, LedgerEntry] = field(default_factory=dict)  # "<pod>|<backend>"
+    replicas: Mapping[str, datetime] = field(default_factory=dict)  # pod uid -> charged up to
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostReport:
+    """Money now. None is unknown."""
+
+    dedicated_usd_per_hour: float | None
+    hosted_usd_per_hour: float | None
+    month_to_date_usd: float | None
+    projected_monthly_usd: float | None
+    usd_per_million_tokens: float | None
+    if_all_hosted_monthly_usd: float | None
+    if_all_dedicated_monthly_usd: float | None
+    kappa: float | None
+    break_even_requests_per_month: int | None
+    prices_as_of: str | None
+    unaccounted_s: float
+    estimated_requests: float
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Owned plus hosted; unknown when either is."""
+        if self.dedicated_usd_per_hour is None or self.hosted_usd_per_hour is None:
+            return None
+        return self.dedicated_usd_per_hour + self.hosted_usd_per_hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemandPoint:
+    """One past evaluation, for stabilization windows."""
+
+    at: datetime
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What one pass hands to the next. In memory only, but for the ledger and decisions, which are written down."""
+
+    demand: tuple[DemandPoint, ...] = ()
+    ledger: Ledger | None = None
+    decisions: tuple[DecisionStatus, ...] = ()  # newest first, at most ten
+    numbers_written_at: datetime | None = None  # when status numbers were last written
+    measured_step_ms: float | None = None
+    measured_batch: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One pass's answer. With problems, nothing is applied and what runs goes on running."""
+
+    problems: tuple[Problem, ...] = ()
+    mode: PlacementMode
+    mode_reason: Reason
+    pool: OwnedPool | None = None  # None: nothing is owned
+    backends: tuple[HostedBackend, ...] = ()  # empty: nothing ever leaves the cluster
+    gateway: GatewayPlan
+    scale: ScaleDecision | None = None
+    cost: CostReport
+    events: tuple[DecisionStatus, ...] = ()  # decisions newly taken in this pass
+    revisit_after: timedelta = timedelta(seconds=15)

@@ -1,0 +1,148 @@
+"""What a decision may know. A reading that could not be had is `Missing`, which is a value and never zero."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
+from spillway.api.vocabulary import Reason
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """No value, and why. `reason` is METRICS_MISSING, METRICS_STALE or PROMETHEUS_ERROR."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Generic[T]):
+    """A value and the moment it speaks of."""
+
+    value: T
+    at: datetime
+
+
+Reading = Sample[T] | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaPod:
+    """One engine pod, as the API server shows it."""
+
+    uid: str
+    name: str
+    pool: str  # name of its engine Deployment
+    accelerator_class: str | None
+    tensor_parallel_size: int
+    ready: bool
+    terminating: bool
+    bound_at: datetime | None  # when it got a node: from here on it costs
+    ready_since: datetime | None
+    ended_at: datetime | None  # terminal phase or gone
+    restarts: int = 0
+    waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
+    unschedulable: str | None = None  # the scheduler's sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPod:
+    """One gateway pod."""
+
+    uid: str
+    name: str
+    ready: bool
+    restarts: int = 0
+    config_mounted_problem: str | None = None  # why it cannot start, for example a missing ConfigMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One engine Deployment that exists."""
+
+    name: str
+    replicas: int  # spec.replicas
+    ready_replicas: int
+    engine_image: str | None = None  # what its pods run: a changed default of the chart must not restart them
+    engine_version: str | None = None
+    rollout_blocked: str | None = None  # a changed spec cannot be rolled out, and why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """What the workload's references resolve to; a name that is absent does not exist in the cluster."""
+
+    accelerator_classes: Mapping[str, AcceleratorClassSpec] = field(default_factory=dict)
+    providers: Mapping[str, HostedProviderSpec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCounters:
+    """Raw, ever-growing counters of one gateway container for one backend, as Envoy exports them."""
+
+    pod: str  # pod name
+    backend: str  # "owned" or "<provider>/<model>"
+    requests: float
+    input_tokens: float
+    output_tokens: float
+    unmetered_requests: float  # answered, but no usage seen: aborted or not reported
+    unmetered_request_bytes: float
+    unmetered_response_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideLatency:
+    """Latency at the gateway on one side over the window."""
+
+    requests: float  # with a first body byte, over the window
+    within_ttft: float | None  # share 0..1 within the target; None without a target or without requests
+    within_end_to_end: float | None
+    ttft_p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """Readings from Prometheus for one workload. Rates are per second over `window_s`."""
+
+    window_s: float
+    arrivals_per_s: Reading[float]  # at the gateway, spilled and failed ones included
+    spilled_per_s: Reading[float]  # answered by a hosted backend
+    failed_per_s: Reading[float]  # the client got 5xx or 429
+    in_flight_owned: Reading[float]  # open requests on own replicas, seen at the gateways
+    input_tokens_mean: Reading[float]
+    output_tokens_mean: Reading[float]
+    residence_s: Reading[float]  # mean duration of a request on own replicas, seen at the gateway
+    running: Reading[float]  # summed over replicas, vLLM
+    waiting: Reading[float]
+    kv_cache_usage_ratio: Reading[float]  # mean over replicas, 0..1
+    step_time_ms: Reading[float]  # mean engine step while busy
+    batch_mean: Reading[float]  # mean requests per step while busy
+    prefill_tokens_per_s: Reading[float]
+    inter_token_within_ratio: Reading[float]  # share of token gaps within the target, 0..1
+    inter_token_p95_ms: Reading[float]
+    gpu_utilization_percent: Reading[float]  # DCGM; never the only signal
+    owned_latency: Reading[SideLatency]
+    hosted_latency: Reading[SideLatency]
+    hosted_healthy: Mapping[str, Reading[bool]]  # by backend: its TLS health check passes at some gateway
+    hosted_rejected_per_s: Reading[float]  # 401 and 403 from hosted backends
+    hosted_credential_loaded: Reading[bool]  # whether gateways have the key
+    counters: Reading[tuple[TokenCounters, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Everything one pass knows of one workload besides its spec."""
+
+    catalogue: Catalogue
+    replicas: tuple[ReplicaPod, ...]
+    gateways: tuple[GatewayPod, ...]
+    pools: tuple[Pool, ...]
+    gateway_cap: int | None  # concurrency cap last written to the gateway's ConfigMap
+    foreign_objects: tuple[str, ...]  # "Service/x": a child's name taken by an object that is not ours
+    signals: Signals
+    watched_since: datetime  # since when this operator has watched without a break

@@ -1,0 +1,75 @@
+"""`python -m tests.e2e.cluster up|down|status|kubeconfig|forward|load`."""
+
+import argparse
+import sys
+
+from tests.e2e.cluster.choice import PROVIDERS, choose
+from tests.e2e.cluster.provider import NEEDED_IMAGES, PORT_LIMIT, Cluster
+
+INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
+
+
+def main() -> int:
+    """Run one command; return the exit status."""
+    arguments = _parser().parse_args()
+    cluster = choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context)
+    try:
+        _run(cluster, arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (RuntimeError, OSError, ValueError) as trouble:
+        print(f"error: {trouble}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
+    match arguments.command:
+        case "up":
+            cluster.up(arguments.images.split(","))
+            print(f"export KUBECONFIG={cluster.kubeconfig}")
+        case "down":
+            cluster.down()
+        case "status":
+            print(cluster.status())
+        case "kubeconfig":
+            print(cluster.kubeconfig.read_text(), end="")
+        case "forward":
+            host, _, port = arguments.target.rpartition(":")
+            local, process = cluster.forward(host, int(port), local=arguments.local)
+            print(f"127.0.0.1:{local} (process {process.pid}; ends with `down`)")
+        case "load":
+            from tests.e2e.cluster import images  # noqa: PLC0415 - only this command needs what builds images
+
+            cluster.load_images(images.archives(arguments.images.split(",")))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.cluster", description="The cluster for tests and the demo.")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--provider", choices=["auto", *PROVIDERS], default="auto")
+    common.add_argument("--name", default="spillway")
+    common.add_argument("--yes-this-context", action="store_true", help="use a cluster that this tool did not make")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", parents=[common], help="bring the cluster up")
+    up.add_argument("--images", default=",".join(NEEDED_IMAGES), help="images to put on the node, by name, with commas between")
+    commands.add_parser("down", parents=[common], help="remove the cluster and all that was started for it")
+    commands.add_parser("status", parents=[common], help="say what runs")
+    commands.add_parser("kubeconfig", parents=[common], help="print the kubeconfig")
+    forward = commands.add_parser("forward", parents=[common], help="make an address of the cluster reachable on 127.0.0.1")
+    forward.add_argument("target", metavar="ADDRESS:PORT", help="an IP address or service.namespace, and a port")
+    forward.add_argument("--local", type=_port, default=0, help="the local port (default: a free one)")
+    load = commands.add_parser("load", parents=[common], help="build images and put them on the node")
+    load.add_argument("images", help="names, with commas between")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= PORT_LIMIT:
+        raise argparse.ArgumentTypeError(f"{port} is no port; take 0 (any free one) to {PORT_LIMIT}")
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Images in the node's containerd, loaded from archives and not twice."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.e2e.cluster import binaries
+from tests.e2e.cluster.cache import say
+from tests.e2e.cluster.layout import Layout
+
+IMPORT_TIMEOUT_S = 900  # the engine's image is some gigabytes to unpack
+
+
+def load(layout: Layout, archives: Mapping[str, Path]) -> None:
+    """Import the archives that are not in the node's store yet.
+
+    The record of what is there lies in the store itself and names the archive's path, size and time: the image builder
+    keys paths by content, so this tells a new archive from an old one without reading gigabytes.
+    """
+    record = layout.image_store / "loaded.json"
+    loaded: dict[str, dict[str, object]] = json.loads(record.read_text()) if record.exists() else {}
+    present = set(_ctr(layout, "images", "ls", "-q").split())
+    for name, archive in archives.items():
+        identity = _identity(archive)
+        known = loaded.get(name, {})
+        references = known.get("references")
+        if known.get("archive") == identity and isinstance(references, list) and present.issuperset(references):
+            continue
+        started = time.monotonic()
+        _ctr(layout, "images", "import", str(archive))
+        loaded[name] = {"archive": identity, "references": _references(archive)}
+        record.write_text(json.dumps(loaded, indent=1))
+        say(f"loaded image {name} in {time.monotonic() - started:.1f} s")
+
+
+def remove_containers(layout: Layout) -> None:
+    """Delete every task, container and sandbox, so that the store can be used by the next containerd."""
+    for task in _ctr(layout, "tasks", "ls", "-q").split():
+        _ctr(layout, "tasks", "rm", "--force", task)
+    for container in _ctr(layout, "containers", "ls", "-q").split():
+        _ctr(layout, "containers", "rm", container)
+    sandboxes = [line.split()[0] for line in _ctr(layout, "sandboxes", "ls").splitlines()[1:] if line.strip()]
+    for sandbox in sandboxes:
+        _ctr(layout, "sandboxes", "rm", "--force", sandbox)
+
+
+def _identity(archive: Path) -> str:
+    stat = archive.stat()
+    return f"{archive} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _references(archive: Path) -> list[str]:
+    """Return the names that a docker archive gives its images, as containerd spells them."""
+    listing = subprocess.run(["tar", "-xOf", archive, "manifest.json"], capture_output=True, text=True, check=True)
+    tags = [tag for image in json.loads(listing.stdout) for tag in image.get("RepoTags") or []]
+    return [tag if "/" in tag else f"docker.io/library/{tag}" for tag in tags]
+
+
+def _ctr(layout: Layout, *arguments: str) -> str:
+    command = [str(binaries.path("ctr")), "--address", str(layout.containerd_socket), "--namespace", "k8s.io", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False, env=os.environ | {"TMPDIR": str(layout.run)}
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return done.stdout

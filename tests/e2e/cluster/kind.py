@@ -1,0 +1,129 @@
+"""The kind provider, for machines with a Docker daemon. Written to kind's documentation; it has not run in this project yet."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from tests.e2e.cluster import binaries, port_forward, volumes
+from tests.e2e.cluster.cache import cache_dir, say
+from tests.e2e.cluster.kubectl import KubectlError, kubectl
+from tests.e2e.cluster.provider import GPU_LABELS, GPU_RESOURCE, NEEDED_IMAGES, Volume, run_folder
+
+GPUS = 8
+READY = "180s"
+OWN_IMAGES = frozenset({"pause", "coredns"})  # kind's node brings its own of these
+
+
+class KindCluster:
+    """A cluster that kind runs; see `provider.Cluster` for what each method promises."""
+
+    def __init__(self, name: str = "spillway") -> None:
+        self.name = name
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig context, renamed from kind's own so that all providers' look alike."""
+        return f"spillway-{self.name}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig, apart from the user's own."""
+        return run_folder(self.name) / "kubeconfig"
+
+    def up(self, images: Iterable[str] = NEEDED_IMAGES) -> None:
+        """Create the cluster unless it exists, and load the images."""
+        wanted = [name for name in images if name not in OWN_IMAGES]
+        if self.name not in self._kind("get", "clusters").split():
+            self._create()
+        elif not self.is_up():
+            raise SystemExit(f"kind has a cluster called {self.name}, but {self.kubeconfig} does not reach it; run `down` with the same --name")
+        if wanted:
+            from tests.e2e.cluster import images as builder  # noqa: PLC0415 - `down` must work even when no image can be built
+
+            self.load_images(builder.archives(wanted))
+        self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY}")
+        self.kubectl("rollout", "status", "-n", "kube-system", "deployment/coredns", f"--timeout={READY}")
+
+    def down(self) -> None:
+        """Delete the cluster and the run folder."""
+        port_forward.stop_all(run_folder(self.name))
+        self._kind("delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
+        shutil.rmtree(run_folder(self.name), ignore_errors=True)
+
+    def is_up(self) -> bool:
+        """Tell whether the API server answers."""
+        if not self.kubeconfig.exists():
+            return False
+        with contextlib.suppress(KubectlError):
+            return self.kubectl("get", "--raw", "/readyz", "--request-timeout=5s") == "ok"
+        return False
+
+    def status(self) -> str:
+        """Describe the cluster: its nodes and pods."""
+        if not self.is_up():
+            return f"kind cluster {self.name}: not up"
+        return f"kind cluster {self.name}: up, kubeconfig {self.kubeconfig}\n{self.kubectl('get', 'nodes,pods', '-A', '-o', 'wide')}"
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl against the cluster."""
+        return kubectl(self.kubeconfig, *arguments, stdin=stdin)
+
+    def load_images(self, archives: Mapping[str, Path]) -> None:
+        """Put image archives on every node."""
+        for name, archive in archives.items():
+            say(f"loading image {name} into kind …")
+            self._kind("load", "image-archive", "--name", self.name, str(archive))
+
+    def forward(self, host: str, port: int, *, local: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
+        """Make an address of the cluster reachable on 127.0.0.1."""
+        return port_forward.start(self.kubectl, self.kubeconfig, host=host, port=port, local=local, records=run_folder(self.name))
+
+    def local_volume(self, name: str, host_path: Path, size: str, access_modes: Sequence[str] = ("ReadWriteMany",)) -> None:
+        """Make a PersistentVolume out of a folder under the cache folder, which the node sees under the same path."""
+        if not host_path.resolve().is_relative_to(cache_dir()):
+            raise ValueError(f"{host_path} is outside of the cache folder {cache_dir()}, the only one that kind's node sees; put it there")
+        volume = Volume(name=name, host_path=host_path, size=size, access_modes=access_modes)
+        volumes.prepare(volume)
+        self.kubectl("apply", "-f", "-", stdin=volumes.persistent_volume(volume, node=self._node()))
+
+    def _create(self) -> None:
+        run_folder(self.name).mkdir(parents=True, exist_ok=True)
+        shared = {"hostPath": str(cache_dir()), "containerPath": str(cache_dir())}
+        configuration = {
+            "kind": "Cluster",
+            "apiVersion": "kind.x-k8s.io/v1alpha4",
+            "nodes": [{"role": "control-plane", "labels": GPU_LABELS, "extraMounts": [shared]}],
+        }
+        file = run_folder(self.name) / "kind.yaml"
+        file.write_text(yaml.safe_dump(configuration))
+        self._kind("create", "cluster", "--name", self.name, "--config", str(file), "--kubeconfig", str(self.kubeconfig), "--wait", READY)
+        self.kubectl("config", "rename-context", f"kind-{self.name}", self.context)
+        amount = {GPU_RESOURCE: str(GPUS)}
+        patch = json.dumps({"status": {"capacity": amount, "allocatable": amount}})
+        self.kubectl("patch", "node", self._node(), "--subresource=status", "--type=merge", "-p", patch)
+        self._replace_storage_class()
+        default = run_folder(self.name) / "volumes" / volumes.DEFAULT_VOLUME
+        self.local_volume(volumes.DEFAULT_VOLUME, default, volumes.DEFAULT_SIZE)
+
+    def _replace_storage_class(self) -> None:
+        """Make ours the only default class, in place of kind's, which provisions volumes by itself."""
+        off = json.dumps({"metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "false"}}})
+        self.kubectl("patch", "storageclass", "standard", "--type=merge", "-p", off)
+        self.kubectl("apply", "-f", "-", stdin=volumes.storage_class())
+
+    def _node(self) -> str:
+        return self.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+
+    @staticmethod
+    def _kind(*arguments: str) -> str:
+        """Run kind: the one on PATH, else one built from its pinned module."""
+        binary = shutil.which("kind") or binaries.path("kind")
+        done = subprocess.run([binary, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"`kind {' '.join(arguments)}` failed; does `docker info` work?\n{done.stderr.strip()}")
+        return done.stdout
