@@ -25,4 +25,33 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit tests/golden
 
-.PHONY: help venv check test generate image demo demo-down clean
+
+test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
+	$(MAKE) --no-print-directory check-generated
+	$(BIN)/python -m pytest tests/chart tests/apiserver tests/dataplane tests/engine tests/e2e
+
+test-e2e: venv ## the end-to-end tests alone, on PROVIDER (auto, kind, local, existing)
+	SPILLWAY_E2E_PROVIDER=$(PROVIDER) $(BIN)/python -m pytest tests/e2e
+
+generate: venv ## CRDs, schemas, reference pages and the charts' READMEs from the models and values
+	$(BIN)/python -m spillway.cli.crds .
+	$(BIN)/python -m tests.e2e.cluster.helm_docs charts
+
+check-generated: generate
+	git diff --exit-code -- crds charts docs || { echo "generated files differ from what is committed: run make generate and commit" >&2; exit 1; }
+
+image: venv ## the operator's image from the Dockerfile, with buildah, as an archive in the cache
+	$(BIN)/python -m tests.e2e.cluster.images operator
+
+PROVIDER ?= auto
+demo: venv ## bring up a cluster, install the chart and show the product at work
+	$(BIN)/python -m tests.e2e.demo --provider $(PROVIDER)
+
+demo-down: venv ## remove everything make demo left running
+	$(BIN)/python -m tests.e2e.cluster down --provider $(PROVIDER)
+
+clean: ## stop every local cluster and empty the cache and the virtual environment
+	if [ -x $(BIN)/python ]; then $(BIN)/python -m tests.e2e.cluster down --all; fi
+	rm -rf "$(SPILLWAY_CACHE)" .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help venv check test test-e2e generate check-generated image demo demo-down clean

@@ -1,10 +1,11 @@
 """`python -m tests.e2e.cluster up|down|status|kubeconfig|forward|load`."""
 
 import argparse
+import signal
 import sys
 
 from tests.e2e.cluster.choice import PROVIDERS, choose
-from tests.e2e.cluster.provider import NEEDED_IMAGES, PORT_LIMIT, Cluster
+from tests.e2e.cluster.provider import NEEDED_IMAGES, PORT_LIMIT, Cluster, run_folder
 
 INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
@@ -12,6 +13,8 @@ INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 def main() -> int:
     """Run one command; return the exit status."""
     arguments = _parser().parse_args()
+    # A test runner or CI that gives up sends SIGTERM: it undoes a half-made cluster as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cluster = choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context)
     try:
         _run(cluster, arguments)
@@ -28,6 +31,9 @@ def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
         case "up":
             cluster.up(arguments.images.split(","))
             print(f"export KUBECONFIG={cluster.kubeconfig}")
+        case "down" if arguments.all:
+            for name in sorted(path.name for path in run_folder("").glob("*") if path.is_dir()):
+                choose(arguments.provider, name).down()
         case "down":
             cluster.down()
         case "status":
@@ -39,7 +45,7 @@ def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
             local, process = cluster.forward(host, int(port), local=arguments.local)
             print(f"127.0.0.1:{local} (process {process.pid}; ends with `down`)")
         case "load":
-            from tests.e2e.cluster import images  # noqa: PLC0415 - only this command needs what builds images
+            from tests.e2e.cluster import images
 
             cluster.load_images(images.archives(arguments.images.split(",")))
 
@@ -53,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", parents=[common], help="bring the cluster up")
     up.add_argument("--images", default=",".join(NEEDED_IMAGES), help="images to put on the node, by name, with commas between")
-    commands.add_parser("down", parents=[common], help="remove the cluster and all that was started for it")
+    down = commands.add_parser("down", parents=[common], help="remove the cluster and all that was started for it")
+    down.add_argument("--all", action="store_true", help="remove every cluster that was made here, whatever its name")
     commands.add_parser("status", parents=[common], help="say what runs")
     commands.add_parser("kubeconfig", parents=[common], help="print the kubeconfig")
     forward = commands.add_parser("forward", parents=[common], help="make an address of the cluster reachable on 127.0.0.1")

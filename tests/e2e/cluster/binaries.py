@@ -29,7 +29,7 @@ class Program:
     module: str
     package: str
     version_of: str  # the module whose pinned version the binary reports as its own
-    version_flags: str = ""  # linker flags with {version}, {major} and {minor}
+    version_flags: str = ""  # linker flags with {version} (v1.2.3), {plain} (1.2.3), {major} and {minor}
     tags: str = ""
     cgo: bool = False
     needs: tuple[str, ...] = ()  # Debian packages for the build
@@ -95,8 +95,10 @@ PROGRAMS: dict[str, Program] = {
         version_flags="-X helm.sh/helm/v4/internal/version.version={version}",
     ),
     "helm-docs": Program(
-        module="helm-docs", package="github.com/norwoodj/helm-docs/cmd/helm-docs", version_of="github.com/norwoodj/helm-docs",
-        version_flags="-X main.version={version}",
+        module="helm-docs",
+        package="github.com/norwoodj/helm-docs/cmd/helm-docs",
+        version_of="github.com/norwoodj/helm-docs",
+        version_flags="-X main.version={plain}",  # it writes "v{version}" itself
     ),
     "kind": Program(module="kind", package="sigs.k8s.io/kind", version_of="sigs.k8s.io/kind"),
 }
@@ -147,8 +149,9 @@ def _module_file(program: Program, name: str) -> Path:
 
 def _flags(program: Program) -> list[str]:
     pinned = version(next(name for name, other in PROGRAMS.items() if other == program))
-    major, minor, *_ = pinned.lstrip("v").split(".")
-    stamps = program.version_flags.format(version=pinned, major=major, minor=minor)
+    plain = pinned.removeprefix("v")
+    major, minor, *_ = plain.split(".")
+    stamps = program.version_flags.format(version=pinned, plain=plain, major=major, minor=minor)
     flags = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", f"-s -w {stamps}".strip()]
     return [*flags, "-tags", program.tags] if program.tags else flags
 

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "hugetlb", "systemd")
+# "unified" is the v2 tree that a hybrid host mounts beside v1; runc uses it as well.
+V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "hugetlb", "systemd", "unified")
 
 
 class ClusterCgroup:

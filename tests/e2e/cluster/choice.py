@@ -43,7 +43,9 @@ def _docker_answers() -> bool:
     if not shutil.which("docker"):
         return False
     try:
-        done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, timeout=DOCKER_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, timeout=DOCKER_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,9 @@ class ExistingCluster:
         self._check_allowed()
         self.kubectl("delete", "namespaces", "-l", OWN_NAMESPACES, "--ignore-not-found", "--wait=false")
         self.kubeconfig.unlink()
+        shutil.rmtree(self.kubeconfig.parent / "kubectl-cache", ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: a local cluster of the same name lives there
+            self.kubeconfig.parent.rmdir()
 
     def is_up(self) -> bool:
         """Tell whether the API server answers."""
@@ -64,7 +68,8 @@ class ExistingCluster:
         """Describe the cluster: its nodes and our namespaces."""
         if not self.is_up():
             return f"existing cluster of context {self.context}: not in use; run `up --provider existing` first"
-        return f"existing cluster of context {self.context}\n" + self.kubectl("get", "nodes,namespaces", "-l", OWN_NAMESPACES)
+        nodes, own = self.kubectl("get", "nodes"), self.kubectl("get", "namespaces", "-l", OWN_NAMESPACES)
+        return f"existing cluster of context {self.context}\n{nodes}\nnamespaces that tests made:\n{own}"
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl against the cluster."""

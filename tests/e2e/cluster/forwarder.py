@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--to", required=True, help="IP address and port, as ADDRESS:PORT")
     arguments = parser.parse_args()
     listener = socket.socket(fileno=arguments.listener)
-    listener.setblocking(False)
+    listener.settimeout(0)  # asyncio wants it not to block
     host, _, port = arguments.to.rpartition(":")
     enter(arguments.netns)
     asyncio.run(serve(listener, host, int(port)))

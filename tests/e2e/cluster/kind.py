@@ -41,9 +41,11 @@ class KindCluster:
         if self.name not in self._kind("get", "clusters").split():
             self._create()
         elif not self.is_up():
-            raise SystemExit(f"kind has a cluster called {self.name}, but {self.kubeconfig} does not reach it; run `down` with the same --name")
+            raise SystemExit(
+                f"kind has a cluster called {self.name}, but {self.kubeconfig} does not reach it; run `down` with the same --name"
+            )
         if wanted:
-            from tests.e2e.cluster import images as builder  # noqa: PLC0415 - `down` must work even when no image can be built
+            from tests.e2e.cluster import images as builder  # here, so that `down` works even where no image can be built
 
             self.load_images(builder.archives(wanted))
         self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={READY}")
@@ -108,7 +110,7 @@ class KindCluster:
         self.kubectl("patch", "node", self._node(), "--subresource=status", "--type=merge", "-p", patch)
         self._replace_storage_class()
         default = run_folder(self.name) / "volumes" / volumes.DEFAULT_VOLUME
-        self.local_volume(volumes.DEFAULT_VOLUME, default, volumes.DEFAULT_SIZE)
+        self.local_volume(volumes.DEFAULT_VOLUME, default, volumes.DEFAULT_SIZE, volumes.EVERY_MODE)
 
     def _replace_storage_class(self) -> None:
         """Make ours the only default class, in place of kind's, which provisions volumes by itself."""

@@ -1,6 +1,5 @@
 """kubectl as a function."""
 
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,7 @@ class KubectlError(RuntimeError):
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None, timeout_s: float = TIMEOUT_S) -> str:
     """Run kubectl with this kubeconfig and return its standard output; raise KubectlError with its error output."""
     try:
-        done = subprocess.run(
-            command(kubeconfig, *arguments), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        done = subprocess.run(command(kubeconfig, *arguments), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as late:
         raise KubectlError(f"`kubectl {' '.join(arguments)}` did not end within {timeout_s:.0f} s") from late
     if done.returncode != 0:
@@ -29,4 +26,5 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None, timeout
 
 def command(kubeconfig: Path, *arguments: str) -> Sequence[str]:
     """Return the command line of kubectl with this kubeconfig; nothing else is read from the caller's own configuration."""
-    return [str(binaries.kubectl()), f"--kubeconfig={os.fspath(kubeconfig)}", *arguments]
+    cache = kubeconfig.parent / "kubectl-cache"  # not the caller's own: every new cluster would leave a folder there
+    return [str(binaries.kubectl()), f"--kubeconfig={kubeconfig}", f"--cache-dir={cache}", *arguments]

@@ -1,11 +1,13 @@
 """Where the files of one local cluster are."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.cluster.cache import cache_dir
 from tests.e2e.cluster.provider import run_folder
 
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
 SOCKET_PATH_LIMIT = 107  # bytes of a unix socket's path, by the kernel
 
 
@@ -22,7 +24,7 @@ class Layout:
 
     @property
     def image_store(self) -> Path:
-        """containerd's content and snapshots: kept between runs, since unpacking the engine's image takes long."""
+        """The content and snapshots of containerd: kept between runs, since unpacking the engine's image takes long."""
         return cache_dir() / "containerd" / self.name
 
     @property
@@ -44,8 +46,13 @@ class Layout:
 
     @property
     def containerd_socket(self) -> Path:
-        """containerd's socket."""
+        """The socket of containerd."""
         return self.run / "containerd.sock"
+
+    @property
+    def shim_sockets(self) -> Path:
+        """The folder of the shims' sockets: containerd wants a path of at most 42 characters, which the run folder's is not."""
+        return Path("/run") / self.context
 
     @property
     def certificates(self) -> Path:
@@ -58,7 +65,9 @@ class Layout:
         return self.run / "key"
 
     def check(self) -> None:
-        """Refuse a cache folder so deep that a socket's path would not fit."""
+        """Refuse a name that cannot name a node, and a cache folder so deep that a socket's path would not fit."""
+        if not NAME.fullmatch(self.name):
+            raise SystemExit(f"--name {self.name!r} cannot name a node: take up to 20 small letters, digits and dashes, a letter first")
         longest = self.run / "containerd.sock.ttrpc"
         if len(str(longest).encode()) > SOCKET_PATH_LIMIT:
             raise SystemExit(f"{longest} is too long for a unix socket; set SPILLWAY_CACHE to a shorter path or take a shorter --name")

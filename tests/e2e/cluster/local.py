@@ -5,8 +5,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -60,7 +59,7 @@ class LocalCluster:
     def up(self, images: Iterable[str] = NEEDED_IMAGES) -> None:
         """Bring the cluster up, or find it up already; on an error or an interrupt, leave nothing of a half-made one."""
         self._check_machine()
-        from tests.e2e.cluster import images as builder  # noqa: PLC0415 - `down` must work even when no image can be built
+        from tests.e2e.cluster import images as builder  # here, so that `down` works even where no image can be built
 
         ensure_packages(*SYSTEM_PACKAGES)
         binaries.paths(*PROGRAMS)
@@ -173,11 +172,12 @@ class LocalCluster:
         if recorded == key and not missing and self.is_up():
             return True
         if self.layout.run.exists() or self._cgroup.exists():
-            say(f"taking down what is left of cluster {self.name} ({'incomplete' if recorded in {'', key} else 'made from something else'})")
+            why = "incomplete" if recorded in {"", key} else "made from something else"
+            say(f"taking down what is left of cluster {self.name} ({why})")
             tear_down(self.layout, self._register, self._cgroup)
         return False
 
-    @contextmanager
+    @contextlib.contextmanager
     def _undone_on_failure(self) -> Iterator[None]:
         try:
             yield
@@ -205,11 +205,13 @@ class LocalCluster:
         self._wait_while_alive("kube-apiserver", self.is_up, what="the API server to be ready")
         for component in components.values():
             self._launch(component)
-        self.kubectl("apply", "-f", "-", stdin=Template(COREDNS.read_text()).substitute(image=references["coredns"], address=network.DNS_ADDRESS))
+        dns = Template(COREDNS.read_text()).substitute(image=references["coredns"], address=network.DNS_ADDRESS)
+        self.kubectl("apply", "-f", "-", stdin=dns)
         self.kubectl("apply", "-f", "-", stdin=volumes.storage_class())
         self._wait_while_alive("kubelet", self._node_ready, what="the node to be Ready")
         self.advertise_gpus(GPUS)
-        self.local_volume(volumes.DEFAULT_VOLUME, self.layout.run / "volumes" / volumes.DEFAULT_VOLUME, volumes.DEFAULT_SIZE, volumes.EVERY_MODE)
+        default = self.layout.run / "volumes" / volumes.DEFAULT_VOLUME
+        self.local_volume(volumes.DEFAULT_VOLUME, default, volumes.DEFAULT_SIZE, volumes.EVERY_MODE)
         self._wait_for_dns()
         self.layout.key.write_text(key)
         say(f"cluster {self.name} is up after {time.monotonic() - started:.1f} s")
@@ -232,12 +234,11 @@ class LocalCluster:
         place = Place(netns=network.netns_file(self.context), cgroup_entry=self._cgroup.entry())
         self._register.start(component.name, [binaries.path(program), *arguments], place=place, environment=environment)
 
-    def _wait_while_alive(self, name: str, condition: object, *, what: str) -> None:
+    def _wait_while_alive(self, name: str, condition: Callable[[], bool], *, what: str) -> None:
         """Wait for a condition that a process brings about; give up as soon as the process is gone."""
-        assert callable(condition)
 
         def settled() -> bool:
-            return bool(condition()) or name not in self.processes
+            return condition() or name not in self.processes
 
         wait_until(settled, what=what, timeout_s=READY_TIMEOUT_S, hint=lambda: self._register.log_tail(name))
         if name not in self.processes:
@@ -248,4 +249,10 @@ class LocalCluster:
         return self.kubectl("get", "nodes", "-o", condition) == "True"
 
     def _wait_for_dns(self) -> None:
-        self.kubectl("rollout", "status", "-n", "kube-system", "deployment/coredns", f"--timeout={READY_TIMEOUT_S}s")
+        """Wait for CoreDNS, asking again and again: one long `kubectl` would outlive a caller that is killed."""
+
+        def available() -> bool:
+            replicas = "jsonpath={.status.availableReplicas}"
+            return self.kubectl("get", "deployment", "-n", "kube-system", "coredns", "-o", replicas) == "1"
+
+        self._wait_while_alive("kubelet", available, what="CoreDNS to be available")

@@ -1,6 +1,7 @@
 """The network namespace of one cluster: its node, pod and Service addresses exist only in there."""
 
 import contextlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -58,10 +59,20 @@ def exists(netns: str) -> bool:
 
 
 def remove_cni_records(network: str) -> None:
-    """Remove what libcni remembers of this network's pods; it keeps that outside the run folder, in a place of its own choice."""
-    for file in Path("/var/lib/cni/results").glob(f"{network}-*"):
-        with contextlib.suppress(FileNotFoundError):
-            file.unlink()
+    """Remove what libcni remembers of this network's pods; it keeps that outside the run folder, in a place of its own choice.
+
+    The loopback interfaces' records are named by the pod's sandbox only, so they are found through the network's own.
+    """
+    folder = Path("/var/lib/cni/results")
+    own = re.compile(rf"{re.escape(network)}-([0-9a-f]{{64}})-eth0")
+    for file in folder.glob(f"{network}-*"):
+        match = own.fullmatch(file.name)
+        if match:
+            (folder / f"cni-loopback-{match.group(1)}-lo").unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+    for empty in (folder, folder.parent):
+        with contextlib.suppress(OSError):  # not there, or another network's
+            empty.rmdir()
 
 
 def _run(*command: str) -> None:

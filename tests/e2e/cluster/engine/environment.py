@@ -18,10 +18,10 @@ COMMAND = HERE / "vllm"
 COMMAND_INSIDE = "usr/local/bin/vllm"
 ENVIRONMENT = "opt/vllm"
 SITE_PACKAGES = f"{ENVIRONMENT}/lib/python3.11/site-packages"
-# Never loaded when serving text: headers, build tools, CUDA's linear algebra, the compiler behind n-gram speculation.
+# Never loaded when serving text: headers, compilers, CUDA's linear algebra, the compiler behind n-gram speculation.
 UNWANTED = (
     "torch/include",
-    "torch/bin",
+    "torch/bin/protoc*",
     "torch/lib/libtorch_cuda_linalg.so",
     "nvidia/cu13/include",
     "numba",
@@ -79,6 +79,9 @@ def _build(folder: Path) -> None:
     for pattern in UNWANTED:
         for path in list(packages.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    # Half a gigabyte of symbol names that no loader reads.
+    libraries = [str(path) for pattern in ("vllm/*.so", "torch/lib/*.so") for path in packages.glob(pattern)]
+    subprocess.run(["strip", "--strip-unneeded", *libraries], check=True)
     (tree / COMMAND_INSIDE).touch(mode=0o755)  # where the command is bound for local processes
     for name in ("models", "certificates"):  # mount points, for a read-only tree cannot grow them
         (tree / name).mkdir()

@@ -35,8 +35,9 @@ def _build(folder: Path, reference: str) -> None:
     ]
     config = archive.Config(entrypoint=["vllm", "serve"], environment=environment.DEFAULTS)
     archive.write(folder / "image.tar", reference, [base.layer(), *layers], config)
-    for layer in layers:
-        layer.unlink()
+    for scratch in folder.glob("*.tar*"):
+        if scratch.name != "image.tar":
+            scratch.unlink()
 
 
 def _simulator(folder: Path, reference: str) -> None:

@@ -1,0 +1,193 @@
+"""The whole product on a cluster: images on the node, the hosted stand-in, the chart by Helm, and the quickstart's surroundings."""
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.cluster import binaries, images, stand_in
+from tests.e2e.cluster.cache import say
+from tests.e2e.cluster.engine import model
+from tests.e2e.cluster.provider import STORAGE_CLASS, Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "spillway"
+QUICKSTART = ROOT / "examples" / "quickstart"
+SYSTEM_NAMESPACE = "spillway-system"
+RELEASE = "spillway"
+HOSTED_NAMESPACE = "hosted"
+HOSTED_KEY = "the-rented-endpoints-own-key"
+HOSTED_MODEL = "acme/tiny-chat-hosted"
+POLL_S = 0.25
+KUBECTL_GONE = "NotFound"
+
+
+def eventually(check: Callable[[], Any], *, within: float, what: str) -> Any:
+    """Return the first truthy result of `check`; raise with the last thing seen when there is none in time.
+
+    An AssertionError or a failed kubectl counts as "not yet".
+    """
+    deadline = time.monotonic() + within
+    last: object = None
+    while True:
+        try:
+            last = check()
+        except (AssertionError, RuntimeError, KeyError) as not_yet:
+            last = not_yet
+        else:
+            if last:
+                return last
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:.0f} s: {what}; last seen: {last!r}")
+        time.sleep(POLL_S)
+
+
+class Stack:
+    """One cluster with Spillway on it, as tests and the demo use it."""
+
+    def __init__(self, cluster: Cluster, *, engine: str = "engine") -> None:
+        self.cluster = cluster
+        self.engine = engine
+        self._forwards: dict[tuple[str, int], int] = {}
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl."""
+        return self.cluster.kubectl(*arguments, stdin=stdin)
+
+    def get(self, *arguments: str) -> Any:
+        """Return `kubectl get … -o json`, parsed."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def exists(self, *arguments: str) -> bool:
+        """Tell whether an object exists."""
+        return bool(self.kubectl("get", *arguments, "--ignore-not-found", "-o", "name").strip())
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Apply objects, by server-side apply."""
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def patch(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:
+        """Merge-patch an object."""
+        self.kubectl("-n", namespace, "patch", kind, name, "--type=merge", "-p", json.dumps(body))
+
+    def helm(self, *arguments: str) -> str:
+        """Run Helm against the cluster; raise with its error output when it fails."""
+        command = [str(binaries.path("helm")), "--kubeconfig", str(self.cluster.kubeconfig), "--kube-context", self.cluster.context, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode != 0:
+            raise RuntimeError(f"`helm {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def url(self, namespace: str, service: str, port: int = 80) -> str:
+        """Return a URL on 127.0.0.1 for a Service; the forward lives until the cluster goes down."""
+        target = (f"{service}.{namespace}", port)
+        if target not in self._forwards:
+            self._forwards[target], _ = self.cluster.forward(*target)
+        return f"http://127.0.0.1:{self._forwards[target]}"
+
+    # -- the parts -----------------------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Bring up the cluster with every image on it, the hosted stand-in and the chart. Idempotent."""
+        self.cluster.up(("pause", "coredns", "prometheus", "gateway", "operator", self.engine))
+        self.hosted()
+        self.install()
+        self.kubectl("-n", HOSTED_NAMESPACE, "rollout", "status", "deployment", "--timeout=300s")
+
+    def hosted(self) -> None:
+        """Start the hosted endpoint: a second vLLM behind HTTPS with an API key."""
+        self.models(HOSTED_NAMESPACE, "tiny")
+        self.apply(*stand_in.manifests(image=images.reference(self.engine), api_key=HOSTED_KEY, model_name=HOSTED_MODEL, claim="models"))
+
+    def models(self, namespace: str, size: model.Size) -> None:
+        """Make a namespace with a claim `models` that holds the tiny or the medium model."""
+        name = f"models-{namespace}"
+        self.cluster.local_volume(name, model.model_dir(size), "1Gi", ("ReadWriteMany", "ReadOnlyMany"))
+        self.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "models", "namespace": namespace},
+                "spec": {
+                    "accessModes": ["ReadWriteMany"],
+                    "storageClassName": STORAGE_CLASS,
+                    "volumeName": name,
+                    "resources": {"requests": {"storage": "1Gi"}},
+                },
+            },
+        )
+
+    def secrets(self, namespace: str, *, key: str | None = HOSTED_KEY) -> None:
+        """Make the Secrets that the quickstart's provider names: the key (unless None) and the certificate authority."""
+        wanted = {"rented-ca": {"ca.crt": stand_in.ca_certificate()}}
+        if key is not None:
+            wanted["rented-key"] = {"api-key": key}
+        for name, data in wanted.items():
+            encoded = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
+            self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "data": encoded})
+
+    def values(self) -> dict[str, Any]:
+        """Return the chart's values for a cluster whose images were built here."""
+        return {
+            "image": _image("operator"),
+            "engine": {"image": images.reference(self.engine), "version": "0.32.0"},
+            "gateway": {"image": images.reference("gateway")},
+            "imagePullPolicy": "IfNotPresent",
+            "operator": {"tickSeconds": 3, "metricsWindowSeconds": 20},
+            "prometheus": {"install": True, "image": _image("prometheus"), "scrapeInterval": "2s"},
+        }
+
+    def install(self) -> None:
+        """Install or upgrade the chart and wait until its Deployments are up."""
+        say("installing the chart with Helm …")
+        values = self.cluster.kubeconfig.parent / "values.yaml"
+        values.write_text(yaml.safe_dump(self.values()))
+        self.helm("upgrade", "--install", RELEASE, str(CHART), "-n", SYSTEM_NAMESPACE, "--create-namespace", "-f", str(values), "--wait", "--timeout", "180s")
+
+    # -- workloads -----------------------------------------------------------------------------------------------------
+
+    def workload(self, namespace: str, name: str = "chat") -> Any:
+        """Return an InferenceWorkload as it is."""
+        return self.get("-n", namespace, "inferenceworkload", name)
+
+    def condition(self, namespace: str, type_: str, name: str = "chat") -> dict[str, Any]:
+        """Return a condition, or one of status "absent"."""
+        conditions = self.workload(namespace, name).get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == type_), {"status": "absent", "reason": "", "message": ""})
+
+    def await_condition(self, namespace: str, type_: str, status: str = "True", *, name: str = "chat", within: float = 120) -> dict[str, Any]:
+        """Wait until a condition has a status, and return it."""
+        eventually(lambda: self.condition(namespace, type_, name)["status"] == status, within=within, what=f"{namespace}/{name} {type_}={status}")
+        return self.condition(namespace, type_, name)
+
+    def quickstart(self, namespace: str = "quickstart", size: model.Size = "med", **changes: Any) -> list[dict[str, Any]]:
+        """Return the quickstart's objects, moved to a namespace; `changes` replace parts of the workload's spec, deeply."""
+        objects = [yaml.safe_load(path.read_text()) for path in sorted(QUICKSTART.glob("*.yaml"))]
+        for item in objects:
+            if "namespace" in item["metadata"]:
+                item["metadata"]["namespace"] = namespace
+            if item["kind"] == "InferenceWorkload":
+                _merge(item["spec"], changes)
+        del size
+        return objects
+
+
+def _image(name: str) -> dict[str, str]:
+    repository, _, tag = images.reference(name).rpartition(":")
+    return {"repository": repository, "tag": tag}
+
+
+def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            into.pop(key, None)
+        elif isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

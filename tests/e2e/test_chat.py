@@ -1,0 +1,151 @@
+"""The main promises, on one workload: serve, spill the overflow, scale, cut nothing, and say what it costs."""
+
+import asyncio
+import re
+import time
+
+import openai
+import pytest
+
+from tests.e2e.conftest import NAMESPACE
+from tests.e2e.stack import HOSTED_MODEL, Stack, eventually
+from tests.e2e.traffic import Load, burst, describe
+
+pytestmark = pytest.mark.e2e
+HOSTED = f"rented/{HOSTED_MODEL}"
+
+
+def base_url(stack: Stack) -> str:
+    return stack.url(NAMESPACE, "chat") + "/v1"
+
+
+def test_serves_the_openai_client_streamed_and_not(chat: Stack) -> None:
+    client = openai.OpenAI(base_url=base_url(chat), api_key="anything", max_retries=0, timeout=120)
+    assert [m.id for m in client.models.list()] == ["chat"]
+    whole = client.chat.completions.with_raw_response.create(model="chat", messages=[{"role": "user", "content": "hello"}], max_tokens=8)
+    assert whole.headers["x-served-by"] == "owned"
+    answer = whole.parse()
+    assert answer.model == "chat"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 8 or answer.choices[0].finish_reason == "stop"
+
+    stream = client.chat.completions.create(
+        model="chat", messages=[{"role": "user", "content": "hello"}], max_tokens=8, stream=True, extra_body={"ignore_eos": True}
+    )
+    chunks = list(stream)
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert all(chunk.usage is None for chunk in chunks), "usage was counted for us, not for a client that did not ask"
+
+    asked = client.chat.completions.create(
+        model="chat",
+        messages=[{"role": "user", "content": "hello"}],
+        max_tokens=8,
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"ignore_eos": True},
+    )
+    usage = list(asked)[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens == 8
+
+    with pytest.raises(openai.NotFoundError) as wrong:
+        client.chat.completions.create(model="no-such-model", messages=[{"role": "user", "content": "hello"}])
+    assert "no-such-model" in wrong.value.message
+
+
+def test_a_burst_fills_the_replica_to_its_cap_and_spills_the_rest_with_no_error(chat: Stack) -> None:
+    answers = asyncio.run(burst(base_url(chat), "chat", 24, max_tokens=200))
+    assert not answers.failed, describe(answers.failed)
+    assert set(answers.served_by) == {"owned", HOSTED}
+    cap = chat.workload(NAMESPACE)["status"]["dedicated"]["capacity"]["concurrency"]
+    assert cap == 4
+    assert answers.owned >= 2, answers.served_by
+    eventually(
+        lambda: float(chat.workload(NAMESPACE)["status"]["cost"]["monthToDateUSD"]) > 0, within=90, what="the spend of the burst in the status"
+    )
+
+
+def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat: Stack) -> None:
+    async def scenario() -> Load:
+        load = Load(base_url(chat), "chat", max_tokens=300)
+        async with load:
+            load.hold(10)
+            await asyncio.to_thread(
+                eventually,
+                lambda: chat.workload(NAMESPACE)["status"]["dedicated"]["readyReplicas"] == 2,
+                within=150,
+                what="a second replica that is ready",
+            )
+            await asyncio.to_thread(_cap_follows, chat, replicas=2)
+            load.hold(2)  # streams go on through the whole scale-down
+            await asyncio.to_thread(
+                eventually,
+                lambda: len(chat.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=engine")["items"]) == 1,
+                within=240,
+                what="one replica left, the other drained and gone",
+            )
+        return load
+
+    load = asyncio.run(scenario())
+    assert not load.tally.failed, describe(load.tally.failed)
+    reasons = [d["reason"] for d in chat.workload(NAMESPACE)["status"]["decisions"]]
+    assert "DemandRose" in reasons
+    assert "DemandFell" in reasons
+    _cap_follows(chat, replicas=1)
+
+
+def _cap_follows(stack: Stack, *, replicas: int) -> None:
+    """The gateways' own cap is that of the ready replicas, within seconds on the real kubelet."""
+    slots = _total_cap(stack)
+    per_gateway = -(-slots // 2)
+    pods = [p["status"]["podIP"] for p in stack.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=gateway")["items"]]
+    assert len(pods) == 2
+    for address in pods:
+        eventually(
+            lambda address=address: _gateway_cap(stack, address) == per_gateway,
+            within=15,
+            what=f"the gateway at {address} to admit {per_gateway} requests for {replicas} replicas",
+        )
+
+
+def _total_cap(stack: Stack) -> int:
+    cap = stack.get("-n", NAMESPACE, "configmap", "chat-gateway-cap")["metadata"]["annotations"]["spillway.dev/cap-total"]
+    return int(cap)
+
+
+def _gateway_cap(stack: Stack, address: str) -> int:
+    import httpx
+
+    local, process = stack.cluster.forward(address, 9902)
+    try:
+        page = httpx.get(f"http://127.0.0.1:{local}/metrics", timeout=10).text
+    finally:
+        process.terminate()
+    found = re.search(r"^envoy_runtime_cap_or_remaining.* (\d+)$", page, re.MULTILINE)
+    return int(found.group(1)) if found else -1
+
+
+def test_kubectl_get_shows_the_state_the_promise_and_the_price(chat: Stack) -> None:
+    header, row = chat.kubectl("-n", NAMESPACE, "get", "iw", "-o", "wide").strip().splitlines()
+    for column in ("MODEL", "PLACEMENT", "READY", "REPLICAS", "SLO", "USD/H", "AGE", "SPILLED %", "$/1M TOKENS", "URL", "REASON"):
+        assert column in header
+    assert "acme/tiny-chat" in row
+    assert "Hybrid" in row
+    assert "0.805" in row
+
+
+def test_month_to_date_goes_on_through_restarts_of_operator_gateway_and_prometheus(chat: Stack) -> None:
+    def spent() -> float:
+        return float(chat.workload(NAMESPACE)["status"]["cost"]["monthToDateUSD"])
+
+    asyncio.run(burst(base_url(chat), "chat", 8, max_tokens=50))
+    before = eventually(spent, within=90, what="a month-to-date figure")
+    started = time.monotonic()
+    chat.kubectl("-n", "spillway-system", "rollout", "restart", "deployment")
+    chat.kubectl("-n", "spillway-system", "rollout", "status", "deployment", "--timeout=180s")
+    chat.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/chat-gateway")
+    chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
+    chat.await_condition(NAMESPACE, "MetricsAvailable", within=90)
+    after = eventually(lambda: (now := spent()) > before and now, within=120, what="a later month-to-date figure")
+    hours = (time.monotonic() - started) / 3600
+    assert after - before < 2 * 0.805 * hours + 0.002, "something was counted twice"

@@ -1,0 +1,99 @@
+"""What happens when a part fails: the traffic goes on, and the status says what is wrong."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import NAMESPACE
+from tests.e2e.stack import HOSTED_KEY, SYSTEM_NAMESPACE, Stack, eventually
+from tests.e2e.test_chat import base_url
+from tests.e2e.traffic import Load, burst, describe
+
+pytestmark = pytest.mark.e2e
+TAKEOVER_S = 20
+
+
+def leader(stack: Stack) -> str:
+    return str(stack.get("-n", SYSTEM_NAMESPACE, "lease", "spillway-operator")["spec"]["holderIdentity"])
+
+
+@pytest.fixture
+def without_prometheus(chat: Stack) -> Iterator[Stack]:
+    chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-prometheus", "--replicas=0")
+    yield chat
+    chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-prometheus", "--replicas=1")
+    chat.await_condition(NAMESPACE, "MetricsAvailable", within=120)
+
+
+def test_holds_the_scale_and_says_so_while_prometheus_is_gone(without_prometheus: Stack) -> None:
+    stack = without_prometheus
+    found = stack.await_condition(NAMESPACE, "MetricsAvailable", "False", within=60)
+    assert found["reason"] in {"PrometheusError", "MetricsMissing", "MetricsStale"}
+    answers = asyncio.run(burst(base_url(stack), "chat", 16, max_tokens=100))
+    assert not answers.failed, describe(answers.failed)
+    assert answers.hosted > 0, "the gateway spills without Prometheus"
+    assert stack.workload(NAMESPACE)["status"]["dedicated"]["desiredReplicas"] == 1
+    assert stack.condition(NAMESPACE, "Ready")["status"] == "True"
+
+
+def test_traffic_goes_on_when_the_leading_operator_is_killed_and_the_standby_takes_over(chat: Stack) -> None:
+    async def scenario() -> Load:
+        load = Load(base_url(chat), "chat", max_tokens=100)
+        async with load:
+            load.hold(6)
+            first = leader(chat)
+            pod = first.split("_")[0]
+            await asyncio.to_thread(chat.kubectl, "-n", SYSTEM_NAMESPACE, "delete", "pod", pod, "--grace-period=0", "--force")
+            killed = time.monotonic()
+            await asyncio.to_thread(eventually, lambda: leader(chat) != first, within=TAKEOVER_S + 5, what="another leader")
+            assert time.monotonic() - killed < TAKEOVER_S + 5
+        return load
+
+    load = asyncio.run(scenario())
+    assert not load.tally.failed, describe(load.tally.failed)
+    chat.await_condition(NAMESPACE, "Ready", within=30)
+
+
+def test_a_missing_hosted_key_leaves_owned_traffic_unharmed_and_arrives_late_without_a_restart(chat: Stack) -> None:
+    chat.kubectl("-n", NAMESPACE, "delete", "secret", "rented-key")
+    chat.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/chat-gateway")
+    chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
+    gateways = {p["metadata"]["uid"] for p in running_gateways(chat)}
+    one = asyncio.run(burst(base_url(chat), "chat", 1, max_tokens=20))
+    assert one.owned == 1, describe(one.failed)
+    asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=100))
+    found = chat.await_condition(NAMESPACE, "HostedBackendReady", "False", within=90)
+    assert found["reason"] in {"HostedCredentialMissing", "HostedCredentialRejected"}
+    assert chat.condition(NAMESPACE, "Ready")["status"] == "True"
+
+    chat.secrets(NAMESPACE, key="a-wrong-key")  # created late …
+    chat.secrets(NAMESPACE, key=HOSTED_KEY)  # … and rotated
+
+    def spills() -> bool:
+        answers = asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=100))
+        return not answers.failed and answers.hosted > 0
+
+    eventually(spills, within=150, what="the late key to be used, by the same gateway pods")
+    assert {p["metadata"]["uid"] for p in running_gateways(chat)} == gateways
+    chat.await_condition(NAMESPACE, "HostedBackendReady", within=90)
+
+
+def running_gateways(stack: Stack) -> list[dict[str, dict[str, str]]]:
+    pods = stack.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=gateway")["items"]
+    return [p for p in pods if "deletionTimestamp" not in p["metadata"]]
+
+
+def test_a_gateway_that_starts_while_the_operator_is_down_works(chat: Stack) -> None:
+    chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway", "--replicas=0")
+    try:
+        chat.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/chat-gateway")
+        chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
+        answers = asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=100))
+        assert not answers.failed, describe(answers.failed)
+        assert answers.owned > 0
+        assert answers.hosted > 0
+    finally:
+        chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway", "--replicas=2")
+        chat.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment/spillway", "--timeout=120s")
