@@ -1,6 +1,8 @@
 """What all API models share: camelCase on the wire, unknown fields ignored (a newer CRD may know more), immutable inside."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -13,11 +15,11 @@ class ApiModel(BaseModel):
 class SecretKeyRef(ApiModel):
     """One key of a Secret in the same namespace."""
 
-    name: str
-    key: str
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the Secret, in the same namespace.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in the Secret's data.")]
 
 
 class NamedRef(ApiModel):
     """An object in the same namespace, by name."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the object, in the same namespace.")]

@@ -1,4 +1,5 @@
 """HostedProvider and AcceleratorClass: what can be rented and what can be owned, with dated prices."""
+# ruff: noqa: RUF012 - pydantic copies a default; ruff sees only that the base class is not its own
 
 from datetime import date
 from enum import StrEnum
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from spillway.api.base import ApiModel, SecretKeyRef
 from spillway.api.quantities import DecimalString
-from spillway.api.workload import Toleration
+from spillway.api.workload import MODEL_NAME_PATTERN, LabelValue, Toleration
 
 
 class Auth(ApiModel):
@@ -20,15 +21,29 @@ class Auth(ApiModel):
 class ProviderTls(ApiModel):
     """How the provider's certificate is checked."""
 
-    ca_secret_ref: Annotated[SecretKeyRef, Field(description="Secret key with the PEM certificate authority. Default: the system's authorities.")]
+    ca_secret_ref: Annotated[
+        SecretKeyRef, Field(description="Secret key with the PEM certificate authority. Default: the system's authorities.")
+    ]
 
 
 class ProviderModel(ApiModel):
     """One model the provider serves, and its price."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, description="The provider's name of the model.")]
-    input_usd_per_million_tokens: Annotated[DecimalString, Field(alias="inputUSDPerMillionTokens", description="Price of a million prompt tokens.")]
-    output_usd_per_million_tokens: Annotated[DecimalString, Field(alias="outputUSDPerMillionTokens", description="Price of a million answer tokens.")]
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=200,
+            pattern=MODEL_NAME_PATTERN,
+            description="The provider's name of the model, as its API takes it.",
+        ),
+    ]
+    input_usd_per_million_tokens: Annotated[
+        DecimalString, Field(alias="inputUSDPerMillionTokens", description="Price of a million prompt tokens.")
+    ]
+    output_usd_per_million_tokens: Annotated[
+        DecimalString, Field(alias="outputUSDPerMillionTokens", description="Price of a million answer tokens.")
+    ]
 
 
 class PriceSource(ApiModel):
@@ -44,12 +59,23 @@ class HostedProviderSpec(ApiModel):
     base_url: Annotated[
         str,
         Field(
-            alias="baseURL", max_length=500, pattern=r"^https://[^\s/?#@]+(/[^\s?#]*)?$", description="OpenAI-compatible base URL with its version, for example https://api.example.com/v1."
+            alias="baseURL",
+            max_length=500,
+            pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$",
+            description="OpenAI-compatible base URL with its version, for example https://api.example.com/v1. Always https.",
         ),
     ]
     auth: Annotated[Auth | None, Field(description="Credential; none when the endpoint asks for none.")] = None
     tls: Annotated[ProviderTls | None, Field(description="Certificate authority of a private endpoint.")] = None
-    models: Annotated[list[ProviderModel], Field(min_length=1, max_length=200, description="Models and their prices.")]
+    models: Annotated[
+        list[ProviderModel],
+        Field(
+            min_length=1,
+            max_length=200,
+            description="Models and their prices.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
     prices: Annotated[PriceSource | None, Field(description="Date and source of the prices.")] = None
 
 
@@ -88,8 +114,8 @@ class AcceleratorClassSpec(ApiModel):
     ]
     tera_flops: Annotated[TeraFlops, Field(alias="teraFLOPs", description="Dense peak arithmetic of one accelerator.")]
     per_node: Annotated[int, Field(ge=1, le=64, description="Accelerators in one node; the largest tensor parallel size.")]
-    resource_name: Annotated[str, Field(max_length=253, description="Extended resource that a pod asks for.")] = "nvidia.com/gpu"
-    node_selector: Annotated[dict[str, str], Field(max_length=32, description="Labels of the nodes that have it.")] = {}
+    resource_name: Annotated[str, Field(max_length=317, description="Extended resource that a pod asks for.")] = "nvidia.com/gpu"
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32, description="Labels of the nodes that have it.")] = {}
     tolerations: Annotated[list[Toleration], Field(max_length=32, description="Tolerations for those nodes.")] = []
     runtime_class_name: Annotated[str | None, Field(max_length=253, description="RuntimeClass that exposes the accelerator.")] = None
     price: Annotated[AcceleratorPrice | None, Field(description="What owning it costs; without it costs are unknown, not zero.")] = None

@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+QUANTITY_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?([KMGTPE]i|[mkMGTPE])?$"
 DECIMAL_PATTERN = r"^[0-9]{1,12}(\.[0-9]{1,9})?$"
 
 
@@ -19,3 +20,15 @@ DecimalString = Annotated[
     WithJsonSchema({"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": 22}),
 ]
 """A non-negative decimal number written as a string, such as "0.59"."""
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_text),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": QUANTITY_PATTERN}),
+]
+"""A Kubernetes quantity such as 4, "500m" or "32Gi"; a plain number may be written without quotes."""

@@ -1,4 +1,5 @@
 """Status of an InferenceWorkload. Numbers are decimal strings or integers, rounded so that they change when something did."""
+# ruff: noqa: RUF012 - pydantic copies a default; ruff sees only that the base class is not its own
 
 from datetime import datetime
 from enum import StrEnum
@@ -75,9 +76,13 @@ class SideSlo(ApiModel):
 class SloStatus(ApiModel):
     """How the promise holds, over `window`, spilled and failed requests included."""
 
-    attainment_percent: Annotated[str | None, Field(description="Lower of the targets' attainments: no more than this share met every target.")] = None
+    attainment_percent: Annotated[
+        str | None, Field(description="Lower of the targets' attainments: no more than this share met every target.")
+    ] = None
     time_to_first_token_attainment_percent: Annotated[str | None, Field(description="Share of streamed requests within the target.")] = None
-    inter_token_latency_attainment_percent: Annotated[str | None, Field(description="Share of token gaps of own replicas within the target.")] = None
+    inter_token_latency_attainment_percent: Annotated[
+        str | None, Field(description="Share of token gaps of own replicas within the target.")
+    ] = None
     end_to_end_attainment_percent: Annotated[str | None, Field(description="Share of requests within the target.")] = None
     owned: Annotated[SideSlo | None, Field(description="Requests served by own replicas.")] = None
     hosted: Annotated[SideSlo | None, Field(description="Requests served by hosted backends.")] = None
@@ -90,18 +95,39 @@ class CostStatus(ApiModel):
     """What it costs, in USD. A figure without a source is absent, never zero."""
 
     usd_per_hour: Annotated[str | None, Field(alias="usdPerHour", description="Cost per hour now: owned plus hosted.")] = None
-    dedicated_usd_per_hour: Annotated[str | None, Field(alias="dedicatedUSDPerHour", description="Own replicas, from binding to end, idle or not.")] = None
+    dedicated_usd_per_hour: Annotated[
+        str | None, Field(alias="dedicatedUSDPerHour", description="Own replicas, from binding to end, idle or not.")
+    ] = None
     hosted_usd_per_hour: Annotated[str | None, Field(alias="hostedUSDPerHour", description="Hosted tokens at the current rate.")] = None
-    month_to_date_usd: Annotated[str | None, Field(alias="monthToDateUSD", description="Spent since the first of the month (UTC), from the ledger.")] = None
-    projected_monthly_usd: Annotated[str | None, Field(alias="projectedMonthlyUSD", description="Month to date plus the rest of the month at the current rate.")] = None
-    usd_per_million_tokens: Annotated[str | None, Field(alias="usdPerMillionTokens", description="Cost per million tokens, in and out together, this month.")] = None
-    if_all_hosted_monthly_usd: Annotated[str | None, Field(alias="ifAllHostedMonthlyUSD", description="30 days of the current traffic, all hosted.")] = None
-    if_all_dedicated_monthly_usd: Annotated[str | None, Field(alias="ifAllDedicatedMonthlyUSD", description="30 days of the current traffic, all on own replicas.")] = None
-    kappa: Annotated[str | None, Field(description="Hosted price over own cost of the same work at full SLO-feasible utilisation; below 1 owning loses at any load.")] = None
-    break_even_requests_per_month: Annotated[int | None, Field(description="Volume from which one own replica is cheaper than hosted.")] = None
+    month_to_date_usd: Annotated[
+        str | None, Field(alias="monthToDateUSD", description="Spent since the first of the month (UTC), from the ledger.")
+    ] = None
+    projected_monthly_usd: Annotated[
+        str | None, Field(alias="projectedMonthlyUSD", description="Month to date plus the rest of the month at the current rate.")
+    ] = None
+    usd_per_million_tokens: Annotated[
+        str | None, Field(alias="usdPerMillionTokens", description="Cost per million tokens, in and out together, this month.")
+    ] = None
+    if_all_hosted_monthly_usd: Annotated[
+        str | None, Field(alias="ifAllHostedMonthlyUSD", description="30 days of the current traffic, all hosted.")
+    ] = None
+    if_all_dedicated_monthly_usd: Annotated[
+        str | None, Field(alias="ifAllDedicatedMonthlyUSD", description="30 days of the current traffic, all on own replicas.")
+    ] = None
+    kappa: Annotated[
+        str | None,
+        Field(
+            description="Hosted price over own cost of the same work at full SLO-feasible utilisation; below 1 owning loses at any load."
+        ),
+    ] = None
+    break_even_requests_per_month: Annotated[int | None, Field(description="Volume from which one own replica is cheaper than hosted.")] = (
+        None
+    )
     prices_as_of: Annotated[str | None, Field(description="Oldest date among the prices used.")] = None
     unaccounted_seconds: Annotated[int, Field(description="Seconds of this month that nobody watched; their cost may be missing.")] = 0
-    estimated_requests: Annotated[int, Field(description="Requests of this month whose tokens were estimated (aborted, or no usage reported).")] = 0
+    estimated_requests: Annotated[
+        int, Field(description="Requests of this month whose tokens were estimated (aborted, or no usage reported).")
+    ] = 0
 
 
 class DecisionStatus(ApiModel):
@@ -128,4 +154,11 @@ class InferenceWorkloadStatus(ApiModel):
     replicas: Annotated[int | None, Field(ge=0, description="Replicas that exist; read by the scale subresource.")] = None
     selector: Annotated[str | None, Field(description="Label selector of replica pods; read by the scale subresource.")] = None
     replicas_summary: Annotated[str | None, Field(description="ready/desired, for the Replicas column.")] = None
-    conditions: Annotated[list[Condition], Field(max_length=32, description="Conditions, keyed by type.")] = []
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=32,
+            description="Conditions, keyed by type.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = []

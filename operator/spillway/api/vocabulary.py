@@ -11,6 +11,7 @@ FIELD_MANAGER = "spillway"
 # Labels. `SELECTOR` labels are immutable and minimal; the rest may change with a version.
 LABEL_WORKLOAD = f"{GROUP}/workload"  # on every child; also the server-side selector of every watch, and a metric label
 LABEL_COMPONENT = "app.kubernetes.io/component"  # "engine" | "gateway" | "ledger"
+LABEL_POOL = f"{GROUP}/pool"  # on an engine Deployment and its pods: the Deployment's name
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "spillway"
 COMPONENT_ENGINE = "engine"
@@ -20,6 +21,11 @@ COMPONENT_GATEWAY = "gateway"
 ANNOTATION_CONFIG_GENERATION = f"{GROUP}/gateway-config"  # touched on gateway pods so that the kubelet syncs a ConfigMap at once
 ANNOTATION_ACCELERATOR_CLASS = f"{GROUP}/accelerator-class"  # on an engine Deployment and its pods
 ANNOTATION_TENSOR_PARALLEL = f"{GROUP}/tensor-parallel-size"
+# On an engine Deployment whose spec leaves them open: the defaults its replicas were made with. A later default must not restart them,
+# so the observation reads them back (Pool.engine_image, Pool.engine_version) and the plan keeps them.
+ANNOTATION_ENGINE_IMAGE = f"{GROUP}/default-engine-image"
+ANNOTATION_ENGINE_VERSION = f"{GROUP}/default-engine-version"
+ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"  # on gateway pods: a changed static configuration rolls them
 
 # Ports
 PORT_HTTP = 8000  # the engine's and, as the Service sees it, the gateway's

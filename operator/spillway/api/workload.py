@@ -1,4 +1,5 @@
 """InferenceWorkload: the model, its promises, its traffic and its budget. See docs/adr for why a field is absent."""
+# ruff: noqa: RUF012 - pydantic copies a default; ruff sees only that the base class is not its own
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -6,7 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
-from spillway.api.quantities import DecimalString
+from spillway.api.quantities import DecimalString, Quantity
+
+# Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9@][A-Za-z0-9._:/@+-]*$"
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 
 
 class PlacementMode(StrEnum):
@@ -58,16 +63,34 @@ class Architecture(ApiModel):
 class HuggingFaceSource(ApiModel):
     """Weights fetched from a Hugging Face compatible hub when a replica starts."""
 
-    repo: Annotated[str | None, Field(max_length=200, description="Repository, for example meta-llama/Llama-3.1-8B-Instruct. Default: model.id.")] = None
-    revision: Annotated[str | None, Field(max_length=100, description="Branch, tag or commit. Name a commit to make restarts repeatable.")] = None
-    token_secret_ref: Annotated[SecretKeyRef | None, Field(description="Secret key that holds the hub's access token, for gated models.")] = None
+    repo: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            pattern=MODEL_NAME_PATTERN,
+            description="Repository, for example meta-llama/Llama-3.1-8B-Instruct. Default: model.id.",
+        ),
+    ] = None
+    revision: Annotated[
+        str | None,
+        Field(
+            max_length=100,
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+            description="Branch, tag or commit. Name a commit to make restarts repeatable. Default: the newest on the main branch.",
+        ),
+    ] = None
+    token_secret_ref: Annotated[
+        SecretKeyRef | None, Field(description="Secret key that holds the hub's access token, for gated models.")
+    ] = None
 
 
 class PersistentVolumeClaimSource(ApiModel):
     """Weights already on a volume."""
 
-    claim_name: Annotated[str, Field(min_length=1, max_length=253, description="PersistentVolumeClaim in the workload's namespace. Mounted read-only.")]
-    path: Annotated[str, Field(max_length=500, description="Folder of the model on the volume.")] = "/"
+    claim_name: Annotated[
+        str, Field(min_length=1, max_length=253, description="PersistentVolumeClaim in the workload's namespace. Mounted read-only.")
+    ]
+    path: Annotated[str, Field(max_length=500, pattern="^/", description="Folder of the model on the volume, from its root.")] = "/"
 
 
 class ModelSource(ApiModel):
@@ -80,25 +103,52 @@ class ModelSource(ApiModel):
 class Model(ApiModel):
     """The model to serve."""
 
-    id: Annotated[str, Field(min_length=1, max_length=200, description="Repository id of the model, for example meta-llama/Llama-3.1-8B-Instruct.")]
+    id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=200,
+            pattern=MODEL_NAME_PATTERN,
+            description="Repository id of the model, for example meta-llama/Llama-3.1-8B-Instruct.",
+        ),
+    ]
     served_name: Annotated[
-        str | None, Field(min_length=1, max_length=200, description="Name that clients send as `model`. Default: the last part of model.id.")
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            pattern=MODEL_NAME_PATTERN,
+            description="Name that clients send as `model`; it never changes, whoever serves. Default: the last part of model.id.",
+        ),
     ] = None
-    source: Annotated[ModelSource | None, Field(description="Where replicas get the weights. Default: Hugging Face, repository model.id.")] = None
-    architecture: Annotated[Architecture | None, Field(description="Shape of the model; given, it is checked against the accelerator's memory.")] = None
+    source: Annotated[
+        ModelSource | None, Field(description="Where replicas get the weights. Default: Hugging Face, repository model.id.")
+    ] = None
+    architecture: Annotated[
+        Architecture | None, Field(description="Shape of the model; given, it is checked against the accelerator's memory.")
+    ] = None
     quantization: Annotated[
-        Quantization | None, Field(description="Storage of the weights. Default: what the model's own configuration says, bf16 for sizing.")
+        Quantization | None,
+        Field(
+            description="Storage of the weights. bf16 and fp16 also set the engine's data type, and fp8 converts weights that are not "
+            "fp8 yet while loading. Default: what the model's own configuration says, bf16 for sizing.",
+        ),
     ] = None
     max_context_tokens: Annotated[
-        int | None, Field(ge=16, le=10**7, description="Longest prompt plus answer that is served (--max-model-len). Default: the model's own.")
+        int | None,
+        Field(ge=16, le=10**7, description="Longest prompt plus answer that is served (--max-model-len). Default: the model's own."),
     ] = None
 
 
 class Slo(ApiModel):
     """The promise: each request must meet every target given here; attainmentPercent of the requests must do so."""
 
-    time_to_first_token_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Longest wait for the first token, milliseconds.")] = None
-    inter_token_latency_ms: Annotated[int | None, Field(ge=1, le=60_000, description="Longest mean gap between tokens of a request, milliseconds.")] = None
+    time_to_first_token_ms: Annotated[
+        int | None, Field(ge=1, le=3_600_000, description="Longest wait for the first token, milliseconds.")
+    ] = None
+    inter_token_latency_ms: Annotated[
+        int | None, Field(ge=1, le=60_000, description="Longest mean gap between tokens of a request, milliseconds.")
+    ] = None
     end_to_end_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Longest time for a whole request, milliseconds.")] = None
     attainment_percent: Annotated[int, Field(ge=1, le=100, description="Share of requests that must meet every target.")] = 99
 
@@ -131,7 +181,9 @@ class Placement(ApiModel):
 
     mode: Annotated[
         PlacementMode,
-        Field(description="Dedicated: own replicas only. Hosted: the hosted backends only. Hybrid: own replicas first, the overflow to hosted."),
+        Field(
+            description="Dedicated: own replicas only. Hosted: the hosted backends only. Hybrid: own replicas first, the rest to hosted."
+        ),
     ]
     data_residency: Annotated[
         DataResidency, Field(description="ClusterOnly: no request ever leaves the cluster; needs mode Dedicated and no hosted backends.")
@@ -144,11 +196,11 @@ class Scaling(ApiModel):
     mode: Annotated[
         ScalingMode, Field(description="Spillway: decided here. External: spec.replicas, as written by HPA, KEDA or kubectl scale.")
     ] = ScalingMode.SPILLWAY
-    min_replicas: Annotated[int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs.")] = 1
+    min_replicas: Annotated[
+        int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs.")
+    ] = 1
     max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
-    scale_up_stabilization_seconds: Annotated[
-        int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")
-    ] = 0
+    scale_up_stabilization_seconds: Annotated[int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")] = 0
     scale_down_stabilization_seconds: Annotated[
         int, Field(ge=10, le=3600, description="A scale-down must have been wanted for this long, without a break.")
     ] = 300
@@ -164,19 +216,42 @@ class EnvVar(ApiModel):
 class Engine(ApiModel):
     """vLLM, which serves each replica."""
 
-    image: Annotated[str | None, Field(max_length=500, description="Image with a `vllm` command. Default: the chart's engine image.")] = None
+    image: Annotated[
+        str | None,
+        Field(
+            min_length=1, max_length=500, pattern=r"^\S+$", description="Image with a `vllm` command. Default: the chart's engine image."
+        ),
+    ] = None
     version: Annotated[
         str | None,
-        Field(max_length=40, pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$", description="vLLM version in the image; decides flags and metric names. Default: the chart's."),
+        Field(
+            max_length=40,
+            pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$",
+            description="vLLM version in the image; decides flags and metric names. Default: the chart's.",
+        ),
     ] = None
-    tensor_parallel_size: Annotated[int, Field(ge=1, le=64, description="Accelerators per replica, which share every layer; within one node.")] = 1
+    tensor_parallel_size: Annotated[
+        int, Field(ge=1, le=64, description="Accelerators per replica, which share every layer; within one node.")
+    ] = 1
     gpu_memory_utilization_percent: Annotated[int, Field(ge=10, le=99, description="Share of accelerator memory that vLLM may use.")] = 90
     max_num_seqs: Annotated[
-        int | None, Field(ge=1, le=4096, description="Most requests in one batch. Default: the largest batch that meets the inter-token target.")
+        int | None,
+        Field(ge=1, le=4096, description="Most requests in one batch. Default: the largest batch that meets the inter-token target."),
     ] = None
-    max_num_batched_tokens: Annotated[int | None, Field(ge=1, le=10**6, description="Most tokens in one engine step. Default: vLLM's.")] = None
-    extra_args: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=64, description="Further arguments of `vllm serve`, appended.")] = []
-    env: Annotated[list[EnvVar], Field(max_length=64, description="Environment variables of the engine container.")] = []
+    max_num_batched_tokens: Annotated[int | None, Field(ge=1, le=10**6, description="Most tokens in one engine step. Default: vLLM's.")] = (
+        None
+    )
+    extra_args: Annotated[
+        list[Annotated[str, Field(max_length=1000)]], Field(max_length=64, description="Further arguments of `vllm serve`, appended.")
+    ] = []
+    env: Annotated[
+        list[EnvVar],
+        Field(
+            max_length=64,
+            description="Environment variables of the engine container.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
 
 
 class CacheAccessMode(StrEnum):
@@ -201,28 +276,43 @@ class Toleration(ApiModel):
     key: Annotated[str | None, Field(max_length=316, description="Taint key; empty matches all with operator Exists.")] = None
     operator: Annotated[Literal["Equal", "Exists"] | None, Field(description="Equal (default) or Exists.")] = None
     value: Annotated[str | None, Field(max_length=63, description="Taint value.")] = None
-    effect: Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; empty matches all.")] = None
-    toleration_seconds: Annotated[int | None, Field(ge=0, description="How long NoExecute is tolerated.")] = None
+    effect: Annotated[
+        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; empty matches all.")
+    ] = None
+    toleration_seconds: Annotated[
+        int | None, Field(ge=0, le=10**9, description="How long NoExecute is tolerated, seconds. Default: for ever.")
+    ] = None
 
 
 class Resources(ApiModel):
     """CPU and memory of the engine container; accelerators are set by Spillway."""
 
-    requests: Annotated[dict[str, str], Field(max_length=8, description='Requests, for example {"cpu": "4", "memory": "32Gi"}.')] = {}
-    limits: Annotated[dict[str, str], Field(max_length=8, description="Limits.")] = {}
+    requests: Annotated[dict[str, Quantity], Field(max_length=3, description="Requests, for example cpu: 4 and memory: 32Gi.")] = {}
+    limits: Annotated[dict[str, Quantity], Field(max_length=3, description="Limits, none by default: cpu, memory, ephemeral-storage.")] = {}
 
 
 class PodTemplate(ApiModel):
     """The parts of a replica's pod that may be overridden. Volumes, containers and service accounts are left out on purpose (ADR 0005)."""
 
-    labels: Annotated[dict[str, str], Field(max_length=32, description="Labels added to replica pods.")] = {}
-    annotations: Annotated[dict[str, str], Field(max_length=32, description="Annotations added to replica pods.")] = {}
+    labels: Annotated[dict[str, LabelValue], Field(max_length=32, description="Labels added to replica pods.")] = {}
+    annotations: Annotated[
+        dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32, description="Annotations added to replica pods.")
+    ] = {}
     resources: Annotated[Resources | None, Field(description="CPU and memory of the engine container.")] = None
-    node_selector: Annotated[dict[str, str], Field(max_length=32, description="Added to the accelerator class's node selector.")] = {}
+    node_selector: Annotated[
+        dict[str, LabelValue], Field(max_length=32, description="Added to the accelerator class's node selector.")
+    ] = {}
     tolerations: Annotated[list[Toleration], Field(max_length=32, description="Added to the accelerator class's tolerations.")] = []
-    priority_class_name: Annotated[str | None, Field(max_length=253, description="PriorityClass of replica pods.")] = None
+    priority_class_name: Annotated[str | None, Field(min_length=1, max_length=253, description="PriorityClass of replica pods.")] = None
     runtime_class_name: Annotated[str | None, Field(max_length=253, description="RuntimeClass; overrides the accelerator class's.")] = None
-    image_pull_secrets: Annotated[list[NamedRef], Field(max_length=8, description="Secrets for pulling the engine image.")] = []
+    image_pull_secrets: Annotated[
+        list[NamedRef],
+        Field(
+            max_length=8,
+            description="Secrets for pulling the engine image.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
 
 
 class Dedicated(ApiModel):
@@ -282,7 +372,13 @@ class InferenceWorkloadSpec(ApiModel):
     gateway: Annotated[Gateway, Field(description="The gateway in front.")] = Gateway()
     budget: Annotated[Budget | None, Field(description="Monthly budget.")] = None
     replicas: Annotated[
-        int | None, Field(ge=0, le=1000, description="Replicas wanted under scaling.mode External; the scale subresource writes it.")
+        int | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="Replicas wanted under dedicated.scaling.mode External, held between minReplicas and maxReplicas. HPA, KEDA and "
+            "kubectl scale write it through the scale subresource.",
+        ),
     ] = None
 
     @property

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import Basis, DecisionStatus
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
+from spillway.api.workload import Engine, InferenceWorkloadSpec, Model, PlacementMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,8 @@ class OwnedPool:
     usd_per_replica_hour: float | None  # None when the class has no price
     capacity: Capacity
     surge: bool  # rollout may need one more replica at a time (nothing hosted can carry the gap)
+    engine_image: str | None = None  # the default that this pool runs already; None: the operator's default
+    engine_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +139,9 @@ class Ledger:
     estimated_tokens: float = 0.0
     unaccounted_s: float = 0.0
     unpriced_replica_s: float = 0.0  # owned time of a class without a price
-    watched_until: datetime | None = None
+    unpriced_tokens: float = 0.0  # hosted tokens of a model whose price is not listed
+    watched_until: datetime | None = None  # last pass
+    counted_until: datetime | None = None  # last pass that could read the counters
     counters: Mapping[str, LedgerEntry] = field(default_factory=dict)  # "<pod>|<backend>"
     replicas: Mapping[str, datetime] = field(default_factory=dict)  # pod uid -> charged up to
 
@@ -176,6 +180,23 @@ class DemandPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpendPoint:
+    """The ledger's hosted sum at a moment at which the counters could be read: two of them give a rate."""
+
+    at: datetime
+    hosted_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settling:
+    """The replica count decided last. Trusted for a moment over what the API server shows, which may still be the count before."""
+
+    pool: str
+    replicas: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What one pass hands to the next. In memory only, but for the ledger and decisions, which are written down."""
 
@@ -183,8 +204,15 @@ class Memory:
     ledger: Ledger | None = None
     decisions: tuple[DecisionStatus, ...] = ()  # newest first, at most ten
     numbers_written_at: datetime | None = None  # when status numbers were last written
+    measured_for: tuple[str, Model, Engine] | None = None  # pool, model and engine settings that the measurements speak of
     measured_step_ms: float | None = None
     measured_batch: float | None = None
+    measured_input_tokens: float | None = None
+    measured_output_tokens: float | None = None
+    spend: tuple[SpendPoint, ...] = ()
+    settling: Settling | None = None
+    placed: str | None = None  # placement last decided, in words
+    budget: Reason | None = None  # verdict on the budget last given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,5 +227,6 @@ class Decision:
     gateway: GatewayPlan
     scale: ScaleDecision | None = None
     cost: CostReport
+    budget: Reason = Reason.NO_BUDGET  # NO_BUDGET, NO_PRICES, WITHIN_BUDGET, PROJECTED_OVER_BUDGET or BUDGET_EXCEEDED
     events: tuple[DecisionStatus, ...] = ()  # decisions newly taken in this pass
     revisit_after: timedelta = timedelta(seconds=15)

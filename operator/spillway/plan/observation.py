@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.vocabulary import Reason
 
-
 T = TypeVar("T")
 
 

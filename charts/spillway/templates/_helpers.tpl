@@ -1,0 +1,97 @@
+{{/* Prefix of the names of all objects. */}}
+{{- define "spillway.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of the operator's objects, its Lease included. */}}
+{{- define "spillway.operator" -}}
+{{ include "spillway.fullname" . }}-operator
+{{- end -}}
+
+{{/* Name of the bundled Prometheus' objects. */}}
+{{- define "spillway.prometheus" -}}
+{{ include "spillway.fullname" . }}-prometheus
+{{- end -}}
+
+{{- define "spillway.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "spillway.operator" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name must name an existing ServiceAccount when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that select the pods of a component: call with (dict "root" $ "component" "operator"). */}}
+{{- define "spillway.selectorLabels" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* Labels of every object of a component. */}}
+{{- define "spillway.labels" -}}
+{{ include "spillway.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: spillway
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/* An image's reference: call with (dict "image" .Values.image "default" .Chart.AppVersion). */}}
+{{- define "spillway.image" -}}
+{{- if .image.digest -}}
+{{ .image.repository }}@{{ .image.digest }}
+{{- else -}}
+{{ .image.repository }}:{{ default .default .image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* URL of the Prometheus that the operator asks; empty when there is none. */}}
+{{- define "spillway.prometheusURL" -}}
+{{- if and .Values.prometheus.url .Values.prometheus.install -}}
+{{- fail "set prometheus.url or prometheus.install, not both: Spillway asks one Prometheus" -}}
+{{- else if .Values.prometheus.install -}}
+http://{{ include "spillway.prometheus" . }}.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:9090
+{{- else -}}
+{{- .Values.prometheus.url -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels, as JSON, of the namespace that may scrape; {} when it is not known. */}}
+{{- define "spillway.scrapeNamespaceLabels" -}}
+{{- $host := (urlParse (default "" .Values.prometheus.url)).hostname -}}
+{{- if .Values.networkPolicy.scrapeNamespaceLabels -}}
+{{- .Values.networkPolicy.scrapeNamespaceLabels | toJson -}}
+{{- else if .Values.prometheus.install -}}
+{{- dict "kubernetes.io/metadata.name" .Release.Namespace | toJson -}}
+{{- else if regexMatch "^[a-z0-9-]+\\.[a-z0-9-]+\\.svc(\\.|$)" $host -}}
+{{- dict "kubernetes.io/metadata.name" (index (splitList "." $host) 1) | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end -}}
+
+{{/* Both halves of Pod Security "restricted". The user is that of the operator's image, and any number will do for the others. */}}
+{{- define "spillway.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+{{- define "spillway.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}

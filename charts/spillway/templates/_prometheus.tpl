@@ -1,0 +1,63 @@
+{{/* Configuration of the bundled Prometheus. What it scrapes, and with which labels, is what the PodMonitor says in its own words. */}}
+{{- define "spillway.prometheusConfig" -}}
+global:
+  scrape_interval: {{ .Values.prometheus.scrapeInterval }}
+  scrape_timeout: {{ .Values.prometheus.scrapeInterval }}
+scrape_configs:
+  - job_name: spillway-workloads
+    kubernetes_sd_configs:
+      - role: pod
+        selectors:
+          - role: pod
+            label: spillway.dev/workload
+    relabel_configs:
+      - source_labels: [__meta_kubernetes_pod_label_app_kubernetes_io_component, __meta_kubernetes_pod_container_port_name]
+        regex: engine;http|gateway;metrics
+        action: keep
+      - source_labels: [__meta_kubernetes_pod_phase]
+        regex: Succeeded|Failed
+        action: drop
+      {{- include "spillway.workloadRelabelings" (dict "source" "source_labels" "target" "target_label") | nindent 6 }}
+  - job_name: spillway-operator
+    # The operator's series name the workload's namespace; it must not be lost to the operator's own.
+    honor_labels: true
+    kubernetes_sd_configs:
+      - role: pod
+        namespaces:
+          names: [{{ .Release.Namespace }}]
+        selectors:
+          - role: pod
+            label: app.kubernetes.io/name={{ .Chart.Name }},app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=operator
+    relabel_configs:
+      - source_labels: [__meta_kubernetes_pod_container_port_name]
+        regex: metrics
+        action: keep
+      - source_labels: [__meta_kubernetes_namespace]
+        target_label: namespace
+      - source_labels: [__meta_kubernetes_pod_name]
+        target_label: pod
+      - target_label: component
+        replacement: operator
+  {{- if .Values.prometheus.dcgm.enabled }}
+  {{- $selector := list }}
+  {{- range $key, $value := .Values.prometheus.dcgm.podLabels }}
+  {{- $selector = append $selector (printf "%s=%s" $key $value) }}
+  {{- end }}
+  - job_name: dcgm
+    # The exporter's `namespace` and `pod` are those of the pod that uses the GPU.
+    honor_labels: true
+    kubernetes_sd_configs:
+      - role: pod
+        selectors:
+          - role: pod
+            label: {{ join "," $selector }}
+    relabel_configs:
+      - source_labels: [__meta_kubernetes_pod_container_port_name]
+        regex: {{ .Values.prometheus.dcgm.portName }}
+        action: keep
+    metric_relabel_configs:
+      - source_labels: [__name__]
+        regex: DCGM_FI_DEV_GPU_UTIL|DCGM_FI_DEV_FB_USED|DCGM_FI_DEV_FB_FREE|DCGM_FI_PROF_GR_ENGINE_ACTIVE
+        action: keep
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,177 @@
+"""The only writer of a workload's objects: server-side apply with one field manager, and never over what is not ours.
+
+Two preconditions make that safe without asking first. An object that is not known to exist is applied with resourceVersion "1",
+which the API server accepts for a creation and refuses as a conflict when there is something of that name. An object that is known
+is applied with its uid, which the API server refuses when another one has taken its name.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spillway.api.vocabulary import API_VERSION, FIELD_MANAGER
+from spillway.apply.connection import APPLY_PATCH, CONFLICT, INVALID, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.known import KnownObjects, Ref, digest_of
+from spillway.plan.decision import Key, Workload
+
+Object = Mapping[str, Any]
+
+_APPLY_QUERY = {"fieldManager": FIELD_MANAGER, "force": "true"}
+_CREATE_ONLY = {"resourceVersion": "1"}
+# Replicas and gateways start only once everything else is there and nobody else's.
+_LAST_KINDS = frozenset({"Deployment"})
+
+
+class NotLeadingError(Exception):
+    """This process may not write: it does not hold the Lease, or is no longer sure of it."""
+
+
+class _NotOursError(Exception):
+    """The name is taken by an object with another controller or none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of applying."""
+
+    failures: tuple[str, ...] = ()
+    foreign: tuple[Ref, ...] = ()
+    requests: int = 0
+
+
+class Applier:
+    """Applies, prunes and writes status. `fence` raises NotLeadingError when nothing may be written."""
+
+    def __init__(self, connection: Connection, known: KnownObjects, fence: Callable[[], None]) -> None:
+        self._connection = connection
+        self._known = known
+        self._fence = fence
+        self._settled: dict[Key, tuple[object, int]] = {}
+        self._statuses: dict[Key, tuple[str, Mapping[str, object]]] = {}
+        self.requests = 0
+
+    async def apply(self, workload: Workload, objects: Sequence[Object]) -> Applied:
+        """Make the objects so. Nothing is sent for those that are so already."""
+        settled = (objects, self._known.changes(workload.key))
+        before = self._settled.get(workload.key)
+        if before is not None and before[0] is objects and before[1] == settled[1]:
+            return Applied()
+        sent = self.requests
+        first = [each for each in objects if each["kind"] not in _LAST_KINDS]
+        last = [each for each in objects if each["kind"] in _LAST_KINDS]
+        failures, foreign = await self._apply_all(workload, first)
+        if not foreign:
+            more, foreign = await self._apply_all(workload, last)
+            failures += more
+        if not failures and not foreign:
+            self._settled[workload.key] = settled
+        return Applied(failures=tuple(failures), foreign=tuple(foreign), requests=self.requests - sent)
+
+    async def prune(self, workload: Workload, keep: Callable[[Ref], bool]) -> tuple[str, ...]:
+        """Delete this very workload's children that nothing wants any more; return what failed."""
+        failures = []
+        for ref, record in self._known.of(workload.key):
+            if record.controller_uid != workload.uid or keep(ref):
+                continue
+            options = {"propagationPolicy": "Background", "preconditions": {"uid": record.uid}}
+            try:
+                await self._send("DELETE", path(ref.kind, ref.namespace, ref.name), options)
+            except ApiError as problem:
+                if problem.status not in (NOT_FOUND, CONFLICT):
+                    failures.append(f"delete {ref.kind} {ref.name}: {problem}")
+                    continue
+            self._known.gone(ref, record.uid)
+        return tuple(failures)
+
+    async def recheck(self, workload: Workload, refs: Iterable[Ref]) -> None:
+        """Look again at objects that were in the way: nobody watches those without our label."""
+        for ref in refs:
+            try:
+                found = await self._connection.request("GET", path(ref.kind, ref.namespace, ref.name), accept=METADATA)
+            except ApiError as problem:
+                if problem.status != NOT_FOUND:
+                    raise
+                self._known.gone(ref)
+            else:
+                self._known.replace(ref, found["metadata"], workload.key)
+
+    async def apply_one(self, workload: Workload, obj: Object) -> None:
+        """Apply one object; raise ApiError when that fails, also when the name is not ours."""
+        try:
+            await self._apply(workload, obj)
+        except _NotOursError as problem:
+            raise ApiError(CONFLICT, str(problem)) from problem
+
+    async def write_status(self, workload: Workload, status: Mapping[str, object]) -> bool:
+        """Write the status unless it is so already. Return whether it was written."""
+        uid, before = self._statuses.get(workload.key, (workload.uid, workload.previous_status))
+        if uid == workload.uid and before == status:
+            return False
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "InferenceWorkload",
+            "metadata": {"name": workload.key.name, "namespace": workload.key.namespace, "uid": workload.uid},
+            "status": status,
+        }
+        where = path("InferenceWorkload", workload.key.namespace, workload.key.name, subresource="status", query=_APPLY_QUERY)
+        self._statuses.pop(workload.key, None)
+        await self._send("PATCH", where, body, content_type=APPLY_PATCH)
+        self._statuses[workload.key] = (workload.uid, status)
+        return True
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a workload that is no more."""
+        self._settled.pop(key, None)
+        self._statuses.pop(key, None)
+        self._known.forget(key)
+
+    async def _apply_all(self, workload: Workload, objects: Sequence[Object]) -> tuple[list[str], list[Ref]]:
+        results = await asyncio.gather(*(self._apply(workload, each) for each in objects), return_exceptions=True)
+        failures: list[str] = []
+        foreign: list[Ref] = []
+        for obj, result in zip(objects, results, strict=True):
+            match result:
+                case None:
+                    pass
+                case _NotOursError():
+                    foreign.append(_ref(obj))
+                case ApiError():
+                    failures.append(f"{obj['kind']} {obj['metadata']['name']}: {result}")
+                case _:
+                    raise result
+        return failures, foreign
+
+    async def _apply(self, workload: Workload, obj: Object) -> None:
+        ref, digest = _ref(obj), digest_of(obj)
+        record = self._known.get(ref)
+        if record is not None and record.controller_uid == workload.uid and record.digest == digest:
+            return
+        try:
+            await self._apply_known(workload, ref, obj, digest)
+        except ApiError as problem:
+            # Somebody was faster: it exists after all, or the one that was known is no more. Look, and try once more.
+            if problem.status not in (CONFLICT, NOT_FOUND) and not (problem.status == INVALID and "metadata.uid" in str(problem)):
+                raise
+            await self.recheck(workload, (ref,))
+            await self._apply_known(workload, ref, obj, digest)
+
+    async def _apply_known(self, workload: Workload, ref: Ref, obj: Object, digest: str) -> None:
+        record = self._known.get(ref)
+        if record is not None and record.controller_uid != workload.uid:
+            raise _NotOursError(f"{ref.kind} {ref.name} exists and does not belong to this workload")
+        precondition = _CREATE_ONLY if record is None else {"uid": record.uid}
+        body = {**obj, "metadata": {**obj["metadata"], **precondition}}
+        with self._known.sending(ref):
+            where = path(ref.kind, ref.namespace, ref.name, query=_APPLY_QUERY)
+            answer = await self._send("PATCH", where, body, content_type=APPLY_PATCH, accept=METADATA)
+            self._known.applied(ref, answer["metadata"], digest, workload.key)
+
+    async def _send(self, method: str, where: str, body: Object, *, content_type: str = "application/json", accept: str = METADATA) -> Any:
+        self._fence()
+        self.requests += 1
+        return await self._connection.request(method, where, body, content_type=content_type, accept=accept)
+
+
+def _ref(obj: Object) -> Ref:
+    return Ref(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])

@@ -1,0 +1,69 @@
+"""Kubernetes Events: what a user sees under `kubectl describe`. Written once per decision, never twice within ten minutes."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from spillway.api.status import DecisionStatus
+from spillway.api.vocabulary import API_VERSION, GROUP, Reason
+from spillway.apply.connection import ApiError, Connection, path
+from spillway.plan.decision import Workload
+
+logger = logging.getLogger(__name__)
+
+QUIET = timedelta(minutes=10)
+NOTE_LENGTH = 1024
+WARNINGS = frozenset({Reason.BUDGET_EXCEEDED, Reason.PROJECTED_OVER_BUDGET, Reason.NAME_CONFLICT, Reason.APPLY_FAILED})
+
+
+class EventRecorder:
+    """Posts decisions as Events. A lost Event is no failure: the status keeps the last ten decisions."""
+
+    def __init__(self, connection: Connection, fence: Callable[[], None], *, instance: str) -> None:
+        self._connection = connection
+        self._fence = fence
+        self._instance = instance
+        self._said: dict[tuple[str, str, str], datetime] = {}
+        self._last_name = 0
+
+    async def record(self, workload: Workload, decision: DecisionStatus, now: datetime) -> None:
+        """Post one decision."""
+        said = (workload.uid, decision.reason, decision.what)
+        self._said = {each: when for each, when in self._said.items() if now - when < QUIET}
+        if said in self._said:
+            return
+        self._said[said] = now
+        try:
+            self._fence()
+            await self._connection.request("POST", path("Event", workload.key.namespace), self._event(workload, decision, now))
+        except ApiError as problem:
+            logger.warning("no Event for %s/%s: %s", workload.key.namespace, workload.key.name, problem)
+
+    def _event(self, workload: Workload, decision: DecisionStatus, now: datetime) -> dict[str, object]:
+        key = workload.key
+        self._last_name = max(self._last_name + 1, int(now.timestamp() * 1e9))
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{key.name}.{self._last_name:x}", "namespace": key.namespace},
+            "eventTime": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "reportingController": f"{GROUP}/operator",
+            "reportingInstance": self._instance[:128],
+            "action": _action(decision.what),
+            "reason": decision.reason[:128],
+            "type": "Warning" if decision.reason in WARNINGS else "Normal",
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": "InferenceWorkload",
+                "name": key.name,
+                "namespace": key.namespace,
+                "uid": workload.uid,
+            },
+            "note": f"{decision.what}: {decision.why}"[:NOTE_LENGTH],
+        }
+
+
+def _action(what: str) -> str:
+    """Return the machine's word for it: the first word of what was decided."""
+    word = what.partition(" ")[0].rstrip(":")
+    return {"replicas": "Scale", "placement": "Place", "budget": "JudgeBudget"}.get(word, "Decide")

@@ -1,0 +1,33 @@
+"""The gateway's cap reaches its pods at once: the kubelet looks at a ConfigMap again when the pod's own annotations change.
+
+Left alone, a changed ConfigMap takes a minute to reach the file; with the annotation it takes less than a second.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, FIELD_MANAGER
+from spillway.apply.connection import MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.known import digest_of
+
+
+async def announce_cap(
+    connection: Connection, fence: Callable[[], None], *, namespace: str, pods: Iterable[tuple[str, str, str | None]], generation: str
+) -> None:
+    """Touch each pod (name, uid, what it was told last) that was not told of this generation of the cap."""
+    for name, uid, told in pods:
+        if told == generation:
+            continue
+        fence()
+        body = {"metadata": {"uid": uid, "annotations": {ANNOTATION_CONFIG_GENERATION: generation}}}
+        where = path("Pod", namespace, name, query={"fieldManager": FIELD_MANAGER})
+        try:
+            await connection.request("PATCH", where, body, content_type=MERGE_PATCH, accept=METADATA)
+        except ApiError as problem:
+            if problem.status != NOT_FOUND:
+                raise
+
+
+def cap_generation(cap: Mapping[str, Any]) -> str:
+    """Return what stands for a cap ConfigMap's content."""
+    return digest_of(cap.get("data", {}))[:12]

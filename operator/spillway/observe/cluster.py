@@ -1,0 +1,285 @@
+"""The cluster as the watches have shown it, kept small: facts, not objects. One writer (the edge), read by every pass.
+
+kopf's own indices would do for most of this, but they keep an object for ever when its deletion fell into a gap of the watch (kopf
+lists anew and does not notice what is missing). Here the census (apply.census) can take it out.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
+from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.observe.pods import Body, gateway_pod, moment, pool, ready_since, replica_pod
+from spillway.plan.decision import Key, Workload
+from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
+
+WORKLOAD_KIND, CLASS_KIND, PROVIDER_KIND = "InferenceWorkload", "AcceleratorClass", "HostedProvider"
+# A pod that is gone is remembered for this long, so that the ledger learns when it ended.
+REMEMBER_ENDED = timedelta(minutes=10)
+
+Spec = TypeVar("Spec", InferenceWorkloadSpec, AcceleratorClassSpec, HostedProviderSpec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed(Generic[Spec]):
+    """A spec, or why it cannot be read. Parsed once per generation."""
+
+    uid: str
+    generation: int
+    spec: Spec | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenWorkload:
+    """An InferenceWorkload as last seen."""
+
+    key: Key
+    resource_version: str
+    created_at: datetime
+    parsed: Parsed[InferenceWorkloadSpec]
+    status: Mapping[str, object]
+    terminating: bool
+    seen_since: datetime  # by this process
+
+    def as_workload(self) -> Workload | None:
+        """Return it for planning; None when its spec cannot be read."""
+        if self.parsed.spec is None:
+            return None
+        return Workload(
+            key=self.key,
+            uid=self.parsed.uid,
+            generation=self.parsed.generation,
+            created_at=self.created_at,
+            spec=self.parsed.spec,
+            previous_status=self.status,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """An object with a workload's label, as last seen."""
+
+    kind: str
+    name: str
+    uid: str
+    resource_version: str
+    controller_uid: str | None
+    component: str | None
+    facts: ReplicaPod | GatewayPod | Pool | None = None
+    config_generation: str | None = None  # of a gateway pod: the cap it was last told of
+    ready_since: datetime | None = None  # of a gateway pod
+
+
+ChildName = tuple[str, str]  # kind, name
+
+
+@dataclass(slots=True)
+class ClusterView:
+    """Everything seen, by key."""
+
+    workloads: dict[Key, SeenWorkload] = field(default_factory=dict)
+    classes: dict[str, Parsed[AcceleratorClassSpec]] = field(default_factory=dict)
+    providers: dict[tuple[str, str], Parsed[HostedProviderSpec]] = field(default_factory=dict)
+    _children: dict[Key, dict[ChildName, Child]] = field(default_factory=dict)
+    _ended: dict[Key, dict[str, ReplicaPod]] = field(default_factory=dict)
+
+    def put(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
+        """Take in an object; return the workloads for which that is news. A status that only this process writes is none."""
+        metadata = body["metadata"]
+        name, namespace = metadata["name"], metadata.get("namespace", "")
+        match kind:
+            case "InferenceWorkload":
+                return self._put_workload(Key(namespace=namespace, name=name), body, now)
+            case "AcceleratorClass":
+                old_class = self.classes.get(name)
+                self.classes[name] = new_class = _parse(AcceleratorClassSpec, body, old_class)
+                return frozenset() if new_class is old_class else frozenset(self._referring_to_class(name))
+            case "HostedProvider":
+                old_provider = self.providers.get((namespace, name))
+                self.providers[namespace, name] = new_provider = _parse(HostedProviderSpec, body, old_provider)
+                return frozenset() if new_provider is old_provider else frozenset(self._referring_to_provider(namespace, name))
+            case _:
+                return self._put_child(kind, body)
+
+    def remove(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
+        """Take out an object that is gone; return the workloads it concerns."""
+        metadata = body["metadata"]
+        return self.remove_named(kind, metadata.get("namespace", ""), metadata["name"], now, owner=owner_of(body))
+
+    def remove_named(self, kind: str, namespace: str, name: str, now: datetime, *, owner: Key | None = None) -> frozenset[Key]:
+        """Take out an object by name."""
+        match kind:
+            case "InferenceWorkload":
+                key = Key(namespace=namespace, name=name)
+                self.workloads.pop(key, None)
+                self._ended.pop(key, None)
+                return frozenset({key})
+            case "AcceleratorClass":
+                self.classes.pop(name, None)
+                return frozenset(self._referring_to_class(name))
+            case "HostedProvider":
+                self.providers.pop((namespace, name), None)
+                return frozenset(self._referring_to_provider(namespace, name))
+            case _:
+                return frozenset({owner}) if owner is not None and self._remove_child(owner, (kind, name), now) else frozenset()
+
+    def children(self, key: Key) -> Mapping[ChildName, Child]:
+        """Return a workload's children, whoever owns them."""
+        return self._children.get(key, {})
+
+    def all_children(self) -> Iterator[tuple[Key, Child]]:
+        """Return every child with the workload in its label."""
+        for key, children in list(self._children.items()):
+            for child in list(children.values()):
+                yield key, child
+
+    def replicas(self, key: Key, now: datetime) -> tuple[ReplicaPod, ...]:
+        """Return the engine pods there are, and those that ended lately."""
+        ended = self._ended.get(key, {})
+        for gone in [each for each, pod in ended.items() if pod.ended_at is not None and now - pod.ended_at > REMEMBER_ENDED]:
+            del ended[gone]
+        live = [each.facts for each in self.children(key).values() if isinstance(each.facts, ReplicaPod)]
+        known = {pod.uid for pod in live}
+        return tuple(sorted([*live, *(pod for pod in ended.values() if pod.uid not in known)], key=lambda pod: pod.name))
+
+    def gateways(self, key: Key) -> tuple[GatewayPod, ...]:
+        """Return the gateway pods."""
+        found = [each.facts for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
+        return tuple(sorted(found, key=lambda pod: pod.name))
+
+    def gateways_ready_before(self, key: Key, then: datetime) -> int:
+        """Return how many gateway pods have been ready since then."""
+        children = self.children(key).values()
+        return sum(1 for each in children if isinstance(each.facts, GatewayPod) and each.ready_since is not None and each.ready_since <= then)
+
+    def pools(self, key: Key, uid: str) -> tuple[Pool, ...]:
+        """Return the engine Deployments that belong to this very workload."""
+        found = [each.facts for each in self.children(key).values() if isinstance(each.facts, Pool) and each.controller_uid == uid]
+        return tuple(sorted(found, key=lambda each: each.name))
+
+    def catalogue(self, namespace: str) -> Catalogue:
+        """Return what a workload of this namespace can refer to."""
+        return Catalogue(
+            accelerator_classes={name: each.spec for name, each in self.classes.items() if each.spec is not None},
+            providers={name: each.spec for (where, name), each in self.providers.items() if where == namespace and each.spec is not None},
+        )
+
+    def pod_owners(self) -> dict[tuple[str, str], Key]:
+        """Return whose each engine pod is, by namespace and name; for metrics that know pods only."""
+        return {
+            (key.namespace, child.name): key for key, child in self.all_children() if child.kind == "Pod" and child.component == COMPONENT_ENGINE
+        }
+
+    def _put_workload(self, key: Key, body: Body, now: datetime) -> frozenset[Key]:
+        before = self.workloads.get(key)
+        self.workloads[key] = after = _seen_workload(key, body, before, now)
+        same = before is not None and before.parsed is after.parsed and before.terminating == after.terminating
+        return frozenset() if same else frozenset({key})
+
+    def _put_child(self, kind: str, body: Body) -> frozenset[Key]:
+        owner = owner_of(body)
+        if owner is None:
+            return frozenset()
+        siblings = self._children.setdefault(owner, {})
+        child = _child(kind, body)
+        before = siblings.get((kind, child.name))
+        siblings[kind, child.name] = child
+        if before is None:
+            return frozenset({owner}) if child.facts is not None else frozenset()
+        return frozenset() if (before.uid, before.facts) == (child.uid, child.facts) else frozenset({owner})
+
+    def _remove_child(self, owner: Key, child: ChildName, now: datetime) -> bool:
+        gone = self._children.get(owner, {}).pop(child, None)
+        if not self._children.get(owner, True):
+            del self._children[owner]
+        if gone is None:
+            return False
+        if isinstance(gone.facts, ReplicaPod) and gone.facts.bound_at is not None and owner in self.workloads:
+            facts = replace(gone.facts, ready=False, terminating=True, ended_at=gone.facts.ended_at or now)
+            self._ended.setdefault(owner, {})[facts.uid] = facts
+        return True
+
+    def _referring_to_class(self, name: str) -> Iterator[Key]:
+        for key, seen in self.workloads.items():
+            dedicated = seen.parsed.spec.dedicated if seen.parsed.spec else None
+            if dedicated is not None and (not dedicated.accelerators or name in dedicated.accelerators):
+                yield key
+
+    def _referring_to_provider(self, namespace: str, name: str) -> Iterator[Key]:
+        for key, seen in self.workloads.items():
+            hosted = seen.parsed.spec.hosted if seen.parsed.spec else None
+            if key.namespace == namespace and hosted is not None and any(each.provider_ref.name == name for each in hosted.backends):
+                yield key
+
+
+def owner_of(body: Body) -> Key | None:
+    """Return the workload in an object's label."""
+    metadata = body["metadata"]
+    name = (metadata.get("labels") or {}).get(LABEL_WORKLOAD)
+    return Key(namespace=metadata.get("namespace", ""), name=name) if name else None
+
+
+def controller_uid(body: Body) -> str | None:
+    """Return the uid of the object's controller."""
+    owners: list[dict[str, Any]] = body["metadata"].get("ownerReferences") or []
+    return next((str(each.get("uid")) for each in owners if each.get("controller")), None)
+
+
+def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datetime) -> SeenWorkload:
+    metadata = body["metadata"]
+    parsed = _parse(InferenceWorkloadSpec, body, before.parsed if before else None)
+    same = before is not None and before.parsed.uid == parsed.uid
+    return SeenWorkload(
+        key=key,
+        resource_version=metadata.get("resourceVersion", ""),
+        created_at=moment(metadata.get("creationTimestamp")) or now,
+        parsed=parsed,
+        status=body.get("status") or {},
+        terminating="deletionTimestamp" in metadata,
+        seen_since=before.seen_since if before is not None and same else now,
+    )
+
+
+def _parse(model: type[Spec], body: Body, before: Parsed[Spec] | None) -> Parsed[Spec]:
+    metadata = body["metadata"]
+    uid, generation = metadata.get("uid", ""), metadata.get("generation", 0)
+    if before is not None and (before.uid, before.generation) == (uid, generation):
+        return before
+    try:
+        return Parsed(uid=uid, generation=generation, spec=model.model_validate(body.get("spec") or {}))
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Parsed(uid=uid, generation=generation, spec=None, problem=f"spec.{where}: {first['msg']}")
+
+
+def _child(kind: str, body: Body) -> Child:
+    metadata = body["metadata"]
+    component = (metadata.get("labels") or {}).get(LABEL_COMPONENT)
+    facts: ReplicaPod | GatewayPod | Pool | None = None
+    told, since = None, None
+    match kind, component:
+        case "Pod", "engine":
+            facts = replica_pod(body)
+        case "Pod", "gateway":
+            facts, since = gateway_pod(body), ready_since(body)
+            told = (metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_GENERATION)
+        case "Deployment", "engine":
+            facts = pool(body)
+    return Child(
+        kind=kind,
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
+        controller_uid=controller_uid(body),
+        component=component,
+        facts=facts,
+        config_generation=told,
+        ready_since=since,
+    )

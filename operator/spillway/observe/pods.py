@@ -1,0 +1,129 @@
+"""Pods and Deployments as facts. Whatever is odd or absent in the API server's answer reads as "not yet", never as an error."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from spillway.api.vocabulary import (
+    ANNOTATION_ACCELERATOR_CLASS,
+    ANNOTATION_ENGINE_IMAGE,
+    ANNOTATION_ENGINE_VERSION,
+    ANNOTATION_TENSOR_PARALLEL,
+    LABEL_POOL,
+)
+from spillway.plan.observation import GatewayPod, Pool, ReplicaPod
+
+Body = Mapping[str, Any]
+
+# A container that is being made has no trouble yet.
+_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def replica_pod(body: Body) -> ReplicaPod:
+    """Return an engine pod's facts."""
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    annotations = metadata.get("annotations") or {}
+    conditions = _conditions(status)
+    containers = status.get("containerStatuses") or []
+    ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
+    return ReplicaPod(
+        uid=metadata.get("uid", ""),
+        name=metadata["name"],
+        pool=(metadata.get("labels") or {}).get(LABEL_POOL, ""),
+        accelerator_class=annotations.get(ANNOTATION_ACCELERATOR_CLASS),
+        tensor_parallel_size=_whole(annotations.get(ANNOTATION_TENSOR_PARALLEL), 1),
+        ready=ready.get("status") == "True",
+        terminating="deletionTimestamp" in metadata,
+        bound_at=_bound_at(spec, status, scheduled),
+        ready_since=ready_since(body),
+        ended_at=_ended_at(status, containers, ready),
+        restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
+        waiting_reason=_waiting(status)[0],
+        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+    )
+
+
+def gateway_pod(body: Body) -> GatewayPod:
+    """Return a gateway pod's facts."""
+    metadata, status = body["metadata"], _part(body, "status")
+    reason, message = _waiting(status)
+    return GatewayPod(
+        uid=metadata.get("uid", ""),
+        name=metadata["name"],
+        ready=_conditions(status).get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in metadata,
+        restarts=sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or []),
+        config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
+    )
+
+
+def pool(body: Body) -> Pool:
+    """Return an engine Deployment's facts."""
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    annotations = metadata.get("annotations") or {}
+    progressing = _conditions(status).get("Progressing", {})
+    stuck = progressing.get("status") == "False" and progressing.get("reason") == "ProgressDeadlineExceeded"
+    return Pool(
+        name=metadata["name"],
+        replicas=_whole(spec.get("replicas"), 1),
+        ready_replicas=_whole(status.get("readyReplicas"), 0),
+        engine_image=annotations.get(ANNOTATION_ENGINE_IMAGE),
+        engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
+        rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
+    )
+
+
+def ready_since(body: Body) -> datetime | None:
+    """Return since when a pod is ready; None when it is not."""
+    ready = _conditions(_part(body, "status")).get("Ready", {})
+    return moment(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
+
+
+def moment(text: object) -> datetime | None:
+    """Return a time as Kubernetes writes it; None when it is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _part(body: Body, name: str) -> Body:
+    part = body.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _conditions(status: Body) -> dict[str, Body]:
+    return {each["type"]: each for each in status.get("conditions") or [] if "type" in each}
+
+
+def _whole(value: object, default: int) -> int:
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        return default
+
+
+def _bound_at(spec: Body, status: Body, scheduled: Body) -> datetime | None:
+    if not spec.get("nodeName"):
+        return None
+    bound = moment(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
+    return bound or moment(status.get("startTime"))
+
+
+def _ended_at(status: Body, containers: list[Body], ready: Body) -> datetime | None:
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return None
+    ends = [moment((each.get("state") or {}).get("terminated", {}).get("finishedAt")) for each in containers]
+    known = [end for end in ends if end is not None]
+    return max(known) if known else moment(ready.get("lastTransitionTime")) or moment(status.get("startTime"))
+
+
+def _waiting(status: Body) -> tuple[str | None, str | None]:
+    """Return why a container waits, with the kubelet's sentence."""
+    every = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    for each in every:
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] not in _STARTING:
+            return waiting["reason"], waiting.get("message")
+    return None, None

@@ -1,0 +1,120 @@
+"""Prometheus, asked once per tick for all workloads, in a worker thread and never without a timeout."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Protocol
+
+import requests
+from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from urllib3.util.retry import Retry
+
+from spillway.api.vocabulary import Reason
+from spillway.observe.queries import FIRST, queries
+from spillway.observe.signals import Answers, Batch, Series, Target, all_missing
+from spillway.plan.decision import Key
+from spillway.plan.observation import Missing, Signals
+
+logger = logging.getLogger(__name__)
+
+# What can go wrong on the way to an answer, the shape of the answer included.
+_TROUBLE = (requests.RequestException, PrometheusApiClientException, OSError, ValueError, KeyError, TypeError)
+
+
+class Asked(Protocol):
+    """The part of PrometheusConnect that is used."""
+
+    def custom_query(self, query: str, params: dict[str, str] | None = None, timeout: int | None = None) -> list[dict[str, Any]]:
+        """Return the result of an instant query."""
+
+
+class PrometheusSource:
+    """Reads all workloads' signals. Whatever fails is a Missing that says why."""
+
+    def __init__(self, asked: Asked, *, window_s: float, timeout_s: float) -> None:
+        self._asked = asked
+        self._queries = queries(window_s)
+        self._window_s = window_s
+        self._timeout_s = timeout_s
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus")
+        self._busy: asyncio.Future[Answers] | None = None
+
+    @classmethod
+    def at(cls, url: str, *, window_s: float, timeout_s: float) -> "PrometheusSource":
+        """Return a source for a server. Nothing is retried within a tick: the next tick is the retry."""
+        client = PrometheusConnect(url=url.rstrip("/"), retry=Retry(total=0), timeout=timeout_s, method="POST")
+        return cls(client, window_s=window_s, timeout_s=timeout_s)
+
+    async def read(self, targets: Mapping[Key, Target], pod_owners: Mapping[tuple[str, str], Key], now: datetime) -> Mapping[Key, Signals]:
+        """Ask everything once and return each workload's signals."""
+        try:
+            answers = await self._batch()
+        except TimeoutError:
+            late = Missing(reason=Reason.PROMETHEUS_ERROR, detail="no answer in time")
+            return {key: all_missing(self._window_s, late, target.backends) for key, target in targets.items()}
+        batch = Batch.of(answers, window_s=self._window_s, at=now, pod_owners=pod_owners)
+        return {key: batch.read(key, target, now) for key, target in targets.items()}
+
+    def close(self) -> None:
+        """Let go of the thread; a request under way ends by its own timeout."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _batch(self) -> Answers:
+        """Run the batch in the one thread. A batch that hangs from the tick before is not joined by a second one."""
+        if self._busy is not None and not self._busy.done():
+            raise TimeoutError
+        loop = asyncio.get_running_loop()
+        self._busy = loop.run_in_executor(self._thread, self._ask_all)
+        async with asyncio.timeout(self._timeout_s * 3):
+            return await asyncio.shield(self._busy)
+
+    def _ask_all(self) -> Answers:
+        first = self._ask(FIRST)
+        if isinstance(first, Missing):
+            return dict.fromkeys(self._queries, first)
+        return {name: first if name == FIRST else self._ask(name) for name in self._queries}
+
+    def _ask(self, name: str) -> list[Series] | Missing:
+        try:
+            return parse(self._asked.custom_query(self._queries[name]))
+        except _TROUBLE as problem:
+            logger.debug("query %s failed: %s", name, problem)
+            return Missing(reason=Reason.PROMETHEUS_ERROR, detail=_sentence(problem))
+
+
+class NoPrometheus:
+    """Stands where no Prometheus is configured."""
+
+    def __init__(self, *, window_s: float) -> None:
+        self._window_s = window_s
+
+    async def read(self, targets: Mapping[Key, Target], pod_owners: Mapping[tuple[str, str], Key], now: datetime) -> Mapping[Key, Signals]:
+        """Return nothing for everybody, and say what to set."""
+        del pod_owners, now
+        missing = Missing(reason=Reason.PROMETHEUS_ERROR, detail="no Prometheus is configured; set prometheus.url in the chart")
+        return {key: all_missing(self._window_s, missing, target.backends) for key, target in targets.items()}
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def parse(result: list[dict[str, Any]]) -> list[Series]:
+    """Return an instant vector as labels and values; what is no number is left out."""
+    series: list[Series] = []
+    for row in result:
+        value = float(row["value"][1])
+        if not math.isnan(value):
+            series.append((row["metric"], value))
+    return series
+
+
+def _sentence(problem: BaseException) -> str:
+    """Return the kind of trouble without addresses that change with each attempt."""
+    if isinstance(problem, requests.ConnectionError):
+        return "Prometheus cannot be reached"
+    if isinstance(problem, requests.Timeout):
+        return "Prometheus did not answer in time"
+    return f"{type(problem).__name__}: {problem}"[:200]

@@ -1,0 +1,105 @@
+"""All PromQL there is. Each query answers for every workload at once; the number of queries does not grow with the workloads.
+
+Every scraped series carries the labels namespace, pod, workload and component (the bundled Prometheus and the PodMonitor both set
+them). Counters of Envoy have no _total suffix. Names of vLLM's metrics: notes/vllm/metrics-0.32.0.txt; where an older version has
+another name, `or` takes it.
+"""
+
+from typing import Final
+
+BY: Final = "by (namespace, workload)"
+
+UP: Final = "up"
+SCRAPE_AGE: Final = "scrape_age"
+REQUESTS: Final = "requests"
+COUNTERS: Final = "counters"
+IN_FLIGHT: Final = "in_flight"
+TOKENS_IN: Final = "tokens_in"
+TOKENS_OUT: Final = "tokens_out"
+UNMETERED: Final = "unmetered"
+RESIDENCE: Final = "residence"
+DURATION: Final = "duration"
+FIRST_BODY: Final = "first_body"
+HOSTED_HEALTHY: Final = "hosted_healthy"
+HOSTED_REJECTED: Final = "hosted_rejected"
+INJECTED: Final = "injected"
+NOT_INJECTED: Final = "not_injected"
+QUEUES: Final = "queues"
+KV_CACHE: Final = "kv_cache"
+STEP_TIME: Final = "step_time"
+BATCH: Final = "batch"
+PREFILL: Final = "prefill"
+TOKEN_GAPS: Final = "token_gaps"
+GPU: Final = "gpu"
+
+# Asked first: without it nothing can be said, and a Prometheus that does not answer is not asked the rest.
+FIRST: Final = UP
+
+_COUNTED = "requests|input_tokens|output_tokens|unmetered_requests|unmetered_request_bytes|unmetered_response_bytes"
+
+
+def queries(window_s: float) -> dict[str, str]:
+    """Return the batch of one tick, by name. Rates are over `window_s`."""
+    w = f"{window_s:.0f}s"
+    ours = 'workload!=""'
+    refused = f'envoy_cluster_name=~"hosted-.*",envoy_response_code=~"401|403",{ours}'
+    return {
+        # Who is scraped at all: the difference between "no traffic" and "no idea".
+        UP: f"sum by (namespace, workload, component) (up{{{ours}}})",
+        # In seconds by Prometheus' own clock: between its clock and ours there may be any difference.
+        SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
+        # The gateway.
+        REQUESTS: f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests', ours, w)})",
+        COUNTERS: f'sum by (__name__, namespace, workload, pod, backend) ({{__name__=~"envoy_spillway_({_COUNTED})",{ours}}})',
+        IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
+        TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",
+        TOKENS_OUT: f"sum {BY} ({_rate('envoy_spillway_output_tokens', ours, w)})",
+        UNMETERED: f"sum {BY} ({_rate('envoy_spillway_unmetered_requests', ours, w)})",
+        RESIDENCE: _ratio("envoy_spillway_duration_ms_sum", "envoy_spillway_duration_ms_count", f'backend="owned",{ours}', w),
+        DURATION: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_duration_ms_bucket', ours, w)})",
+        FIRST_BODY: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_first_body_ms_bucket', ours, w)})",
+        HOSTED_HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
+        f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"hosted-.*",{ours}}})',
+        HOSTED_REJECTED: f"sum {BY} ({_rate('envoy_cluster_upstream_rq', refused, w)})",
+        INJECTED: f"sum {BY} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
+        NOT_INJECTED: f"sum {BY} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
+        # The engine.
+        QUEUES: f'sum by (__name__, namespace, workload) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',
+        KV_CACHE: f"avg {BY} (vllm:kv_cache_usage_perc{{{ours}}}) or avg {BY} (vllm:gpu_cache_usage_perc{{{ours}}})",
+        # The mean gap between a request's tokens is the mean engine step while it decodes.
+        STEP_TIME: _ratio("vllm:inter_token_latency_seconds_sum", "vllm:inter_token_latency_seconds_count", ours, w)
+        + " or "
+        + _ratio("vllm:time_per_output_token_seconds_sum", "vllm:time_per_output_token_seconds_count", ours, w),
+        # Tokens made per step: requests that decode together. The _total in this histogram's name is vLLM's own.
+        BATCH: _ratio("vllm:generation_tokens_total", "vllm:iteration_tokens_total_count", ours, w),
+        PREFILL: _ratio("vllm:request_prefill_kv_computed_tokens_sum", "vllm:request_prefill_time_seconds_sum", ours, w)
+        + " or "
+        + _ratio("vllm:prompt_tokens_total", "vllm:request_prefill_time_seconds_sum", ours, w),
+        TOKEN_GAPS: f"sum by (namespace, workload, le) (rate(vllm:inter_token_latency_seconds_bucket{{{ours}}}[{w}]))"
+        f" or sum by (namespace, workload, le) (rate(vllm:time_per_output_token_seconds_bucket{{{ours}}}[{w}]))",
+        # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
+        GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
+        ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',
+    }
+
+
+def _rate(name: str, labels: str, window: str) -> str:
+    """Return a counter's rate that also sees the first increase of a series.
+
+    A counter with labels is exported only once it has counted something. `rate` needs two samples and so takes the first event of a
+    code or backend for none, which would hide the first spilled request after an idle night. A series that was not there a window
+    ago counts from zero, if its pod was scraped then (the series is new) or is younger than the window (all of it is new);
+    after a loss of Prometheus' data neither holds, and a counter of days is not taken for a burst.
+    """
+    series, seconds = f"{name}{{{labels}}}", window.removesuffix("s")
+    before = f"({series} offset {window})"
+    watched = f'up{{component="gateway"}} offset {window} == 1'
+    young = f"envoy_server_uptime < {seconds}"
+    new = f"({series} unless {before}) and on (namespace, pod) (({watched}) or on (namespace, pod) ({young}))"
+    return f"(rate({series}[{window}]) and {before}) or ({new}) / {seconds}"
+
+
+def _ratio(numerator: str, denominator: str, labels: str, window: str) -> str:
+    """Return the quotient of two rates, and nothing (not NaN) where nothing happened."""
+    below = f"sum {BY} (rate({denominator}{{{labels}}}[{window}]))"
+    return f"sum {BY} (rate({numerator}{{{labels}}}[{window}])) / ({below} > 0)"

@@ -1,0 +1,332 @@
+"""Answers of Prometheus as readings. A function of values: the batch's answers, what each workload wants to know, and when.
+
+What is missing stays missing. A gateway that is scraped and counted nothing had no traffic: that is a zero. A gateway that nobody
+scrapes is no zero.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from spillway.api.vocabulary import BACKEND_NONE, BACKEND_OWNED, COMPONENT_ENGINE, COMPONENT_GATEWAY, Reason, hosted_cluster_name
+from spillway.observe import queries
+from spillway.observe.histogram import Buckets, added, quantile, share_within, total
+from spillway.plan.decision import Key
+from spillway.plan.observation import Missing, Reading, Sample, SideLatency, Signals, TokenCounters
+
+T = TypeVar("T")
+
+Labels = Mapping[str, str]
+Series = tuple[Labels, float]
+Answers = Mapping[str, "list[Series] | Missing"]
+
+_COUNTER_FIELDS = {
+    f"envoy_spillway_{name}": name
+    for name in ("requests", "input_tokens", "output_tokens", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
+}
+_FIRST_REFUSAL = 500  # codes from here on are failures of ours
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What one workload wants to know, and how many of its pods should be answering."""
+
+    ttft_ms: int | None = None
+    inter_token_ms: int | None = None
+    end_to_end_ms: int | None = None
+    backends: tuple[tuple[str, str], ...] = ()  # provider, model
+    engines: int = 0  # ready for long enough to have been scraped
+    gateways: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One tick's answers, sorted by workload."""
+
+    window_s: float
+    at: datetime
+    stale_after_s: float
+    answers: Mapping[str, "Mapping[Key, list[Series]] | Missing"] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, answers: Answers, *, window_s: float, at: datetime, pod_owners: Mapping[tuple[str, str], Key]) -> "Batch":
+        """Sort answers by workload; what cannot be assigned is left out."""
+        by_name: dict[str, Mapping[Key, list[Series]] | Missing] = {}
+        for name, answer in answers.items():
+            if isinstance(answer, Missing):
+                by_name[name] = answer
+                continue
+            rows: defaultdict[Key, list[Series]] = defaultdict(list)
+            for labels, value in answer:
+                key = pod_owners.get(_pod(labels)) if name == queries.GPU else _key(labels)
+                if key is not None and math.isfinite(value):
+                    rows[key].append((labels, value))
+            by_name[name] = dict(rows)
+        return cls(window_s=window_s, at=at, stale_after_s=window_s, answers=by_name)
+
+    def rows(self, name: str, key: Key) -> list[Series] | Missing:
+        """Return one query's series of one workload."""
+        answer = self.answers.get(name, Missing(reason=Reason.METRICS_MISSING, detail="not asked yet"))
+        return answer if isinstance(answer, Missing) else answer.get(key, [])
+
+    def read(self, key: Key, target: Target, asked: datetime) -> Signals:
+        """Return a workload's signals."""
+        return _Reader(self, key, target, asked).signals()
+
+
+def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str, str]] = ()) -> Signals:
+    """Return signals without a single reading."""
+    return Signals(
+        window_s=window_s,
+        arrivals_per_s=missing,
+        spilled_per_s=missing,
+        failed_per_s=missing,
+        in_flight_owned=missing,
+        input_tokens_mean=missing,
+        output_tokens_mean=missing,
+        residence_s=missing,
+        running=missing,
+        waiting=missing,
+        kv_cache_usage_ratio=missing,
+        step_time_ms=missing,
+        batch_mean=missing,
+        prefill_tokens_per_s=missing,
+        inter_token_within_ratio=missing,
+        inter_token_p95_ms=missing,
+        gpu_utilization_percent=missing,
+        owned_latency=missing,
+        hosted_latency=missing,
+        hosted_healthy={f"{provider}/{model}": missing for provider, model in backends},
+        hosted_rejected_per_s=missing,
+        hosted_credential_loaded=missing,
+        counters=missing,
+    )
+
+
+class _Reader:
+    """One workload's readings out of a batch."""
+
+    def __init__(self, batch: Batch, key: Key, target: Target, at: datetime) -> None:
+        self._batch, self._key, self._target, self._at = batch, key, target, at
+        self._gateway_gap = self._gap(COMPONENT_GATEWAY, target.gateways)
+        self._engine_gap = self._gap(COMPONENT_ENGINE, target.engines)
+
+    def signals(self) -> Signals:
+        window_s = self._batch.window_s
+        return Signals(
+            window_s=window_s,
+            arrivals_per_s=self._requests(lambda _: True),
+            spilled_per_s=self._requests(_spilled),
+            failed_per_s=self._requests(_failed),
+            in_flight_owned=self._at_gateway(queries.IN_FLIGHT),
+            input_tokens_mean=self._tokens_per_request(queries.TOKENS_IN),
+            output_tokens_mean=self._tokens_per_request(queries.TOKENS_OUT),
+            residence_s=self._scaled(self._or_missing(queries.RESIDENCE, self._gateway_gap, "no request on own replicas"), 1e-3),
+            running=self._queue("vllm:num_requests_running"),
+            waiting=self._queue("vllm:num_requests_waiting"),
+            kv_cache_usage_ratio=self._at_engine(queries.KV_CACHE),
+            step_time_ms=self._scaled(self._at_engine(queries.STEP_TIME), 1000.0),
+            batch_mean=self._at_engine(queries.BATCH),
+            prefill_tokens_per_s=self._at_engine(queries.PREFILL),
+            inter_token_within_ratio=self._token_gaps(self._within_gap),
+            inter_token_p95_ms=self._token_gaps(lambda gaps: _milliseconds(quantile(gaps, 0.95))),
+            gpu_utilization_percent=self._or_missing(queries.GPU, None, "DCGM exports nothing for these pods", mean=True),
+            owned_latency=self._latency(lambda backend: backend == BACKEND_OWNED),
+            hosted_latency=self._latency(lambda backend: backend not in (BACKEND_OWNED, BACKEND_NONE)),
+            hosted_healthy={f"{provider}/{model}": self._healthy(provider, model) for provider, model in self._target.backends},
+            hosted_rejected_per_s=self._at_gateway(queries.HOSTED_REJECTED),
+            hosted_credential_loaded=self._credential(),
+            counters=self._counters(),
+        )
+
+    def _gap(self, component: str, expected: int) -> Missing | None:
+        """Return why this component's readings would not be the whole truth; None when all of it is scraped, and lately."""
+        scraped = self._batch.rows(queries.UP, self._key)
+        if isinstance(scraped, Missing):
+            return scraped
+        up = sum(value for labels, value in scraped if labels.get("component") == component)
+        if up == 0 or up < expected:
+            return Missing(reason=Reason.METRICS_MISSING, detail=f"{up:.0f} of {max(expected, 1)} {component} pods scraped")
+        ages = self._batch.rows(queries.SCRAPE_AGE, self._key)
+        if isinstance(ages, Missing):
+            return ages
+        age_s = min((value for labels, value in ages if labels.get("component") == component), default=math.inf)
+        if age_s > self._batch.stale_after_s:
+            return Missing(reason=Reason.METRICS_STALE, detail=f"newest {component} sample is {age_s:.0f} s old")
+        return None
+
+    def _sample(self, value: T) -> Sample[T]:
+        return Sample(value=value, at=self._at)
+
+    def _scaled(self, reading: Reading[float], factor: float) -> Reading[float]:
+        return reading if isinstance(reading, Missing) else self._sample(reading.value * factor)
+
+    def _at_gateway(self, name: str) -> Reading[float]:
+        """Return a sum at the gateways; nothing counted is zero where they are scraped."""
+        rows = self._batch.rows(name, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        return self._gateway_gap or self._sample(sum(value for _, value in rows))
+
+    def _at_engine(self, name: str) -> Reading[float]:
+        return self._or_missing(name, self._engine_gap, "the engine has not reported it")
+
+    def _or_missing(self, name: str, gap: Missing | None, detail: str, *, mean: bool = False) -> Reading[float]:
+        """Return the one value there is; what is not reported is not zero."""
+        rows = self._batch.rows(name, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if gap is not None:
+            return gap
+        if not rows:
+            return Missing(reason=Reason.METRICS_MISSING, detail=detail)
+        values = [value for _, value in rows]
+        return self._sample(sum(values) / len(values) if mean else values[0])
+
+    def _queue(self, metric: str) -> Reading[float]:
+        rows = self._batch.rows(queries.QUEUES, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if self._target.engines == 0 and not any(labels.get("__name__") == metric for labels, _ in rows):
+            return self._sample(0.0)  # no replica serves, so none runs anything: a fact, not a gap
+        if self._engine_gap is not None:
+            return self._engine_gap
+        found = [value for labels, value in rows if labels.get("__name__") == metric]
+        return self._sample(sum(found)) if found else Missing(reason=Reason.METRICS_MISSING, detail=f"no {metric}")
+
+    def _requests(self, wanted: Callable[[Labels], bool]) -> Reading[float]:
+        rows = self._batch.rows(queries.REQUESTS, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted(labels)))
+
+    def _tokens_per_request(self, name: str) -> Reading[float]:
+        tokens = self._at_gateway(name)
+        answered = self._requests(lambda labels: labels.get("code", "").startswith("2"))
+        unmetered = self._at_gateway(queries.UNMETERED)
+        if isinstance(tokens, Missing):
+            return tokens
+        if isinstance(answered, Missing):
+            return answered
+        if isinstance(unmetered, Missing):
+            return unmetered
+        metered = answered.value - unmetered.value
+        if metered <= 0 or tokens.value <= 0:
+            return Missing(reason=Reason.METRICS_MISSING, detail="no request with token counts in the window")
+        return self._sample(tokens.value / metered)
+
+    def _histogram(self, name: str, wanted: Callable[[str], bool], gap: Missing | None) -> Buckets | Missing:
+        rows = self._batch.rows(name, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if gap is not None:
+            return gap
+        parts: defaultdict[str, dict[float, float]] = defaultdict(dict)
+        for labels, value in rows:
+            edge = _edge(labels.get("le"))
+            if edge is not None and wanted(labels.get("backend", "")):
+                parts[labels.get("backend", "")][edge] = value
+        return added(list(parts.values()))
+
+    def _within_gap(self, gaps: Buckets) -> float | None:
+        limit = self._target.inter_token_ms
+        return None if limit is None else share_within(gaps, limit / 1000, exact=False)
+
+    def _token_gaps(self, measure: Callable[[Buckets], float | None]) -> Reading[float]:
+        gaps = self._histogram(queries.TOKEN_GAPS, lambda _: True, self._engine_gap)
+        if isinstance(gaps, Missing):
+            return gaps
+        found = measure(gaps)
+        return Missing(reason=Reason.METRICS_MISSING, detail="no tokens in the window") if found is None else self._sample(found)
+
+    def _latency(self, side: Callable[[str], bool]) -> Reading[SideLatency]:
+        first = self._histogram(queries.FIRST_BODY, side, self._gateway_gap)
+        whole = self._histogram(queries.DURATION, side, self._gateway_gap)
+        if isinstance(first, Missing):
+            return first
+        if isinstance(whole, Missing):
+            return whole
+        target = self._target
+        return self._sample(
+            SideLatency(
+                requests=total(first) * self._batch.window_s,
+                within_ttft=None if target.ttft_ms is None else share_within(first, float(target.ttft_ms), exact=True),
+                within_end_to_end=None if target.end_to_end_ms is None else share_within(whole, float(target.end_to_end_ms), exact=True),
+                ttft_p95_ms=quantile(first, 0.95),
+            )
+        )
+
+    def _healthy(self, provider: str, model: str) -> Reading[bool]:
+        rows = self._batch.rows(queries.HOSTED_HEALTHY, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if self._gateway_gap is not None:
+            return self._gateway_gap
+        name = hosted_cluster_name(provider, model)
+        found = [value for labels, value in rows if labels.get("envoy_cluster_name") == name]
+        return self._sample(max(found) > 0) if found else Missing(reason=Reason.METRICS_MISSING, detail=f"no health of {name}")
+
+    def _credential(self) -> Reading[bool]:
+        """Return whether the key reached Envoy, as far as requests have shown: one that went without it tells, one with it does too."""
+        injected, failed = self._at_gateway(queries.INJECTED), self._at_gateway(queries.NOT_INJECTED)
+        if isinstance(injected, Missing):
+            return injected
+        if isinstance(failed, Missing):
+            return failed
+        if failed.value > 0:
+            return self._sample(value=False)
+        if injected.value > 0:
+            return self._sample(value=True)
+        return Missing(reason=Reason.METRICS_MISSING, detail="no request went to a hosted backend in the window")
+
+    def _counters(self) -> Reading[tuple[TokenCounters, ...]]:
+        rows = self._batch.rows(queries.COUNTERS, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if self._gateway_gap is not None:
+            return self._gateway_gap
+        found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        for labels, value in rows:
+            field_name = _COUNTER_FIELDS.get(labels.get("__name__", ""))
+            if field_name is not None and labels.get("backend") not in (None, BACKEND_NONE):
+                found[labels.get("pod", ""), labels["backend"]][field_name] = value
+        counters = [
+            TokenCounters(pod=pod, backend=backend, **{name: values.get(name, 0.0) for name in _COUNTER_FIELDS.values()})
+            for (pod, backend), values in sorted(found.items())
+        ]
+        return self._sample(tuple(counters))
+
+
+def _key(labels: Labels) -> Key | None:
+    namespace, name = labels.get("namespace"), labels.get("workload")
+    return Key(namespace=namespace, name=name) if namespace and name else None
+
+
+def _pod(labels: Labels) -> tuple[str, str]:
+    if "exported_pod" in labels:
+        return labels.get("exported_namespace", ""), labels["exported_pod"]
+    return labels.get("namespace", ""), labels.get("pod", "")
+
+
+def _edge(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _spilled(labels: Labels) -> bool:
+    return labels.get("backend") not in (BACKEND_OWNED, BACKEND_NONE, "", None)
+
+
+def _failed(labels: Labels) -> bool:
+    code = labels.get("code", "")
+    return code.isdecimal() and (int(code) >= _FIRST_REFUSAL or int(code) == _TOO_MANY or int(code) == 0)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

@@ -1,0 +1,175 @@
+"""What it costs now, what it would cost otherwise, and when owning pays. What has no source is None, never zero."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, Lengths, current_lengths, declared_rate
+from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
+from spillway.plan.ledger import month_end, replica_price
+from spillway.plan.observation import Missing, Observation, ReplicaPod
+from spillway.plan.readings import number
+from spillway.plan.scale import lower_bound
+from spillway.plan.settings import PlanSettings
+
+BUDGET_BACK_WITHIN = 0.95  # a projection over budget is withdrawn below this share of it, so that the verdict does not flap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Economics:
+    """The arithmetic of one request on either side."""
+
+    hosted_usd_per_request: float | None
+    kappa: float | None
+    break_even_requests: int | None
+
+
+def billed_replicas(seen: Observation, *, committed: int) -> tuple[ReplicaPod, ...]:
+    """Return the replicas that cost by the hour now: bound to a node and not ended, ready or not, less the oldest `committed`."""
+    bound = sorted(
+        (pod for pod in seen.replicas if pod.bound_at is not None and pod.ended_at is None), key=lambda pod: (str(pod.bound_at), pod.uid)
+    )
+    return tuple(bound[committed:])
+
+
+def economics(spec: InferenceWorkloadSpec, memory: Memory, pool: OwnedPool | None, alternatives: Sequence[HostedBackend]) -> Economics:
+    """Compare one request's price hosted, at the preferred backend, with its share of a fully used replica."""
+    hosted = hosted_usd_per_request(current_lengths(spec, memory), alternatives)
+    own, kappa, break_even = None, None, None
+    if pool is not None and pool.usd_per_replica_hour is not None and pool.capacity.requests_per_s:
+        own = pool.usd_per_replica_hour / 3600 / pool.capacity.requests_per_s
+    if hosted is not None and own:
+        kappa = hosted / own
+    if hosted and pool is not None and pool.usd_per_replica_hour is not None and (kappa is None or kappa >= 1):
+        # Below kappa 1 no volume makes a replica pay, so there is no such number.
+        break_even = math.ceil(pool.usd_per_replica_hour * HOURS_PER_30_DAYS / hosted)
+    return Economics(hosted_usd_per_request=hosted, kappa=kappa, break_even_requests=break_even)
+
+
+def hosted_usd_per_request(lengths: Lengths, alternatives: Sequence[HostedBackend]) -> float | None:
+    """Return what the preferred hosted backend bills for a request of mean lengths; None without one."""
+    if not alternatives:
+        return None
+    first = alternatives[0]
+    return (lengths.input_mean * first.input_usd_per_million + lengths.output_mean * first.output_usd_per_million) / 1e6
+
+
+def report_cost(
+    *,
+    spec: InferenceWorkloadSpec,
+    seen: Observation,
+    memory: Memory,
+    ledger: Ledger,
+    pool: OwnedPool | None,
+    backends: Sequence[HostedBackend],
+    alternatives: Sequence[HostedBackend],
+    now: datetime,
+) -> CostReport:
+    """Return all cost figures. `alternatives` are the hosted backends to compare with, which a dedicated workload may name too."""
+    committed = spec.dedicated.committed_replicas if spec.dedicated else 0
+    dedicated = _sum(replica_price(pod, seen.catalogue) for pod in billed_replicas(seen, committed=committed))
+    hosted = _hosted_usd_per_hour(spec, seen, memory, backends)
+    per_request = economics(spec, memory, pool, alternatives)
+    to_date = _month_to_date(ledger)
+    tokens = ledger.input_tokens + ledger.output_tokens + ledger.estimated_tokens
+    rate = current_rate(spec, seen)
+    return CostReport(
+        dedicated_usd_per_hour=dedicated,
+        hosted_usd_per_hour=hosted,
+        month_to_date_usd=to_date,
+        projected_monthly_usd=_projected(to_date, dedicated, hosted, now),
+        usd_per_million_tokens=to_date / tokens * 1e6 if to_date is not None and tokens else None,
+        if_all_hosted_monthly_usd=None
+        if rate is None or per_request.hosted_usd_per_request is None
+        else rate * SECONDS_PER_30_DAYS * per_request.hosted_usd_per_request,
+        if_all_dedicated_monthly_usd=_all_dedicated(spec, pool, rate),
+        kappa=per_request.kappa,
+        break_even_requests_per_month=per_request.break_even_requests,
+        prices_as_of=_prices_as_of(pool, alternatives),
+        unaccounted_s=ledger.unaccounted_s,
+        estimated_requests=ledger.estimated_requests,
+    )
+
+
+def current_rate(spec: InferenceWorkloadSpec, seen: Observation) -> float | None:
+    """Return requests per second as they arrive, else as declared."""
+    arrivals = number(seen.signals.arrivals_per_s)
+    return declared_rate(spec) if arrivals is None else arrivals
+
+
+def spend_points(memory: Memory, ledger: Ledger, seen: Observation, now: datetime, settings: PlanSettings) -> tuple[SpendPoint, ...]:
+    """Return the hosted sum over the metrics window, one point for each pass that could read the counters."""
+    if isinstance(seen.signals.counters, Missing):
+        return memory.spend
+    kept = memory.spend
+    if kept and ledger.hosted_usd < kept[-1].hosted_usd:
+        kept = ()  # a new month
+    points = (*kept, SpendPoint(at=now, hosted_usd=ledger.hosted_usd))
+    oldest: timedelta = settings.metrics_window
+    before = [index for index, point in enumerate(points) if point.at <= now - oldest]
+    return points[before[-1] :] if before else points
+
+
+def judge_budget(spec: InferenceWorkloadSpec, cost: CostReport, previous: Reason | None) -> Reason:
+    """Return how the month stands against the budget. It only reports: nothing is switched off."""
+    if spec.budget is None:
+        return Reason.NO_BUDGET
+    budget = float(spec.budget.monthly_usd)
+    if cost.month_to_date_usd is None:
+        return Reason.NO_PRICES
+    if cost.month_to_date_usd > budget:
+        return Reason.BUDGET_EXCEEDED
+    bound = budget * BUDGET_BACK_WITHIN if previous is Reason.PROJECTED_OVER_BUDGET else budget
+    if cost.projected_monthly_usd is not None and cost.projected_monthly_usd > bound:
+        return Reason.PROJECTED_OVER_BUDGET
+    return Reason.WITHIN_BUDGET
+
+
+def _sum(prices: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for price in prices:
+        if price is None:
+            return None
+        total += price
+    return total
+
+
+def _hosted_usd_per_hour(spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, backends: Sequence[HostedBackend]) -> float | None:
+    """Return hosted cost per hour: what the ledger added over the window; before there are two points, spilled requests at mean lengths."""
+    if not spec.rents:
+        return 0.0
+    if isinstance(seen.signals.counters, Missing):
+        return None
+    if len(memory.spend) > 1 and (elapsed := (memory.spend[-1].at - memory.spend[0].at).total_seconds()):
+        return (memory.spend[-1].hosted_usd - memory.spend[0].hosted_usd) / elapsed * 3600
+    spilled = number(seen.signals.spilled_per_s)
+    each = hosted_usd_per_request(current_lengths(spec, memory), backends)
+    return None if spilled is None or each is None else spilled * each * 3600
+
+
+def _month_to_date(ledger: Ledger) -> float | None:
+    return None if ledger.unpriced_replica_s or ledger.unpriced_tokens else ledger.dedicated_usd + ledger.hosted_usd
+
+
+def _projected(to_date: float | None, dedicated: float | None, hosted: float | None, now: datetime) -> float | None:
+    if to_date is None or dedicated is None or hosted is None:
+        return None
+    return to_date + (dedicated + hosted) * (month_end(now) - now).total_seconds() / 3600
+
+
+def _all_dedicated(spec: InferenceWorkloadSpec, pool: OwnedPool | None, rate: float | None) -> float | None:
+    if pool is None or pool.usd_per_replica_hour is None or not pool.capacity.requests_per_s or rate is None:
+        return None
+    replicas = max(1, lower_bound(spec), math.ceil(rate / pool.capacity.requests_per_s))
+    committed = spec.dedicated.committed_replicas if spec.dedicated else 0
+    return max(0, replicas - committed) * pool.usd_per_replica_hour * HOURS_PER_30_DAYS
+
+
+def _prices_as_of(pool: OwnedPool | None, alternatives: Sequence[HostedBackend]) -> str | None:
+    dates = [backend.provider.prices.as_of for backend in alternatives if backend.provider.prices is not None]
+    if pool is not None and pool.accelerator.price is not None:
+        dates.append(pool.accelerator.price.as_of)
+    return min(dates).isoformat() if dates else None

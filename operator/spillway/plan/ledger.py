@@ -1,0 +1,313 @@
+"""The month's money: a running account that survives restarts of operator, gateway and Prometheus without counting anything twice.
+
+How it counts
+* Hosted: gateways export raw, ever-growing counters. The ledger keeps a mark per pod and backend and adds what grew beyond it. A value
+  below its mark means that the container restarted: the whole value is new. Prometheus restarting changes no raw value. Without samples
+  nothing is counted and marks stay, so the growth is counted when samples are back. A new pod starts at zero: its whole value is new.
+* Marks of pods that are gone stay for a day after their last sample, far longer than any query looks back, so that a pod which was
+  counted can never come back as a new one.
+* Owned: each replica costs from its binding to its end. A mark per pod says up to when it was charged, so a gap in the operator's watch
+  costs nothing while the pod is still there afterwards.
+* The month is the calendar month in UTC. Own cost is split exactly at its boundary; token growth across it in proportion to time.
+* `unaccounted_s`: a break in the watch counts only when something really slipped through it: a replica that was charged before and is gone
+  without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
+* Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from spillway.plan.capacity import usd_per_replica_hour
+from spillway.plan.decision import Ledger, LedgerEntry, Workload
+from spillway.plan.observation import Catalogue, Missing, Observation, ReplicaPod, TokenCounters
+from spillway.plan.readings import finite
+from spillway.plan.settings import PlanSettings
+
+REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
+RESPONSE_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
+MARKS_KEPT = timedelta(hours=24)
+
+_COUNTED = ("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
+
+
+def month_of(moment: datetime) -> str:
+    """Return the accounting month of a moment."""
+    return moment.astimezone(UTC).strftime("%Y-%m")
+
+
+def month_start(moment: datetime) -> datetime:
+    """Return when the accounting month of a moment began."""
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def month_end(moment: datetime) -> datetime:
+    """Return when the accounting month of a moment ends."""
+    return month_start(month_start(moment) + timedelta(days=32))
+
+
+def price_of(label: str, catalogue: Catalogue) -> tuple[float, float] | None:
+    """Return USD per million prompt and answer tokens of a backend label; None when no price is listed for it."""
+    provider_name, _, model_name = label.partition("/")
+    provider = catalogue.providers.get(provider_name)
+    model = next((each for each in provider.models if each.name == model_name), None) if provider else None
+    if model is None:
+        return None
+    return float(model.input_usd_per_million_tokens), float(model.output_usd_per_million_tokens)
+
+
+def replica_price(pod: ReplicaPod, catalogue: Catalogue) -> float | None:
+    """Return USD per hour of one running replica; None when its class is gone or has no price."""
+    accelerator = catalogue.accelerator_classes.get(pod.accelerator_class or "")
+    if accelerator is None:
+        return None
+    return usd_per_replica_hour(accelerator.price, tensor_parallel_size=pod.tensor_parallel_size, per_node=accelerator.per_node)
+
+
+def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:
+    """Return the ledger as of now. Called again with the same observation it adds nothing."""
+    opened = _opened(ledger, workload, now)
+    if opened.watched_until is not None and now < opened.watched_until:
+        return opened
+    lost = _slipped(opened, seen, now=now, settings=settings)
+    dedicated = workload.spec.dedicated
+    counted = _count_tokens(opened, seen, now=now, baseline=ledger is None and month_of(workload.created_at) != opened.month)
+    charged = _charge_replicas(counted, seen, committed=dedicated.committed_replicas if dedicated else 0, now=now)
+    return replace(
+        charged,
+        unaccounted_s=charged.unaccounted_s + lost,
+        watched_until=now,
+        counted_until=opened.counted_until if isinstance(seen.signals.counters, Missing) else now,
+    )
+
+
+def to_json(ledger: Ledger) -> str:
+    """Return the ledger as text for its ConfigMap; stable for equal ledgers."""
+    return json.dumps(asdict(ledger), default=lambda moment: moment.isoformat(), sort_keys=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> Ledger:
+    """Return the ledger that `to_json` wrote. Unknown fields, of a newer version, are ignored; raises ValueError on anything else."""
+    try:
+        stored = json.loads(text)
+        counters = {
+            key: replace(_entry({name: float(entry.get(name, 0.0)) for name in _COUNTED}), seen_at=_moment(entry.get("seen_at")))
+            for key, entry in stored.get("counters", {}).items()
+        }
+        sums = {
+            name: float(stored.get(name, 0.0))
+            for name in (
+                "dedicated_usd",
+                "hosted_usd",
+                "input_tokens",
+                "output_tokens",
+                "estimated_requests",
+                "estimated_tokens",
+                "unaccounted_s",
+                "unpriced_replica_s",
+                "unpriced_tokens",
+            )
+        }
+        replicas = {uid: datetime.fromisoformat(moment) for uid, moment in stored.get("replicas", {}).items()}
+        return Ledger(
+            month=str(stored["month"]),
+            watched_until=_moment(stored.get("watched_until")),
+            counted_until=_moment(stored.get("counted_until")),
+            counters=counters,
+            replicas=replicas,
+            **sums,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"not a ledger: {error!r}"
+        raise ValueError(message) from error
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
+    """Return this month's ledger: the one there is, a fresh month with the old marks, or the first."""
+    month = month_of(now)
+    if ledger is None:
+        # A workload older than the month whose ledger is lost: what was spent before now is nobody's knowledge.
+        unseen = 0.0 if workload.created_at >= month_start(now) else (now - month_start(now)).total_seconds()
+        return Ledger(month=month, unaccounted_s=unseen)
+    if ledger.month >= month:
+        return ledger
+    return Ledger(
+        month=month,
+        watched_until=ledger.watched_until,
+        counted_until=ledger.counted_until,
+        counters=ledger.counters,
+        replicas=ledger.replicas,
+    )
+
+
+def _slipped(ledger: Ledger, seen: Observation, *, now: datetime, settings: PlanSettings) -> float:
+    """Return the seconds of breaks in the watch through which something slipped; of two breaks, the longer one."""
+    lost = 0.0
+    there = {pod.uid for pod in seen.replicas}
+    passed, counted, readings = ledger.watched_until, ledger.counted_until, seen.signals.counters
+    if (
+        passed is not None
+        and now - passed > settings.longest_break
+        and any(mark >= passed and uid not in there for uid, mark in ledger.replicas.items())
+    ):
+        lost = (now - max(passed, month_start(now))).total_seconds()
+    if counted is not None and now - counted > settings.longest_break and not isinstance(readings, Missing):
+        rows = _rows(readings.value)
+        lately = counted - settings.longest_break
+        live = {key: mark for key, mark in ledger.counters.items() if mark.seen_at is not None and mark.seen_at >= lately}
+        if any(key not in rows or _restarted(mark, rows[key]) for key, mark in live.items()):
+            lost = max(lost, (now - max(counted, month_start(now))).total_seconds())
+    return lost
+
+
+def _rows(counters: Iterable[TokenCounters]) -> dict[str, LedgerEntry]:
+    """Return the readings by mark key. A pod scraped by two Prometheus jobs appears twice: the later reading is the higher one."""
+    rows: dict[str, LedgerEntry] = {}
+    for each in counters:
+        values = {name: finite(float(getattr(each, name))) for name in _COUNTED}
+        if any(found is None for found in values.values()):
+            continue
+        key = f"{each.pod}|{each.backend}"
+        before = rows.get(key, LedgerEntry())
+        rows[key] = _entry({name: max(found or 0.0, getattr(before, name)) for name, found in values.items()})
+    return rows
+
+
+def _entry(values: Mapping[str, float]) -> LedgerEntry:
+    return LedgerEntry(
+        input_tokens=values["input_tokens"],
+        output_tokens=values["output_tokens"],
+        requests=values["requests"],
+        unmetered_requests=values["unmetered_requests"],
+        unmetered_request_bytes=values["unmetered_request_bytes"],
+        unmetered_response_bytes=values["unmetered_response_bytes"],
+    )
+
+
+def _restarted(mark: LedgerEntry, row: LedgerEntry) -> bool:
+    return any(getattr(row, name) < getattr(mark, name) for name in _COUNTED)
+
+
+def _growth(mark: LedgerEntry | None, row: LedgerEntry) -> LedgerEntry:
+    if mark is None or _restarted(mark, row):
+        return row
+    return _entry({name: getattr(row, name) - getattr(mark, name) for name in _COUNTED})
+
+
+def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool) -> Ledger:
+    """Return the ledger with the growth of all counters added. With `baseline`, marks are set and nothing is counted."""
+    reading = seen.signals.counters
+    if isinstance(reading, Missing):
+        return ledger
+    marks = dict(ledger.counters)
+    counted = ledger
+    for key, row in _rows(reading.value).items():
+        mark = marks.get(key)
+        if mark is not None and mark.seen_at is not None and reading.at < mark.seen_at:
+            continue  # an answer older than what is already counted
+        if not baseline:
+            grown = _growth(mark, row)
+            share = _share_of_this_month(mark, ledger, now)
+            counted = _add(counted, key.partition("|")[2], _times(grown, share), seen.catalogue)
+        marks[key] = replace(row, seen_at=reading.at)
+    present = {pod.name for pod in seen.gateways}
+    kept = {
+        key: mark
+        for key, mark in marks.items()
+        if key.partition("|")[0] in present or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
+    }
+    return replace(counted, counters=kept)
+
+
+def _share_of_this_month(mark: LedgerEntry | None, ledger: Ledger, now: datetime) -> float:
+    since = mark.seen_at if mark is not None else ledger.counted_until
+    start = month_start(now)
+    if since is None or since >= start:
+        return 1.0
+    return (now - start) / (now - since)
+
+
+def _times(grown: LedgerEntry, share: float) -> LedgerEntry:
+    return _entry({name: getattr(grown, name) * share for name in _COUNTED})
+
+
+def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
+    estimated_input = grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
+    estimated_output = grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
+    usd, unpriced = 0.0, 0.0
+    if "/" in backend:
+        tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
+        price = price_of(backend, catalogue)
+        if price is None:
+            unpriced = tokens_in + tokens_out
+        else:
+            usd = (tokens_in * price[0] + tokens_out * price[1]) / 1e6
+    return replace(
+        ledger,
+        hosted_usd=ledger.hosted_usd + usd,
+        unpriced_tokens=ledger.unpriced_tokens + unpriced,
+        input_tokens=ledger.input_tokens + grown.input_tokens,
+        output_tokens=ledger.output_tokens + grown.output_tokens,
+        estimated_requests=ledger.estimated_requests + grown.unmetered_requests,
+        estimated_tokens=ledger.estimated_tokens + estimated_input + estimated_output,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lifetime:
+    """One replica's time on a node, and the part of it not yet charged."""
+
+    uid: str
+    bound_at: datetime
+    ends_at: datetime
+    charge_from: datetime
+    usd_per_hour: float | None
+
+
+def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: datetime) -> Ledger:
+    """Return the ledger with the replicas' time up to now. At any moment the `committed` oldest replicas cost nothing more."""
+    start = month_start(now)
+    lives = [
+        _Lifetime(
+            uid=pod.uid,
+            bound_at=pod.bound_at,
+            ends_at=min(pod.ended_at or now, now),
+            charge_from=max(ledger.replicas.get(pod.uid, pod.bound_at), start),
+            usd_per_hour=replica_price(pod, seen.catalogue),
+        )
+        for pod in seen.replicas
+        if pod.bound_at is not None and pod.bound_at <= now
+    ]
+    usd, unpriced_s = 0.0, 0.0
+    edges = sorted({edge for life in lives for edge in (life.bound_at, life.charge_from, life.ends_at) if start <= edge <= now})
+    for begin, end in pairwise(edges):
+        alive = [life for life in lives if life.bound_at <= begin and life.ends_at >= end]
+        for life in sorted(alive, key=lambda life: (life.bound_at, life.uid))[committed:]:
+            if life.charge_from > begin:
+                continue
+            if life.usd_per_hour is None:
+                unpriced_s += (end - begin).total_seconds()
+            else:
+                usd += life.usd_per_hour * (end - begin).total_seconds() / 3600
+    marks = {uid: mark for uid, mark in ledger.replicas.items() if now - mark < MARKS_KEPT}
+    marks |= {life.uid: max(life.charge_from, life.ends_at) for life in lives}
+    return replace(
+        ledger, dedicated_usd=ledger.dedicated_usd + usd, unpriced_replica_s=ledger.unpriced_replica_s + unpriced_s, replicas=marks
+    )
+
+
+def settle_unpriced(ledger: Ledger, usd_per_hour: Mapping[str, float | None]) -> Ledger:
+    """Return the ledger with time that had no price charged at the price replicas have now, once all of them have the same one."""
+    prices = set(usd_per_hour.values())
+    if not ledger.unpriced_replica_s or len(prices) != 1:
+        return ledger
+    price = prices.pop()
+    if price is None:
+        return ledger
+    return replace(ledger, dedicated_usd=ledger.dedicated_usd + ledger.unpriced_replica_s * price / 3600, unpriced_replica_s=0.0)

@@ -1,0 +1,31 @@
+"""Readings as plain numbers where they are numbers: what is Missing or not finite is None, and never zero."""
+
+import math
+from typing import TypeVar
+
+from spillway.plan.observation import Missing, Reading
+
+T = TypeVar("T")
+
+
+def value(reading: Reading[T]) -> T | None:
+    """Return what was read, or None when it is Missing."""
+    return None if isinstance(reading, Missing) else reading.value
+
+
+def number(reading: Reading[float]) -> float | None:
+    """Return a number that was read; None when it is Missing, not finite or negative (a rate over no events is NaN in PromQL)."""
+    return finite(value(reading))
+
+
+def positive(reading: Reading[float]) -> float | None:
+    """Return a number above zero that was read, else None."""
+    found = number(reading)
+    return found or None
+
+
+def finite(found: float | None) -> float | None:
+    """Return the number when it is one and not below zero, else None."""
+    if found is None or not math.isfinite(found) or found < 0:
+        return None
+    return float(found)

@@ -1,0 +1,38 @@
+"""Numbers as they are shown: rounded so that they change when something did. What is not a number is not shown."""
+
+from decimal import Decimal
+
+from spillway.plan.readings import finite
+
+SIGNIFICANT = 4
+
+
+def usd(amount: float | None) -> str | None:
+    """Return an amount of money with four significant digits."""
+    return significant(amount, SIGNIFICANT)
+
+
+def rate(per_second: float | None) -> str | None:
+    """Return a rate with three significant digits."""
+    return significant(per_second, SIGNIFICANT - 1)
+
+
+def percent(share: float | None) -> str | None:
+    """Return a share of 0 to 1 as a percentage with one decimal."""
+    known = finite(share)
+    return None if known is None else f"{min(known, 1.0) * 100:.1f}"
+
+
+def whole(amount: float | None) -> int | None:
+    """Return the nearest integer."""
+    known = finite(amount)
+    return None if known is None else round(known)
+
+
+def significant(amount: float | None, digits: int) -> str | None:
+    """Return a number in plain notation with that many significant digits and no trailing zeros."""
+    known = finite(amount)
+    if known is None:
+        return None
+    text = format(Decimal(f"{known:.{digits}g}"), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,278 @@
+"""How many replicas, and why.
+
+Demand is absolute, in replicas, never "one more than now": replicas that are still starting or cannot be scheduled are therefore
+counted once and not chased. A scale-up follows demand at once (or after its stabilization window); a scale-down needs a whole window in
+which every evaluation wanted fewer, goes no lower than the highest of them, and never below what is in flight. What is Missing never
+takes a replica away.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
+from spillway.plan.capacity import assumed_residence_s, declared_rate
+from spillway.plan.decision import Capacity, DemandPoint, Memory, ScaleDecision, Workload
+from spillway.plan.observation import Observation, Signals
+from spillway.plan.readings import number, positive
+from spillway.plan.settings import PlanSettings
+from spillway.plan.spill import ready_replicas
+
+KV_TARGET = 0.9  # vLLM preempts when the last blocks go
+TARGET_WHERE_NOTHING_SPILLS = 0.85  # share of the batch to plan for where no hosted backend takes the peaks
+TINY = 1e-9  # floating-point dust must not buy a replica
+
+INSUFFICIENT = re.compile(r"Insufficient ([\w.\-/]*\w)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """How many replicas the traffic asks for."""
+
+    replicas: float | None  # None: nothing is known
+    complete: bool  # False: something that should be known is Missing, so demand may be higher than this
+    figures: str
+
+
+def lower_bound(spec: InferenceWorkloadSpec) -> int:
+    """Return the fewest replicas allowed: none at all only where something hosted answers meanwhile."""
+    scaling = _scaling(spec)
+    return scaling.min_replicas if spec.rents else max(1, scaling.min_replicas)
+
+
+def upper_bound(spec: InferenceWorkloadSpec) -> int:
+    """Return the most replicas allowed."""
+    return max(_scaling(spec).max_replicas, lower_bound(spec))
+
+
+def lacking_resource(seen: Observation) -> str | None:
+    """Return what the scheduler lacks for a replica, in words that do not change with node counts; None when all found a node."""
+    sentences = [pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating]
+    if not sentences:
+        return None
+    found = sorted({match for sentence in sentences for match in INSUFFICIENT.findall(sentence)})
+    return ", ".join(found) or "a node that fits"
+
+
+def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory) -> Demand:
+    """Return the demand in replicas: the most that arrivals, concurrency and KV cache each ask for, spilled requests included."""
+    signals = seen.signals
+    ready = ready_replicas(seen)
+    target = capacity.max_num_seqs * (1.0 if spec.rents else TARGET_WHERE_NOTHING_SPILLS)
+    running, waiting = number(signals.running), number(signals.waiting)
+    held = number(signals.in_flight_owned)
+    engine = None if running is None and waiting is None else (running or 0.0) + (waiting or 0.0)
+    concurrency = None if held is None and engine is None else max(held or 0.0, engine or 0.0)
+    arrivals = number(signals.arrivals_per_s)
+    spilled = number(signals.spilled_per_s) if spec.rents else 0.0
+    residence = _service_s(spec, signals, capacity, memory)
+
+    terms: dict[str, float] = {}
+    if arrivals is not None:
+        terms[f"{arrivals:.2f} arrivals/s x {residence:.1f} s / {target:.0f}"] = arrivals * residence / target
+    if concurrency is not None or spilled:
+        open_requests, elsewhere = concurrency or 0.0, (spilled or 0.0) * residence
+        terms[f"({open_requests:.1f} in flight + {elsewhere:.1f} spilled) / {target:.0f}"] = (open_requests + elsewhere) / target
+    kv = number(signals.kv_cache_usage_ratio)
+    if kv is not None and ready:
+        terms[f"KV cache {kv * 100:.0f} % of {ready}"] = kv / KV_TARGET * ready
+    return Demand(
+        replicas=max(terms.values(), default=None),
+        complete=arrivals is not None and spilled is not None and (concurrency is not None or not ready),
+        figures="; ".join(terms) or "no readings",
+    )
+
+
+def scale(
+    *,
+    workload: Workload,
+    seen: Observation,
+    pool: str,
+    capacity: Capacity,
+    memory: Memory,
+    now: datetime,
+    settings: PlanSettings,
+) -> tuple[ScaleDecision, tuple[DemandPoint, ...]]:
+    """Return the replica count and the evaluations to remember for the windows."""
+    spec = workload.spec
+    demand = measure_demand(spec, seen, capacity, memory)
+    shown = next((each.replicas for each in seen.pools if each.name == pool), None)
+    current = _current(shown, pool=pool, memory=memory, now=now, settings=settings)
+    if _scaling(spec).mode is ScalingMode.EXTERNAL:
+        return _follow(spec, demand, shown, current), ()
+    if current is None:
+        return _first(spec, capacity, demand, moved_from=sum(each.replicas for each in seen.pools)), ()
+    wanted = _wanted(demand, current, settings.tolerance)
+    points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
+    choice = _Choosing(spec=spec, seen=seen, demand=demand, current=current, wanted=wanted, points=points, now=now).choose()
+    return (
+        ScaleDecision(
+            replicas=choice.replicas,
+            previous=shown,
+            demand_replicas=demand.replicas,
+            reason=choice.reason,
+            why=_sentence(demand, choice.note),
+            limited=choice.limited,
+        ),
+        points,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    replicas: int
+    reason: Reason
+    note: str = ""
+    limited: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choosing:
+    """One evaluation of the count, split by direction."""
+
+    spec: InferenceWorkloadSpec
+    seen: Observation
+    demand: Demand
+    current: int
+    wanted: int
+    points: tuple[DemandPoint, ...]
+    now: datetime
+
+    def choose(self) -> _Choice:
+        lower, upper = lower_bound(self.spec), upper_bound(self.spec)
+        if self.current < lower:
+            raised = min(upper, max(lower, self.wanted))
+            return _Choice(replicas=raised, reason=Reason.AT_MIN_REPLICAS, note=f"at least {lower}", limited=self._limit(upper))
+        if self.current > upper:
+            return _Choice(replicas=upper, reason=Reason.AT_MAX_REPLICAS, note=f"at most {upper}", limited=self._limit(upper))
+        if self.demand.replicas is None:
+            return _Choice(replicas=self.current, reason=Reason.HELD_METRICS_MISSING, limited=self._limit(upper))
+        if self.wanted > self.current:
+            return self._up(upper)
+        if self.wanted < self.current:
+            return self._down(lower)
+        reason = Reason.WITHIN_TOLERANCE if self.demand.complete else Reason.HELD_METRICS_MISSING
+        return _Choice(replicas=self.current, reason=reason, limited=self._limit(upper))
+
+    def _up(self, upper: int) -> _Choice:
+        limited = self._limit(upper)
+        if self.current >= upper:
+            note = f"{self.wanted} wanted, at most {upper}"
+            return _Choice(replicas=self.current, reason=Reason.AT_MAX_REPLICAS, note=note, limited=limited)
+        if self.current == 0:
+            return _Choice(replicas=min(self.wanted, upper), reason=Reason.WOKEN_BY_SPILL, limited=limited)
+        if limited is Reason.UNSCHEDULABLE:
+            note = f"no more are asked for while one waits for {lacking_resource(self.seen)}"
+            return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
+        window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
+        lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)
+        if lasting <= self.current or not self._covered(window):
+            note = f"{self.wanted} wanted, not yet for {window}"
+            return _Choice(replicas=self.current, reason=Reason.STABILIZING, note=note, limited=limited)
+        return _Choice(replicas=min(lasting, upper), reason=Reason.DEMAND_ROSE, limited=limited)
+
+    def _down(self, lower: int) -> _Choice:
+        limited = self._limit(upper_bound(self.spec))
+        if self.current == lower:
+            return _Choice(replicas=lower, reason=Reason.AT_MIN_REPLICAS, note=f"at least {lower}", limited=limited)
+        window = timedelta(seconds=_scaling(self.spec).scale_down_stabilization_seconds)
+        if self.now - self.seen.watched_since < window:
+            return _Choice(replicas=self.current, reason=Reason.HELD_WATCHING, note=f"not yet watched for {window}", limited=limited)
+        highest = max(point.wanted for point in self.points if point.at >= self.now - window)
+        if highest >= self.current or not self._covered(window):
+            return _Choice(replicas=self.current, reason=Reason.STABILIZING, note=f"fewer wanted, not yet for {window}", limited=limited)
+        target = max(highest, lower)  # demand counts all that is in flight by batches, so this holds it: a replica has room for more
+        return _Choice(replicas=target, reason=Reason.IDLE if target == 0 else Reason.DEMAND_FELL, note=f"for {window}", limited=limited)
+
+    def _covered(self, window: timedelta) -> bool:
+        """Whether the evaluations reach back over the whole window."""
+        return self.points[0].at <= self.now - window
+
+    def _limit(self, upper: int) -> Reason | None:
+        if lacking_resource(self.seen) is not None:
+            return Reason.UNSCHEDULABLE
+        return Reason.AT_MAX_REPLICAS if self.wanted > upper else None
+
+
+def _scaling(spec: InferenceWorkloadSpec) -> Scaling:
+    return spec.dedicated.scaling if spec.dedicated else Scaling()
+
+
+def _current(shown: int | None, *, pool: str, memory: Memory, now: datetime, settings: PlanSettings) -> int | None:
+    """Return the count to reason from: what was decided a moment ago, even if what is shown has not caught up."""
+    last = memory.settling
+    if last is not None and last.pool == pool and now - last.at < settings.settle:
+        return last.replicas
+    return shown
+
+
+def _wanted(demand: Demand, current: int, tolerance: float) -> int:
+    """Return the count this evaluation wants: another one only when demand left the tolerance around the current one."""
+    if demand.replicas is None:
+        return current
+    more = math.ceil(demand.replicas / (1 + tolerance) - TINY)
+    fewer = math.ceil(demand.replicas / (1 - tolerance) - TINY)
+    if more > current or (current == 0 and demand.replicas > 0):
+        return max(more, 1)
+    return fewer if fewer < current and demand.complete else current
+
+
+def _remembered(kept: tuple[DemandPoint, ...], latest: DemandPoint, scaling: Scaling, settings: PlanSettings) -> tuple[DemandPoint, ...]:
+    """Return the evaluations over the longer window and one before it. A break in them starts the windows anew."""
+    window = timedelta(seconds=max(scaling.scale_up_stabilization_seconds, scaling.scale_down_stabilization_seconds))
+    if kept and latest.at - kept[-1].at > settings.longest_break:
+        kept = ()
+    points = (*kept, latest)
+    before = [index for index, point in enumerate(points) if point.at <= latest.at - window]
+    return points[before[-1] :] if before else points
+
+
+def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity, memory: Memory) -> float:
+    """Return how long own replicas work on a request. Its wait is taken out: a queue is not work, and would buy replicas twice."""
+    seen = positive(signals.residence_s)
+    if seen is None:
+        return assumed_residence_s(spec, capacity, memory)
+    running, waiting = positive(signals.running), number(signals.waiting)
+    if running is None or waiting is None:
+        return seen
+    return seen * running / (running + waiting)
+
+
+def _first(spec: InferenceWorkloadSpec, capacity: Capacity, demand: Demand, *, moved_from: int) -> ScaleDecision:
+    """Return the count of a pool that does not exist yet: what the declared traffic needs, or what the pool before it had."""
+    rate = declared_rate(spec)
+    needed = math.ceil(rate / capacity.requests_per_s - TINY) if rate and capacity.requests_per_s else 0
+    replicas = min(upper_bound(spec), max(lower_bound(spec), needed, moved_from))
+    if moved_from:
+        why = f"takes over from {moved_from} replicas of another kind"
+    elif needed:
+        why = f"declared {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}"
+    else:
+        why = "no declared traffic that says more than the lower bound"
+    return ScaleDecision(replicas=replicas, previous=None, demand_replicas=demand.replicas, reason=Reason.INITIAL, why=why)
+
+
+def _follow(spec: InferenceWorkloadSpec, demand: Demand, shown: int | None, current: int | None) -> ScaleDecision:
+    """Return what spec.replicas says, within the bounds; where nobody has said anything yet, what there is."""
+    lower, upper = lower_bound(spec), upper_bound(spec)
+    asked = spec.replicas if spec.replicas is not None else current
+    replicas = min(upper, max(lower, asked if asked is not None else lower))
+    limited = None
+    if asked is not None and asked != replicas:
+        limited = Reason.AT_MAX_REPLICAS if asked > upper else Reason.AT_MIN_REPLICAS
+    return ScaleDecision(
+        replicas=replicas,
+        previous=shown,
+        demand_replicas=demand.replicas,
+        reason=Reason.EXTERNAL,
+        why=_sentence(demand, f"spec.replicas is {'not set' if spec.replicas is None else spec.replicas}"),
+        limited=limited,
+    )
+
+
+def _sentence(demand: Demand, note: str) -> str:
+    figure = "demand unknown" if demand.replicas is None else f"demand {demand.replicas:.2f} replicas"
+    missing = "" if demand.complete else ", some readings missing"
+    return f"{figure} ({demand.figures}{missing}){': ' + note if note else ''}"

@@ -1,0 +1,25 @@
+"""When the gateway sends a request elsewhere: the concurrency that own replicas may hold."""
+
+import math
+
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.decision import Capacity, GatewayPlan
+from spillway.plan.observation import Observation
+
+
+def ready_replicas(seen: Observation) -> int:
+    """Return how many replicas take requests: ready, and not on their way out."""
+    return sum(1 for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None)
+
+
+def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity | None) -> GatewayPlan:
+    """Return the gateway's shape and its cap. No ready replica, no cap: every request then goes to hosted, or is told that none serves."""
+    cap = ready_replicas(seen) * capacity.slots if capacity else 0
+    gateways = sum(1 for pod in seen.gateways if pod.ready) or spec.gateway.replicas
+    return GatewayPlan(
+        replicas=spec.gateway.replicas,
+        cap_total=cap,
+        cap_per_gateway=math.ceil(cap / gateways),
+        ttft_edge_ms=spec.slo.time_to_first_token_ms if spec.slo else None,
+        end_to_end_edge_ms=spec.slo.end_to_end_ms if spec.slo else None,
+    )

@@ -1,0 +1,110 @@
+"""What is wrong with a spec that only the cluster can tell. Every message says what, which, and what next."""
+
+from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.capacity import GIB, kv_capacity_tokens, least_kv_tokens, usable_bytes, weights_bytes
+from spillway.plan.decision import HostedBackend, Problem
+from spillway.plan.observation import Catalogue
+
+
+def name_conflicts(foreign_objects: tuple[str, ...]) -> tuple[Problem, ...]:
+    """Return a problem when names that the workload's children need are taken by objects that are not ours."""
+    if not foreign_objects:
+        return ()
+    taken = ", ".join(sorted(foreign_objects))
+    return (
+        Problem(
+            reason=Reason.NAME_CONFLICT,
+            message=f"{taken} exists and does not belong to this workload; delete or rename it, or give the workload another name.",
+        ),
+    )
+
+
+def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple[tuple[HostedBackend, ...], tuple[Problem, ...]]:
+    """Return the hosted backends with their prices, in order of preference, and what keeps any from being resolved."""
+    backends: list[HostedBackend] = []
+    problems: list[Problem] = []
+    for ref in spec.hosted.backends if spec.hosted else []:
+        name = ref.provider_ref.name
+        provider = catalogue.providers.get(name)
+        if provider is None:
+            problems.append(
+                Problem(
+                    reason=Reason.UNKNOWN_PROVIDER,
+                    message=f"HostedProvider {name!r} does not exist in this namespace; create it or correct "
+                    "hosted.backends[].providerRef.",
+                )
+            )
+            continue
+        model = next((each for each in provider.models if each.name == ref.model), None)
+        if model is None:
+            listed = ", ".join(sorted(each.name for each in provider.models))
+            problems.append(
+                Problem(
+                    reason=Reason.UNKNOWN_PROVIDER_MODEL,
+                    message=f"HostedProvider {name!r} does not list model {ref.model!r} (it lists {listed}); "
+                    "add it to the provider's models[] with its price, or correct hosted.backends[].model.",
+                )
+            )
+            continue
+        backends.append(
+            HostedBackend(
+                provider_name=name,
+                provider=provider,
+                model=ref.model,
+                input_usd_per_million=float(model.input_usd_per_million_tokens),
+                output_usd_per_million=float(model.output_usd_per_million_tokens),
+            )
+        )
+    return tuple(backends), tuple(problems)
+
+
+def misshapen(spec: InferenceWorkloadSpec) -> Problem | None:
+    """Return why the model cannot be split over that many accelerators, whatever their kind."""
+    architecture = spec.model.architecture
+    if architecture is None or spec.dedicated is None:
+        return None
+    parallel = spec.dedicated.engine.tensor_parallel_size
+    if architecture.attention_heads % parallel:
+        return Problem(
+            reason=Reason.TENSOR_PARALLEL_MISMATCH,
+            message=f"dedicated.engine.tensorParallelSize {parallel} does not divide the model's {architecture.attention_heads} attention "
+            "heads; choose a divisor of it.",
+        )
+    heads = architecture.key_value_heads
+    if (heads % parallel) if heads >= parallel else (parallel % heads):
+        return Problem(
+            reason=Reason.TENSOR_PARALLEL_MISMATCH,
+            message=f"dedicated.engine.tensorParallelSize {parallel} neither divides the model's {heads} key-value heads nor is a multiple "
+            "of them; choose one that does.",
+        )
+    return None
+
+
+def misfit(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec) -> Problem | None:
+    """Return why a replica cannot run on this accelerator class; None when it can, as far as is known."""
+    if spec.dedicated is None:
+        return None
+    engine = spec.dedicated.engine
+    parallel = engine.tensor_parallel_size
+    if parallel > accelerator.per_node:
+        return Problem(
+            reason=Reason.INVALID_SPEC,
+            message=f"dedicated.engine.tensorParallelSize {parallel} is more than the {accelerator.per_node} accelerators that one node of "
+            f"AcceleratorClass {name!r} has; a replica runs within one node, so choose a smaller size or another class.",
+        )
+    architecture, held = spec.model.architecture, kv_capacity_tokens(spec, accelerator)
+    if architecture is None or held is None:
+        return None
+    least = least_kv_tokens(spec)
+    if held >= least:
+        return None
+    weights = weights_bytes(architecture, spec.model.quantization) / GIB
+    usable = usable_bytes(accelerator, tensor_parallel_size=parallel, utilization_percent=engine.gpu_memory_utilization_percent) / GIB
+    return Problem(
+        reason=Reason.MODEL_DOES_NOT_FIT,
+        message=f"the model does not fit {parallel} x AcceleratorClass {name!r}: weights take {weights:.1f} GiB of {usable:.1f} GiB "
+        f"usable and the rest holds {held} of the {least} tokens that one request may need; raise dedicated.engine.tensorParallelSize, "
+        "quantize, lower model.maxContextTokens, or name a class with more memory.",
+    )

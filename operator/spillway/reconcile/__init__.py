@@ -1,0 +1,1 @@
+"""One pass over one workload, the queue that orders passes, and what the operator says of itself."""

@@ -1,0 +1,108 @@
+"""What the installation decides, read once from the environment (SPILLWAY_*) and passed down."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from spillway.plan.settings import PlanSettings
+from spillway.render.settings import RenderSettings
+
+PREFIX = "SPILLWAY_"
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message says which and what would do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything `spillway operator` is told. Times in seconds."""
+
+    render: RenderSettings
+    prometheus_url: str | None = None
+    prometheus_timeout_s: float = 5.0
+    tick_s: float = 15.0
+    metrics_window_s: float = 60.0
+    namespace: str = "default"  # of the Lease
+    identity: str = "spillway"  # of this pod, in the Lease and in Events
+    lease_name: str = "spillway-operator"
+    lease_s: float = 15.0
+    metrics_port: int = 8080
+    probe_port: int = 8081
+    log_format: str = "text"
+    workers: int = 4
+    connections: int = 32
+    pass_timeout_s: float = 60.0
+    ledger_every_s: float = 60.0
+
+    @property
+    def plan(self) -> PlanSettings:
+        """What decisions need of it."""
+        return PlanSettings(tick=timedelta(seconds=self.tick_s), metrics_window=timedelta(seconds=self.metrics_window_s))
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Return the settings found in the environment; what is not set has the chart's default."""
+    found = {name.removeprefix(PREFIX): text for name, text in environment.items() if name.startswith(PREFIX) and text != ""}
+    render: dict[str, Any] = {
+        "engine_image": found.get("ENGINE_IMAGE", "docker.io/vllm/vllm-openai:v0.32.0"),
+        "engine_version": found.get("ENGINE_VERSION", "0.32.0"),
+        "gateway_image": found.get("GATEWAY_IMAGE", "docker.io/envoyproxy/envoy:v1.40.0"),
+    }
+    _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
+    if "SCRAPE_NAMESPACE_LABELS" in found:
+        render["scrape_namespace_labels"] = _labels(found["SCRAPE_NAMESPACE_LABELS"])
+    try:
+        values: dict[str, Any] = {"render": RenderSettings(**render)}
+    except ValueError as problem:
+        raise SettingsError(f"{PREFIX}ENGINE_VERSION {render['engine_version']!r}: {problem}") from problem
+    texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name", "LOG_FORMAT": "log_format", "NAMESPACE": "namespace"}
+    _copy(found, values, texts)
+    values.setdefault("namespace", environment.get("POD_NAMESPACE") or "default")
+    values["identity"] = found.get("POD_NAME") or environment.get("POD_NAME") or environment.get("HOSTNAME") or "spillway"
+    seconds = {
+        "TICK_SECONDS": "tick_s",
+        "METRICS_WINDOW_SECONDS": "metrics_window_s",
+        "LEASE_SECONDS": "lease_s",
+        "PROMETHEUS_TIMEOUT_SECONDS": "prometheus_timeout_s",
+    }
+    for name, field in seconds.items():
+        if name in found:
+            values[field] = _seconds(name, found[name])
+    for name, field in {"METRICS_PORT": "metrics_port", "PROBE_PORT": "probe_port"}.items():
+        if name in found:
+            values[field] = _port(name, found[name])
+    return Settings(**values)
+
+
+def _copy(found: Mapping[str, str], values: dict[str, Any], fields: Mapping[str, str]) -> None:
+    values.update({field: found[name] for name, field in fields.items() if name in found})
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 3600:  # noqa: PLR2004  one second to one hour
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a number of seconds from 1 to 3600")
+    return seconds
+
+
+def _port(name: str, text: str) -> int:
+    if not text.isdecimal() or not int(text) < 2**16:
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a port number, or 0 for a free one")
+    return int(text)
+
+
+def _labels(text: str) -> dict[str, str]:
+    try:
+        labels = json.loads(text)
+    except ValueError as problem:
+        raise SettingsError(f"{PREFIX}SCRAPE_NAMESPACE_LABELS is no JSON: {problem}") from problem
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise SettingsError(f"{PREFIX}SCRAPE_NAMESPACE_LABELS takes a JSON object of strings, for example "
+                            '{"kubernetes.io/metadata.name": "monitoring"}')
+    return labels

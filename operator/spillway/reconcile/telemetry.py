@@ -1,0 +1,110 @@
+"""The operator's own metrics, made anew from the latest snapshots at each scrape: a deleted workload simply stops appearing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from spillway.plan.decision import Decision, Key
+from spillway.plan.observation import Observation
+from spillway.plan.readings import number
+from spillway.plan.spill import ready_replicas
+
+_LABELS = ("namespace", "workload")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The numbers of one workload's last pass. None is unknown, and not exported."""
+
+    desired_replicas: float | None
+    ready_replicas: float
+    demand_replicas: float | None
+    usd_per_hour: float | None
+    month_to_date_usd: float | None
+    spilled_ratio: float | None
+    cap: float
+    problems: int
+
+    @classmethod
+    def of(cls, seen: Observation, decision: Decision) -> "Snapshot":
+        """Return the numbers of a pass."""
+        arrivals, spilled = number(seen.signals.arrivals_per_s), number(seen.signals.spilled_per_s)
+        return cls(
+            desired_replicas=decision.scale.replicas if decision.scale else None,
+            ready_replicas=ready_replicas(seen),
+            demand_replicas=decision.scale.demand_replicas if decision.scale else None,
+            usd_per_hour=decision.cost.usd_per_hour,
+            month_to_date_usd=decision.cost.month_to_date_usd,
+            spilled_ratio=spilled / arrivals if arrivals and spilled is not None else None,
+            cap=decision.gateway.cap_total,
+            problems=len(decision.problems),
+        )
+
+
+@dataclass(slots=True)
+class Telemetry(Collector):
+    """What is exported on /metrics."""
+
+    queue_depth: Callable[[], float]
+    queue_delay_s: Callable[[], float]
+    leading: Callable[[], bool]
+    requests: Callable[[], float]
+    snapshots: dict[Key, Snapshot] = field(default_factory=dict)
+    attainment: dict[Key, float] = field(default_factory=dict)
+    passes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
+    pass_seconds: float = 0.0
+
+    def forget(self, key: Key) -> None:
+        """Drop a workload that is no more."""
+        self.snapshots.pop(key, None)
+        self.attainment.pop(key, None)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all families."""
+        yield _gauge("spillway_lease_held", "1 while this replica of the operator acts.", float(self.leading()))
+        yield _gauge("spillway_workloads", "InferenceWorkloads with a finished pass.", len(self.snapshots))
+        yield _gauge("spillway_queue_depth", "Workloads that are due and wait for a worker.", self.queue_depth())
+        yield _gauge("spillway_queue_delay_seconds", "Longest current wait of a due workload, or run of a pass.", self.queue_delay_s())
+        yield _counters("spillway_passes", "Passes over a workload, by result.", "result", self.passes)
+        yield _counters("spillway_errors", "Passes that failed, by kind of error.", "error", self.errors)
+        yield _counters("spillway_decisions", "Decisions taken, by reason.", "reason", self.decisions)
+        yield CounterMetricFamily("spillway_pass_seconds", "Time spent in passes.", value=self.pass_seconds)
+        yield CounterMetricFamily("spillway_writes", "Write requests sent to the API server for workloads' objects.", value=self.requests())
+        yield self._per_workload("spillway_desired_replicas", "Replicas wanted.", lambda each: each.desired_replicas)
+        yield self._per_workload("spillway_ready_replicas", "Replicas that serve.", lambda each: each.ready_replicas)
+        yield self._per_workload(
+            "spillway_demand_replicas", "Demand in replicas, unrounded and unbounded; for HPA and KEDA.", lambda each: each.demand_replicas
+        )
+        yield self._per_workload("spillway_usd_per_hour", "Cost per hour now, owned plus hosted.", lambda each: each.usd_per_hour)
+        yield self._per_workload("spillway_month_to_date_usd", "Spent since the first of the month (UTC).", lambda each: each.month_to_date_usd)
+        yield self._per_workload("spillway_spilled_ratio", "Share of requests answered by a hosted backend.", lambda each: each.spilled_ratio)
+        yield self._per_workload("spillway_gateway_cap_requests", "Concurrent requests own replicas may hold.", lambda each: each.cap)
+        yield self._per_workload("spillway_problems", "Reasons why the spec cannot be acted upon.", lambda each: each.problems)
+        attainment = GaugeMetricFamily("spillway_slo_attainment_ratio", "Share of requests that met every target.", labels=_LABELS)
+        for key, value in list(self.attainment.items()):
+            attainment.add_metric((key.namespace, key.name), value)
+        yield attainment
+
+    def _per_workload(self, name: str, text: str, value: Callable[[Snapshot], float | None]) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=_LABELS)
+        for key, snapshot in list(self.snapshots.items()):
+            found = value(snapshot)
+            if found is not None:
+                family.add_metric((key.namespace, key.name), found)
+        return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counters(name: str, text: str, label: str, counts: Counter[str]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for each, count in list(counts.items()):
+        family.add_metric((each,), count)
+    return family

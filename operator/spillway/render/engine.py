@@ -1,0 +1,226 @@
+"""The Deployment of one pool of replicas: vLLM, hardened, probed and drained.
+
+The pod template is byte-identical for an unchanged spec across versions of the operator (tests/golden/objects): a difference
+restarts GPUs all over the cluster.
+"""
+
+import math
+
+from spillway.api.vocabulary import (
+    ANNOTATION_ACCELERATOR_CLASS,
+    ANNOTATION_ENGINE_IMAGE,
+    ANNOTATION_ENGINE_VERSION,
+    ANNOTATION_TENSOR_PARALLEL,
+    COMPONENT_ENGINE,
+    LABEL_POOL,
+    PORT_HTTP,
+)
+from spillway.api.workload import Dedicated, PodTemplate, Resources, Toleration
+from spillway.plan.capacity import weights_bytes
+from spillway.plan.decision import OwnedPool, Workload
+from spillway.render import drain, names, vllm
+from spillway.render.manifest import KubernetesObject, child, container_security, label_value, labels, pod_security, selector
+from spillway.render.settings import RenderSettings
+
+# What OpenCost groups the cost of serving by.
+LABEL_LLM_MODEL = "llm-d.ai/model"
+LABEL_LLM_SERVING = "llm-d.ai/inference-serving"
+
+# From scheduled to serving: image unpacked, weights loaded, graphs compiled and captured.
+START_UP_S = 1200
+START_UP_BYTES_PER_S = 100_000_000  # a hub over a busy link or a network disk; a local disk is ten times as fast
+# A rollout waits for a GPU to come free as well; longer than this without progress is reported, not undone.
+PROGRESS_MARGIN_S = 1800
+# A probe that has given up needs no drain: nobody is being served.
+HUNG_GRACE_S = 30
+
+
+def engine_deployment(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:
+    """Return the engine Deployment. `replicas` is always there: once applied and then left out it would fall back to 1."""
+    own = {**selector(workload, COMPONENT_ENGINE), LABEL_POOL: pool.name}
+    start_up_s = start_up_budget_s(workload)
+    spec = {
+        "replicas": pool.replicas,
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": start_up_s + PROGRESS_MARGIN_S,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(pool)},
+        "selector": {"matchLabels": own},
+        "template": _pod(workload, pool, settings),
+    }
+    deployment = child(
+        workload,
+        api_version="apps/v1",
+        kind="Deployment",
+        name=pool.name,
+        component=COMPONENT_ENGINE,
+        annotations={**_shape(pool), **_chosen_defaults(workload, pool, settings)},
+        spec=spec,
+    )
+    deployment["metadata"]["labels"][LABEL_POOL] = pool.name
+    return deployment
+
+
+def start_up_budget_s(workload: Workload) -> int:
+    """Return how long a replica may take to serve: 20 minutes, and more for weights that take longer to load."""
+    architecture = workload.spec.model.architecture
+    if architecture is None:
+        return START_UP_S
+    weights = weights_bytes(architecture, workload.spec.model.quantization)
+    loading_s = math.ceil(weights / START_UP_BYTES_PER_S / 60) * 60
+    return max(START_UP_S, START_UP_S // 2 + loading_s)
+
+
+def engine_image(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> str:
+    """Return the image: the spec's, else the default this pool has already, else today's default."""
+    return _dedicated(workload).engine.image or pool.engine_image or settings.engine_image
+
+
+def engine_version(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> str:
+    """Return the version of vLLM in that image, by the same order."""
+    return _dedicated(workload).engine.version or pool.engine_version or settings.engine_version
+
+
+def _dedicated(workload: Workload) -> Dedicated:
+    return workload.spec.dedicated or Dedicated()
+
+
+def _overrides(workload: Workload) -> PodTemplate:
+    return _dedicated(workload).pod_template or PodTemplate()
+
+
+def _rollout(pool: OwnedPool) -> dict[str, int]:
+    """Return who carries the gap of a rollout: one replica more, or the hosted backend while there is one replica less."""
+    return {"maxSurge": 1, "maxUnavailable": 0} if pool.surge else {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def _shape(pool: OwnedPool) -> dict[str, str]:
+    return {ANNOTATION_ACCELERATOR_CLASS: pool.accelerator_class, ANNOTATION_TENSOR_PARALLEL: str(pool.tensor_parallel_size)}
+
+
+def _chosen_defaults(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> dict[str, str]:
+    """Write down the defaults that were taken, so that later ones leave this pool alone."""
+    engine = _dedicated(workload).engine
+    chosen = {}
+    if engine.image is None:
+        chosen[ANNOTATION_ENGINE_IMAGE] = engine_image(workload, pool, settings)
+    if engine.version is None:
+        chosen[ANNOTATION_ENGINE_VERSION] = engine_version(workload, pool, settings)
+    return chosen
+
+
+def _pod(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:
+    overrides = _overrides(workload)
+    # A user's labels and annotations are added; ours are what Services, metrics and prices hang on, so they win.
+    metadata = {
+        "labels": {
+            **overrides.labels,
+            **labels(workload, COMPONENT_ENGINE),
+            LABEL_POOL: pool.name,
+            LABEL_LLM_MODEL: label_value(workload.spec.model.id.rstrip("/").rsplit("/", 1)[-1]),
+            LABEL_LLM_SERVING: "true",
+        },
+        "annotations": {**overrides.annotations, **_shape(pool)},
+    }
+    spec = {
+        "serviceAccountName": names.service_account(workload.key.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # a Service called "vllm" would set VLLM_PORT, on which vLLM dies
+        "shareProcessNamespace": True,  # so that the preStop hook can kill an engine that still loads
+        "terminationGracePeriodSeconds": drain.grace_period_s(workload.spec.gateway.max_request_seconds),
+        "securityContext": pod_security(),
+        "containers": [_container(workload, pool, settings)],
+        "volumes": _volumes(workload, pool),
+        **_scheduling(pool, overrides),
+    }
+    return {"metadata": metadata, "spec": spec}
+
+
+def _container(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:
+    version = vllm.Version.parse(engine_version(workload, pool, settings))
+    stop = drain.command(port=PORT_HTTP, max_request_seconds=workload.spec.gateway.max_request_seconds)
+    return {
+        "name": "engine",
+        "image": engine_image(workload, pool, settings),
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": vllm.arguments(workload, pool, version),
+        "env": vllm.environment(workload),
+        "ports": [{"name": "http", "containerPort": PORT_HTTP, "protocol": "TCP"}],
+        "resources": _resources(pool, _overrides(workload).resources, settings.engine_resources),
+        "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "lifecycle": {"preStop": {"exec": {"command": stop}}},
+        "volumeMounts": _mounts(workload),
+        **_probes(workload),
+    }
+
+
+def _probes(workload: Workload) -> KubernetesObject:
+    """Return the probes. Until it serves, vLLM refuses connections; busy, it may answer late; dead, it exits by itself."""
+    health = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
+    return {
+        "startupProbe": {
+            **health,
+            "periodSeconds": 1,
+            "failureThreshold": start_up_budget_s(workload),
+            "terminationGracePeriodSeconds": HUNG_GRACE_S,
+        },
+        "readinessProbe": {**health, "periodSeconds": 2, "failureThreshold": 3},
+        # Two minutes without an answer: a prompt that blocks the server for seconds must not cost its replica.
+        "livenessProbe": {
+            **health,
+            "timeoutSeconds": 10,
+            "periodSeconds": 10,
+            "failureThreshold": 12,
+            "terminationGracePeriodSeconds": HUNG_GRACE_S,
+        },
+    }
+
+
+def _resources(pool: OwnedPool, own: Resources | None, default: Resources) -> KubernetesObject:
+    """Return the user's CPU and memory, defaults for what is not named, and one accelerator per tensor parallel rank."""
+    requests, limits = (own.requests, own.limits) if own else ({}, {})
+    named = {*requests, *limits}
+    requests = {**{name: amount for name, amount in default.requests.items() if name not in named}, **requests}
+    limits = {**{name: amount for name, amount in default.limits.items() if name not in named}, **limits}
+    accelerators = {pool.accelerator.resource_name: str(pool.tensor_parallel_size)}
+    return {"requests": {**requests, **accelerators}, "limits": {**limits, **accelerators}}
+
+
+def _volumes(workload: Workload, pool: OwnedPool) -> list[KubernetesObject]:
+    cache = _dedicated(workload).model_cache
+    volume = vllm.volume_source(workload)
+    # Ranks talk over shared memory, and what they do not use costs nothing.
+    shared_gib = 2 * pool.tensor_parallel_size
+    return [
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared_gib}Gi"}},
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "cache", **({"persistentVolumeClaim": {"claimName": cache.claim_name}} if cache else {"emptyDir": {}})},
+        *([{"name": "model", "persistentVolumeClaim": {"claimName": volume.claim_name, "readOnly": True}}] if volume else []),
+    ]
+
+
+def _mounts(workload: Workload) -> list[KubernetesObject]:
+    return [
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 the kernel's name for it
+        {"name": "scratch", "mountPath": vllm.SCRATCH_MOUNT},
+        {"name": "cache", "mountPath": vllm.CACHE_MOUNT},
+        *([{"name": "model", "mountPath": vllm.MODEL_MOUNT, "readOnly": True}] if vllm.volume_source(workload) else []),
+    ]
+
+
+def _scheduling(pool: OwnedPool, overrides: PodTemplate) -> KubernetesObject:
+    """Return where replicas may run. The class's node labels win: its price and arithmetic are those of its nodes."""
+    accelerator = pool.accelerator
+    tolerations = [_toleration(each) for each in (*accelerator.tolerations, *overrides.tolerations)]
+    wanted = {
+        "nodeSelector": {**overrides.node_selector, **accelerator.node_selector},
+        "tolerations": [each for place, each in enumerate(tolerations) if each not in tolerations[:place]],
+        "runtimeClassName": overrides.runtime_class_name or accelerator.runtime_class_name,
+        "priorityClassName": overrides.priority_class_name,
+        "imagePullSecrets": [{"name": secret.name} for secret in overrides.image_pull_secrets],
+    }
+    return {field: value for field, value in wanted.items() if value}
+
+
+def _toleration(toleration: Toleration) -> KubernetesObject:
+    return toleration.model_dump(mode="json", by_alias=True, exclude_none=True)

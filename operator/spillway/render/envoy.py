@@ -1,0 +1,203 @@
+"""Envoy's configuration of a workload's gateway. docs/gateway.md tells how it works; every choice was tried on the real binary.
+
+    edge :8080 ── owned listener ──── replicas (cap from a file that may change at any time)
+        └─ next ─ hosted listener ─── hosted backend 0 (TLS, key from a file), 1, ...
+    operations :9902 ── GET /metrics, GET /ready, the drain
+
+What a request finds first is tried first: the edge goes on to the next backend as long as no byte of an answer has come.
+"""
+
+from dataclasses import dataclass
+
+import yaml
+
+from spillway.api.vocabulary import PORT_GATEWAY_METRICS
+from spillway.plan.decision import Decision, HostedBackend, Workload
+from spillway.render import envoy_hosted as hosted
+from spillway.render import envoy_owned as owned
+from spillway.render.envoy_address import PRODUCTION, Address, GatewayAddresses
+from spillway.render.envoy_edge import edge_listener
+from spillway.render.envoy_http import EnvoyConfig, internal_cluster, typed
+from spillway.render.envoy_metrics import stats_config
+from spillway.render.envoy_operations import (
+    DRAIN_HEADER,
+    DRAIN_PATH,
+    admin_socket,
+    drain_token,
+    operations_clusters,
+    operations_listener,
+    pause_listener,
+)
+
+__all__ = [
+    "PRODUCTION",
+    "Address",
+    "GatewayAddresses",
+    "HostedMount",
+    "arguments",
+    "cap_files",
+    "gateway_files",
+    "hosted_mounts",
+    "pre_stop",
+]
+
+_MAX_CONNECTIONS = 20_000
+_SHORTEST_HEADER_TIMEOUT_MS = 1_000  # an engine that tokenizes a long prompt is not dead
+_LONGEST_HEADER_TIMEOUT_MS = 30_000
+_HEADER_TIMEOUT_WITHOUT_TARGET_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedMount:
+    """One key of a Secret that the gateway's pods mount as a folder (never as subPath, which would not follow changes)."""
+
+    provider_name: str
+    secret_name: str
+    secret_key: str
+    mount_path: str
+    file_name: str
+
+
+def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddresses = PRODUCTION) -> dict[str, str]:
+    """Return the static files of the gateway, by name. They depend on the spec and the catalogue, never on the number of replicas."""
+    files = {"envoy.yaml": _text(_bootstrap(workload, decision, addresses))}
+    for backend in decision.backends:
+        files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
+    return files
+
+
+def cap_files(decision: Decision) -> dict[str, str]:
+    """Return the file of the concurrency cap, which running gateways read again whenever it changes."""
+    return {owned.CAP_FILE: _text(owned.cap_resource(decision.gateway.cap_per_gateway))}
+
+
+def hosted_mounts(decision: Decision, addresses: GatewayAddresses = PRODUCTION) -> tuple[HostedMount, ...]:
+    """Return the Secret keys that gateway pods mount, one for a provider's key and one for its certificate authority."""
+    mounts: dict[str, HostedMount] = {}
+    for backend in decision.backends:
+        name, provider = backend.provider_name, backend.provider
+        if provider.auth:
+            path = hosted.key_folder(addresses, name)
+            ref = provider.auth.secret_ref
+            mounts[path] = HostedMount(
+                provider_name=name, secret_name=ref.name, secret_key=ref.key, mount_path=path, file_name=hosted.KEY_FILE
+            )
+        if provider.tls:
+            path = hosted.authority_folder(addresses, name)
+            ref = provider.tls.ca_secret_ref
+            mounts[path] = HostedMount(
+                provider_name=name, secret_name=ref.name, secret_key=ref.key, mount_path=path, file_name=hosted.AUTHORITY_FILE
+            )
+    return tuple(mounts.values())
+
+
+def arguments(addresses: GatewayAddresses = PRODUCTION, *, workers: int = 2) -> list[str]:
+    """Return the arguments of `envoy`. Two workers: a large body that Lua rewrites stalls one of them for a moment."""
+    return [
+        *("-c", f"{addresses.config_folder}/envoy.yaml"),
+        *("--concurrency", str(workers)),
+        *("--log-level", "warning"),
+        "--disable-hot-restart",
+        "--reject-unknown-dynamic-fields",  # a mistake in a watched file is refused and the last good one kept
+    ]
+
+
+def pre_stop(workload: Workload) -> dict[str, object]:
+    """Return the preStop hook: a GET that is answered when the last request is done. It needs no shell in the image."""
+    headers = [{"name": DRAIN_HEADER, "value": drain_token(workload)}]
+    return {"httpGet": {"path": DRAIN_PATH, "port": PORT_GATEWAY_METRICS, "scheme": "HTTP", "httpHeaders": headers}}
+
+
+def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddresses) -> EnvoyConfig:
+    listeners, clusters, order = _second_tier(workload, decision, addresses)
+    limit = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    connections = {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": typed(limit, max_active_downstream_connections=_MAX_CONNECTIONS),
+    }
+    internal = {
+        "name": "envoy.bootstrap.internal_listener",
+        "typed_config": typed("envoy.extensions.bootstrap.internal_listener.v3.InternalListener"),
+    }
+    return {
+        "node": {"id": "gateway", "cluster": f"{workload.key.namespace}/{workload.key.name}"},
+        "admin": {"address": {"pipe": {"path": admin_socket(addresses), "mode": 0o600}}},
+        "bootstrap_extensions": [internal],
+        "stats_config": stats_config(decision.gateway),
+        "layered_runtime": {"layers": [owned.cap_layer(addresses)] if decision.pool else []},
+        "overload_manager": {"resource_monitors": [connections]},
+        "static_resources": {
+            "listeners": [
+                edge_listener(workload, addresses, backends=order),
+                *listeners,
+                operations_listener(workload, addresses),
+                pause_listener(),
+            ],
+            "clusters": [*clusters, *operations_clusters(addresses)],
+        },
+    }
+
+
+def _second_tier(
+    workload: Workload, decision: Decision, addresses: GatewayAddresses
+) -> tuple[list[EnvoyConfig], list[EnvoyConfig], tuple[str, ...]]:
+    """Return listeners, clusters, and the edge's clusters in order of preference."""
+    longest_s = workload.spec.gateway.max_request_seconds
+    patience_ms = _header_timeout_ms(decision.gateway.ttft_edge_ms)
+    listeners: list[EnvoyConfig] = []
+    clusters: list[EnvoyConfig] = []
+    order: list[str] = []
+    if decision.pool:
+        spills = bool(decision.backends)
+        listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms if spills else None))
+        clusters += [
+            internal_cluster(owned.LISTENER, owned.HOP),
+            owned.owned_cluster(workload, addresses, spills=spills),
+        ]
+        order.append(owned.HOP)
+    for backend in decision.backends:
+        last = backend is decision.backends[-1]
+        listeners.append(
+            _hosted(workload, backend, addresses, owns=decision.pool is not None, header_timeout_ms=None if last else patience_ms)
+        )
+        clusters += [internal_cluster(hosted.cluster_name(backend), hosted.hop_name(backend)), hosted.hosted_cluster(backend, addresses)]
+        order.append(hosted.hop_name(backend))
+    return listeners, clusters, tuple(order)
+
+
+def _hosted(
+    workload: Workload, backend: HostedBackend, addresses: GatewayAddresses, *, owns: bool, header_timeout_ms: int | None
+) -> EnvoyConfig:
+    return hosted.hosted_listener(
+        backend,
+        addresses,
+        served_name=workload.spec.served_name,
+        owns=owns,
+        longest_s=workload.spec.gateway.max_request_seconds,
+        header_timeout_ms=header_timeout_ms,
+    )
+
+
+def _header_timeout_ms(ttft_target_ms: int | None) -> int:
+    """Return how long a stream may wait for headers while there is a next backend: the target, within reason."""
+    if ttft_target_ms is None:
+        return _HEADER_TIMEOUT_WITHOUT_TARGET_MS
+    return min(max(ttft_target_ms, _SHORTEST_HEADER_TIMEOUT_MS), _LONGEST_HEADER_TIMEOUT_MS)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Scripts as blocks, repeated values written out."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _block)
+
+
+def _text(config: EnvoyConfig) -> str:
+    return yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)

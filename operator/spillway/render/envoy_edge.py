@@ -1,0 +1,144 @@
+"""The edge: the listener that clients reach, which tries one backend after the other until an answer has begun."""
+
+from urllib.parse import quote
+
+from spillway.plan.decision import Workload
+from spillway.render.envoy_address import GatewayAddresses
+from spillway.render.envoy_http import (
+    CONNECTION_BUFFER_BYTES,
+    MAX_BODY_BYTES,
+    NO_CAPACITY,
+    EnvoyConfig,
+    connection_manager,
+    error_reply,
+    extension,
+    http_filter,
+    json_text,
+    lua,
+    method_is,
+    seconds,
+    set_header,
+    socket_address,
+    status_is,
+    typed,
+)
+from spillway.render.envoy_metrics import access_logs, token_filters
+
+# What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
+_NEVER_FROM_CLIENTS = ("x-spillway-stream", "x-spillway-rewritten", "accept-encoding")
+_NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
+
+
+def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...]) -> EnvoyConfig:
+    """Return the listener. `backends` are clusters of the second tier in order of preference."""
+    longest_s = workload.spec.gateway.max_request_seconds
+    strip = typed(
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=[{"remove": name} for name in _NEVER_FROM_CLIENTS],
+    )
+    chain = connection_manager(
+        stat_prefix="edge",
+        idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
+        # Answers pass these from the last to the first: tokens are counted before the script hides them.
+        filters=[http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES), lua("json", "edge"), *token_filters()],
+        routes=_routes(workload, backends=backends, longest_s=longest_s),
+        early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
+        use_remote_address=True,
+        preserve_external_request_id=True,
+        server_name="spillway",
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD",
+        request_headers_timeout=seconds(10),
+        request_timeout=seconds(60),
+        local_reply_config=_replies(),
+        access_log=access_logs(),
+    )
+    return {
+        "name": "edge",
+        "address": socket_address(addresses.listen.host, addresses.listen.port),
+        "traffic_direction": "INBOUND",  # what the drain closes
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
+        "filter_chains": [chain],
+    }
+
+
+def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) -> EnvoyConfig:
+    served = workload.spec.served_name
+    model = _model(workload)
+    catch_all: list[EnvoyConfig] = [
+        _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
+        *(
+            _answer({"path": f"/v1/models/{name}", "headers": [method_is("GET")]}, body=model)
+            for name in sorted({served, quote(served, safe="/")})
+        ),
+        {
+            "name": "backends",
+            "match": {"prefix": "/v1/", "headers": [method_is("POST")]},
+            "request_body_buffer_limit": MAX_BODY_BYTES,
+            "route": _backends(backends, longest_s=longest_s),
+        },
+        {
+            "match": {"prefix": "/v1/"},
+            "direct_response": {"status": 405},
+            "response_headers_to_add": [set_header("allow", "POST")],
+        },
+        {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
+    ]
+    host = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
+    return {"name": "edge", "virtual_hosts": [host]}
+
+
+def _model(workload: Workload) -> EnvoyConfig:
+    created = int(workload.created_at.timestamp())
+    model: EnvoyConfig = {"id": workload.spec.served_name, "object": "model", "created": created, "owned_by": "spillway"}
+    if workload.spec.model.max_context_tokens is not None:
+        model["max_model_len"] = workload.spec.model.max_context_tokens
+    return model
+
+
+def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
+    """Return a route that the gateway answers itself, so that it works with no backend at all."""
+    return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": json_text(body)}}}
+
+
+def _backends(backends: tuple[str, ...], *, longest_s: int) -> EnvoyConfig:
+    groups = [
+        {"name": f"{place}-{cluster}", "clusters": [{"cluster_name": cluster, "weight": 1}]} for place, cluster in enumerate(backends)
+    ]
+    proto = "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+    specifier = extension("envoy.router.cluster_specifier_plugin.priority_group", proto, priority_groups=groups)
+    route: EnvoyConfig = {"timeout": seconds(longest_s), "inline_cluster_specifier_plugin": {"extension": specifier}}
+    if len(backends) > 1:
+        route["retry_policy"] = {
+            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            "retriable_status_codes": list(_NEXT_BACKEND_STATUSES),
+            "num_retries": len(backends) - 1,
+            "refresh_cluster_on_retry": True,
+            "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},  # the next backend is another one; do not wait for it
+        }
+    return route
+
+
+def _replies() -> EnvoyConfig:
+    """Return how Envoy's own answers read to an OpenAI client; the first that matches."""
+    client, server = "invalid_request_error", "server_error"
+    verbatim = {
+        "filter": {"status_code_filter": status_is("LE", 399)},
+        "headers_to_add": [set_header("x-served-by", "none")],
+        "body_format_override": {
+            "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+            "content_type": "application/json",
+        },
+    }
+    return {
+        "mappers": [
+            verbatim,
+            error_reply(404, message="unknown path; this gateway serves /v1/", kind=client, code="not_found"),
+            error_reply(405, message="this path takes POST", kind=client, code="method_not_allowed"),
+            error_reply(413, message="request body too large: at most 16 MiB", kind=client, code="body_too_large"),
+            error_reply(503, **NO_CAPACITY),
+            error_reply(504, message="no answer within this workload's maxRequestSeconds", kind=server, code="timeout"),
+            error_reply(None, message="gateway error: %RESPONSE_CODE_DETAILS%", kind=server, code="gateway_error"),
+        ]
+    }

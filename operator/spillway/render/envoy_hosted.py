@@ -1,0 +1,245 @@
+"""The second tier's way to one hosted backend: nothing of the client's but the request itself leaves the cluster."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from spillway.api.vocabulary import hosted_cluster_name
+from spillway.plan.decision import HostedBackend
+from spillway.render.envoy_address import Address, GatewayAddresses
+from spillway.render.envoy_http import (
+    EnvoyConfig,
+    breakers,
+    endpoints,
+    extension,
+    http1,
+    http_filter,
+    internal_listener,
+    json_text,
+    lua,
+    seconds,
+    set_header,
+    socket_address,
+    typed,
+)
+
+# Paths that cost tokens of the named model. Others could spend the key on what is not this workload: files, batches, fine-tuning.
+_PATHS = ("chat/completions", "completions", "embeddings", "responses")
+_REWRITTEN = "x-spillway-rewritten"
+_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a message's name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseUrl:
+    """A provider's base URL in parts."""
+
+    host: str
+    port: int
+    path: str  # without the slash at its end
+
+    @property
+    def authority(self) -> str:
+        """The Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 443 else f"{host}:{self.port}"  # noqa: PLR2004
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an IP address, which has no SNI."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+def base_url(backend: HostedBackend) -> BaseUrl:
+    """Return the provider's base URL, taken apart."""
+    parts = urlsplit(backend.provider.base_url)
+    return BaseUrl(host=parts.hostname or "", port=parts.port or 443, path=parts.path.rstrip("/"))
+
+
+def cluster_name(backend: HostedBackend) -> str:
+    """Return the backend's cluster, which is also its listener."""
+    return hosted_cluster_name(backend.provider_name, backend.model)
+
+
+def hop_name(backend: HostedBackend) -> str:
+    """Return the edge's cluster for the backend's listener."""
+    return f"hop-{cluster_name(backend)}"
+
+
+def key_folder(addresses: GatewayAddresses, provider: str) -> str:
+    """Return where the provider's key is mounted."""
+    return f"{addresses.hosted_folder}/{provider}/key"
+
+
+def authority_folder(addresses: GatewayAddresses, provider: str) -> str:
+    """Return where the provider's certificate authority is mounted."""
+    return f"{addresses.hosted_folder}/{provider}/ca"
+
+
+KEY_FILE = "key"
+AUTHORITY_FILE = "ca.crt"
+
+
+def hosted_listener(
+    backend: HostedBackend, addresses: GatewayAddresses, *, served_name: str, owns: bool, longest_s: int, header_timeout_ms: int | None
+) -> EnvoyConfig:
+    """Return the listener in front of one hosted backend."""
+    name = cluster_name(backend)
+    routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms)
+    guard = {"rewritten": {"permissions": [{"header": _is_set(_REWRITTEN)}], "principals": [{"any": True}]}}
+    return internal_listener(
+        name=name,
+        idle_s=longest_s + 5,
+        filters=[
+            lua("json", "hosted"),
+            # Lua fails open; this does not.
+            http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": guard}),
+            *([_credential(backend, addresses)] if backend.provider.auth else []),
+        ],
+        routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
+    )
+
+
+def _is_set(header: str) -> EnvoyConfig:
+    return {"name": header, "string_match": {"exact": "1"}}
+
+
+def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:
+    """Return the filter that sets the provider's key. Without a key it refuses, and the edge asks the next backend."""
+    source = _mounted(addresses, file=key_file(backend), folder=key_folder(addresses, backend.provider_name))
+    generic = extension(
+        "envoy.http.injected_credentials.generic",
+        "envoy.extensions.http.injected_credentials.generic.v3.Generic",
+        header="Authorization",
+        header_value_prefix="Bearer ",
+        credential={"name": key_name(backend), "sds_config": source},
+    )
+    return http_filter("credential_injector", "CredentialInjector", overwrite=True, credential=generic)
+
+
+def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyConfig:
+    """Return a secret's source: a file of ours that names the mounted one, read again whenever the kubelet renames something in `folder`."""
+    path = {"path": f"{addresses.config_folder}/{file}", "watched_directory": {"path": folder}}
+    return {"initial_fetch_timeout": seconds(1), "path_config_source": path}
+
+
+def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
+    paths = {"safe_regex": {"regex": "/v1/(" + "|".join(_PATHS) + ")"}}
+    metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model)}
+    url = base_url(backend)
+    to: EnvoyConfig = {
+        "cluster": cluster_name(backend),
+        "timeout": "0s",
+        "regex_rewrite": {"pattern": {"regex": "^/v1/"}, "substitution": _substitution(f"{url.path}/")},
+        "host_rewrite_literal": url.authority,
+    }
+
+    def route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
+        retry = {
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": 1,
+            "retry_back_off": {"base_interval": "0.05s"},
+            **timeout,
+        }
+        return {
+            "match": match,
+            "metadata": {"filter_metadata": {"envoy.filters.http.lua": metadata}},
+            "request_headers_to_remove": [_REWRITTEN],
+            "response_headers_to_add": [set_header("x-served-by", backend.label)],
+            "route": {**to, "retry_policy": retry},
+        }
+
+    streamed = {**paths, "headers": [_is_set("x-spillway-stream")]}
+    timed = [route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)})] if header_timeout_ms is not None else []
+    # The script refuses what comes here. Own replicas may serve it when they have room again, so it is not unknown where there are any.
+    refusal = {"filter_metadata": {"envoy.filters.http.lua": {"refusal": "503" if owns else "404"}}}
+    return [*timed, route(paths, {}), {"match": {"prefix": "/"}, "metadata": refusal, "direct_response": {"status": 404}}]
+
+
+def _substitution(path: str) -> str:
+    return re.sub(r"\\", r"\\\\", path)
+
+
+def hosted_cluster(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:
+    """Return the backend's cluster. Its health is its TLS handshake: the certificate is checked, no token is spent."""
+    name, url = cluster_name(backend), base_url(backend)
+    dialled = addresses.hosted.get(backend.provider_name, Address(host=url.host, port=url.port))
+    return {
+        "name": name,
+        "type": "LOGICAL_DNS",
+        "dns_lookup_family": "V4_PREFERRED",
+        "connect_timeout": seconds(3),
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "load_assignment": endpoints(name, [socket_address(dialled.host, dialled.port)], hostname=url.host),
+        "circuit_breakers": breakers(),
+        "health_checks": [
+            {
+                "timeout": seconds(3),
+                "interval": seconds(10),
+                "no_traffic_interval": seconds(10),
+                "unhealthy_interval": seconds(1),
+                "unhealthy_threshold": 3,
+                "healthy_threshold": 1,
+                "tcp_health_check": {},
+            }
+        ],
+        "transport_socket": _tls(backend, addresses, url),
+        "typed_extension_protocol_options": http1(idle_s=30),
+    }
+
+
+def _tls(backend: HostedBackend, addresses: GatewayAddresses, url: BaseUrl) -> EnvoyConfig:
+    name = {"san_type": "IP_ADDRESS" if url.is_address else "DNS", "matcher": {"exact": url.host}}
+    names: EnvoyConfig = {"match_typed_subject_alt_names": [name]}
+    if backend.provider.tls is None:
+        checks: EnvoyConfig = {"validation_context": {**names, "trusted_ca": {"filename": addresses.system_authorities}}}
+    else:
+        folder = authority_folder(addresses, backend.provider_name)
+        source = _mounted(addresses, file=authority_file(backend), folder=folder)
+        mounted = {"name": authority_name(backend), "sds_config": source}
+        checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": mounted}}
+    context = typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=checks)
+    if not url.is_address:
+        context["sni"] = url.host
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def key_name(backend: HostedBackend) -> str:
+    """Return the name of the provider's key as a secret of Envoy's."""
+    return f"{backend.provider_name}-key"
+
+
+def key_file(backend: HostedBackend) -> str:
+    """Return the file that tells Envoy where the key is."""
+    return f"hosted-{backend.provider_name}-key.yaml"
+
+
+def authority_name(backend: HostedBackend) -> str:
+    """Return the name of the provider's certificate authority as a secret of Envoy's."""
+    return f"{backend.provider_name}-ca"
+
+
+def authority_file(backend: HostedBackend) -> str:
+    """Return the file that tells Envoy where the certificate authority is."""
+    return f"hosted-{backend.provider_name}-ca.yaml"
+
+
+def secret_resources(backend: HostedBackend, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
+    """Return the files that tell Envoy where mounted secrets are, by file name.
+
+    They name `..data`, which the kubelet swaps: the link of a file that is new appears only after that swap, too late for the reload.
+    """
+    provider, found = backend.provider, {}
+    if provider.auth:
+        path = f"{key_folder(addresses, backend.provider_name)}/..data/{KEY_FILE}"
+        key = {"secret": {"filename": path}}
+        found[key_file(backend)] = {"resources": [typed(_SECRET, name=key_name(backend), generic_secret=key)]}
+    if provider.tls:
+        path = f"{authority_folder(addresses, backend.provider_name)}/..data/{AUTHORITY_FILE}"
+        authority = {"trusted_ca": {"filename": path}}
+        found[authority_file(backend)] = {"resources": [typed(_SECRET, name=authority_name(backend), validation_context=authority)]}
+    return found

@@ -1,0 +1,154 @@
+"""What the gateway counts of each request: tokens, codes and times, by the backend that answered."""
+
+from collections.abc import Sequence
+
+from spillway.plan.decision import GatewayPlan
+from spillway.render.envoy_http import EnvoyConfig, extension, http_filter, method_is, status_is, typed
+
+_USAGE = "usage"  # metadata namespace
+_INPUT, _OUTPUT = "input_tokens", "output_tokens"
+# Where APIs put the counts: chat and completions; responses and messages; their streams' last and first event.
+_PLACES = (
+    ((_USAGE, "prompt_tokens"), _INPUT),
+    ((_USAGE, "completion_tokens"), _OUTPUT),
+    ((_USAGE, "input_tokens"), _INPUT),
+    ((_USAGE, "output_tokens"), _OUTPUT),
+    (("response", _USAGE, "input_tokens"), _INPUT),
+    (("response", _USAGE, "output_tokens"), _OUTPUT),
+    (("message", _USAGE, "input_tokens"), _INPUT),
+)
+_PLAIN_PLACES = _PLACES[:4]
+_DEFAULT_EDGES_MS = (
+    *(5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500),
+    *(10_000, 15_000, 20_000, 30_000, 45_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000),
+)
+_LARGEST_EVENT_BYTES = 1024 * 1024
+_KEPT = ("spillway.", "cluster.owned.", "cluster.hosted-", "http.edge.", "http.hosted-", "server.", "runtime.", "sds.", "listener_manager.")
+
+
+def token_filters() -> list[EnvoyConfig]:
+    """Return the filters that read token counts out of plain and streamed answers."""
+    plain = http_filter(
+        "json_to_metadata",
+        "JsonToMetadata",
+        response_rules={
+            "rules": [_rule(path, key) for path, key in _PLAIN_PLACES],
+            "allow_content_types_regex": {"regex": "application/json(;.*)?"},
+        },
+    )
+    parser = extension(
+        "envoy.content_parsers.json",
+        "envoy.extensions.content_parsers.json.v3.JsonContentParser",
+        rules=[{"rule": _rule(path, key)} for path, key in _PLACES],
+    )
+    streamed = http_filter(
+        "sse_to_metadata", "SseToMetadata", response_rules={"content_parser": parser, "max_event_size": _LARGEST_EVENT_BYTES}
+    )
+    return [streamed, plain]
+
+
+def _rule(path: Sequence[str], key: str) -> EnvoyConfig:
+    return {
+        "selectors": [{"key": part} for part in path],
+        "on_present": {"metadata_namespace": _USAGE, "key": key, "type": "NUMBER"},
+    }
+
+
+def access_logs() -> list[EnvoyConfig]:
+    """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
+    post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
+    unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
+    return [
+        _line(),
+        _stats(
+            post,
+            counters=[_counter("requests", tags={"backend": _BACKEND, "code": "%RESPONSE_CODE%"}, fixed=1)],
+            histograms=[_histogram("duration_ms", "%DURATION%")],
+        ),
+        _stats(_has(_USAGE, _INPUT), counters=[_counter(_INPUT, value=f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%")]),
+        _stats(_has(_USAGE, _OUTPUT), counters=[_counter(_OUTPUT, value=f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%")]),
+        _stats(
+            {"and_filter": {"filters": unmetered}},
+            counters=[
+                _counter("unmetered_requests", fixed=1),
+                _counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
+                _counter("unmetered_response_bytes", value="%BYTES_SENT%"),
+            ],
+        ),
+        _stats(_has("spillway", "first_body_ms"), histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")]),
+    ]
+
+
+_BACKEND = "%RESP(x-served-by)%"
+
+
+def _success() -> list[EnvoyConfig]:
+    return [{"status_code_filter": status_is("GE", 200)}, {"status_code_filter": status_is("LE", 299)}]
+
+
+def _has(namespace: str, key: str) -> EnvoyConfig:
+    return {"metadata_filter": {"matcher": _present(namespace, key), "match_if_key_not_found": False}}
+
+
+def _lacks(namespace: str, key: str) -> EnvoyConfig:
+    return {"metadata_filter": {"matcher": {**_present(namespace, key), "invert": True}, "match_if_key_not_found": True}}
+
+
+def _present(namespace: str, key: str) -> EnvoyConfig:
+    return {"filter": namespace, "path": [{"key": key}], "value": {"present_match": True}}
+
+
+def _stats(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
+    logger = typed(
+        "envoy.extensions.access_loggers.stats.v3.Config", stats_scope={"prefix": "spillway", "sharing_name": "spillway"}, **metrics
+    )
+    return {"name": "envoy.access_loggers.stats", "filter": condition, "typed_config": logger}
+
+
+def _counter(name: str, *, value: str | None = None, fixed: int | None = None, tags: dict[str, str] | None = None) -> EnvoyConfig:
+    amount: EnvoyConfig = {"value_format": value} if value is not None else {"value_fixed": fixed}
+    return {"stat": _stat(name, tags or {"backend": _BACKEND}), **amount}
+
+
+def _histogram(name: str, value: str) -> EnvoyConfig:
+    return {"stat": _stat(name, {"backend": _BACKEND}), "unit": "Milliseconds", "value_format": value}
+
+
+def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:
+    return {"name": name, "tags": [{"name": tag, "value_format": value} for tag, value in tags.items()]}
+
+
+def _line() -> EnvoyConfig:
+    fields = {
+        "time": "%START_TIME%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%PATH(NQ)%",
+        "code": "%RESPONSE_CODE%",
+        "details": "%RESPONSE_CODE_DETAILS%",
+        "flags": "%RESPONSE_FLAGS%",
+        "backend": _BACKEND,
+        "attempts": "%RESP(x-envoy-attempt-count)%",
+        "duration_ms": "%DURATION%",
+        "first_body_ms": "%DYNAMIC_METADATA(spillway:first_body_ms)%",
+        "request_bytes": "%BYTES_RECEIVED%",
+        "response_bytes": "%BYTES_SENT%",
+        "input_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%",
+        "output_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+    }
+    return extension(
+        "envoy.access_loggers.stdout",
+        "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+        log_format={"json_format": fields},
+    )
+
+
+def stats_config(gateway: GatewayPlan) -> EnvoyConfig:
+    """Return which statistics are kept, and histogram edges with one exactly at each target."""
+    targets = {"spillway.first_body_ms": gateway.ttft_edge_ms, "spillway.duration_ms": gateway.end_to_end_edge_ms}
+    buckets = [{"match": {"prefix": name}, "buckets": _edges(target)} for name, target in targets.items()]
+    return {"histogram_bucket_settings": buckets, "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in _KEPT]}}}
+
+
+def _edges(target: int | None) -> list[int]:
+    return sorted({*_DEFAULT_EDGES_MS, *([target] if target else [])})

@@ -1,0 +1,142 @@
+"""The gateway: Envoy as a Deployment, its files in two ConfigMaps.
+
+The static files roll the pods when they change (their hash is in the template). The cap changes with every replica that comes or
+goes: it is a file of its own that running pods read again, in a directory of its own, because a subPath mount is never updated.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+
+from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
+from spillway.plan.decision import Decision, Workload
+from spillway.render import envoy, names
+from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
+from spillway.render.settings import RenderSettings
+
+# The preStop hook takes until the last request is done; after it Envoy has nothing left to do.
+EXIT_S = 15
+
+
+def gateway_config(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+    """Return the ConfigMap of the static files."""
+    files = envoy.gateway_files(workload, decision, _addresses(settings))
+    return _config_map(workload, name=names.gateway(workload.key.name), files=files)
+
+
+def gateway_cap(workload: Workload, decision: Decision) -> KubernetesObject:
+    """Return the ConfigMap of the concurrency cap."""
+    return _config_map(workload, name=names.gateway_cap(workload.key.name), files=envoy.cap_files(decision))
+
+
+def gateway_deployment(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+    """Return the gateway's Deployment: a rollout never goes below the wanted number of pods."""
+    spec = {
+        "replicas": decision.gateway.replicas,
+        "revisionHistoryLimit": 2,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "selector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)},
+        "template": _pod(workload, decision, settings),
+    }
+    name = names.gateway(workload.key.name)
+    return child(workload, api_version="apps/v1", kind="Deployment", name=name, component=COMPONENT_GATEWAY, spec=spec)
+
+
+def _addresses(settings: RenderSettings) -> envoy.GatewayAddresses:
+    return envoy.GatewayAddresses(cluster_domain=settings.cluster_domain)
+
+
+def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> KubernetesObject:
+    return child(workload, kind="ConfigMap", name=name, component=COMPONENT_GATEWAY, data=dict(files))
+
+
+def _pod(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+    addresses = _addresses(settings)
+    grace_s = math.ceil(addresses.drain_settle_s) + workload.spec.gateway.max_request_seconds + EXIT_S
+    files = envoy.gateway_files(workload, decision, addresses)
+    metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files)}}
+    spec = {
+        "serviceAccountName": names.service_account(workload.key.name),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_s,
+        "securityContext": pod_security(),
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_apart(workload)]}},
+        "topologySpreadConstraints": [_spread(workload)],
+        "containers": [_container(workload, decision, settings)],
+        "volumes": _volumes(decision, config=names.gateway(workload.key.name), cap=names.gateway_cap(workload.key.name)),
+    }
+    return {"metadata": metadata, "spec": spec}
+
+
+def _hash(files: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _apart(workload: Workload) -> KubernetesObject:
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)}}
+    return {"weight": 100, "podAffinityTerm": term}
+
+
+def _spread(workload: Workload) -> KubernetesObject:
+    return {
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)},
+    }
+
+
+def _container(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+    ready = {"httpGet": {"path": "/ready", "port": "metrics"}, "timeoutSeconds": 2}
+    return {
+        "name": "gateway",
+        "image": settings.gateway_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": ["envoy"],
+        "args": envoy.arguments(_addresses(settings)),
+        "ports": [
+            {"name": "http", "containerPort": PORT_GATEWAY, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": PORT_GATEWAY_METRICS, "protocol": "TCP"},
+        ],
+        "resources": settings.gateway_resources.model_dump(mode="json", by_alias=True),
+        "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "lifecycle": {"preStop": envoy.pre_stop(workload)},
+        "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 120},
+        "readinessProbe": {**ready, "periodSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {**ready, "periodSeconds": 10, "failureThreshold": 6},
+        "volumeMounts": _mounts(decision, _addresses(settings)),
+    }
+
+
+def _volumes(decision: Decision, *, config: str, cap: str) -> list[KubernetesObject]:
+    return [
+        {"name": "config", "configMap": {"name": config}},
+        {"name": "cap", "configMap": {"name": cap}},
+        {"name": "run", "emptyDir": {}},
+        *(_secret_volume(place, mount) for place, mount in enumerate(envoy.hosted_mounts(decision))),
+    ]
+
+
+def _mounts(decision: Decision, folders: envoy.GatewayAddresses) -> list[KubernetesObject]:
+    return [
+        {"name": "config", "mountPath": folders.config_folder, "readOnly": True},
+        {"name": "cap", "mountPath": folders.cap_folder, "readOnly": True},
+        {"name": "run", "mountPath": folders.run_folder},
+        *(
+            {"name": _volume_name(place), "mountPath": mount.mount_path, "readOnly": True}
+            for place, mount in enumerate(envoy.hosted_mounts(decision, folders))
+        ),
+    ]
+
+
+def _secret_volume(place: int, mount: envoy.HostedMount) -> KubernetesObject:
+    """Return one key of a Secret as a volume. Optional: without it own replicas go on serving, and it is picked up when it comes."""
+    secret = {"secretName": mount.secret_name, "optional": True, "items": [{"key": mount.secret_key, "path": mount.file_name}]}
+    return {"name": _volume_name(place), "secret": secret}
+
+
+def _volume_name(place: int) -> str:
+    return f"hosted-{place}"

@@ -1,0 +1,79 @@
+-- Reads a JSON object's own members without parsing the rest, so that everything else in the body stays byte for byte.
+local find, byte, sub, lower = string.find, string.byte, string.sub, string.lower
+
+-- Position of the quote that closes the string opened at p, and whether it has escapes; nil when there is none.
+-- A plain search for the quote runs at memory speed, which matters for prompts and images of many megabytes.
+local function string_end(s, p)
+  local q = p
+  while true do
+    q = find(s, '"', q + 1, true)
+    if not q then return nil end
+    local b = q - 1
+    while byte(s, b) == 92 do b = b - 1 end
+    if (q - b) % 2 == 1 then return q, find(s, "\\", p + 1, true) ~= nil and find(sub(s, p + 1, q - 1), "\\", 1, true) ~= nil end
+  end
+end
+
+-- Spans {first, last} of the values of the top-level members named in `wanted` (a set), or nil and why not.
+-- Strict where decoders disagree (duplicate, escaped or wrong-case names), since a body that two readers read differently could slip a
+-- member past the gateway.
+local function members(s, wanted)
+  local start = find(s, "%S")
+  if not start or byte(s, start) ~= 123 then return nil, "the body is not a JSON object" end
+  local found, depth, at_key, open, pos = {}, 0, false, nil, start
+  while true do
+    local p = find(s, '["{}%[%],]', pos)
+    if not p then break end
+    local c = byte(s, p)
+    pos = p + 1
+    if c == 34 then
+      local q, escaped = string_end(s, p)
+      if not q then return nil, "unterminated string" end
+      pos = q + 1
+      if depth == 1 and at_key then
+        at_key = false
+        if escaped then return nil, "escape sequence in a top-level name" end
+        local key = sub(s, p + 1, q - 1)
+        if not wanted[key] and wanted[lower(key)] then return nil, "top-level name in the wrong case" end
+        if wanted[key] then
+          if found[key] then return nil, "duplicate member " .. key end
+          local _, colon = find(s, "^%s*:%s*", q + 1)
+          if not colon then return nil, "a name without a value" end
+          local first = colon + 1
+          local v = byte(s, first)
+          if v == 34 then
+            local last = string_end(s, first)
+            if not last then return nil, "unterminated string" end
+            found[key] = { first, last }
+            pos = last + 1
+          elseif v == 123 or v == 91 then
+            open = { first, 0 }
+            found[key] = open
+            pos = first
+          else
+            local _, last = find(s, "^[%w%.%+%-]+", first)
+            if not last then return nil, "a name without a value" end
+            found[key] = { first, last }
+            pos = last + 1
+          end
+        end
+      end
+    elseif c == 123 or c == 91 then
+      depth = depth + 1
+      if depth == 1 then
+        if p ~= start then return nil, "trailing data" end
+        at_key = true
+      end
+    elseif c == 125 or c == 93 then
+      depth = depth - 1
+      if depth == 1 and open then
+        open[2] = p
+        open = nil
+      end
+    elseif depth == 1 then
+      at_key = true
+    end
+  end
+  if depth ~= 0 then return nil, "unbalanced JSON" end
+  return found
+end

@@ -1,0 +1,62 @@
+"""The one entry: a decision as the objects that should exist, in the order in which they are applied."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from spillway.plan.decision import Decision, OwnedPool, Workload
+from spillway.render import names
+from spillway.render.engine import engine_deployment
+from spillway.render.gateway import gateway_cap, gateway_config, gateway_deployment
+from spillway.render.manifest import KubernetesObject
+from spillway.render.policy import engine_budget, engine_network_policy, gateway_budget, gateway_network_policy, service_account
+from spillway.render.service import replicas_service, stable_service
+from spillway.render.settings import RenderSettings
+
+# Every kind that a workload's children have: what pruning has to look through.
+CHILD_KINDS = (
+    ("v1", "ServiceAccount"),
+    ("v1", "ConfigMap"),
+    ("v1", "Service"),
+    ("apps/v1", "Deployment"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+)
+
+
+class ChildRef(NamedTuple):
+    """A child, by kind and name; its namespace is the workload's."""
+
+    kind: str
+    name: str
+
+
+def render(workload: Workload, decision: Decision, settings: RenderSettings) -> tuple[KubernetesObject, ...]:
+    """Return all objects but the ledger (ledger.ledger_object), whose content is no part of a decision.
+
+    What a pod needs comes before the pod, and replicas before the gateway, because they take longest to start.
+    """
+    return (
+        service_account(workload),
+        *(_owned(workload, decision.pool, settings) if decision.pool else ()),
+        gateway_network_policy(workload, scrape=settings.scrape_namespace_labels),
+        gateway_cap(workload, decision),
+        gateway_config(workload, decision, settings),
+        stable_service(workload),
+        gateway_deployment(workload, decision, settings),
+        gateway_budget(workload),
+    )
+
+
+def wanted(workload: Workload, objects: Iterable[KubernetesObject]) -> frozenset[ChildRef]:
+    """Return the children that stay: those rendered, and the ledger. Any other child with our owner's uid may be pruned."""
+    rendered = {ChildRef(each["kind"], each["metadata"]["name"]) for each in objects}
+    return frozenset({*rendered, ChildRef("ConfigMap", names.ledger(workload.key.name))})
+
+
+def _owned(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> tuple[KubernetesObject, ...]:
+    return (
+        engine_network_policy(workload, scrape=settings.scrape_namespace_labels),
+        replicas_service(workload),
+        engine_deployment(workload, pool, settings),
+        engine_budget(workload),
+    )

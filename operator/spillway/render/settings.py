@@ -1,0 +1,32 @@
+"""What the operator's installation decides about every workload's objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spillway.api.workload import Resources
+from spillway.render.vllm import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSettings:
+    """Defaults of the chart.
+
+    A change of the engine's image or version does not reach a pool that exists (see OwnedPool.engine_image). Whatever else here
+    shapes a replica's pod restarts replicas when it is changed, so its defaults stay as they are from version to version.
+    """
+
+    engine_image: str
+    engine_version: str
+    gateway_image: str
+    image_pull_policy: str = "IfNotPresent"
+    cluster_domain: str = "cluster.local"
+    scrape_namespace_labels: Mapping[str, str] = field(default_factory=dict)  # namespace of Prometheus; empty: nobody may scrape
+    # Loading weights wants one core and a few GiB of page cache; what a GPU server really has is for podTemplate.resources to say.
+    engine_resources: Resources = field(default_factory=lambda: Resources(requests={"cpu": "1", "memory": "4Gi"}))
+    # Two workers at 1 KiB bodies take 40 MiB; the limit leaves room for 16 MiB bodies that are buffered for a retry.
+    gateway_resources: Resources = field(
+        default_factory=lambda: Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "1Gi"})
+    )
+
+    def __post_init__(self) -> None:
+        Version.parse(self.engine_version)  # a wrong one is found when the operator starts, not at the first workload

@@ -1,0 +1,337 @@
+"""What each condition says. One function per condition; none of them puts a live number into a message."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spillway.api.status import Condition
+from spillway.api.vocabulary import ConditionType, Reason
+from spillway.api.workload import PlacementMode
+from spillway.plan.capacity import SECONDS_PER_30_DAYS
+from spillway.plan.cost import current_rate
+from spillway.plan.decision import Decision, Workload
+from spillway.plan.observation import Missing, Observation, ReplicaPod
+from spillway.plan.readings import number, value
+from spillway.plan.scale import lacking_resource
+from spillway.plan.spill import ready_replicas
+from spillway.report.conditions import Finding, no, unknown, yes
+from spillway.report.outcome import ApplyOutcome
+from spillway.report.slo import attainment, has_targets
+
+CANNOT_START = (
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+)
+FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has not been scraped yet
+SAME_ECONOMICS = 0.1  # volume must pass the break-even by this share before the verdict turns back
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """Everything one pass knows, for the conditions to read."""
+
+    workload: Workload
+    seen: Observation
+    decision: Decision
+    outcome: ApplyOutcome
+    previous: Mapping[str, Condition]
+    now: datetime
+
+    @property
+    def desired(self) -> int:
+        """Replicas wanted; while nothing is decided, those there are."""
+        if self.decision.scale is not None:
+            return self.decision.scale.replicas
+        return sum(pool.replicas for pool in self.seen.pools)
+
+    @property
+    def gateway_up(self) -> bool:
+        """Whether any gateway serves."""
+        return any(pod.ready for pod in self.seen.gateways)
+
+
+def find_all(this: Pass) -> dict[ConditionType, Finding]:
+    """Return a finding for every condition."""
+    hosted = hosted_backend_ready(this)
+    owned = replicas_ready(this)
+    return {
+        ConditionType.READY: ready(this, hosted),
+        ConditionType.SPEC_VALID: spec_valid(this),
+        ConditionType.PLACEMENT_RESOLVED: placement_resolved(this),
+        ConditionType.REPLICAS_READY: owned,
+        ConditionType.HOSTED_BACKEND_READY: hosted,
+        ConditionType.GATEWAY_READY: gateway_ready(this),
+        ConditionType.DEGRADED: degraded(this, owned, hosted),
+        ConditionType.SLO_MET: slo_met(this),
+        ConditionType.WITHIN_BUDGET: within_budget(this),
+        ConditionType.METRICS_AVAILABLE: metrics_available(this),
+        ConditionType.SCALING_LIMITED: scaling_limited(this),
+        ConditionType.SPILL_ACTIVE: spill_active(this),
+        ConditionType.SELF_HOSTING_ECONOMIC: self_hosting_economic(this),
+    }
+
+
+def ready(this: Pass, hosted: Finding) -> Finding:
+    """Ready: the gateway is up and at least one permitted backend serves."""
+    if not this.gateway_up:
+        if this.decision.problems:
+            return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
+        return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
+    if ready_replicas(this.seen) or hosted.status == "True":
+        return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
+    if hosted.status == "Unknown" and hosted.reason is not Reason.NOT_REQUESTED:
+        return unknown(Reason.NO_EVIDENCE, "No own replica is ready, and it is not known yet whether a hosted backend is.")
+    return no(Reason.NO_BACKEND, "The gateway is up but no backend serves, see ReplicasReady and HostedBackendReady.")
+
+
+def spec_valid(this: Pass) -> Finding:
+    """SpecValid: everything the spec refers to exists and fits."""
+    problems = this.decision.problems
+    if not problems:
+        return yes(Reason.VALID, "The spec can be acted upon.")
+    return no(problems[0].reason, " ".join(problem.message for problem in problems))
+
+
+def placement_resolved(this: Pass) -> Finding:
+    """PlacementResolved: it is decided what serves."""
+    decision = this.decision
+    if decision.problems:
+        return no(Reason.INVALID_SPEC, "Not decided while the spec has problems, see SpecValid. What runs goes on.")
+    if decision.pool is None:
+        return yes(decision.mode_reason, f"Mode {decision.mode}.")
+    shape = f"{decision.pool.tensor_parallel_size} x {decision.pool.accelerator_class} per replica"
+    return yes(decision.mode_reason, f"Mode {decision.mode}, {shape}.")
+
+
+def replicas_ready(this: Pass) -> Finding:
+    """ReplicasReady: as many own replicas serve as are wanted."""
+    if not this.workload.spec.owns:
+        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+    if (lacking := lacking_resource(this.seen)) is not None:
+        return no(
+            Reason.UNSCHEDULABLE,
+            f"A replica waits for {lacking}: no node has enough. Add nodes or lower maxReplicas.",
+        )
+    if (stuck := _stuck(this.seen)) is not None:
+        return no(
+            Reason.CRASH_LOOP,
+            f"A replica cannot start ({stuck}); see its events and log (kubectl describe pod, kubectl logs).",
+        )
+    if not this.desired:
+        return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
+    if ready_replicas(this.seen) >= this.desired:
+        return yes(Reason.REPLICAS_READY, "All wanted replicas serve.")
+    return no(Reason.REPLICAS_STARTING, "Replicas are starting.")
+
+
+def hosted_backend_ready(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
+    """HostedBackendReady: a hosted backend would answer. The gateway's own signals say so; the operator cannot read the key."""
+    if not this.workload.spec.rents:
+        return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode.")
+    signals = this.seen.signals
+    before = this.previous.get(ConditionType.HOSTED_BACKEND_READY)
+    if value(signals.hosted_credential_loaded) is False:
+        return no(
+            Reason.HOSTED_CREDENTIAL_MISSING,
+            f"A gateway has no key for a hosted backend; create {_secrets(this)}. No restart is needed.",
+        )
+    rejected = number(signals.hosted_rejected_per_s)
+    still_rejected = before is not None and before.reason == Reason.HOSTED_CREDENTIAL_REJECTED and not number(signals.spilled_per_s)
+    if rejected or still_rejected:
+        return no(
+            Reason.HOSTED_CREDENTIAL_REJECTED,
+            f"A hosted backend refuses the key (401 or 403); check {_secrets(this)}.",
+        )
+    health = {label: value(reading) for label, reading in signals.hosted_healthy.items()}
+    if any(health.values()):
+        return yes(Reason.HOSTED_HEALTHY, "A hosted backend answers its health check.")
+    if health and all(state is False for state in health.values()):
+        names = ", ".join(sorted(health))
+        return no(Reason.HOSTED_UNREACHABLE, f"No gateway reaches {names} over TLS; check baseURL, tls and egress.")
+    if this.gateway_up and before is not None and before.status != "Unknown" and before.observed_generation == this.workload.generation:
+        # Losing sight of a backend is no news of it: MetricsAvailable says that this is what was known last.
+        return Finding(status=before.status, reason=Reason(before.reason), message=before.message)
+    return unknown(Reason.NO_EVIDENCE, "No gateway has reported on the hosted backends yet.")
+
+
+def gateway_ready(this: Pass) -> Finding:
+    """GatewayReady: the stable URL is served."""
+    if this.gateway_up:
+        return yes(Reason.GATEWAY_READY, "The gateway is up.")
+    stuck = sorted({pod.config_mounted_problem for pod in this.seen.gateways if pod.config_mounted_problem})
+    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *stuck]))
+
+
+def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state
+    """Degraded: something that was asked for does not serve."""
+    if this.outcome.failures:
+        return yes(
+            Reason.APPLY_FAILED,
+            f"Could not apply: {'; '.join(sorted(this.outcome.failures))}. It is tried again.",
+        )
+    if this.decision.problems:
+        return yes(Reason.INVALID_SPEC, "The latest spec is not applied, see SpecValid. What runs goes on.")
+    if (blocked := next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)) is not None:
+        return yes(Reason.ROLLOUT_BLOCKED, f"The latest spec cannot be rolled out: {blocked}")
+    if not this.gateway_up:
+        return yes(Reason.GATEWAY_STARTING, "No gateway is ready.")
+    unavailable = this.desired > 0 and not ready_replicas(this.seen)
+    if this.workload.spec.owns and (unavailable or owned.reason is Reason.CRASH_LOOP):
+        return yes(Reason.OWNED_UNAVAILABLE, "Own replicas are wanted and do not serve, see ReplicasReady.")
+    if hosted.status == "False":
+        return yes(Reason.HOSTED_UNAVAILABLE, "Nothing can be spilled, see HostedBackendReady.")
+    return no(Reason.FULLY_SERVING, "Everything that was asked for serves.")
+
+
+def slo_met(this: Pass) -> Finding:
+    """SLOMet: the promised share of requests met every target."""
+    slo, signals = this.workload.spec.slo, this.seen.signals
+    if slo is None or not has_targets(slo):
+        return unknown(Reason.NO_SLO, "No target is set in slo.")
+    arrivals = number(signals.arrivals_per_s)
+    if arrivals is None:
+        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
+    if not arrivals:
+        return unknown(Reason.NO_TRAFFIC, "There were no requests.")
+    measured = attainment(slo, signals)
+    if measured.lowest is None:
+        return unknown(Reason.NO_EVIDENCE, "No request has been measured against a target yet.")
+    promised = slo.attainment_percent / 100
+    by_target = {
+        "timeToFirstTokenMs": measured.first_token,
+        "interTokenLatencyMs": measured.inter_token,
+        "endToEndMs": measured.end_to_end,
+    }
+    missed = [name for name, share in by_target.items() if share is not None and share < promised]
+    if missed:
+        return no(Reason.SLO_MISSED, f"Fewer requests than promised met {' and '.join(missed)}.")
+    return yes(Reason.SLO_MET, "The promised share of requests met the targets.")
+
+
+def within_budget(this: Pass) -> Finding:
+    """WithinBudget: the month's cost stays within budget.monthlyUSD."""
+    match this.decision.budget:
+        case Reason.BUDGET_EXCEEDED:
+            return no(
+                Reason.BUDGET_EXCEEDED,
+                "This month has cost more than budget.monthlyUSD. Nothing is switched off.",
+            )
+        case Reason.PROJECTED_OVER_BUDGET:
+            return no(
+                Reason.PROJECTED_OVER_BUDGET,
+                "At the current rate this month will cost more than budget.monthlyUSD.",
+            )
+        case Reason.WITHIN_BUDGET:
+            return yes(Reason.WITHIN_BUDGET, "The month stays within budget.monthlyUSD.")
+        case Reason.NO_PRICES:
+            return unknown(Reason.NO_PRICES, "The cost is not known: an accelerator class or a hosted model has no price.")
+        case _:
+            return unknown(Reason.NO_BUDGET, "No budget is set.")
+
+
+def metrics_available(this: Pass) -> Finding:
+    """MetricsAvailable: the readings that scaling needs are there."""
+    signals = this.seen.signals
+    if not this.gateway_up:
+        return unknown(Reason.NO_EVIDENCE, "No gateway is up to be measured.")
+    gap = signals.arrivals_per_s if isinstance(signals.arrivals_per_s, Missing) else None
+    what = "the gateway's metrics"
+    if gap is None and any(_long_ready(pod, this.now) for pod in this.seen.replicas) and isinstance(signals.running, Missing):
+        gap, what = signals.running, "the replicas' metrics"
+    if gap is None:
+        return yes(Reason.METRICS_FOUND, "Gateway and replicas are measured.")
+    detail = f" ({_ADDRESS.sub('0x…', gap.detail)})" if gap.detail else ""
+    return no(gap.reason, f"Prometheus does not give {what}{detail}; replicas are held, traffic goes on.")
+
+
+def scaling_limited(this: Pass) -> Finding:
+    """ScalingLimited: demand asks for another count than is allowed or possible."""
+    scaled = this.decision.scale
+    if not this.workload.spec.owns:
+        return no(Reason.NOT_REQUESTED, "Mode Hosted has no replicas to scale.")
+    if scaled is None:
+        return unknown(Reason.PENDING, "The count is not decided while the spec has problems, see SpecValid.")
+    match scaled.limited:
+        case None:
+            return no(Reason.NOT_LIMITED, "The wanted count is possible.")
+        case Reason.UNSCHEDULABLE:
+            lacking = lacking_resource(this.seen)
+            return yes(Reason.UNSCHEDULABLE, f"A replica waits for {lacking}; no more are asked for meanwhile.")
+        case Reason.AT_MIN_REPLICAS:
+            return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
+        case limit:
+            return yes(limit, "More replicas are wanted than scaling.maxReplicas allows.")
+
+
+def spill_active(this: Pass) -> Finding:
+    """SpillActive: hosted backends answer what own replicas do not."""
+    if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
+        return no(Reason.NOT_REQUESTED, f"Mode {this.decision.mode} does not spill.")
+    spilled = number(this.seen.signals.spilled_per_s)
+    if spilled is None:
+        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
+    if spilled:
+        return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
+    return no(Reason.NOT_SPILLING, "Own replicas answer every request.")
+
+
+def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
+    """SelfHostingEconomic: owning costs less than renting would, at the current volume."""
+    spec, cost = this.workload.spec, this.decision.cost
+    if not spec.owns:
+        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+    if spec.hosted is None or not spec.hosted.backends:
+        return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")
+    if spec.dedicated is not None and spec.dedicated.committed_replicas >= spec.dedicated.scaling.max_replicas:
+        return yes(Reason.SELF_HOSTING_CHEAPER, "All replicas are paid for already (committedReplicas).")
+    if cost.kappa is not None and cost.kappa < 1:
+        return no(
+            Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
+            "The hosted price is below the cost of a fully used replica: owning loses at any load.",
+        )
+    rate, break_even = current_rate(spec, this.seen), cost.break_even_requests_per_month
+    if break_even is None:
+        return unknown(Reason.NO_PRICES, "The accelerator class or the hosted model has no price.")
+    if cost.kappa is None:
+        return unknown(
+            Reason.NO_EVIDENCE,
+            "What a replica sustains is not known yet: give model.architecture or send traffic.",
+        )
+    if rate is None:
+        return unknown(Reason.NO_EVIDENCE, "The volume is not known: no metrics and no traffic declared.")
+    before = this.previous.get(ConditionType.SELF_HOSTING_ECONOMIC)
+    bound = break_even * (1 - SAME_ECONOMICS) if before is not None and before.status == "True" else break_even
+    if rate * SECONDS_PER_30_DAYS < bound:
+        return no(
+            Reason.BELOW_BREAK_EVEN,
+            "There are too few requests to use one replica enough; hosted alone would be cheaper.",
+        )
+    return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+
+
+def _stuck(seen: Observation) -> str | None:
+    reasons = {
+        pod.waiting_reason for pod in seen.replicas if pod.waiting_reason in CANNOT_START and pod.ended_at is None and not pod.terminating
+    }
+    return ", ".join(sorted(reason for reason in reasons if reason)) or None
+
+
+def _long_ready(pod: ReplicaPod, now: datetime) -> bool:
+    return pod.ready and not pod.terminating and pod.ready_since is not None and now - pod.ready_since > FIRST_SCRAPE
+
+
+def _secrets(this: Pass) -> str:
+    refs = (
+        this.seen.catalogue.providers.get(ref.provider_ref.name)
+        for ref in (this.workload.spec.hosted.backends if this.workload.spec.hosted else [])
+    )
+    names = sorted({f"key {each.auth.secret_ref.key!r} of Secret {each.auth.secret_ref.name!r}" for each in refs if each and each.auth})
+    return " or ".join(names) or "the provider's Secret"

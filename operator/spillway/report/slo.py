@@ -1,0 +1,113 @@
+"""How the promise holds, spilled and failed requests included."""
+
+from dataclasses import dataclass
+
+from spillway.api.status import SideSlo, SloStatus
+from spillway.api.workload import Slo
+from spillway.plan.observation import Reading, SideLatency, Signals
+from spillway.plan.readings import finite, number, value
+from spillway.plan.rounding import percent, whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attainment:
+    """Shares of 0 to 1 that met each target; None where there is no target, no traffic or no evidence."""
+
+    first_token: float | None
+    inter_token: float | None
+    end_to_end: float | None
+
+    @property
+    def lowest(self) -> float | None:
+        """No more than this share met every target."""
+        known = [each for each in (self.first_token, self.inter_token, self.end_to_end) if each is not None]
+        return min(known, default=None)
+
+
+def attainment(slo: Slo, signals: Signals) -> Attainment:
+    """Return the attainment of every target over all requests. A failed request met none."""
+    owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
+    failed = (number(signals.failed_per_s) or 0.0) * signals.window_s
+    spilled = (number(signals.spilled_per_s) or 0.0) * signals.window_s
+    arrived = number(signals.arrivals_per_s)
+    kept = None if arrived is None else max(0.0, arrived * signals.window_s - spilled - failed)
+    return Attainment(
+        first_token=None
+        if slo.time_to_first_token_ms is None
+        else _share([_weighed(owned, "within_ttft"), _weighed(hosted, "within_ttft")], failed),
+        inter_token=None if slo.inter_token_latency_ms is None else number(signals.inter_token_within_ratio),
+        end_to_end=None
+        if slo.end_to_end_ms is None or kept is None
+        else _share(
+            [(kept, owned.within_end_to_end if owned else None), (spilled, hosted.within_end_to_end if hosted else None)],
+            failed,
+        ),
+    )
+
+
+def describe_slo(slo: Slo, signals: Signals) -> SloStatus:
+    """Return the status section of a workload with targets."""
+    overall = attainment(slo, signals)
+    inter_token = number(signals.inter_token_within_ratio) if slo.inter_token_latency_ms is not None else None
+    owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
+    slowest = [found for side in (owned, hosted) if side and (found := finite(side.ttft_p95_ms)) is not None]
+    return SloStatus(
+        attainment_percent=percent(overall.lowest),
+        time_to_first_token_attainment_percent=percent(overall.first_token),
+        inter_token_latency_attainment_percent=percent(overall.inter_token),
+        end_to_end_attainment_percent=percent(overall.end_to_end),
+        owned=_side(slo, owned, inter_token),
+        hosted=_side(slo, hosted, None),
+        ttft_p95_ms=whole(max(slowest, default=None)),
+        inter_token_p95_ms=whole(number(signals.inter_token_p95_ms)),
+        window=_window(signals.window_s),
+    )
+
+
+def has_targets(slo: Slo | None) -> bool:
+    """Whether anything is promised."""
+    return slo is not None and any(
+        target is not None for target in (slo.time_to_first_token_ms, slo.inter_token_latency_ms, slo.end_to_end_ms)
+    )
+
+
+def known(reading: Reading[float]) -> bool:
+    """Whether a number could be read."""
+    return number(reading) is not None
+
+
+def _weighed(side: SideLatency | None, field: str) -> tuple[float, float | None]:
+    if side is None:
+        return (0.0, None)
+    share: float | None = getattr(side, field)
+    return (finite(side.requests) or 0.0, share)
+
+
+def _share(sides: list[tuple[float, float | None]], failed: float) -> float | None:
+    """Return the share that met the target over both sides and the failed; None when a side with requests is not known."""
+    total, within = failed, 0.0
+    for requests, share in sides:
+        if not requests:
+            continue
+        measured = finite(share)
+        if measured is None:
+            return None
+        total += requests
+        within += requests * measured
+    return within / total if total else None
+
+
+def _side(slo: Slo, side: SideLatency | None, inter_token: float | None) -> SideSlo | None:
+    if side is None or not finite(side.requests):
+        return None
+    one = Attainment(
+        first_token=finite(side.within_ttft) if slo.time_to_first_token_ms is not None else None,
+        inter_token=inter_token,
+        end_to_end=finite(side.within_end_to_end) if slo.end_to_end_ms is not None else None,
+    )
+    return SideSlo(attainment_percent=percent(one.lowest), ttft_p95_ms=whole(side.ttft_p95_ms))
+
+
+def _window(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m" if not rest else f"{minutes * 60 + rest}s"

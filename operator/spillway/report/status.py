@@ -1,0 +1,136 @@
+"""The status of a workload: conditions and counts at once, numbers at most once a minute."""
+
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from spillway.api.status import (
+    CapacityStatus,
+    CostStatus,
+    DedicatedStatus,
+    InferenceWorkloadStatus,
+    PlacementStatus,
+    SloStatus,
+    TrafficStatus,
+)
+from spillway.api.vocabulary import COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
+from spillway.plan.decision import CostReport, Decision, Memory, OwnedPool, Workload
+from spillway.plan.observation import Observation, Signals
+from spillway.plan.readings import number
+from spillway.plan.rounding import percent, rate, significant, usd, whole
+from spillway.plan.spill import ready_replicas
+from spillway.report.conditions import merge, previous_conditions
+from spillway.report.findings import Pass, find_all
+from spillway.report.outcome import ApplyOutcome
+from spillway.report.slo import describe_slo, has_targets
+
+
+def report(
+    workload: Workload,
+    seen: Observation,
+    decision: Decision,
+    outcome: ApplyOutcome,
+    memory: Memory,
+    now: datetime,
+    *,
+    cluster_domain: str = "cluster.local",
+) -> InferenceWorkloadStatus:
+    """Return the whole status. `memory` is the one that decide returned with this decision: it says whether numbers are due."""
+    previous = _previous(workload)
+    conditions = previous_conditions(workload.previous_status)
+    this = Pass(workload=workload, seen=seen, decision=decision, outcome=outcome, previous=conditions, now=now)
+    due = memory.numbers_written_at is None or memory.numbers_written_at == now
+    owns = workload.spec.owns
+    existing = _existing(seen)
+    return InferenceWorkloadStatus(
+        observed_generation=workload.generation,
+        url=f"http://{workload.key.name}.{workload.key.namespace}.svc.{cluster_domain}/v1",
+        placement=_placement(decision, previous.placement, now),
+        dedicated=_dedicated(this, previous.dedicated, due=due) if owns else None,
+        traffic=_traffic(seen.signals) if due or previous.traffic is None else previous.traffic,
+        slo=_slo(workload, seen.signals, previous.slo, due=due),
+        cost=_cost(decision.cost) if due or previous.cost is None else previous.cost,
+        decisions=list(memory.decisions),
+        replicas=existing,
+        selector=f"{LABEL_WORKLOAD}={workload.key.name},{LABEL_COMPONENT}={COMPONENT_ENGINE}",
+        replicas_summary=f"{ready_replicas(seen)}/{this.desired}" if owns else None,
+        conditions=merge(conditions, find_all(this), generation=workload.generation, now=now),
+    )
+
+
+def _previous(workload: Workload) -> InferenceWorkloadStatus:
+    """Return the stored status, or an empty one when there is none or it was written by something else."""
+    try:
+        return InferenceWorkloadStatus.model_validate(workload.previous_status)
+    except ValidationError:
+        return InferenceWorkloadStatus()
+
+
+def _existing(seen: Observation) -> int:
+    return sum(1 for pod in seen.replicas if not pod.terminating and pod.ended_at is None)
+
+
+def _placement(decision: Decision, before: PlacementStatus | None, now: datetime) -> PlacementStatus:
+    if before is not None and (before.mode, before.reason) == (decision.mode, decision.mode_reason):
+        return before
+    return PlacementStatus(mode=decision.mode, reason=decision.mode_reason, evaluated_at=now.replace(microsecond=0))
+
+
+def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> DedicatedStatus:
+    """Return the owned side. While the spec has problems, what runs is still described."""
+    pool = this.decision.pool
+    running = next((pod for pod in this.seen.replicas if pod.ended_at is None), None)
+    fresh = due or before is None
+    return DedicatedStatus(
+        accelerator_class=pool.accelerator_class if pool else running.accelerator_class if running else None,
+        tensor_parallel_size=pool.tensor_parallel_size if pool else running.tensor_parallel_size if running else None,
+        replicas=_existing(this.seen),
+        ready_replicas=ready_replicas(this.seen),
+        desired_replicas=this.desired,
+        gpu_utilization_percent=whole(number(this.seen.signals.gpu_utilization_percent))
+        if fresh or before is None
+        else before.gpu_utilization_percent,
+        capacity=_capacity(pool) if fresh or before is None or before.capacity is None else before.capacity,
+    )
+
+
+def _capacity(pool: OwnedPool | None) -> CapacityStatus | None:
+    if pool is None:
+        return None
+    capacity = pool.capacity
+    return CapacityStatus(requests_per_second=rate(capacity.requests_per_s), concurrency=capacity.max_num_seqs, basis=capacity.basis)
+
+
+def _traffic(signals: Signals) -> TrafficStatus:
+    arrivals, spilled = number(signals.arrivals_per_s), number(signals.spilled_per_s)
+    return TrafficStatus(
+        requests_per_second=rate(arrivals),
+        input_tokens_mean=whole(number(signals.input_tokens_mean)),
+        output_tokens_mean=whole(number(signals.output_tokens_mean)),
+        spilled_percent=percent(spilled / arrivals) if arrivals and spilled is not None else None,
+    )
+
+
+def _slo(workload: Workload, signals: Signals, before: SloStatus | None, *, due: bool) -> SloStatus | None:
+    slo = workload.spec.slo
+    if slo is None or not has_targets(slo):
+        return None
+    return describe_slo(slo, signals) if due or before is None else before
+
+
+def _cost(cost: CostReport) -> CostStatus:
+    return CostStatus(
+        usd_per_hour=usd(cost.usd_per_hour),
+        dedicated_usd_per_hour=usd(cost.dedicated_usd_per_hour),
+        hosted_usd_per_hour=usd(cost.hosted_usd_per_hour),
+        month_to_date_usd=usd(cost.month_to_date_usd),
+        projected_monthly_usd=usd(cost.projected_monthly_usd),
+        usd_per_million_tokens=usd(cost.usd_per_million_tokens),
+        if_all_hosted_monthly_usd=usd(cost.if_all_hosted_monthly_usd),
+        if_all_dedicated_monthly_usd=usd(cost.if_all_dedicated_monthly_usd),
+        kappa=significant(cost.kappa, 3),
+        break_even_requests_per_month=cost.break_even_requests_per_month,
+        prices_as_of=cost.prices_as_of,
+        unaccounted_seconds=round(cost.unaccounted_s),
+        estimated_requests=round(cost.estimated_requests),
+    )

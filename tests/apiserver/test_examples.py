@@ -1,0 +1,82 @@
+"""Every example, and every object that rendering is known to make, is one that a real API server takes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spillway.api.vocabulary import API_VERSION
+from tests.apiserver.server import ROOT, ApiServer
+
+EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
+GOLDEN_OBJECTS = ROOT / "tests/golden/objects"
+# Kinds that come with other people's CRDs, which are not installed here. Any other kind the server does not know is a mistake.
+FOREIGN_GROUPS = {"keda.sh"}
+# Rendering holds even where the API server would have refused the workload.
+REFUSED_ON_PURPOSE = {
+    ("a-pod-template-adds-to-a-replica-and-takes-nothing-away", "InferenceWorkload"): "belong to Spillway and Kubernetes",
+    ("weights-on-a-volume-are-read-only-and-stay-in-the-cluster", "InferenceWorkload"): "write it without ..",
+}
+
+
+def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    return (document for document in yaml.safe_load_all(path.read_text()) if document)
+
+
+def _group(document: dict[str, Any]) -> str:
+    return str(document["apiVersion"]).rpartition("/")[0]
+
+
+def _admit(apiserver: ApiServer, namespace: str, documents: list[dict[str, Any]]) -> None:
+    """Try documents on the server, each in the namespace it names; namespaces are made first, since nothing else can be."""
+    for name in {document["metadata"].get("namespace") for document in documents} - {None}:
+        apiserver.run_kubectl("create", "namespace", name)
+    for document in documents:
+        answer = apiserver.apply(document, dry_run=True, namespace=document["metadata"].get("namespace") or namespace)
+        assert answer.code == 0, f"{document['kind']} {document['metadata']['name']}: {answer.err}"
+
+
+def test_there_are_examples() -> None:
+    assert {path.parent.name for path in EXAMPLES} >= {"examples", "quickstart"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.relative_to(ROOT / "examples").as_posix())
+def test_an_example_is_admitted(apiserver: ApiServer, namespace: str, path: Path) -> None:
+    documents = list(_documents(path))
+    ours = [document for document in documents if _group(document) not in FOREIGN_GROUPS]
+    assert ours, f"{path} holds nothing that could be tried"
+    _admit(apiserver, namespace, ours)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.relative_to(ROOT / "examples").as_posix())
+def test_an_example_begins_with_what_it_is_for(path: Path) -> None:
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("case", sorted(path.parent for path in GOLDEN_OBJECTS.glob("*/in.yaml")), ids=lambda case: case.name)
+def test_what_a_golden_case_starts_from_is_admitted_or_refused_on_purpose(apiserver: ApiServer, namespace: str, case: Path) -> None:
+    for document in _documents(case / "in.yaml"):
+        if document.get("apiVersion") == API_VERSION:  # others are the case's own: what the cluster holds already
+            answer = apiserver.apply({**document, "metadata": {**document["metadata"], "namespace": namespace}}, dry_run=True)
+            refused = REFUSED_ON_PURPOSE.get((case.name, document["kind"]))
+            assert (answer.code == 0) == (refused is None), answer.err
+            assert refused is None or refused in answer.err
+
+
+def test_every_golden_object_is_admitted(apiserver: ApiServer, namespace: str) -> None:
+    files = sorted(GOLDEN_OBJECTS.glob("*/out/*.yaml"))
+    assert files, f"there are no golden objects below {GOLDEN_OBJECTS.relative_to(ROOT)}"
+    # One call for each namespace: kubectl takes a second for its start and a few milliseconds for an object.
+    by_namespace: dict[str, list[dict[str, Any]]] = {}
+    for path in files:
+        for document in _documents(path):
+            assert _group(document) not in FOREIGN_GROUPS
+            by_namespace.setdefault(document["metadata"].get("namespace") or namespace, []).append(document)
+    for name, documents in by_namespace.items():
+        apiserver.run_kubectl("create", "namespace", name)
+        apiserver.kubectl("label", "namespace", name, "--overwrite", "pod-security.kubernetes.io/warn=restricted")
+        answer = apiserver.apply(*documents, dry_run=True, namespace=name)
+        assert answer.code == 0, answer.err
+        assert "would violate PodSecurity" not in answer.err

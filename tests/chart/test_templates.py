@@ -1,0 +1,270 @@
+"""What an installation consists of: restricted pods, small rights, the labels that queries group by."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spillway.api.vocabulary import LABEL_COMPONENT, LABEL_WORKLOAD
+from tests.chart.conftest import CHART, NAMESPACE, STACK, Rendered, helm, template, values_file
+from tests.e2e.cluster import binaries
+
+WORKLOAD_LABELS = {"namespace", "pod", "workload", "component"}  # on every scraped series of a workload
+
+
+def roles(rendered: Rendered) -> Iterator[tuple[str, dict[str, Any]]]:
+    for role in (*rendered.all("ClusterRole"), *rendered.all("Role")):
+        for rule in role["rules"]:
+            yield role["metadata"]["name"], rule
+
+
+def test_every_pod_passes_pod_security_restricted(rendered: Rendered) -> None:
+    for deployment in rendered.all("Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 65532
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
+        assert all(set(v) - {"name"} <= {"emptyDir", "configMap", "persistentVolumeClaim"} for v in pod["volumes"])
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_no_role_reads_secrets_or_has_a_wildcard(rendered: Rendered) -> None:
+    for name, rule in roles(rendered):
+        assert rule["verbs"], name
+        for part in ("apiGroups", "resources", "verbs"):
+            assert "*" not in "".join(rule[part]), f"{name} has a wildcard in {part}"
+        assert not {r.split("/")[0] for r in rule["resources"]} & {
+            "secrets",
+            "nodes",
+            "namespaces",
+            "roles",
+            "clusterroles",
+            "rolebindings",
+        }
+        assert not set(rule["resources"]) & {
+            "pods/exec",
+            "pods/attach",
+            "pods/portforward",
+            "pods/ephemeralcontainers",
+            "serviceaccounts/token",
+        }
+        assert not set(rule["verbs"]) & {"impersonate", "escalate", "bind"}
+
+
+def test_hosted_providers_are_written_by_admins_only(plain: Rendered) -> None:
+    may_write = {
+        name
+        for name, rule in roles(plain)
+        if "hostedproviders" in rule["resources"] and set(rule["verbs"]) & {"create", "update", "patch", "delete"}
+    }
+    assert may_write == {"spillway-admin"}
+    aggregated = {r["metadata"]["name"]: set(r["metadata"]["labels"]) for r in plain.all("ClusterRole")}
+    assert "rbac.authorization.k8s.io/aggregate-to-admin" in aggregated["spillway-admin"]
+    assert "rbac.authorization.k8s.io/aggregate-to-edit" not in aggregated["spillway-admin"]
+
+
+def test_namespaced_objects_name_the_release_namespace(rendered: Rendered) -> None:
+    cluster_scoped = {"ClusterRole", "ClusterRoleBinding", "AcceleratorClass"}
+    for item in rendered.objects:
+        assert (item["metadata"].get("namespace") == NAMESPACE) is (item["kind"] not in cluster_scoped), item["kind"]
+
+
+def test_bindings_and_pods_name_the_same_account(rendered: Rendered) -> None:
+    made = {a["metadata"]["name"] for a in rendered.all("ServiceAccount")} | {"made-elsewhere"}
+    used = {d["spec"]["template"]["spec"]["serviceAccountName"] for d in rendered.all("Deployment")}
+    bound = {s["name"] for kind in ("ClusterRoleBinding", "RoleBinding") for b in rendered.all(kind) for s in b["subjects"]}
+    assert used == bound
+    assert used <= made
+
+
+def test_selectors_match_pods_and_nothing_of_a_workload(rendered: Rendered) -> None:
+    for deployment in rendered.all("Deployment"):
+        selector = deployment["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+        assert selector[LABEL_COMPONENT] not in {"engine", "gateway"}
+    (budget,) = rendered.all("PodDisruptionBudget")
+    (operator,) = (d for d in rendered.all("Deployment") if d["metadata"]["name"].endswith("-operator"))
+    assert budget["spec"]["selector"] == operator["spec"]["selector"]
+
+
+def test_the_operator_is_told_everything_by_environment(bundled: Rendered) -> None:
+    (container,) = bundled.pod("spillway-operator")["containers"]
+    environment = {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
+    assert environment["SPILLWAY_PROMETHEUS_URL"] == f"http://spillway-prometheus.{NAMESPACE}.svc.cluster.local:9090"
+    assert json.loads(environment["SPILLWAY_SCRAPE_NAMESPACE_LABELS"]) == {"kubernetes.io/metadata.name": NAMESPACE}
+    assert environment["SPILLWAY_ENGINE_IMAGE"] == "vllm/vllm-openai:v0.32.0"
+    assert environment["SPILLWAY_ENGINE_VERSION"] == "0.32.0"
+    assert environment["SPILLWAY_GATEWAY_IMAGE"] == "envoyproxy/envoy:v1.40.0"
+    assert all(isinstance(value, dict | str) for value in environment.values())
+
+
+def test_without_a_prometheus_the_operator_gets_no_url_and_the_notes_say_what_is_missing(plain: Rendered, tmp_path: Path) -> None:
+    (container,) = plain.pod("spillway-operator")["containers"]
+    assert "SPILLWAY_PROMETHEUS_URL" not in {e["name"] for e in container["env"]}
+    assert "WARNING: no Prometheus is configured" in notes(tmp_path, {})
+    assert "WARNING" not in notes(tmp_path, {"prometheus": {"install": True}})
+    assert "WARNING" not in notes(tmp_path, STACK)
+    assert "cannot be told from its URL" in notes(tmp_path, {"prometheus": {"url": "https://prometheus.example.com"}})
+
+
+def notes(folder: Path, values: dict[str, Any]) -> str:
+    shown = helm("install", "spillway", str(CHART), "-n", NAMESPACE, "--dry-run=client", "-f", str(values_file(folder, values)))
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout.partition("NOTES:")[2]
+
+
+def test_the_lease_that_may_be_written_is_the_operators(rendered: Rendered) -> None:
+    (deployment,) = (d for d in rendered.all("Deployment") if d["metadata"]["name"].endswith("-operator"))
+    environment = {e["name"]: e.get("value") for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    (role,) = rendered.all("Role")
+    by_name = [r for r in role["rules"] if "resourceNames" in r]
+    assert [r["resourceNames"] for r in by_name] == [[environment["SPILLWAY_LEASE_NAME"]]]
+    assert [r["verbs"] for r in role["rules"] if "resourceNames" not in r] == [["create"]]
+
+
+def test_images_are_named_by_tag_or_by_digest(tmp_path: Path, plain: Rendered) -> None:
+    digest = "sha256:" + "b" * 64
+    by_digest = template(tmp_path, {"image": {"tag": "1", "digest": digest}})
+    assert plain.pod("spillway-operator")["containers"][0]["image"] == "spillway/operator:0.1.0"
+    assert by_digest.pod("spillway-operator")["containers"][0]["image"] == f"spillway/operator@{digest}"
+
+
+def test_placement_values_reach_the_operators_pod(tmp_path: Path) -> None:
+    values = {
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "imagePullSecrets": [{"name": "pull"}],
+        "affinity": {"podAntiAffinity": {}},
+        "podLabels": {"team": "ml"},
+        "podAnnotations": {"note": "yes"},
+    }
+    found = template(tmp_path, values)
+    pod = found.pod("spillway-operator")
+    metadata = found.one("Deployment", "spillway-operator")["spec"]["template"]["metadata"]
+    assert {key: pod[key] for key in values if key in pod} == {key: values[key] for key in values if not key.startswith("pod")}
+    assert metadata["labels"]["team"] == "ml"
+    assert metadata["annotations"]["note"] == "yes"
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["labelSelector"] == found.one("Deployment", "spillway-operator")["spec"]["selector"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"prometheus": {"install": True}}, {"kubernetes.io/metadata.name": NAMESPACE}),
+        ({"prometheus": {"url": "http://prometheus.monitoring.svc:9090"}}, {"kubernetes.io/metadata.name": "monitoring"}),
+        ({"prometheus": {"url": "http://p.obs.svc.cluster.local/api"}}, {"kubernetes.io/metadata.name": "obs"}),
+        ({"prometheus": {"url": "https://prometheus.example.com"}}, {}),
+        ({}, {}),
+        ({"prometheus": {"install": True}, "networkPolicy": {"scrapeNamespaceLabels": {"team": "obs"}}}, {"team": "obs"}),
+    ],
+    ids=["bundled", "namespace of the URL", "long URL", "outside the cluster", "none", "named"],
+)
+def test_the_scraping_namespace_is_admitted_and_no_other(values: dict[str, Any], expected: dict[str, str], tmp_path: Path) -> None:
+    found = template(tmp_path, values)
+    (container,) = found.pod("spillway-operator")["containers"]
+    environment = {e["name"]: e.get("value") for e in container["env"]}
+    assert json.loads(environment["SPILLWAY_SCRAPE_NAMESPACE_LABELS"] or "") == expected
+    ingress = found.one("NetworkPolicy", "spillway-operator")["spec"]["ingress"]
+    assert [i["from"] for i in ingress] == ([[{"namespaceSelector": {"matchLabels": expected}}]] if expected else [])
+
+
+def test_one_pod_monitor_scrapes_engines_and_gateways_of_every_workload(stack: Rendered) -> None:
+    (monitor,) = stack.all("PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    assert monitor["spec"]["namespaceSelector"] == {"any": True}
+    assert monitor["spec"]["selector"] == {"matchExpressions": [{"key": LABEL_WORKLOAD, "operator": "Exists"}]}
+    endpoints = {e["relabelings"][0]["regex"]: e for e in monitor["spec"]["podMetricsEndpoints"]}
+    assert {component: (e["port"], e["path"]) for component, e in endpoints.items()} == {
+        "engine": ("http", "/metrics"),
+        "gateway": ("metrics", "/metrics"),
+    }
+    for endpoint in endpoints.values():
+        assert {r["targetLabel"] for r in endpoint["relabelings"] if "targetLabel" in r} == WORKLOAD_LABELS
+
+
+def test_the_service_monitor_finds_the_metrics_service(stack: Rendered) -> None:
+    (monitor,) = stack.all("ServiceMonitor")
+    service = stack.one("Service", "spillway-operator-metrics")
+    assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_monitors_are_made_only_where_the_prometheus_operator_is(plain: Rendered) -> None:
+    assert not plain.all("PodMonitor")
+    assert not plain.all("ServiceMonitor")
+
+
+def test_promtool_accepts_the_bundled_configuration(bundled: Rendered, tmp_path: Path) -> None:
+    text = bundled.one("ConfigMap", "spillway-prometheus")["data"]["prometheus.yml"]
+    path = tmp_path / "prometheus.yml"
+    path.write_text(text)
+    done = subprocess.run(
+        [str(binaries.path("promtool")), "check", "config", "--lint=all", "--lint-fatal", str(path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_bundled_prometheus_gives_the_labels_of_the_pod_monitor(bundled: Rendered, stack: Rendered) -> None:
+    config = yaml.safe_load(bundled.one("ConfigMap", "spillway-prometheus")["data"]["prometheus.yml"])
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert jobs.keys() == {"spillway-workloads", "spillway-operator", "dcgm"}
+    mine = {
+        r["target_label"]: r["source_labels"]
+        for r in jobs["spillway-workloads"]["relabel_configs"]
+        if r.get("action", "replace") == "replace"
+    }
+    (monitor,) = stack.all("PodMonitor")
+    theirs = {
+        r["targetLabel"]: r["sourceLabels"]
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
+        for r in endpoint["relabelings"]
+        if "targetLabel" in r
+    }
+    assert mine == theirs
+    assert mine.keys() == WORKLOAD_LABELS
+    assert jobs["spillway-workloads"]["kubernetes_sd_configs"] == [{"role": "pod", "selectors": [{"role": "pod", "label": LABEL_WORKLOAD}]}]
+
+
+def test_the_bundled_prometheus_runs_from_an_image_with_nothing_but_its_program(bundled: Rendered) -> None:
+    (container,) = bundled.pod("spillway-prometheus")["containers"]
+    assert container["command"] == ["/bin/prometheus"]
+    assert not [a for a in container["args"] if "console" in a]
+    mounts = {m["mountPath"] for m in container["volumeMounts"]}
+    assert mounts == {"/etc/prometheus", "/prometheus"}
+
+
+def test_a_chart_upgrade_does_not_restart_the_bundled_prometheus(bundled: Rendered, tmp_path: Path) -> None:
+    newer = tmp_path / "chart"
+    subprocess.run(["cp", "-r", str(CHART), str(newer)], check=True)
+    described = yaml.safe_load((newer / "Chart.yaml").read_text()) | {"version": "0.2.0", "appVersion": "0.2.0"}
+    (newer / "Chart.yaml").write_text(yaml.safe_dump(described))
+    values = {
+        "prometheus": {"install": True, "scrapeInterval": "3s", "persistence": {"enabled": True}},
+        "imagePullSecrets": [{"name": "pull"}],
+    }
+    found = template(tmp_path, values, newer)
+    before, after = (r.one("Deployment", "spillway-prometheus")["spec"] for r in (bundled, found))
+    assert before == after
+
+
+def test_the_catalogue_can_be_changed_and_left_out(tmp_path: Path) -> None:
+    changed = template(
+        tmp_path, {"acceleratorClasses": {"catalogue": {"nvidia-b200": None, "nvidia-l4": {"price": {"onDemandUSDPerHour": "0.5"}}}}}
+    )
+    names = {c["metadata"]["name"] for c in changed.all("AcceleratorClass")}
+    assert "nvidia-b200" not in names
+    assert changed.one("AcceleratorClass", "nvidia-l4")["spec"]["price"]["onDemandUSDPerHour"] == "0.5"
+    assert changed.one("AcceleratorClass", "nvidia-l4")["spec"]["memoryGiB"] == 22
+    assert not template(tmp_path, {"acceleratorClasses": {"install": False}}).all("AcceleratorClass")

@@ -1,0 +1,61 @@
+"""A throw-away certificate authority for the fake hosted endpoints."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """A certificate authority that lives as long as the test run."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> str:
+        """The certificate that clients trust."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def issue(self, name: str, folder: Path) -> tuple[Path, Path]:
+        """Return files with a certificate for the DNS name and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _certificate(name, key.public_key(), issuer=self.certificate.subject, signer=self.key, authority=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        chain, private = folder / f"{name}.crt", folder / f"{name}.key"
+        chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        private.write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return chain, private
+
+
+def authority(name: str = "test authority") -> Authority:
+    """Return a new authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return Authority(key=key, certificate=_certificate(name, key.public_key(), issuer=subject, signer=key, authority=True))
+
+
+def _certificate(
+    name: str, public: ec.EllipticCurvePublicKey, *, issuer: x509.Name, signer: ec.EllipticCurvePrivateKey, authority: bool
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    )
+    if not authority:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(signer, hashes.SHA256())

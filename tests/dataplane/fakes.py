@@ -1,0 +1,198 @@
+"""Backends that check every request they get and do what a test tells them to."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aiohttp import web
+
+Script = Callable[["Backend", web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+INPUT_TOKENS, OUTPUT_TOKENS = 7, 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Backend:
+    """One HTTP server. Whatever about a request is not as expected goes to `problems`, which a fixture asserts to be empty."""
+
+    model: str
+    host: str | None = None  # the Host header that must come; None: any
+    prefix: str = "/v1"
+    keys: frozenset[str] | None = None  # bearer keys of which exactly one must come, once; None: what a client sent is let be
+    allowed_headers: frozenset[str] | None = None  # no other request header may come
+    tls: ssl.SSLContext | None = None
+    port: int = 0
+    address: str = "127.0.0.1"
+
+    script: Script | None = None
+    healthy: bool = True
+    problems: list[str] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+    requests: int = 0
+    active: int = 0
+    peak: int = 0
+    cancelled: int = 0
+    checks: int = 0
+    hold: asyncio.Event | None = None  # streams wait for it after their first chunk
+    _runner: web.AppRunner | None = None
+
+    async def start(self) -> Self:
+        """Listen."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_get("/health", self._health)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=5)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.address, self.port, ssl_context=self.tls, shutdown_timeout=0.1, backlog=1024)
+        await site.start()
+        assert self._runner.addresses
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def stop(self) -> None:
+        """Stop listening and cut what is open."""
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _health(self, _: web.Request) -> web.Response:
+        self.checks += 1
+        return web.Response(status=200 if self.healthy else 503)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        self.active += 1
+        self.peak = max(self.peak, self.active)
+        try:
+            raw = await request.read()
+            self.raw.append(raw)
+            self.headers.append(request.headers.copy())
+            try:
+                body = json.loads(raw)
+            except ValueError:
+                body = {}
+            self.bodies.append(body)
+            self._check(request, body)
+            return await (self.script or complete)(self, request, body)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.active -= 1
+
+    def _check(self, request: web.Request, body: dict[str, Any]) -> None:
+        said = request.headers.getall("Authorization", [])
+        expected = {f"Bearer {key}" for key in self.keys or ()}
+        checks = {
+            f"Host {request.headers.get('Host')}": self.host is None or request.headers.getall("Host") == [self.host],
+            f"Authorization {said}": self.keys is None or (len(said) == len(expected and [1]) and set(said) <= expected),
+            f"path {request.path_qs}": request.path_qs.startswith(f"{self.prefix}/") and "?" not in request.path_qs,
+            f"model {body.get('model')}": body.get("model") == self.model,
+            f"TLS {request.secure}": request.secure == (self.tls is not None),
+            f"headers {sorted(request.headers)}": self._only_allowed(request),
+            "internal header": not any(name.lower().startswith("x-spillway") for name in request.headers),
+        }
+        self.problems += [what for what, right in checks.items() if not right]
+
+    def _only_allowed(self, request: web.Request) -> bool:
+        return self.allowed_headers is None or {name.lower() for name in request.headers} <= self.allowed_headers
+
+
+async def complete(backend: Backend, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Answer as an OpenAI-compatible server does, streamed or not."""
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": "hello"}
+        answer = {"object": "chat.completion", "model": body["model"], "choices": [{"index": 0, "message": message}], "usage": usage()}
+        return web.json_response(answer)
+    response = await open_stream(request)
+    with stream_end(response):
+        await response.write(event(delta("hel")))
+        if backend.hold:
+            await backend.hold.wait()
+        await response.write(event(delta("lo")))
+        if (body.get("stream_options") or {}).get("include_usage"):
+            await response.write(event({"object": "chat.completion.chunk", "choices": [], "usage": usage()}))
+        await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+    return response
+
+
+@contextlib.contextmanager
+def stream_end(_: web.StreamResponse) -> Any:
+    """Take a client that goes away as the end of a stream."""
+    with contextlib.suppress(ConnectionResetError):
+        yield
+
+
+async def open_stream(request: web.Request) -> web.StreamResponse:
+    """Send the headers of a stream, as vLLM does before the first token."""
+    response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    return response
+
+
+def usage() -> dict[str, int]:
+    """Return the token counts of every answer."""
+    return {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS}
+
+
+def delta(text: str) -> dict[str, Any]:
+    """Return one chunk of a streamed answer."""
+    return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": text}}]}
+
+
+def event(content: Mapping[str, Any]) -> bytes:
+    """Return one server-sent event."""
+    return f"data: {json.dumps(content)}\n\n".encode()
+
+
+def fail(status: int, **headers: str) -> Script:
+    """Return a script that answers with an error whose text must not reach clients of a hosted backend."""
+
+    async def script(_: Backend, __: web.Request, ___: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"error": {"message": f"secret of the provider: {status}"}}, status=status, headers=headers)
+
+    return script
+
+
+async def close(_: Backend, request: web.Request, __: dict[str, Any]) -> web.StreamResponse:
+    """Close the connection instead of answering."""
+    assert request.transport
+    request.transport.close()
+    await asyncio.sleep(0)
+    raise ConnectionResetError
+
+
+async def reset(_: Backend, request: web.Request, __: dict[str, Any]) -> web.StreamResponse:
+    """Reset the connection instead of answering."""
+    assert request.transport
+    reset_transport(request.transport)
+    raise ConnectionResetError
+
+
+def reset_transport(transport: asyncio.Transport) -> None:
+    """Send RST."""
+    raw = transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def die_after_first_event(_: Backend, request: web.Request, __: dict[str, Any]) -> web.StreamResponse:
+    """Begin a stream, then reset."""
+    response = await open_stream(request)
+    await response.write(event(delta("hel")))
+    assert request.transport
+    reset_transport(request.transport)
+    return response
+
+
+async def drain_into(iterator: AsyncIterator[bytes]) -> bytes:
+    """Return all of an iterator."""
+    return b"".join([part async for part in iterator])

@@ -1,0 +1,171 @@
+"""The real Envoy on loopback, with the configuration that production gets, its files delivered as the kubelet delivers them."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+
+from spillway.plan.decision import Decision, Workload
+from spillway.render import envoy
+from spillway.render.envoy import Address, GatewayAddresses
+from tests.dataplane.volume import Volume
+
+PATIENCE_S = 20.0
+_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z0-9_:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def binary() -> str:
+    """Return the Envoy of the virtual environment; without it these tests fail, they are never skipped."""
+    found = shutil.which("envoy", path=str(Path(sys.executable).parent))
+    assert found, "no envoy beside the interpreter; run `make venv`"
+    return found
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str, *, patience_s: float = PATIENCE_S) -> None:
+    """Wait until `condition` holds; fail with `what` when it never does."""
+    try:
+        async with asyncio.timeout(patience_s):
+            while True:
+                held = condition()
+                if held if isinstance(held, bool) else await held:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited {patience_s:.0f} s in vain: {what}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One line of /metrics."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class Gateway:
+    """A running gateway."""
+
+    def __init__(self, workload: Workload, decision: Decision, folder: Path, addresses: GatewayAddresses) -> None:
+        self.workload = workload
+        self.decision = decision
+        self.folder = folder
+        self.addresses = replace(
+            addresses,
+            listen=Address(host="127.0.0.1", port=free_port()),
+            metrics=Address(host="127.0.0.1", port=free_port()),
+            config_folder=str(folder / "gateway"),
+            cap_folder=str(folder / "cap"),
+            hosted_folder=str(folder / "hosted"),
+            run_folder=str(folder / "run"),
+        )
+        (folder / "run").mkdir(parents=True)
+        self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses))
+        self.cap = Volume(folder / "cap", envoy.cap_files(decision))
+        self.secrets = {mount.mount_path: Volume(Path(mount.mount_path)) for mount in envoy.hosted_mounts(decision, self.addresses)}
+        self.url = f"http://127.0.0.1:{self.addresses.listen.port}"
+        self.operations = f"http://127.0.0.1:{self.addresses.metrics.port}"
+        self.log = folder / "envoy.log"
+        self.access = folder / "access.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process
+        return self._process.pid
+
+    def write_key(self, provider: str, key: str) -> None:
+        """Create or rotate a provider's key as the kubelet would."""
+        self.secrets[f"{self.addresses.hosted_folder}/{provider}/key"].write({"key": key})
+
+    def write_authority(self, provider: str, pem: str) -> None:
+        """Create or rotate a provider's certificate authority."""
+        self.secrets[f"{self.addresses.hosted_folder}/{provider}/ca"].write({"ca.crt": pem})
+
+    def set_cap(self, cap: int) -> None:
+        """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""
+        plan = replace(self.decision.gateway, cap_per_gateway=cap)
+        self.cap.write(envoy.cap_files(replace(self.decision, gateway=plan)))
+
+    async def start(self, *, workers: int = 1) -> None:
+        """Start Envoy and wait until it is ready."""
+        arguments = envoy.arguments(self.addresses, workers=workers)
+        with self.access.open("ab") as access, self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(binary(), *arguments, stdout=access, stderr=log)
+        await until(self.ready, f"ready; {self.log.read_text()[-2000:]}")
+
+    async def stop(self) -> None:
+        """Kill it if it still runs."""
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+            await self._process.wait()
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as the kubelet does after the preStop hook."""
+        assert self._process
+        self._process.send_signal(signal.SIGTERM)
+
+    async def wait(self) -> int:
+        """Wait until the process has ended."""
+        assert self._process
+        return await self._process.wait()
+
+    async def ready(self) -> bool:
+        """Whether GET /ready says so."""
+        assert self._process
+        assert self._process.returncode is None, self.log.read_text()[-4000:]
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.operations}/ready") as response:
+                return response.status == 200  # noqa: PLR2004
+        except aiohttp.ClientConnectionError:
+            return False
+
+    async def metrics(self) -> list[Sample]:
+        """Return what Prometheus would read."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.operations}/metrics") as response:
+            text = await response.text()
+        return [_sample(line) for line in text.splitlines() if line and not line.startswith("#")]
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples with this name and these labels; 0 when there are none."""
+        found = [each for each in await self.metrics() if each.name == name]
+        return sum(each.value for each in found if labels.items() <= each.labels.items())
+
+
+def _sample(line: str) -> Sample:
+    match = _SAMPLE.match(line)
+    assert match, line
+    labels = dict(_LABEL.findall(match["labels"] or ""))
+    return Sample(name=match["name"], labels=labels, value=float(match["value"]))
+
+
+@contextlib.asynccontextmanager
+async def running(
+    workload: Workload, decision: Decision, folder: Path, addresses: GatewayAddresses, *, workers: int = 1
+) -> AsyncIterator[Gateway]:
+    """Run a gateway for the length of a block."""
+    gateway = Gateway(workload, decision, folder, addresses)
+    try:
+        await gateway.start(workers=workers)
+        yield gateway
+    finally:
+        await gateway.stop()

@@ -1,0 +1,156 @@
+"""Real vLLM and the simulator as local processes with one way to start, ask and end them."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from tests.e2e.cluster.engine import environment, model
+
+Kind = Literal["vllm", "sim"]
+MODEL = "acme/tiny-chat"
+READY_S = 180  # four engines at once on two busy cores
+SIM_PACKAGE = Path(environment.__file__).parent
+DEFAULTS = ("--served-model-name", MODEL, "--host", "127.0.0.1", "--max-model-len", "2048")
+CPU_ONLY = ("--enforce-eager", "--kv-cache-memory-bytes", "33554432")
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """One running engine."""
+
+    kind: Kind
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    client: httpx.Client
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def complete(self, *, tokens: int = 3, chat: bool = True, stream: bool = False, **more: Any) -> httpx.Response:
+        """Ask for a completion of exactly this many tokens."""
+        prompt: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]} if chat else {"prompt": "hello"}
+        body = {"model": MODEL, "max_tokens": tokens, "ignore_eos": True, "stream": stream, **prompt, **more}
+        return self.client.post("/v1/chat/completions" if chat else "/v1/completions", json=body)
+
+    def busy(self, requests: int, *, tokens: int = 1800, stream: bool = False) -> list[httpx.Response | Exception]:
+        """Send long completions in the background; returns the list that their answers will be in, once they are accepted."""
+        answers: list[httpx.Response | Exception] = []
+
+        def ask() -> None:
+            try:
+                answers.append(self.complete(tokens=tokens, chat=False, stream=stream))
+            except httpx.HTTPError as failed:
+                answers.append(failed)
+
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(requests)]
+        for thread in threads:
+            thread.start()
+        self.threads += threads
+        until(lambda: self.in_flight() >= requests, within_s=20)
+        return answers
+
+    def in_flight(self) -> float:
+        """Return the engine's own count of running and waiting requests."""
+        text = self.client.get("/metrics").text
+        names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(names))
+
+    def join(self, within_s: float = 60) -> None:
+        """Wait for every request sent by `busy`."""
+        for thread in self.threads:
+            thread.join(within_s)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def exited(self, within_s: float) -> int | None:
+        """Return the exit status, or None when the engine still runs after so long."""
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+
+def until(check: Any, *, within_s: float) -> None:
+    """Wait until the check holds."""
+    deadline = time.monotonic() + within_s
+    while not check():
+        assert time.monotonic() < deadline, f"not so within {within_s} s"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def started(
+    kind: Kind,
+    *flags: str,
+    wait: bool = True,
+    binds: dict[Path, str] | None = None,
+    variables: dict[str, str] | None = None,
+    scheme: str = "http",
+    verify: str | bool = True,
+    served: str = "/models",
+) -> Iterator[Engine]:
+    """Run an engine for the length of a block; by default from the moment it is ready."""
+    port = _free_port()
+    url = f"{scheme}://127.0.0.1:{port}"
+    arguments = ["serve", served, *DEFAULTS, "--port", str(port), *flags]
+    given = {"HF_HUB_OFFLINE": "1", "VLLM_HOST_IP": "127.0.0.1", **(variables or {})}
+    if kind == "vllm":
+        models = {model.model_dir("tiny"): "/models"} if served == "/models" else {}
+        command, variables = environment.local(["vllm", *arguments, *CPU_ONLY], binds={**models, **(binds or {})}, environment=given)
+        folder = None
+    else:
+        command, variables, folder = [sys.executable, "-m", "sim", *arguments], {"PATH": os.environ["PATH"], **given}, SIM_PACKAGE
+    with tempfile.TemporaryDirectory() as scratch, httpx.Client(base_url=url, timeout=60, verify=_trust(verify)) as client:
+        log = Path(scratch) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=variables, cwd=folder, stdout=output, stderr=output, start_new_session=True)
+        engine = Engine(kind=kind, url=url, process=process, log=log, client=client)
+        try:
+            if wait:
+                until(lambda: _ready(engine), within_s=READY_S)
+            yield engine
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            engine.join(10)
+
+
+def events(response: httpx.Response) -> list[dict[str, Any]]:
+    """Return the JSON of a stream's events and check that it ends as OpenAI's do."""
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def _ready(engine: Engine) -> bool:
+    assert engine.process.poll() is None, engine.log.read_text()[-3000:]
+    try:
+        return engine.client.get("/health").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _trust(verify: str | bool) -> Any:
+    import ssl
+
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

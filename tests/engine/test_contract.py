@@ -1,0 +1,279 @@
+"""What the project relies on in vLLM, asked of real vLLM and of the simulator that stands in for it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.cluster.certificates import Authority
+from tests.e2e.cluster.engine.sim import families
+from tests.engine.engines import MODEL, Engine, Kind, events, started, until
+
+pytestmark = pytest.mark.engine
+KINDS: tuple[Kind, ...] = ("vllm", "sim")
+# Slow enough that a test can act while something is in flight; real vLLM needs 2 ms for such a step.
+SLOW = {"SIM_STEP_MS": "3", "SIM_PER_SEQ_MS": "0"}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with started(request.param, "--max-num-seqs", "2", "--max-num-queued-reqs", "4", "--enable-prefix-caching", variables=SLOW) as running:
+        running.complete(tokens=2)
+        yield running
+
+
+def test_health_has_an_empty_body_and_version_is_a_string(engine: Engine) -> None:
+    assert engine.client.get("/health").content == b""
+    assert engine.client.get("/version").json() == {"version": "0.32.0"}
+
+
+def test_models_lists_the_served_name_and_the_context(engine: Engine) -> None:
+    listed = engine.client.get("/v1/models").json()
+    assert listed["object"] == "list"
+    assert [(model["id"], model["object"], model["owned_by"], model["max_model_len"]) for model in listed["data"]] == [(MODEL, "model", "vllm", 2048)]
+
+
+@pytest.mark.parametrize("chat", [True, False], ids=["chat", "text"])
+def test_a_whole_answer_carries_its_usage(engine: Engine, *, chat: bool) -> None:
+    answer = engine.complete(tokens=3, chat=chat).json()
+    assert answer["object"] == ("chat.completion" if chat else "text_completion")
+    assert answer["model"] == MODEL
+    assert answer["id"].startswith("chatcmpl-" if chat else "cmpl-")
+    (choice,) = answer["choices"]
+    assert choice["finish_reason"] == "length"
+    assert isinstance(choice["message"]["content"] if chat else choice["text"], str)
+    usage = answer["usage"]
+    assert usage["completion_tokens"] == 3
+    assert usage["total_tokens"] == usage["prompt_tokens"] + 3
+
+
+@pytest.mark.parametrize("chat", [True, False], ids=["chat", "text"])
+def test_a_stream_has_one_event_per_token_and_no_usage_unless_asked(engine: Engine, *, chat: bool) -> None:
+    response = engine.complete(tokens=4, chat=chat, stream=True)
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    received = events(response)
+    assert {event["object"] for event in received} == {"chat.completion.chunk" if chat else "text_completion"}
+    if chat:
+        assert received.pop(0)["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert len(received) == 4
+    assert [event["choices"][0]["finish_reason"] for event in received] == [None, None, None, "length"]
+    assert all("usage" not in event for event in received)
+    assert all(isinstance(event["choices"][0]["delta"]["content"] if chat else event["choices"][0]["text"], str) for event in received)
+
+
+@pytest.mark.parametrize("chat", [True, False], ids=["chat", "text"])
+def test_include_usage_adds_one_last_event_without_choices(engine: Engine, *, chat: bool) -> None:
+    *others, last = events(engine.complete(tokens=3, chat=chat, stream=True, stream_options={"include_usage": True}))
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] == 3
+    assert last["usage"]["total_tokens"] == last["usage"]["prompt_tokens"] + 3
+    assert all(not event.get("usage") for event in others)
+
+
+def test_the_request_id_becomes_part_of_the_answers_id(engine: Engine) -> None:
+    response = engine.client.post("/v1/completions", json={"model": MODEL, "prompt": "hi", "max_tokens": 1}, headers={"X-Request-Id": "abc"})
+    assert response.json()["id"].startswith("cmpl-abc")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "parameter"),
+    [
+        pytest.param({"model": "nobody", "prompt": "hi"}, 404, "NotFoundError", "model", id="unknown model"),
+        pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": 9999}, 400, "BadRequestError", "max_tokens", id="more tokens than the context"),
+        pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": -1}, 400, "BadRequestError", "max_tokens", id="negative tokens"),
+        pytest.param({"model": MODEL}, 400, "Bad Request", "body.prompt", id="no prompt"),
+    ],
+)
+def test_errors_have_openai_shape(engine: Engine, body: dict[str, object], status: int, kind: str, parameter: str) -> None:
+    response = engine.client.post("/v1/completions", json=body)
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert (error["code"], error["type"], error["param"]) == (status, kind, parameter)
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+def test_unknown_paths_and_methods_are_refused(engine: Engine) -> None:
+    assert engine.client.get("/nothing").status_code == 404
+    assert engine.client.get("/v1/completions").status_code == 405
+
+
+def test_metrics_have_the_names_labels_and_edges_of_the_table(engine: Engine) -> None:
+    engine.complete(tokens=3, stream=True)
+    until(lambda: engine.in_flight() == 0, within_s=5)
+    seen: dict[str, set[frozenset[tuple[str, str]]]] = {}
+    edges: dict[str, set[float]] = {}
+    for family in text_string_to_metric_families(engine.client.get("/metrics").text):
+        for sample in family.samples:
+            name = sample.name.removeprefix("vllm:")
+            if name == sample.name or name.endswith("_created") or name == "cache_config_info":
+                continue
+            labels = dict(sample.labels)
+            edge = labels.pop("le", None)
+            if edge is not None:
+                edges.setdefault(name.removesuffix("_bucket"), set()).add(float(edge))
+            else:
+                seen.setdefault(name, set()).add(frozenset(labels.items()))
+    expected = {name: set() for name in (families.GAUGES | families.COUNTERS)} | {}
+    for name, series in (families.GAUGES | families.COUNTERS).items():
+        common = {"model_name": MODEL} | ({} if name in families.WITHOUT_ENGINE else {"engine": "0"})
+        expected[name] = {frozenset((common | labels).items()) for labels in series}
+    histograms = families.histograms(2048)
+    for name in histograms:
+        expected[f"{name}_count"] = expected[f"{name}_sum"] = {frozenset({("model_name", MODEL), ("engine", "0")})}
+    assert seen == expected
+    assert edges == {name: {*map(float, of_name), float("inf")} for name, of_name in histograms.items()}
+
+
+def test_counters_follow_a_request(engine: Engine) -> None:
+    def read() -> dict[str, float]:
+        text = engine.client.get("/metrics").text
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("vllm:")}
+
+    until(lambda: engine.in_flight() == 0, within_s=5)
+    before = read()
+    usage = engine.complete(tokens=5).json()["usage"]
+    labels = f'{{engine="0",model_name="{MODEL}"}}'
+    finished = f'vllm:request_success_total{{engine="0",finished_reason="length",model_name="{MODEL}"}}'
+    until(lambda: read()[finished] > before[finished], within_s=5)
+    after = read()
+    rose = {name: after[f"vllm:{name}{labels}"] - before[f"vllm:{name}{labels}"] for name in (
+        "generation_tokens_total", "prompt_tokens_total", "time_to_first_token_seconds_count", "inter_token_latency_seconds_count",
+        "e2e_request_latency_seconds_count", "request_queue_time_seconds_count",
+    )}  # fmt: skip
+    assert rose == {
+        "generation_tokens_total": 5,
+        "prompt_tokens_total": usage["prompt_tokens"],
+        "time_to_first_token_seconds_count": 1,
+        "inter_token_latency_seconds_count": 4,
+        "e2e_request_latency_seconds_count": 1,
+        "request_queue_time_seconds_count": 1,
+    }
+
+
+def test_a_full_queue_refuses_whole_answers_with_503_and_streams_with_an_event(engine: Engine) -> None:
+    engine.busy(4)
+    whole = engine.complete()
+    assert whole.status_code == 503
+    assert "retry-after" not in whole.headers
+    assert whole.json()["error"]["type"] == "Service Unavailable"
+    streamed = engine.complete(stream=True)
+    assert streamed.status_code == 200
+    (event,) = events(streamed)
+    assert event["error"]["code"] == 503
+    assert 'vllm:admission_rejections_total{model_name="acme/tiny-chat",reason="max_num_queued_reqs"} 2.0' in engine.client.get("/metrics").text
+    engine.join()
+
+
+def test_requests_beyond_the_batch_wait(engine: Engine) -> None:
+    engine.join()
+    engine.busy(3)
+    text = engine.client.get("/metrics").text
+    assert f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} 2.0' in text
+    assert f'vllm:num_requests_waiting{{engine="0",model_name="{MODEL}"}} 1.0' in text
+    assert f'vllm:num_requests_waiting_by_reason{{engine="0",model_name="{MODEL}",reason="capacity"}} 1.0' in text
+    engine.join()
+
+
+def test_a_client_that_leaves_ends_its_request(engine: Engine) -> None:
+    body = {"model": MODEL, "prompt": "hi", "max_tokens": 1800, "ignore_eos": True, "stream": True}
+    with engine.client.stream("POST", "/v1/completions", json=body) as response:
+        next(response.iter_raw())
+        assert engine.in_flight() == 1
+    until(lambda: engine.in_flight() == 0, within_s=1.5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_a_shutdown_timeout_open_requests_finish_while_new_ones_get_500(kind: Kind) -> None:
+    with started(kind, "--shutdown-timeout", "30", variables=SLOW) as engine:
+        engine.complete()
+        answers = engine.busy(2)
+        engine.terminate()
+        time.sleep(0.3)
+        refused = engine.complete()
+        assert refused.status_code == 500
+        assert engine.client.get("/health").status_code == 200  # which is why routing must stop first
+        assert engine.client.get("/metrics").status_code == 200
+        engine.join()
+        assert [answer.json()["usage"]["completion_tokens"] for answer in answers if isinstance(answer, httpx.Response)] == [1800, 1800]
+        assert engine.exited(15) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_shutdown_timeout_open_requests_hang_and_keep_the_process(kind: Kind) -> None:
+    with started(kind, variables=SLOW) as engine:
+        engine.complete()
+        answers = engine.busy(1)
+        engine.terminate()
+        assert engine.exited(8) is None
+        assert answers == []
+        with pytest.raises(httpx.TransportError), httpx.Client(base_url=engine.url) as other:
+            other.get("/health")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_idle_engine_ends_at_once(kind: Kind) -> None:
+    with started(kind) as engine:
+        engine.complete()
+        engine.terminate()
+        assert engine.exited(5) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sigterm_during_the_engines_start_is_swallowed(kind: Kind) -> None:
+    with started(kind, wait=False, variables={"SIM_START_S": "4", "SIM_DEAF_AFTER_S": "1"}) as engine:
+        if kind == "vllm":
+            until(lambda: "Initializing a V1 LLM engine" in engine.log.read_text(), within_s=120)
+        else:
+            time.sleep(2)
+        engine.terminate()
+        assert engine.exited(10) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_connections_are_refused_until_it_is_ready(kind: Kind) -> None:
+    with started(kind, wait=False, variables={"SIM_START_S": "2"}) as engine:
+        with pytest.raises(httpx.ConnectError):
+            engine.client.get("/health")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_backlog_limit_refuses_with_503(kind: Kind) -> None:
+    with started(kind, "--max-num-queued-tokens", "0") as engine:
+        refused = engine.complete()
+        assert refused.status_code == 503
+        assert "prefill token backlog" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unknown_flags_are_refused_with_status_2(kind: Kind) -> None:
+    with started(kind, "--no-such-flag", wait=False) as engine:
+        assert engine.exited(120) == 2
+        assert "unrecognized arguments: --no-such-flag" in engine.log.read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_operators_flags_are_known(kind: Kind) -> None:
+    flags = "--tensor-parallel-size 1 --gpu-memory-utilization 0.9 --max-num-seqs 4 --max-num-batched-tokens 512 --max-num-queued-reqs 64"
+    more = "--max-num-queued-tokens 4096 --enable-prefix-caching --shutdown-timeout 5"
+    with started(kind, *flags.split(), *more.split()) as engine:
+        assert engine.complete().status_code == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_a_hosted_stand_in_it_wants_tls_and_the_key(kind: Kind, tmp_path: Path) -> None:
+    authority = Authority()
+    leaf = authority.issue("hosted", addresses=["127.0.0.1"])
+    for name, content in {"ca.crt": authority.pair.certificate, "tls.crt": leaf.certificate, "tls.key": leaf.key}.items():
+        (tmp_path / name).write_bytes(content)
+    tmp_path.chmod(0o755)
+    at = "/certificates" if kind == "vllm" else str(tmp_path)
+    flags = ("--ssl-certfile", f"{at}/tls.crt", "--ssl-keyfile", f"{at}/tls.key", "--api-key", "secret-key")
+    with started(kind, *flags, scheme="https", verify=str(tmp_path / "ca.crt"), binds={tmp_path: "/certificates"}) as engine:
+        refused = engine.complete()
+        assert refused.status_code == 401
+        assert refused.json() == {"error": "Unauthorized"}
+        engine.client.headers["Authorization"] = "Bearer secret-key"
+        assert engine.complete().status_code == 200

@@ -1,0 +1,59 @@
+"""Every folder here is a promise: in.yaml is what is asked for, out/ is what is applied, one file per object."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.golden.objects.case import Case, load, with_settings
+
+CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/in.yaml"))
+
+
+class _Readable(yaml.SafeDumper):
+    """Scripts as blocks and nothing by reference, the way a person would write them."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _text)
+
+
+def written(case: Case) -> dict[str, str]:
+    """Return the rendered objects as files; the number is the place in apply order."""
+    return {
+        f"{place:02d}-{each['kind'].lower()}-{each['metadata']['name']}.yaml": yaml.dump(each, Dumper=_Readable, sort_keys=False, width=200)
+        for place, each in enumerate(case.render(), start=1)
+    }
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_the_rendered_objects_are_those_on_file(folder: Path, request: pytest.FixtureRequest) -> None:
+    rendered = written(load(folder / "in.yaml"))
+    out = folder / "out"
+    if request.config.getoption("--update-golden", default=False):
+        out.mkdir(exist_ok=True)
+        for stale in {path.name for path in out.iterdir()} - rendered.keys():
+            (out / stale).unlink()
+        for name, text in rendered.items():
+            (out / name).write_text(text)
+    assert rendered == {path.name: path.read_text() for path in out.iterdir()}, (
+        "rendered objects differ; if that is wanted: pytest tests/golden --update-golden"
+    )
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_rendering_twice_gives_the_same_objects(folder: Path) -> None:
+    assert written(load(folder / "in.yaml")) == written(load(folder / "in.yaml"))
+
+
+def test_a_new_default_engine_leaves_the_replicas_of_an_existing_pool_alone() -> None:
+    """An upgrade of the chart brings a newer engine; a pool keeps the one it was made with."""
+    existing = load(Path(__file__).parent / "a-pool-keeps-its-default-engine" / "in.yaml")
+    upgraded = with_settings(existing, engine_image="vllm/vllm-openai:v0.40.0", engine_version="0.40.0")
+    assert existing.engine() == upgraded.engine()

@@ -1,0 +1,168 @@
+"""All objects of a workload together: who owns them, what they may do, in which order they come."""
+
+import re
+from datetime import UTC
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spillway.plan.decision import Ledger, LedgerEntry
+from spillway.render import envoy, gateway
+from spillway.render.ledger import ledger_object, parse_ledger
+from spillway.render.objects import CHILD_KINDS, ChildRef, render, wanted
+from tests.golden.objects.case import Case, with_settings
+from tests.unit.render.cases import container, dedicated, hosted, hybrid
+
+EVERY = [dedicated(), hybrid(), hosted()]
+
+
+def pods(case: Case) -> list[dict[str, Any]]:
+    return [each["spec"]["template"] for each in case.render() if each["kind"] == "Deployment"]
+
+
+def one(case: Case, kind: str, name: str) -> dict[str, Any]:
+    return next(each for each in case.render() if (each["kind"], each["metadata"]["name"]) == (kind, name))
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_every_object_is_ours_alone_and_findable(case: Case) -> None:
+    for each in case.render():
+        (owner,) = each["metadata"]["ownerReferences"]
+        assert owner["controller"]
+        assert owner["uid"] == case.workload.uid
+        assert each["metadata"]["labels"]["spillway.dev/workload"] == "chat"
+        assert "finalizers" not in each["metadata"]
+        assert (each["apiVersion"], each["kind"]) in CHILD_KINDS
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_no_pod_has_more_rights_than_pod_security_restricted_allows(case: Case) -> None:
+    for pod in pods(case):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not pod["spec"]["automountServiceAccountToken"]
+        assert not pod["spec"]["enableServiceLinks"]
+        (only,) = pod["spec"]["containers"]
+        assert only["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+
+
+@pytest.mark.parametrize("case", EVERY)
+def test_what_a_pod_needs_is_applied_before_it(case: Case) -> None:
+    order = [(each["kind"], each["metadata"]["name"]) for each in case.render()]
+    needs = [
+        ("ServiceAccount", "chat"),
+        ("ConfigMap", "chat-gateway"),
+        ("ConfigMap", "chat-gateway-cap"),
+        ("NetworkPolicy", "chat-gateway"),
+    ]
+    assert max(order.index(each) for each in needs) < order.index(("Deployment", "chat-gateway"))
+
+
+def test_a_hosted_workload_has_no_engine_object() -> None:
+    assert not [each for each in hosted().render() if each["metadata"]["labels"]["app.kubernetes.io/component"] == "engine"]
+
+
+def test_a_dedicated_workload_mounts_no_secret() -> None:
+    assert not [volume for pod in pods(dedicated()) for volume in pod["spec"]["volumes"] if "secret" in volume]
+
+
+def test_a_missing_hosted_key_keeps_no_gateway_from_starting() -> None:
+    secrets = [volume["secret"] for volume in hybrid().gateway()["spec"]["template"]["spec"]["volumes"] if "secret" in volume]
+    assert [each["secretName"] for each in secrets] == ["rented-key"]
+    assert all(each["optional"] for each in secrets)
+
+
+def test_watched_files_are_mounted_as_folders_because_a_sub_path_is_never_updated() -> None:
+    assert not [mount for mount in container(hybrid().gateway())["volumeMounts"] if "subPath" in mount]
+
+
+def test_another_static_configuration_rolls_the_gateway_and_another_cap_does_not() -> None:
+    case = hybrid()
+    decision = case.decide()
+
+    def rendered(static: str, cap: str) -> dict[str, Any]:
+        with (
+            mock.patch.object(envoy, "gateway_files", return_value={"envoy.yaml": static}),
+            mock.patch.object(envoy, "cap_files", return_value={"cap.yaml": cap}),
+        ):
+            return gateway.gateway_deployment(case.workload, decision, case.settings)
+
+    assert rendered("a", "1") == rendered("a", "2")
+    assert rendered("a", "1") != rendered("b", "1")
+
+
+def test_every_file_of_the_gateway_can_be_a_key_of_a_config_map() -> None:
+    case = hybrid()
+    objects = render(case.workload, case.decide(), case.settings)
+    keys = [key for each in objects if each["kind"] == "ConfigMap" for key in each["data"]]
+    assert len(keys) > 2
+    assert all(re.fullmatch(r"[-._A-Za-z0-9]+", key) for key in keys)
+
+
+def test_the_clusters_domain_reaches_envoy() -> None:
+    case = with_settings(hybrid(), cluster_domain="corp.example")
+    objects = render(case.workload, case.decide(), case.settings)
+    files = next(each["data"] for each in objects if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "chat-gateway"))
+    assert "chat-replicas.team.svc.corp.example" in files["envoy.yaml"]
+
+
+def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only() -> None:
+    rules = one(hybrid(), "NetworkPolicy", "chat-engine")["spec"]["ingress"]
+    assert [list(peer) for rule in rules for peer in rule["from"]] == [["podSelector"], ["namespaceSelector"]]
+
+
+def test_without_a_scraping_namespace_nobody_scrapes() -> None:
+    """An empty selector would admit every namespace."""
+    case = with_settings(hybrid(), scrape_namespace_labels={})
+    assert len(one(case, "NetworkPolicy", "chat-engine")["spec"]["ingress"]) == 1
+    assert len(one(case, "NetworkPolicy", "chat-gateway")["spec"]["ingress"]) == 1
+
+
+def test_cluster_only_is_kept_by_the_network_as_well() -> None:
+    on_volume = {"source": {"persistentVolumeClaim": {"claimName": "models"}}}
+    for name in ("chat-gateway", "chat-engine"):
+        assert "Egress" in one(dedicated(model=on_volume, residency="ClusterOnly"), "NetworkPolicy", name)["spec"]["policyTypes"]
+        assert "Egress" not in one(dedicated(model=on_volume), "NetworkPolicy", name)["spec"]["policyTypes"]
+
+
+def test_the_ledger_stays_and_an_old_pool_does_not() -> None:
+    case = hybrid()
+    keep = wanted(case.workload, case.render())
+    assert ChildRef("ConfigMap", "chat-ledger") in keep
+    assert ChildRef("Deployment", case.engine()["metadata"]["name"]) in keep
+    assert ChildRef("Deployment", "chat-engine-00000000") not in keep
+
+
+amounts = st.floats(min_value=0, max_value=1e15)
+moments = st.datetimes(timezones=st.just(UTC))
+entries = st.builds(LedgerEntry, input_tokens=amounts, output_tokens=amounts, requests=amounts, seen_at=st.none() | moments)
+ledgers = st.builds(
+    Ledger,
+    month=st.just("2026-11"),
+    dedicated_usd=amounts,
+    hosted_usd=amounts,
+    input_tokens=amounts,
+    unaccounted_s=amounts,
+    watched_until=st.none() | moments,
+    counters=st.dictionaries(st.text(max_size=20), entries, max_size=3),
+    replicas=st.dictionaries(st.text(max_size=20), moments, max_size=3),
+)
+
+
+@given(ledgers)
+@settings(max_examples=50)
+def test_a_ledger_that_is_written_down_is_read_back_as_it_was(ledger: Ledger) -> None:
+    config_map = ledger_object(hybrid().workload, ledger)
+    assert parse_ledger(config_map["data"]) == ledger
+
+
+@pytest.mark.parametrize("data", [{}, {"ledger.json": ""}, {"ledger.json": "[]"}, {"ledger.json": '{"month": null'}])
+def test_what_is_no_ledger_is_none(data: dict[str, str]) -> None:
+    assert parse_ledger(data) is None
