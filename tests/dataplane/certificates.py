@@ -1,5 +1,6 @@
 """A throw-away certificate authority for the fake hosted endpoints."""
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,3 +60,10 @@ def _certificate(
     if not authority:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     return builder.sign(signer, hashes.SHA256())
+
+
+def server(chain: Path, key: Path) -> ssl.SSLContext:
+    """Return a server's TLS context."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context

@@ -24,7 +24,7 @@ from tests.e2e.traffic import Load, describe
 NAMESPACE, NAME = "quickstart", "chat"
 QUIET_S, BURST_MAX_S, TWO_REPLICAS_S, CALM_MAX_S = 40, 150, 20, 200
 BURST_STREAMS = 12
-TOKENS = 250
+TOKENS = 100
 SHOWN_S = 10  # who answered over the last seconds
 REFRESH_S = 1.0
 LINE_S = 5.0  # without a terminal: one line this often

@@ -54,7 +54,7 @@ def test_serves_the_openai_client_streamed_and_not(chat: Stack) -> None:
 
 
 def test_a_burst_fills_the_replica_to_its_cap_and_spills_the_rest_with_no_error(chat: Stack) -> None:
-    answers = asyncio.run(burst(base_url(chat), "chat", 24, max_tokens=200))
+    answers = asyncio.run(burst(base_url(chat), "chat", 24, max_tokens=80))
     assert not answers.failed, describe(answers.failed)
     assert set(answers.served_by) == {"owned", HOSTED}
     cap = chat.workload(NAMESPACE)["status"]["dedicated"]["capacity"]["concurrency"]
@@ -67,7 +67,7 @@ def test_a_burst_fills_the_replica_to_its_cap_and_spills_the_rest_with_no_error(
 
 def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat: Stack) -> None:
     async def scenario() -> Load:
-        load = Load(base_url(chat), "chat", max_tokens=300)
+        load = Load(base_url(chat), "chat", max_tokens=80)
         async with load:
             load.hold(10)
             await asyncio.to_thread(

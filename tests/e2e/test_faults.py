@@ -31,7 +31,7 @@ def test_holds_the_scale_and_says_so_while_prometheus_is_gone(without_prometheus
     stack = without_prometheus
     found = stack.await_condition(NAMESPACE, "MetricsAvailable", "False", within=60)
     assert found["reason"] in {"PrometheusError", "MetricsMissing", "MetricsStale"}
-    answers = asyncio.run(burst(base_url(stack), "chat", 16, max_tokens=100))
+    answers = asyncio.run(burst(base_url(stack), "chat", 16, max_tokens=50))
     assert not answers.failed, describe(answers.failed)
     assert answers.hosted > 0, "the gateway spills without Prometheus"
     assert stack.workload(NAMESPACE)["status"]["dedicated"]["desiredReplicas"] == 1
@@ -40,7 +40,7 @@ def test_holds_the_scale_and_says_so_while_prometheus_is_gone(without_prometheus
 
 def test_traffic_goes_on_when_the_leading_operator_is_killed_and_the_standby_takes_over(chat: Stack) -> None:
     async def scenario() -> Load:
-        load = Load(base_url(chat), "chat", max_tokens=100)
+        load = Load(base_url(chat), "chat", max_tokens=50)
         async with load:
             load.hold(6)
             first = leader(chat)
@@ -63,7 +63,7 @@ def test_a_missing_hosted_key_leaves_owned_traffic_unharmed_and_arrives_late_wit
     gateways = {p["metadata"]["uid"] for p in running_gateways(chat)}
     one = asyncio.run(burst(base_url(chat), "chat", 1, max_tokens=20))
     assert one.owned == 1, describe(one.failed)
-    asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=100))
+    asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=50))
     found = chat.await_condition(NAMESPACE, "HostedBackendReady", "False", within=90)
     assert found["reason"] in {"HostedCredentialMissing", "HostedCredentialRejected"}
     assert chat.condition(NAMESPACE, "Ready")["status"] == "True"
@@ -72,7 +72,7 @@ def test_a_missing_hosted_key_leaves_owned_traffic_unharmed_and_arrives_late_wit
     chat.secrets(NAMESPACE, key=HOSTED_KEY)  # … and rotated
 
     def spills() -> bool:
-        answers = asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=100))
+        answers = asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=50))
         return not answers.failed and answers.hosted > 0
 
     eventually(spills, within=150, what="the late key to be used, by the same gateway pods")
@@ -86,14 +86,14 @@ def running_gateways(stack: Stack) -> list[dict[str, dict[str, str]]]:
 
 
 def test_a_gateway_that_starts_while_the_operator_is_down_works(chat: Stack) -> None:
-    chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway", "--replicas=0")
+    chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-operator", "--replicas=0")
     try:
         chat.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/chat-gateway")
         chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
-        answers = asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=100))
+        answers = asyncio.run(burst(base_url(chat), "chat", 16, max_tokens=50))
         assert not answers.failed, describe(answers.failed)
         assert answers.owned > 0
         assert answers.hosted > 0
     finally:
-        chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway", "--replicas=2")
-        chat.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment/spillway", "--timeout=120s")
+        chat.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-operator", "--replicas=2")
+        chat.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment/spillway-operator", "--timeout=120s")

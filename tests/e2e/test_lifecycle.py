@@ -99,7 +99,7 @@ def _running(found: list[dict[str, Any]]) -> bool:
 def test_deleting_a_workload_while_the_operator_is_down_leaves_no_pod(stack: Stack, room: str) -> None:
     stack.apply(*stack.quickstart(room, **small(minReplicas=1, maxReplicas=1)))
     eventually(lambda: pods(stack, room, "engine") and pods(stack, room, "gateway"), within=60, what="pods of the workload")
-    stack.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway", "--replicas=0")
+    stack.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-operator", "--replicas=0")
     try:
         eventually(lambda: not stack.get("-n", SYSTEM_NAMESPACE, "pods", "-l", "app.kubernetes.io/component=operator")["items"], within=60, what="no operator")
         stack.kubectl("-n", room, "delete", "inferenceworkload", "chat", "--timeout=30s")
@@ -108,5 +108,5 @@ def test_deleting_a_workload_while_the_operator_is_down_leaves_no_pod(stack: Sta
             left = stack.get("-n", room, kind, "-l", "spillway.dev/workload=chat")["items"]
             assert not left, f"{kind} {left[0]['metadata']['name']} was left behind"
     finally:
-        stack.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway", "--replicas=2")
-        stack.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment/spillway", "--timeout=120s")
+        stack.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-operator", "--replicas=2")
+        stack.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment/spillway-operator", "--timeout=120s")

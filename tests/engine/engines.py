@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -60,6 +61,20 @@ class Engine:
         self.threads += threads
         until(lambda: self.in_flight() >= requests, within_s=20)
         return answers
+
+    def burst(self, requests: int, *, tokens: int) -> list[httpx.Response]:
+        """Send streamed completions at the same moment, each on a connection of its own, and return the answers."""
+        start = threading.Barrier(requests)
+
+        def ask(_: int) -> httpx.Response:
+            with httpx.Client(base_url=self.url, timeout=60) as client:
+                client.get("/health")
+                start.wait()
+                body = {"model": MODEL, "prompt": "hello", "max_tokens": tokens, "ignore_eos": True, "stream": True}
+                return client.post("/v1/completions", json=body)
+
+        with ThreadPoolExecutor(requests) as pool:
+            return list(pool.map(ask, range(requests)))
 
     def in_flight(self) -> float:
         """Return the engine's own count of running and waiting requests."""

@@ -84,7 +84,7 @@ def test_the_request_id_becomes_part_of_the_answers_id(engine: Engine) -> None:
         pytest.param({"model": "nobody", "prompt": "hi"}, 404, "NotFoundError", "model", id="unknown model"),
         pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": 9999}, 400, "BadRequestError", "max_tokens", id="more tokens than the context"),
         pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": -1}, 400, "BadRequestError", "max_tokens", id="negative tokens"),
-        pytest.param({"model": MODEL}, 400, "Bad Request", "body.prompt", id="no prompt"),
+        pytest.param({"model": MODEL}, 400, "BadRequestError", "prompt", id="no prompt"),
     ],
 )
 def test_errors_have_openai_shape(engine: Engine, body: dict[str, object], status: int, kind: str, parameter: str) -> None:
@@ -153,18 +153,27 @@ def test_counters_follow_a_request(engine: Engine) -> None:
     }
 
 
-def test_a_full_queue_refuses_whole_answers_with_503_and_streams_with_an_event(engine: Engine) -> None:
+def test_a_full_queue_refuses_with_503_and_without_retry_after(engine: Engine) -> None:
+    rejections = 'vllm:admission_rejections_total{model_name="acme/tiny-chat",reason="max_num_queued_reqs"}'
     engine.busy(4)
-    whole = engine.complete()
-    assert whole.status_code == 503
-    assert "retry-after" not in whole.headers
-    assert whole.json()["error"]["type"] == "Service Unavailable"
-    streamed = engine.complete(stream=True)
-    assert streamed.status_code == 200
-    (event,) = events(streamed)
-    assert event["error"]["code"] == 503
-    assert 'vllm:admission_rejections_total{model_name="acme/tiny-chat",reason="max_num_queued_reqs"} 2.0' in engine.client.get("/metrics").text
+    for stream in (False, True):
+        refused = engine.complete(stream=stream)
+        assert refused.status_code == 503
+        assert "retry-after" not in refused.headers
+        assert refused.json()["error"]["type"] == "Service Unavailable"
+    assert f"{rejections} 2.0" in engine.client.get("/metrics").text
     engine.join()
+
+
+def test_in_a_burst_streams_are_refused_after_their_200_by_an_event(engine: Engine) -> None:
+    engine.join()
+    answers = engine.burst(16, tokens=20)
+    statuses = [answer.status_code for answer in answers]
+    refused = [answer for answer in answers if answer.status_code == 200 and "error" in events(answer)[0]]
+    assert set(statuses) <= {200, 503}
+    assert len(answers) - len(refused) - statuses.count(503) >= 4
+    assert refused, "no stream was opened only to carry a refusal; if vLLM has mended this, the gateway's cap may be loosened"
+    assert all(events(answer)[0]["error"]["code"] == 503 for answer in refused)
 
 
 def test_requests_beyond_the_batch_wait(engine: Engine) -> None:
@@ -194,23 +203,27 @@ def test_with_a_shutdown_timeout_open_requests_finish_while_new_ones_get_500(kin
         time.sleep(0.3)
         refused = engine.complete()
         assert refused.status_code == 500
-        assert engine.client.get("/health").status_code == 200  # which is why routing must stop first
-        assert engine.client.get("/metrics").status_code == 200
+        with httpx.Client(base_url=engine.url) as other:
+            assert other.get("/health").status_code == 200  # which is why routing must stop first
+            assert other.get("/metrics").status_code == 200
         engine.join()
         assert [answer.json()["usage"]["completion_tokens"] for answer in answers if isinstance(answer, httpx.Response)] == [1800, 1800]
         assert engine.exited(15) == 0
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_a_shutdown_timeout_open_requests_hang_and_keep_the_process(kind: Kind) -> None:
+def test_without_a_shutdown_timeout_no_open_request_is_finished(kind: Kind, *, stream: bool) -> None:
     with started(kind, variables=SLOW) as engine:
         engine.complete()
-        answers = engine.busy(1)
+        answers = engine.busy(2, stream=stream)
         engine.terminate()
-        assert engine.exited(8) is None
-        assert answers == []
-        with pytest.raises(httpx.TransportError), httpx.Client(base_url=engine.url) as other:
-            other.get("/health")
+        # It ends within a second or, seen once, waits for its clients to leave; the operator must count on neither.
+        engine.exited(8)
+        for answer in answers:
+            if not isinstance(answer, httpx.Response):
+                continue
+            assert "error" in events(answer)[-1] if stream else answer.status_code == 500
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,7 +231,7 @@ def test_an_idle_engine_ends_at_once(kind: Kind) -> None:
     with started(kind) as engine:
         engine.complete()
         engine.terminate()
-        assert engine.exited(5) == 0
+        assert engine.exited(5) in {0, 1}  # 1 where vLLM takes the death of its engine process for a failure: one time in five
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -234,9 +247,8 @@ def test_sigterm_during_the_engines_start_is_swallowed(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_connections_are_refused_until_it_is_ready(kind: Kind) -> None:
-    with started(kind, wait=False, variables={"SIM_START_S": "2"}) as engine:
-        with pytest.raises(httpx.ConnectError):
-            engine.client.get("/health")
+    with started(kind, wait=False, variables={"SIM_START_S": "2"}) as engine, pytest.raises(httpx.ConnectError):
+        engine.client.get("/health")
 
 
 @pytest.mark.parametrize("kind", KINDS)

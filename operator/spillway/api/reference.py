@@ -1,8 +1,9 @@
 """The field reference of docs/reference.md, made from the same schemas as the CRDs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from spillway.api.crd import KINDS, Kind, schema
+from spillway.api.rules import ARGUMENTS_WITH_A_FIELD, VARIABLES_WITH_A_FIELD
 from spillway.api.schema import Schema
 from spillway.api.vocabulary import API_VERSION
 
@@ -16,7 +17,15 @@ the same in a terminal.
 
 def reference() -> str:
     """Return the reference as Markdown: per kind a table of fields, and the rules the API server holds them to."""
-    return _HEAD + "".join(_kind(kind) for kind in KINDS)
+    refused = _refused("extraArgs", "argument of `vllm serve`", ARGUMENTS_WITH_A_FIELD) + _refused(
+        "env", "variable", VARIABLES_WITH_A_FIELD
+    )
+    return _HEAD + "".join(_kind(kind) for kind in KINDS) + f"\n## What dedicated.engine refuses\n{refused}"
+
+
+def _refused(field: str, what: str, advice: Mapping[str, str]) -> str:
+    rows = "".join(f"| `{name}` | {text} |\n" for name, text in advice.items())
+    return f"\n### {field}\n\n| {what} | instead |\n|---|---|\n{rows}"
 
 
 def _kind(kind: Kind) -> str:
@@ -28,7 +37,7 @@ def _kind(kind: Kind) -> str:
         if part in whole["properties"]:
             rows = "".join(_fields(whole["properties"][part], f"{part}."))
             parts.append(f"\n### {kind.kind} {part}\n\n| field | type | meaning |\n|---|---|---|\n{rows}")
-    rules = "".join(f"| `{path or 'object'}` | {_cell(message)} |\n" for path, message in _rules(whole, ""))
+    rules = "".join(f"| `{path or 'metadata.name'}` | {_cell(message)} |\n" for path, message in _rules(whole, ""))
     parts.append(
         f"\n### {kind.kind} rules\n\nWhat the API server refuses, and what it says then.\n\n| where | message |\n|---|---|\n{rules}"
     )

@@ -16,6 +16,7 @@ from spillway.apply.known import KnownObjects, Ref, digest_of
 from spillway.plan.decision import Key, Workload
 
 Object = Mapping[str, Any]
+Status = Mapping[str, object]
 
 _APPLY_QUERY = {"fieldManager": FIELD_MANAGER, "force": "true"}
 _CREATE_ONLY = {"resourceVersion": "1"}
@@ -48,7 +49,7 @@ class Applier:
         self._known = known
         self._fence = fence
         self._settled: dict[Key, tuple[object, int]] = {}
-        self._statuses: dict[Key, tuple[str, Mapping[str, object]]] = {}
+        self._statuses: dict[Key, tuple[str, Status]] = {}
         self.requests = 0
 
     async def apply(self, workload: Workload, objects: Sequence[Object]) -> Applied:
@@ -103,22 +104,36 @@ class Applier:
         except _NotOursError as problem:
             raise ApiError(CONFLICT, str(problem)) from problem
 
-    async def write_status(self, workload: Workload, status: Mapping[str, object]) -> bool:
+    async def write_status(self, workload: Workload, status: Status) -> bool:
         """Write the status unless it is so already. Return whether it was written."""
-        uid, before = self._statuses.get(workload.key, (workload.uid, workload.previous_status))
-        if uid == workload.uid and before == status:
+        return await self.write_raw_status(workload.key, workload.uid, workload.previous_status, status)
+
+    async def write_raw_status(self, key: Key, uid: str, seen: Status, status: Status) -> bool:
+        """Write the status of a workload that may be unreadable. `seen` may be older than what was written last."""
+        before = self._statuses.get(key, (uid, seen))
+        if before == (uid, status):
             return False
         body = {
             "apiVersion": API_VERSION,
             "kind": "InferenceWorkload",
-            "metadata": {"name": workload.key.name, "namespace": workload.key.namespace, "uid": workload.uid},
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
             "status": status,
         }
-        where = path("InferenceWorkload", workload.key.namespace, workload.key.name, subresource="status", query=_APPLY_QUERY)
-        self._statuses.pop(workload.key, None)
-        await self._send("PATCH", where, body, content_type=APPLY_PATCH)
-        self._statuses[workload.key] = (workload.uid, status)
+        where = path("InferenceWorkload", key.namespace, key.name, subresource="status", query=_APPLY_QUERY)
+        self._statuses.pop(key, None)
+        try:
+            await self._send("PATCH", where, body, content_type=APPLY_PATCH)
+        except ApiError as problem:
+            if problem.status == NOT_FOUND:
+                return False  # deleted meanwhile; its event is on the way
+            raise
+        self._statuses[key] = (uid, status)
         return True
+
+    def last_status(self, key: Key, uid: str) -> Status | None:
+        """Return the status written last, which the watch may not have shown yet."""
+        of, status = self._statuses.get(key, ("", {}))
+        return status if of == uid else None
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a workload that is no more."""

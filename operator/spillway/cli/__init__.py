@@ -1,1 +1,61 @@
-"""The command line."""
+"""The command line: `spillway operator`, `spillway crds`, `spillway version`. What a command needs is imported when it is called."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    match parsed.command:
+        case "operator":
+            from spillway.cli.operator import run_operator
+
+            return run_operator(parsed, os.environ)
+        case "crds":
+            from spillway.cli import crds
+
+            return crds.run(parsed.folder)
+        case _:
+            from importlib.metadata import version
+
+            print(version("spillway"))
+            return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spillway", description="Every LLM workload the cheapest serving that keeps its promises.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    operator = commands.add_parser(
+        "operator",
+        help="run the operator",
+        description="Run the operator. Every option can be given as SPILLWAY_<NAME> in the environment, as the chart does; an option here wins.",
+    )
+    options = {
+        "prometheus-url": "URL of Prometheus; without one, scaling holds and MetricsAvailable says so",
+        "engine-image": "default image of the engine",
+        "engine-version": "vLLM version in that image",
+        "gateway-image": "image of the gateway (Envoy)",
+        "namespace": "namespace of the Lease (default: POD_NAMESPACE)",
+        "tick-seconds": "how often Prometheus is asked (default 15)",
+        "metrics-window-seconds": "window of rates (default 60)",
+        "lease-seconds": "how long the Lease lasts without renewal (default 15)",
+        "metrics-port": "port of the operator's own metrics (default 8080)",
+        "probe-port": "port of /livez and /readyz (default 8081)",
+        "log-format": "text or json",
+    }
+    for name, text in options.items():
+        operator.add_argument(f"--{name}", help=text)
+    operator.set_defaults(options=tuple(name.replace("-", "_") for name in options))
+    crds = commands.add_parser("crds", help="print the CRDs, for kubectl apply --server-side -f -")
+    crds.add_argument("folder", nargs="*", help="write all generated files below these folders instead")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -85,22 +85,6 @@ class PrometheusSource:
             return Missing(reason=Reason.PROMETHEUS_ERROR, detail=_sentence(problem))
 
 
-class NoPrometheus:
-    """Stands where no Prometheus is configured."""
-
-    def __init__(self, *, window_s: float) -> None:
-        self._window_s = window_s
-
-    async def read(self, targets: Mapping[Key, Target], pod_owners: Mapping[tuple[str, str], Key], now: datetime) -> Mapping[Key, Signals]:
-        """Return nothing for everybody, and say what to set."""
-        del pod_owners, now
-        missing = Missing(reason=Reason.PROMETHEUS_ERROR, detail="no Prometheus is configured; set prometheus.url in the chart")
-        return {key: all_missing(self._window_s, missing, target.backends) for key, target in targets.items()}
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 def parse(result: list[dict[str, Any]]) -> list[Series]:
     """Return an instant vector as labels and values; what is no number is left out."""
     series: list[Series] = []

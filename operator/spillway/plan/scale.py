@@ -212,10 +212,11 @@ def _wanted(demand: Demand, current: int, tolerance: float) -> int:
     """Return the count this evaluation wants: another one only when demand left the tolerance around the current one."""
     if demand.replicas is None:
         return current
-    more = math.ceil(demand.replicas / (1 + tolerance) - TINY)
-    fewer = math.ceil(demand.replicas / (1 - tolerance) - TINY)
-    if more > current or (current == 0 and demand.replicas > 0):
-        return max(more, 1)
+    least = 1 if demand.replicas else 0  # any demand at all keeps one, whatever the tolerance
+    more = max(least, math.ceil(demand.replicas / (1 + tolerance) - TINY))
+    fewer = max(least, math.ceil(demand.replicas / (1 - tolerance) - TINY))
+    if more > current:
+        return more
     return fewer if fewer < current and demand.complete else current
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from spillway.api.vocabulary import Reason
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import ClusterView
 from spillway.observe.signals import Target, all_missing
@@ -23,6 +22,7 @@ class World:
     view: ClusterView
     known: KnownObjects
     window_s: float
+    unasked: Missing  # what there is to say before Prometheus has been asked
     leading_since: datetime | None = None
     signals: Mapping[Key, Signals] = field(default_factory=dict)
     caps: dict[Key, int] = field(default_factory=dict)
@@ -72,8 +72,7 @@ class World:
         )
 
     def _no_signals(self, workload: Workload) -> Signals:
-        missing = Missing(reason=Reason.METRICS_MISSING, detail="Prometheus was not asked yet")
-        return all_missing(self.window_s, missing, _backends(workload))
+        return all_missing(self.window_s, self.unasked, _backends(workload))
 
     def _watched_since(self, key: Key, now: datetime) -> datetime:
         seen = self.view.workloads.get(key)

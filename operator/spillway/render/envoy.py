@@ -97,6 +97,7 @@ def arguments(addresses: GatewayAddresses = PRODUCTION, *, workers: int = 2) -> 
         *("-c", f"{addresses.config_folder}/envoy.yaml"),
         *("--concurrency", str(workers)),
         *("--log-level", "warning"),
+        *("--component-log-level", "misc:error"),  # says of each extension that it is work in progress; they are pinned and tested
         "--disable-hot-restart",
         "--reject-unknown-dynamic-fields",  # a mistake in a watched file is refused and the last good one kept
     ]
@@ -124,6 +125,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "admin": {"address": {"pipe": {"path": admin_socket(addresses), "mode": 0o600}}},
         "bootstrap_extensions": [internal],
         "stats_config": stats_config(decision.gateway),
+        "stats_flush_interval": "1s",  # histograms appear at a flush
         "layered_runtime": {"layers": [owned.cap_layer(addresses)] if decision.pool else []},
         "overload_manager": {"resource_monitors": [connections]},
         "static_resources": {

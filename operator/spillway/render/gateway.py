@@ -17,6 +17,8 @@ from spillway.render.settings import RenderSettings
 
 # The preStop hook takes until the last request is done; after it Envoy has nothing left to do.
 EXIT_S = 15
+# One that does not answer its probes does not answer the hook either.
+HUNG_GRACE_S = 30
 
 
 def gateway_config(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
@@ -106,7 +108,7 @@ def _container(workload: Workload, decision: Decision, settings: RenderSettings)
         "lifecycle": {"preStop": envoy.pre_stop(workload)},
         "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 120},
         "readinessProbe": {**ready, "periodSeconds": 2, "failureThreshold": 2},
-        "livenessProbe": {**ready, "periodSeconds": 10, "failureThreshold": 6},
+        "livenessProbe": {**ready, "periodSeconds": 10, "failureThreshold": 6, "terminationGracePeriodSeconds": HUNG_GRACE_S},
         "volumeMounts": _mounts(decision, _addresses(settings)),
     }
 

@@ -12,16 +12,6 @@ from spillway.render.policy import engine_budget, engine_network_policy, gateway
 from spillway.render.service import replicas_service, stable_service
 from spillway.render.settings import RenderSettings
 
-# Every kind that a workload's children have: what pruning has to look through.
-CHILD_KINDS = (
-    ("v1", "ServiceAccount"),
-    ("v1", "ConfigMap"),
-    ("v1", "Service"),
-    ("apps/v1", "Deployment"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-)
-
 
 class ChildRef(NamedTuple):
     """A child, by kind and name; its namespace is the workload's."""

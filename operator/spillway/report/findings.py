@@ -11,7 +11,7 @@ from spillway.api.workload import PlacementMode
 from spillway.plan.capacity import SECONDS_PER_30_DAYS
 from spillway.plan.cost import current_rate
 from spillway.plan.decision import Decision, Workload
-from spillway.plan.observation import Missing, Observation, ReplicaPod
+from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.readings import number, value
 from spillway.plan.scale import lacking_resource
 from spillway.plan.spill import ready_replicas
@@ -242,10 +242,9 @@ def metrics_available(this: Pass) -> Finding:
     signals = this.seen.signals
     if not this.gateway_up:
         return unknown(Reason.NO_EVIDENCE, "No gateway is up to be measured.")
-    gap = signals.arrivals_per_s if isinstance(signals.arrivals_per_s, Missing) else None
-    what = "the gateway's metrics"
-    if gap is None and any(_long_ready(pod, this.now) for pod in this.seen.replicas) and isinstance(signals.running, Missing):
-        gap, what = signals.running, "the replicas' metrics"
+    gap, what = _gap(signals.arrivals_per_s), "the gateway's metrics"
+    if gap is None and any(_long_ready(pod, this.now) for pod in this.seen.replicas):
+        gap, what = _gap(signals.running), "the replicas' metrics"
     if gap is None:
         return yes(Reason.METRICS_FOUND, "Gateway and replicas are measured.")
     detail = f" ({_ADDRESS.sub('0x…', gap.detail)})" if gap.detail else ""
@@ -315,6 +314,13 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
             "There are too few requests to use one replica enough; hosted alone would be cheaper.",
         )
     return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+
+
+def _gap(reading: Reading[float]) -> Missing | None:
+    """Return why there is no number; None when there is one."""
+    if isinstance(reading, Missing):
+        return reading
+    return Missing(reason=Reason.METRICS_MISSING) if number(reading) is None else None
 
 
 def _stuck(seen: Observation) -> str | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from spillway.api.status import SideSlo, SloStatus
 from spillway.api.workload import Slo
-from spillway.plan.observation import Reading, SideLatency, Signals
+from spillway.plan.observation import SideLatency, Signals
 from spillway.plan.readings import finite, number, value
 from spillway.plan.rounding import percent, whole
 
@@ -69,11 +69,6 @@ def has_targets(slo: Slo | None) -> bool:
     return slo is not None and any(
         target is not None for target in (slo.time_to_first_token_ms, slo.inter_token_latency_ms, slo.end_to_end_ms)
     )
-
-
-def known(reading: Reading[float]) -> bool:
-    """Whether a number could be read."""
-    return number(reading) is not None
 
 
 def _weighed(side: SideLatency | None, field: str) -> tuple[float, float | None]:

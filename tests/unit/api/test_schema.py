@@ -13,7 +13,7 @@ from spillway.api.base import ApiModel
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.crd import KINDS, crd, crds, schema
 from spillway.api.reference import reference
-from spillway.api.rules import RULES, Rule
+from spillway.api.rules import ARGUMENTS_WITH_A_FIELD, RULES, VARIABLES_WITH_A_FIELD, Rule
 from spillway.api.schema import structural
 from spillway.api.status import InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType
@@ -301,6 +301,7 @@ def test_the_reference_names_every_field_and_every_rule() -> None:
                     assert f".{name}`" in text, f"{path}.{name}"
             for rule in node.get("x-kubernetes-validations", []):
                 assert rule["message"] in text
+    assert all(f"| `{name}` |" in text for name in (*ARGUMENTS_WITH_A_FIELD, *VARIABLES_WITH_A_FIELD))
 
 
 def test_what_is_committed_is_what_the_models_say(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def provider(**changes: Any) -> HostedProviderSpec:
 
 
 def spec(mode: str = "Hybrid", **changes: Any) -> InferenceWorkloadSpec:
-    """A hybrid workload with a batch of 8 and one to four replicas. `scaling`, `engine`, `model` and the like are merged in."""
+    """Return a hybrid workload with a batch of 8 and one to four replicas. `scaling`, `engine`, `model` and the like are merged in."""
     scaling = {"minReplicas": 1, "maxReplicas": 4} | changes.pop("scaling", {})
     engine = {"maxNumSeqs": 8} | changes.pop("engine", {})
     dedicated = {"scaling": scaling, "engine": engine} | changes.pop("dedicated", {})
@@ -121,14 +121,14 @@ QUIET: dict[str, Any] = {
 
 
 def signals(*, hosted_healthy: Mapping[str, Any] | None = None, window_s: float = 60.0, **changes: Any) -> Signals:
-    """Readings of a quiet workload, with these changes."""
+    """Return the readings of a quiet workload, with these changes."""
     readings = {name: reading(found) for name, found in (QUIET | changes).items()}
     health = {label: reading(state) for label, state in (hosted_healthy or {}).items()}
     return Signals(window_s=window_s, hosted_healthy=health, **readings)
 
 
 def blind(**changes: Any) -> Signals:
-    """Readings while Prometheus is away."""
+    """Return the readings while Prometheus is away."""
     return signals(**(dict.fromkeys(QUIET, MISSING) | changes))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,7 +27,6 @@ from tests.unit.plan.situations import (
     pool,
     replica,
     signals,
-    spec,
     workload,
 )
 
@@ -40,7 +40,7 @@ def scaled(decision: Decision) -> ScaleDecision:
 
 
 def wanting(*wanted: int, every: float = 15.0) -> Memory:
-    """A memory of evaluations, the last one a tick ago, each wanting that many."""
+    """Return a memory of evaluations, the last one a tick ago, each wanting that many."""
     count = len(wanted)
     return Memory(demand=tuple(DemandPoint(at=later(-every * (count - index)), wanted=each) for index, each in enumerate(wanted)))
 
@@ -454,7 +454,7 @@ def test_settled_stays_settled(found: dict[str, Any], replicas: int, mode: str) 
         counts.append(scaled(decision).replicas)
         seen = replace(seen, pools=(pool(counts[-1]),))
         now += SETTINGS.tick
-    moves = [after for before, after in zip(counts, counts[1:], strict=False) if before != after]
+    moves = [after for before, after in pairwise(counts) if before != after]
     assert len(moves) <= 1
     assert len(set(counts[-8:])) == 1
 

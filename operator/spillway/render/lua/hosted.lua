@@ -29,7 +29,7 @@ local function unescaped(s)
 end
 
 local function refuse(h, status, code, message)
-  h:respond({ [":status"] = status, ["content-type"] = "application/json", ["x-served-by"] = "none", ["x-spillway-reply"] = "1" },
+  h:respond({ [":status"] = status, ["content-type"] = "application/json", ["x-spillway-reply"] = "1" },
     '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":null,"code":"' .. code .. '"}}')
 end
 
@@ -61,6 +61,7 @@ function envoy_on_response(h)
   local status = tonumber(headers:get(":status")) or 0
   if headers:get("x-spillway-reply") then
     headers:remove("x-spillway-reply")
+    headers:replace("x-served-by", "none")  -- the route has set it to the backend
     return
   end
   keep_only(headers, RESPONSE)

@@ -18,7 +18,7 @@ SHAPES: dict[Size, tuple[int, int, int, int, int]] = {
 
 def model_dir(size: Size) -> Path:
     """Return the folder of a model, readable by any user: config, weights, tokenizer and chat template."""
-    return artifact(f"model-{size}", [str(SHAPES[size]), environment.HERE / "lock.txt", MAKER], lambda folder: _make(size, folder))
+    return artifact(f"model-{size}", [str(SHAPES[size]), environment.LOCK, MAKER], lambda folder: _make(size, folder))
 
 
 def _make(size: Size, folder: Path) -> None:

@@ -18,6 +18,8 @@ TEXT = "/v1/completions"
 FINGERPRINT = "vllm-0.32.0-simulated"
 DEFAULT_MAX_TOKENS = 16  # of /v1/completions, by OpenAI's definition; a chat goes on to the end of the context
 GONE_CHECK_S = 0.25
+DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+END = b"data: [DONE]\n\n"
 
 
 class BadRequestError(Exception):
@@ -52,17 +54,17 @@ class Completions:
             asked = self._read(request)
         except BadRequestError as bad:
             return bad.reply
+        if self._scheduler.closed:
+            # vLLM's tokenizer threads are gone by now, and its web framework reports the exception.
+            return wire.Reply(status=500, body=b"Internal Server Error", kind="text/plain; charset=utf-8", headers=(("connection", "close"),))
         try:
+            self._scheduler.check()
+            await asyncio.sleep(self._knobs.admission_gap_ms / 1000)
+            if asked.stream:
+                return wire.Reply(kind=wire.EVENTS, stream=self._stream(asked, request))
             self._scheduler.submit(asked.sequence)
         except RefusedError as refused:
-            if asked.stream:
-                # vLLM has sent its 200 by the time it asks its engine, so the refusal comes as an event.
-                return wire.Reply(kind=wire.EVENTS, stream=_refusal(str(refused)))
             return wire.error(503, str(refused), "Service Unavailable")
-        except RuntimeError as closed:
-            return wire.error(500, str(closed), "Internal Server Error")
-        if asked.stream:
-            return wire.Reply(kind=wire.EVENTS, stream=self._stream(asked, request))
         return await self._whole(asked, request)
 
     def _read(self, request: wire.Request) -> Asked:
@@ -73,8 +75,7 @@ class Completions:
         chat = request.path == CHAT
         wanted = "messages" if chat else "prompt"
         if not isinstance(body, dict) or wanted not in body:
-            message = f"1 validation error:\n  {{'type': 'missing', 'loc': 'body.{wanted}', 'msg': 'Field required'}}"
-            raise BadRequestError(wire.error(400, message, "Bad Request", f"body.{wanted}"))
+            raise BadRequestError(_nothing_asked(wanted))
         model = body.get("model") or self._names[0]
         if model not in self._names:
             message = f"The model `{model}` does not exist. Valid aliases: {', '.join(self._names)}."
@@ -122,8 +123,8 @@ class Completions:
             return wire.Reply(kind="application/json", stream=_cut())
         text = "".join(part for part in received if part is not None)
         sequence = asked.sequence
-        if sequence.finish == "abort":
-            return wire.error(500, "the engine was shut down", "Internal Server Error")
+        if sequence.finish == "error":
+            return wire.error(500, DEAD, "InternalServerError")
         common = {"index": 0, "logprobs": None, "finish_reason": sequence.finish, "stop_reason": None}
         choice: dict[str, Any] = {**common, "message": {"role": "assistant", "content": text}} if asked.chat else {**common, "text": text}
         kind = "chat.completion" if asked.chat else "text_completion"
@@ -132,6 +133,13 @@ class Completions:
     async def _stream(self, asked: Asked, request: wire.Request) -> wire.Chunks:
         head = _head(asked, "chat.completion.chunk" if asked.chat else "text_completion")
         sequence = asked.sequence
+        try:
+            self._scheduler.submit(sequence)
+        except RefusedError as refused:
+            # The 200 has been sent, so the refusal comes as an event: no proxy can retry it.
+            yield _event({"error": {"message": str(refused), "type": "Service Unavailable", "param": None, "code": 503}})
+            yield END
+            return
         sent = 0
         async with aclosing(self._parts(asked, request)) as parts:
             async for part in parts:
@@ -145,9 +153,11 @@ class Completions:
                 finish = sequence.finish if sent == sequence.generated else None
                 choice = {"delta": {"content": part}} if asked.chat else {"text": part}
                 yield _event({**head, "choices": [{"index": 0, **choice, "logprobs": None, "finish_reason": finish}]})
-        if asked.include_usage:
+        if sequence.finish == "error":
+            yield _event({"error": {"message": DEAD, "type": "InternalServerError", "param": None, "code": 500}})
+        elif asked.include_usage:
             yield _event({**head, "choices": [], "usage": _usage(sequence), "system_fingerprint": FINGERPRINT})
-        yield b"data: [DONE]\n\n"
+        yield END
 
     async def _parts(self, asked: Asked, request: wire.Request) -> AsyncGenerator[str | None, None]:
         """Yield the tokens as they come; None where an injected fault cuts the answer. A client that leaves ends its sequence."""
@@ -189,9 +199,11 @@ def _event(value: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
 
 
-async def _refusal(message: str) -> wire.Chunks:
-    yield _event({"error": {"message": message, "type": "Service Unavailable", "param": None, "code": 503}})
-    yield b"data: [DONE]\n\n"
+def _nothing_asked(wanted: str) -> wire.Reply:
+    if wanted == "prompt":
+        return wire.error(400, "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)", "BadRequestError", "prompt")
+    message = "1 validation error:\n  {'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required'}"
+    return wire.error(400, message, "Bad Request", "body.messages")
 
 
 async def _cut() -> wire.Chunks:

@@ -18,6 +18,9 @@ class Knobs:
     bytes_per_token: float = 4.0
     kv_tokens: int = 65_536  # what the KV cache holds; requests wait when it is full
     output_tokens: int = 0  # the model's own end after so many tokens (finish_reason "stop"); 0: it never ends by itself
+    # Between vLLM's first look at its queue and the place in it: a burst slips through, and its streams are refused by an event.
+    admission_gap_ms: float = 2.0
+    hang_on_stop: int = 0  # 1: SIGTERM without a shutdown timeout leaves open requests hanging, as was seen once, instead of failing them
     fail_percent: float = 0.0  # of completions: answered with 500 before anything else
     cut_after_tokens: int = 0  # the connection is cut after so many tokens; 0: never
     stall_after_tokens: int = 0  # nothing more is sent after so many tokens; 0: never

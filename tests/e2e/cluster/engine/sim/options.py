@@ -14,7 +14,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     serve.add_argument("model_tag", nargs="?")
     serve.add_argument("--model")
     serve.add_argument("--served-model-name", nargs="+")
-    serve.add_argument("--host", default="0.0.0.0")  # noqa: S104 - vLLM's default, and a pod's need
+    serve.add_argument("--host", default="0.0.0.0")
     serve.add_argument("--port", type=int, default=8000)
     serve.add_argument("--api-key", nargs="*")
     serve.add_argument("--ssl-keyfile")

@@ -14,7 +14,7 @@ from typing import Literal
 from .knobs import Knobs
 from .metrics import Metrics
 
-Finish = Literal["stop", "length", "abort"]
+Finish = Literal["stop", "length", "abort", "error"]
 
 
 class RefusedError(Exception):
@@ -56,13 +56,11 @@ class Scheduler:
         self.waiting: collections.deque[Sequence] = collections.deque()
         self.closed = False
         self._limits, self._knobs, self._metrics = limits, knobs, metrics
-        self._random = random.Random(knobs.seed)  # noqa: S311 - chance in a simulation
+        self._random = random.Random(knobs.seed)
         self._work = asyncio.Event()
 
-    def submit(self, sequence: Sequence) -> None:
-        """Queue a sequence, or refuse it by the rules of vLLM's check_admission."""
-        if self.closed:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+    def check(self) -> None:
+        """Refuse one more sequence by the rules of vLLM's check_admission."""
         limits = self._limits
         if limits.queued_requests is not None and len(self.running) + len(self.waiting) + 1 > limits.queued_requests:
             self._metrics.add("admission_rejections_total", 1, reason="max_num_queued_reqs")
@@ -72,6 +70,10 @@ class Scheduler:
         if limits.queued_tokens is not None and backlog >= limits.queued_tokens:
             self._metrics.add("admission_rejections_total", 1, reason="max_num_queued_tokens")
             raise RefusedError("The engine has reached its prefill token backlog limit. Please try again later or on a different instance.")
+
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a sequence, or refuse it."""
+        self.check()
         self.waiting.append(sequence)
         self._metrics.add("prefix_cache_queries_total", sequence.prompt_tokens)
         self._gauges()
@@ -82,10 +84,10 @@ class Scheduler:
         if sequence.finish is None:
             self._end(sequence, "abort")
 
-    def abort_all(self) -> None:
-        """End everything, as a shutdown does whose time is over."""
+    def fail_all(self) -> None:
+        """End everything with an error, as a shutdown does that waits no longer."""
         for sequence in (*self.running, *self.waiting):
-            self._end(sequence, "abort")
+            self._end(sequence, "error")
 
     async def run(self) -> None:
         """Step for ever."""

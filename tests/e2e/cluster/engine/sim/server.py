@@ -33,7 +33,7 @@ class Server:
         )
         self._scheduler = Scheduler(limits, knobs, self._metrics)
         self._completions = Completions(options.names, options.max_model_len, self._scheduler, knobs)
-        self._chance = random.Random(knobs.seed)  # noqa: S311 - chance in a simulation
+        self._chance = random.Random(knobs.seed)
         self._busy = 0
         self._crashed = asyncio.Event()
 
@@ -63,21 +63,21 @@ class Server:
         return told
 
     async def _drain(self, listener: asyncio.Server, engine: asyncio.Task[None]) -> None:
-        """End as vLLM does: without a timeout the port closes and open requests hang until their clients leave.
+        """End as vLLM does: without a timeout open requests fail at once.
 
-        With one, open requests are finished and the port keeps answering, but refuses completions with 500.
+        With one they are finished, and until then the port keeps answering but refuses completions with 500.
         """
-        if self._options.shutdown_timeout == 0:
+        self._scheduler.closed = True
+        if self._options.shutdown_timeout == 0 and self._knobs.hang_on_stop:
             listener.close()
             engine.cancel()
             while self._busy:
                 await asyncio.sleep(IDLE_CHECK_S)
             return
-        self._scheduler.closed = True
         deadline = time.monotonic() + self._options.shutdown_timeout
         while self._busy and time.monotonic() < deadline:
             await asyncio.sleep(IDLE_CHECK_S)
-        self._scheduler.abort_all()
+        self._scheduler.fail_all()
         await asyncio.sleep(IDLE_CHECK_S)
         listener.close()
 

@@ -53,8 +53,9 @@ async def serve_connection(handler: Handler, reader: asyncio.StreamReader, write
     """Answer the requests of one connection, one after the other, until either side has had enough."""
     try:
         while (request := await _read(reader, writer)) is not None:
-            whole = await _write(writer, request, await handler(request))
-            if not whole or request.headers.get("connection", "").lower() == "close":
+            reply = await handler(request)
+            whole = await _write(writer, request, reply)
+            if not whole or ("connection", "close") in reply.headers or request.headers.get("connection", "").lower() == "close":
                 break
     except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
         pass  # a client that leaves, or does not speak HTTP: there is nobody to tell

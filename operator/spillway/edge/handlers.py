@@ -1,0 +1,115 @@
+"""kopf as the edge: its watches and nothing else. No finalizer, no annotation, no Event, no status is ever written by it."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import kopf
+
+from spillway.api.vocabulary import GROUP, LABEL_WORKLOAD, VERSION
+from spillway.edge.intake import Intake
+
+WATCHED = {
+    "AcceleratorClass": (GROUP, VERSION, "acceleratorclasses"),
+    "HostedProvider": (GROUP, VERSION, "hostedproviders"),
+    "InferenceWorkload": (GROUP, VERSION, "inferenceworkloads"),
+    "Pod": ("", "v1", "pods"),
+    "Deployment": ("apps", "v1", "deployments"),
+    "Service": ("", "v1", "services"),
+}
+CHILDREN = ("Pod", "Deployment", "Service")
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# Bound tokens are rotated well before they end; the file is read again this often.
+_TOKEN_READ_EVERY = timedelta(minutes=5)
+
+
+def registry(intake: Intake) -> kopf.OperatorRegistry:
+    """Return the handlers. Each is told of one kind and returns None: whatever a kopf handler returns is patched into the object."""
+    handlers = kopf.OperatorRegistry()
+    kopf.on.login(registry=handlers, id="login")(_login)
+    for kind, resource in WATCHED.items():
+        _watch(handlers, intake, kind, resource)
+    return handlers
+
+
+def settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: only our children are watched, and nothing is ever stored in an object."""
+    found = kopf.OperatorSettings()
+    found.posting.enabled = False
+    found.peering.standalone = True
+    found.scanning.disabled = True  # no rights on CRDs and namespaces are needed
+    found.persistence.finalizer = f"{GROUP}/never-used"
+    found.persistence.progress_storage = _NoProgress()
+    found.persistence.diffbase_storage = _NoDiffs()
+    found.networking.request_timeout = 30
+    found.networking.connect_timeout = 10
+    # The API server ends a watch in time, also where a load balancer on the way would freeze it.
+    found.watching.server_timeout = 240
+    found.watching.client_timeout = 300
+    found.watching.chunk_size = 200
+    found.queueing.idle_timeout = 1.0
+    found.process.ultimate_exiting_timeout = 30
+    for kind in CHILDREN:
+        found.watching.label_selectors[WATCHED[kind]] = LABEL_WORKLOAD
+    return found
+
+
+def _watch(handlers: kopf.OperatorRegistry, intake: Intake, kind: str, resource: tuple[str, str, str]) -> None:
+    # An index function sees every object before any event handler runs, and blocks those until all kinds have been listed.
+    @kopf.index(*resource, registry=handlers, id=f"index-{kind}")
+    async def put(body: kopf.Body, **_: Any) -> None:
+        intake.put(kind, body._src if hasattr(body, "_src") else dict(body))
+
+    @kopf.on.event(*resource, registry=handlers, id=f"event-{kind}")
+    async def event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  kopf's name for it
+        if type == "DELETED":
+            intake.gone(kind, dict(body))
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """Return the pod's service account, or what the kubeconfig says outside of a cluster."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    token = _SERVICE_ACCOUNT / "token"
+    if not (host and port and token.exists()):
+        return kopf.login_with_kubeconfig(**kwargs)
+    return kopf.ConnectionInfo(
+        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        ca_path=str(_SERVICE_ACCOUNT / "ca.crt"),
+        scheme="Bearer",
+        token=token.read_text().strip(),
+        expiration=datetime.now(UTC) + _TOKEN_READ_EVERY,
+    )
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Keeps nothing: event handlers have no progress."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps nothing and compares nothing, which also spares a deep copy of every object at every event."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None

@@ -1,0 +1,42 @@
+"""What the one replica of the operator does that acts: everything that writes, for as long as the Lease is held."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from spillway.apply.lease import Lease
+
+logger = logging.getLogger(__name__)
+
+
+class LeadingEndedError(Exception):
+    """A task that must run for as long as this process leads has ended, or the Lease is lost: the process has to end, too."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Leading:
+    """Waits for the Lease, prepares, works. It ends only by an exception: `run` never returns."""
+
+    lease: Lease
+    prepare: Callable[[], Awaitable[None]]
+    tasks: Callable[[], dict[str, Coroutine[Any, Any, None]]]
+    fit: Callable[[], bool]
+    prepared: bool = field(default=False)
+
+    async def run(self) -> None:
+        """Lead until something ends."""
+        await self.lease.acquire()
+        async with asyncio.TaskGroup() as group:
+            # Renewing starts at once and is supervised like everything else: none of these may end alone.
+            group.create_task(_endless("the Lease", self.lease.keep(self.fit)))
+            await self.prepare()
+            self.prepared = True
+            for name, task in self.tasks().items():
+                group.create_task(_endless(name, task), name=name)
+
+
+async def _endless(name: str, task: Coroutine[Any, Any, None]) -> None:
+    await task
+    raise LeadingEndedError(f"{name} has ended")

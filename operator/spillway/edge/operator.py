@@ -1,0 +1,214 @@
+"""The process: watches on every replica of the operator, passes on the one that holds the Lease, and an end that is told by its exit code."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import uuid
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
+
+from spillway.api.vocabulary import Reason
+from spillway.apply.applier import Applier
+from spillway.apply.connection import Connection, connected
+from spillway.apply.events import EventRecorder
+from spillway.apply.known import KnownObjects
+from spillway.apply.lease import Lease
+from spillway.edge import handlers
+from spillway.edge.intake import Intake
+from spillway.edge.leading import Leading
+from spillway.edge.probes import serve_probes
+from spillway.observe.cluster import ClusterView
+from spillway.observe.prometheus import PrometheusSource
+from spillway.plan.decision import Decision, Key
+from spillway.plan.observation import Missing
+from spillway.reconcile.bookkeeping import Bookkeeping
+from spillway.reconcile.queue import ReconcileQueue, work
+from spillway.reconcile.reconcile import PassFailedError, Reconciler
+from spillway.reconcile.settings import Settings
+from spillway.reconcile.stocktaking import Stocktaker
+from spillway.reconcile.telemetry import Telemetry
+from spillway.reconcile.tick import tick_forever
+from spillway.reconcile.world import World
+
+logger = logging.getLogger(__name__)
+
+GOODBYE_S = 8.0  # for writing ledgers and releasing the Lease; less than a pod's termination grace
+# A pass has its own timeout; a queue that stands still for several of them is stuck.
+STUCK_AFTER_PASSES = 3
+
+
+async def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT (0), or until something that must not end has ended (1)."""
+    async with connected(connections=settings.connections) as connection:
+        return await _Process(settings, connection).run()
+
+
+class _Process:
+    """Everything that makes up the operator, wired together."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._connection = connection
+        identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
+        self._lease = Lease(
+            connection, namespace=settings.namespace, name=settings.lease_name, identity=identity, duration_s=settings.lease_s
+        )
+        known = KnownObjects()
+        self._queue = ReconcileQueue(loop.time)
+        self._world = World(view=ClusterView(), known=known, window_s=settings.metrics_window_s, unasked=_unasked(settings))
+        self._applier = Applier(connection, known, self._lease.fence)
+        self._bookkeeping = Bookkeeping(self._applier, known, every_s=settings.ledger_every_s)
+        self._telemetry = Telemetry(
+            queue_depth=lambda: self._queue.depth if self._lease.held else 0,
+            queue_delay_s=lambda: self._queue.delay_s if self._lease.held else 0,
+            leading=lambda: self._lease.held,
+            requests=lambda: self._applier.requests,
+        )
+        self._reconciler = Reconciler(
+            settings=settings,
+            world=self._world,
+            connection=connection,
+            applier=self._applier,
+            recorder=EventRecorder(connection, self._lease.fence, instance=settings.identity),
+            bookkeeping=self._bookkeeping,
+            telemetry=self._telemetry,
+            fence=self._lease.fence,
+            revisit_s=self._revisit_s,
+        )
+        self._source = _source(settings)
+        self._stocktaker = Stocktaker(connection, self._world, self._queue)
+        self._leading = Leading(lease=self._lease, prepare=self._prepare, tasks=self._tasks, fit=self._fit)
+        self._watches: asyncio.Task[None] | None = None
+        self._watches_ready = asyncio.Event()
+        self._stop_watches = asyncio.Event()
+
+    async def run(self) -> int:
+        with contextlib.ExitStack() as stack:
+            if self._settings.metrics_port:
+                stack.callback(_serve_metrics(self._settings.metrics_port, self._telemetry))
+            probes, port = await serve_probes(port=self._settings.probe_port, live=self._live, ready=self._ready)
+            logger.info("probes on port %d", port)
+            try:
+                return await self._supervise()
+            finally:
+                if self._source is not None:
+                    self._source.close()
+                await probes.cleanup()
+
+    async def _supervise(self) -> int:
+        asked = asyncio.Event()
+        leading = asyncio.create_task(self._leading.run(), name="leading")
+        stopping = asyncio.create_task(asked.wait(), name="stop signal")
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=handlers.registry(Intake(self._world, self._queue)),
+            settings=handlers.settings(),
+            clusterwide=True,
+            stop_flag=self._stop_watches,
+            ready_flag=self._watches_ready,
+        )
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, asked.set)  # in place of kopf's: the Lease is released before the watches end
+        self._watches = asyncio.create_task(kopf.run_tasks(tasks, ignored=ours), name="watches")
+        await asyncio.wait({leading, stopping, self._watches}, return_when=asyncio.FIRST_COMPLETED)
+        code = 0 if asked.is_set() else 1
+        for task, what in ((leading, "leading"), (self._watches, "watching")):
+            if task.done():
+                logger.error("%s has ended", what, exc_info=None if task.cancelled() else task.exception())
+        await self._goodbye(leading)
+        stopping.cancel()
+        return code
+
+    async def _goodbye(self, leading: asyncio.Task[None]) -> None:
+        """Stop working, write down what is in memory only, give the Lease back, stop watching."""
+        leading.cancel()
+        await asyncio.wait({leading})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                if self._lease.held and self._leading.prepared:
+                    try:
+                        await self._reconciler.flush()
+                    except Exception as problem:  # noqa: BLE001  on the way out nothing may keep the Lease from being released
+                        logger.warning("could not write all ledgers: %s", problem)
+                await self._lease.release()
+        self._stop_watches.set()
+        if self._watches is not None:
+            await asyncio.wait({self._watches}, timeout=GOODBYE_S)
+
+    async def _prepare(self) -> None:
+        """Make sure that nothing is decided on half a view or an unread ledger."""
+        await self._watches_ready.wait()
+        await self._stocktaker.sync()
+        await self._bookkeeping.load(self._connection)
+        self._world.leading_since = datetime.now(UTC)
+        for key in self._world.view.workloads:
+            self._queue.add(key)
+        logger.info("leading: %d workloads", len(self._world.view.workloads))
+
+    def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        workers = {f"worker {number}": work(self._queue, self._reconciler.run, on_error=self._failed) for number in range(self._settings.workers)}
+        tasks = {**workers, "stocktaking": self._stocktaker.run()}
+        if self._source is not None:
+            tasks["ticking"] = tick_forever(self._source, self._world, self._queue, every_s=self._settings.tick_s)
+        return tasks
+
+    def _revisit_s(self, decision: Decision) -> float:
+        """Return when to look again by itself. Where a tick brings every workload up anyway, that is only a net under it."""
+        wanted = decision.revisit_after.total_seconds()
+        return max(wanted, 2 * self._settings.tick_s) if self._source is not None else wanted
+
+    def _failed(self, key: Key, problem: BaseException) -> None:
+        self._telemetry.errors[type(problem).__name__] += 1
+        expected = isinstance(problem, (PassFailedError, TimeoutError))
+        logger.error("%s/%s: %s", key.namespace, key.name, problem or type(problem).__name__, exc_info=None if expected else problem)
+
+    def _fit(self) -> bool:
+        """Whether this process should go on leading: a queue that stands still is better served by another replica."""
+        return not self._leading.prepared or self._queue.delay_s < STUCK_AFTER_PASSES * self._settings.pass_timeout_s
+
+    def _live(self) -> str | None:
+        if self._watches is not None and self._watches.done():
+            return "the watches have ended"
+        if self._lease.held and not self._fit():
+            return f"no progress for {self._queue.delay_s:.0f} s"
+        return None if self._stocktaker.watching else "a watch has stopped delivering"
+
+    def _ready(self) -> str | None:
+        if not self._watches_ready.is_set():
+            return "the watches have not started"
+        if self._lease.held and not self._leading.prepared:
+            return "not in sync with the cluster yet"
+        return self._live()
+
+
+def _source(settings: Settings) -> PrometheusSource | None:
+    if settings.prometheus_url is None:
+        return None
+    return PrometheusSource.at(settings.prometheus_url, window_s=settings.metrics_window_s, timeout_s=settings.prometheus_timeout_s)
+
+
+def _unasked(settings: Settings) -> Missing:
+    if settings.prometheus_url is None:
+        return Missing(reason=Reason.PROMETHEUS_ERROR, detail="no Prometheus is configured; set prometheus.url in the chart")
+    return Missing(reason=Reason.METRICS_MISSING, detail="Prometheus was not asked yet")
+
+
+def _serve_metrics(port: int, telemetry: Telemetry) -> Any:
+    registry = CollectorRegistry()
+    for make in (ProcessCollector, PlatformCollector, GCCollector):
+        make(registry=registry)
+    registry.register(telemetry)
+    server, _ = start_http_server(port, registry=registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop

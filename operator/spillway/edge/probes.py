@@ -1,0 +1,28 @@
+"""Liveness and readiness, told honestly: 200 only while the thing is true."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+Check = Callable[[], str | None]  # None: well; else what is wrong
+
+
+async def serve_probes(*, port: int, live: Check, ready: Check) -> tuple[web.AppRunner, int]:
+    """Serve /livez and /readyz (and /healthz, as older charts call it); return what to clean up and the port."""
+    app = web.Application()
+    app.router.add_get("/livez", _handler(live))
+    app.router.add_get("/healthz", _handler(live))
+    app.router.add_get("/readyz", _handler(ready))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, host=None, port=port)
+    await site.start()
+    return runner, int(runner.addresses[0][1])
+
+
+def _handler(check: Check) -> Callable[[web.Request], "web.Response | object"]:
+    async def answer(_: web.Request) -> web.Response:
+        wrong = check()
+        return web.Response(text="ok\n") if wrong is None else web.Response(status=503, text=f"{wrong}\n")
+
+    return answer

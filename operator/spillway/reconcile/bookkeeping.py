@@ -1,0 +1,81 @@
+"""The ledgers of all workloads, read when this process starts to lead and written down as money is counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from spillway.apply.applier import Applier
+from spillway.apply.census import ledgers
+from spillway.apply.connection import Connection
+from spillway.apply.known import KnownObjects, Ref
+from spillway.observe.cluster import controller_uid
+from spillway.plan.decision import Key, Ledger, Workload
+from spillway.render import names
+from spillway.render.ledger import COMPONENT_LEDGER, ledger_object, parse_ledger
+
+# A ledger in which only time passed needs no minutely write; this bounds how long a crash can make it look unwatched.
+IDLE_EVERY = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    at: datetime
+    sums: tuple[object, ...]
+    month: str
+
+
+class Bookkeeping:
+    """Reads and writes ConfigMap <name>-ledger."""
+
+    def __init__(self, applier: Applier, known: KnownObjects, *, every_s: float) -> None:
+        self._applier = applier
+        self._known = known
+        self._every = timedelta(seconds=every_s)
+        self._found: dict[str, Ledger] = {}
+        self._written: dict[Key, _Written] = {}
+
+    async def load(self, connection: Connection) -> None:
+        """Read all ledgers there are. Nobody else writes them, so a workload that appears later has none."""
+        self._written.clear()
+        self._found = {}
+        async for found in ledgers(connection, COMPONENT_LEDGER):
+            uid, ledger = controller_uid(found), parse_ledger(found.get("data") or {})
+            if uid is not None and ledger is not None:
+                self._found[uid] = ledger
+
+    def read(self, workload_uid: str) -> Ledger | None:
+        """Return the ledger that was found for this very workload, once."""
+        return self._found.pop(workload_uid, None)
+
+    async def write(self, workload: Workload, ledger: Ledger, now: datetime, *, at_once: bool) -> None:
+        """Write the ledger if that is due."""
+        before = self._written.get(workload.key)
+        ref = Ref("ConfigMap", workload.key.namespace, names.ledger(workload.key.name))
+        if before is None or self._known.get(ref) is None:
+            due = True
+        elif _sums(ledger) == before.sums:
+            due = now - before.at >= IDLE_EVERY
+        else:
+            due = at_once or ledger.month != before.month or now - before.at >= self._every
+        if due:
+            await self._write(workload, ledger, now)
+
+    async def flush(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
+        """Write the ledger unless that was done a moment ago."""
+        before = self._written.get(workload.key)
+        if before is not None and _sums(ledger) == before.sums and now - before.at < self._every:
+            return
+        await self._write(workload, ledger, now)
+
+    def forget(self, key: Key) -> None:
+        """Drop a workload that is no more."""
+        self._written.pop(key, None)
+
+    async def _write(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
+        await self._applier.apply_one(workload, ledger_object(workload, ledger))
+        self._written[workload.key] = _Written(at=now, sums=_sums(ledger), month=ledger.month)
+
+
+def _sums(ledger: Ledger) -> tuple[object, ...]:
+    """Return what was counted, without the marks that move with time alone."""
+    return tuple(found for found in (getattr(ledger, field.name) for field in fields(ledger)) if not isinstance(found, (datetime, Mapping)))

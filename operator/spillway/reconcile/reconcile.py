@@ -1,0 +1,251 @@
+"""One pass over one workload: observe, decide, render, apply, report. Every pass ends in a status, also a failed one."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from spillway.api.status import Condition
+from spillway.api.vocabulary import ConditionType, Reason
+from spillway.apply.applier import Applied, Applier
+from spillway.apply.connection import ApiError, Connection
+from spillway.apply.events import EventRecorder
+from spillway.apply.gateway import announce_cap, cap_generation
+from spillway.apply.known import Ref
+from spillway.observe.cluster import SeenWorkload
+from spillway.plan.decide import decide
+from spillway.plan.decision import Decision, Key, Memory, Workload
+from spillway.plan.observation import GatewayPod, Observation
+from spillway.plan.readings import value
+from spillway.reconcile.bookkeeping import Bookkeeping
+from spillway.reconcile.settings import Settings
+from spillway.reconcile.telemetry import Snapshot, Telemetry
+from spillway.reconcile.world import World
+from spillway.render import names
+from spillway.render.objects import ChildRef, render, wanted
+from spillway.report.conditions import no, previous_conditions
+from spillway.report.outcome import ApplyOutcome
+from spillway.report.status import report
+
+logger = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+# A spec that this version cannot read is looked at again when it changes; this is for an operator that is upgraded meanwhile.
+UNREADABLE_REVISIT_S = 600.0
+
+
+class PassFailedError(Exception):
+    """Something could not be applied; the status says so, and the queue tries again."""
+
+
+@dataclass(slots=True)
+class _Rendered:
+    """The objects of a decision, kept so that an unchanged one is neither rendered nor compared again."""
+
+    uid: str
+    generation: int
+    decided: tuple[object, ...]
+    objects: tuple[Object, ...]
+    children: frozenset[ChildRef]
+    cap: str
+
+
+class Reconciler:
+    """Runs passes. Holds what one pass hands to the next."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        world: World,
+        connection: Connection,
+        applier: Applier,
+        recorder: EventRecorder,
+        bookkeeping: Bookkeeping,
+        telemetry: Telemetry,
+        fence: Callable[[], None],
+        revisit_s: Callable[[Decision], float],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._plan = settings.plan
+        self._world = world
+        self._connection = connection
+        self._applier = applier
+        self._recorder = recorder
+        self._bookkeeping = bookkeeping
+        self._telemetry = telemetry
+        self._fence = fence
+        self._revisit_s = revisit_s
+        self._clock = clock
+        self._memories: dict[Key, tuple[str, Memory]] = {}
+        self._rendered: dict[Key, _Rendered] = {}
+
+    async def run(self, key: Key) -> float | None:
+        """Make one pass; return after how long to look again by itself, None when there is nothing left to look at."""
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._settings.pass_timeout_s):
+                revisit_s = await self._pass(key)
+        except BaseException:
+            self._telemetry.passes["failed"] += 1
+            raise
+        finally:
+            self._telemetry.pass_seconds += time.perf_counter() - started
+        self._telemetry.passes["done"] += 1
+        return revisit_s
+
+    async def flush(self) -> None:
+        """Write down what is in memory only, before the process ends or another one takes over."""
+        for key, (uid, memory) in list(self._memories.items()):
+            seen = self._world.view.workloads.get(key)
+            workload = seen.as_workload() if seen is not None else None
+            if workload is None or workload.uid != uid or memory.ledger is None:
+                continue
+            await self._bookkeeping.flush(workload, memory.ledger, self._clock())
+
+    async def _pass(self, key: Key) -> float | None:
+        seen = self._world.view.workloads.get(key)
+        if seen is None:
+            self._forget(key)
+            return None
+        if seen.terminating:
+            return None
+        workload = seen.as_workload()
+        if workload is None:
+            await self._say_unreadable(seen)
+            return UNREADABLE_REVISIT_S
+        foreign = self._world.foreign(workload)
+        if foreign:
+            await self._applier.recheck(workload, foreign)
+        written = self._applier.last_status(key, workload.uid)
+        return await self._decide_and_act(workload if written is None else replace(workload, previous_status=written))
+
+    async def _decide_and_act(self, workload: Workload) -> float:
+        now = self._clock()
+        before = self._memory(workload)
+        observation = self._world.observation(workload, now)
+        decision, memory = decide(workload, observation, before, now, self._plan)
+        applied = await self._act(workload, observation, decision)
+        if applied.foreign:
+            # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
+            observation = self._world.observation(workload, now)
+            decision, memory = decide(workload, observation, before, now, self._plan)
+        self._memories[workload.key] = (workload.uid, memory)
+        outcome = ApplyOutcome(failures=applied.failures)
+        status = report(workload, observation, decision, outcome, memory, now, cluster_domain=self._settings.render.cluster_domain)
+        await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
+        await self._note(workload, observation, decision, memory, now)
+        if status.slo is not None and status.slo.attainment_percent is not None:
+            self._telemetry.attainment[workload.key] = float(status.slo.attainment_percent) / 100
+        else:
+            self._telemetry.attainment.pop(workload.key, None)
+        if applied.failures:
+            raise PassFailedError("; ".join(applied.failures))
+        return self._revisit_s(decision)
+
+    async def _act(self, workload: Workload, seen: Observation, decision: Decision) -> Applied:
+        """Make the cluster as decided. With problems nothing is touched: what runs goes on running."""
+        if decision.problems:
+            return Applied()
+        rendered = self._render(workload, decision)
+        applied = await self._applier.apply(workload, rendered.objects)
+        if applied.failures or applied.foreign:
+            return applied
+        self._world.caps[workload.key] = decision.gateway.cap_total
+        try:
+            await self._announce(workload, rendered.cap)
+            failures = await self._applier.prune(workload, lambda ref: _stays(ref, rendered.children, decision, seen))
+        except ApiError as problem:
+            failures = (str(problem),)
+        return replace(applied, failures=failures)
+
+    async def _announce(self, workload: Workload, generation: str) -> None:
+        children = self._world.view.children(workload.key).values()
+        pods = [(each.name, each.uid, each.config_generation) for each in children if isinstance(each.facts, GatewayPod)]
+        await announce_cap(self._connection, self._fence, namespace=workload.key.namespace, pods=pods, generation=generation)
+
+    async def _note(self, workload: Workload, seen: Observation, decision: Decision, memory: Memory, now: datetime) -> None:
+        self._telemetry.snapshots[workload.key] = Snapshot.of(seen, decision)
+        for event in reversed(decision.events):
+            self._telemetry.decisions[event.reason] += 1
+            logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
+            await self._recorder.record(workload, event, now)
+        if memory.ledger is not None:
+            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
+
+    def _render(self, workload: Workload, decision: Decision) -> _Rendered:
+        decided = (decision.mode, decision.pool, decision.backends, decision.gateway)
+        before = self._rendered.get(workload.key)
+        if before is not None and (before.uid, before.generation, before.decided) == (workload.uid, workload.generation, decided):
+            return before
+        objects = render(workload, decision, self._settings.render)
+        cap_name = names.gateway_cap(workload.key.name)
+        cap = next(each for each in objects if each["kind"] == "ConfigMap" and each["metadata"]["name"] == cap_name)
+        rendered = _Rendered(
+            uid=workload.uid,
+            generation=workload.generation,
+            decided=decided,
+            objects=objects,
+            children=wanted(workload, objects),
+            cap=cap_generation(cap),
+        )
+        self._rendered[workload.key] = rendered
+        return rendered
+
+    def _memory(self, workload: Workload) -> Memory:
+        uid, memory = self._memories.get(workload.key, ("", Memory()))
+        return memory if uid == workload.uid else Memory(ledger=self._bookkeeping.read(workload.uid))
+
+    async def _say_unreadable(self, seen: SeenWorkload) -> None:
+        """Say that this version cannot read the spec: in SpecValid, leaving the rest of the status as it is."""
+        now = self._clock().replace(microsecond=0)
+        finding = no(Reason.INVALID_SPEC, f"{seen.parsed.problem}. Correct the spec, or upgrade the operator if it is older than the CRD.")
+        conditions = previous_conditions(seen.status)
+        before = conditions.get(ConditionType.SPEC_VALID)
+        since = before.last_transition_time if before is not None and before.status == finding.status else now
+        conditions[ConditionType.SPEC_VALID] = Condition(
+            type=ConditionType.SPEC_VALID,
+            status=finding.status,
+            reason=finding.reason,
+            message=finding.message,
+            observed_generation=seen.parsed.generation,
+            last_transition_time=since,
+        )
+        dumped = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in conditions.values()]
+        status = {**seen.status, "observedGeneration": seen.parsed.generation, "conditions": dumped}
+        await self._applier.write_raw_status(seen.key, seen.parsed.uid, seen.status, status)
+
+    def _forget(self, key: Key) -> None:
+        self._memories.pop(key, None)
+        self._rendered.pop(key, None)
+        self._world.caps.pop(key, None)
+        self._bookkeeping.forget(key)
+        self._applier.forget(key)
+        self._telemetry.forget(key)
+
+
+def _stays(ref: Ref, children: frozenset[ChildRef], decision: Decision, seen: Observation) -> bool:
+    """Whether a child is still wanted. Replicas of an old shape stay until something else carries the load."""
+    if ChildRef(ref.kind, ref.name) in children:
+        return True
+    if ref.kind != "Deployment" or not any(pool.name == ref.name for pool in seen.pools):
+        return False
+    return not _carried_by_others(decision, seen)
+
+
+def _carried_by_others(decision: Decision, seen: Observation) -> bool:
+    pool = decision.pool
+    if pool is not None and any(pod.pool == pool.name and pod.ready and not pod.terminating for pod in seen.replicas):
+        return True
+    if not decision.backends:
+        # Nobody else serves. Where nothing is wanted any more, nothing is lost either.
+        return pool is not None and pool.replicas == 0
+    health: Sequence[bool | None] = [value(reading) for reading in seen.signals.hosted_healthy.values()]
+    return any(health) or (False not in health and any(pod.ready for pod in seen.gateways))
+
+

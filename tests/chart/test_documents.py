@@ -1,0 +1,58 @@
+"""What the pages say that can be checked: links lead somewhere, metrics are exported, the alerts parse."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spillway.reconcile.telemetry import Telemetry
+from tests.chart.conftest import ROOT
+from tests.e2e.cluster import binaries
+
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "charts/*/README.md", "examples/**/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def links(page: Path) -> Iterator[str]:
+    for target in LINK.findall(re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+        if not re.match(r"[a-z]+:", target):
+            yield target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    missing = [target for target in links(page) if not (page.parent / target.partition("#")[0]).exists()]
+    assert not missing
+
+
+def test_every_decision_is_listed_and_has_its_four_parts() -> None:
+    folder = ROOT / "docs" / "adr"
+    records = sorted(folder.glob("0*.md"))
+    listed = re.findall(r"\((0\d{3}-[a-z-]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == [record.name for record in records]
+    for record in records:
+        headings = re.findall(r"^## (.+)$", record.read_text(), re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences", "What would change our mind"], record.name
+
+
+def test_the_page_on_metrics_lists_what_the_operator_exports() -> None:
+    telemetry = Telemetry(queue_depth=lambda: 0, queue_delay_s=lambda: 0, leading=lambda: True, requests=lambda: 0)
+    exported = {family.name + ("_total" if family.type == "counter" else "") for family in telemetry.collect()}
+    section = (ROOT / "docs" / "metrics.md").read_text().partition("## The gateways")[0]
+    assert set(re.findall(r"^\| `(spillway_\w+)` \|", section, re.MULTILINE)) == exported
+
+
+def test_promtool_accepts_the_alerts_on_the_page(tmp_path: Path) -> None:
+    (rules,) = re.findall(r"```yaml\n(groups:.*?)```", (ROOT / "docs" / "metrics.md").read_text(), re.DOTALL)
+    path = tmp_path / "alerts.yaml"
+    path.write_text(rules)
+    done = subprocess.run(
+        [str(binaries.path("promtool")), "check", "rules", str(path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,63 @@
+"""A burst fills own replicas to the cap and not beyond; everything else is answered by the hosted endpoint, nobody gets an error."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.dataplane.client import Client
+from tests.dataplane.conftest import SetStage
+
+pytestmark = pytest.mark.dataplane
+STREAMS, SLOTS = 200, 16
+
+
+async def test_two_hundred_streams_on_sixteen_slots_are_sixteen_owned_and_no_error(stage: SetStage) -> None:
+    scene = await stage(cap=SLOTS)
+    release = asyncio.Event()
+    for backend in (*scene.engines, scene.alpha):
+        backend.hold = release
+    streams = await scene.client.open_many(STREAMS)
+    release.set()
+    answers = await asyncio.gather(*(each.rest() for each in streams))
+    assert Counter(each.served_by for each in streams) == {"owned": SLOTS, "alpha/vendor/alpha-model": STREAMS - SLOTS}
+    assert all(each.complete for each in answers)
+    assert sum(each.peak for each in scene.engines) == SLOTS
+
+
+async def test_two_gateways_with_two_workers_each_overshoot_by_at_most_one_request_per_worker(stage: SetStage) -> None:
+    scene = await stage(cap=SLOTS // 2, gateways=2, workers=2)
+    release = asyncio.Event()
+    for backend in (*scene.engines, scene.alpha):
+        backend.hold = release
+    async with Client(scene.gateways[1].url) as other:
+        streams = [*await scene.client.open_many(STREAMS // 2), *await other.open_many(STREAMS // 2)]
+        release.set()
+        answers = await asyncio.gather(*(each.rest() for each in streams))
+    assert all(each.complete for each in answers)
+    owned = sum(each.served_by == "owned" for each in streams)
+    assert SLOTS <= owned <= SLOTS + 4
+
+
+async def test_a_closed_loop_never_exceeds_the_cap_and_never_fails(stage: SetStage) -> None:
+    scene = await stage(cap=SLOTS)
+
+    async def work() -> list[bool]:
+        return [(await scene.client.post(stream=True)).complete for _ in range(20)]
+
+    done = await asyncio.gather(*(work() for _ in range(40)))
+    assert all(all(each) for each in done)
+    assert sum(each.peak for each in scene.engines) <= SLOTS
+
+
+async def test_freed_slots_are_used_again(stage: SetStage) -> None:
+    scene = await stage(cap=2)
+    release = asyncio.Event()
+    for engine in scene.engines:
+        engine.hold = release
+    streams = await scene.client.open_many(2)
+    assert (await scene.client.post()).served_by == "alpha/vendor/alpha-model"
+    release.set()
+    for each in streams:
+        assert (await each.rest()).complete
+    assert (await scene.client.post()).served_by == "owned"

@@ -1,0 +1,272 @@
+"""What passes the gateway and how: credentials, models, paths, bodies, streams."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.dataplane import fakes
+from tests.dataplane.client import CREDENTIALS
+from tests.dataplane.conftest import SetStage, Stage
+from tests.dataplane.fakes import Backend
+from tests.dataplane.process import until
+from tests.dataplane.test_failures import ALPHA, error_of
+
+pytestmark = pytest.mark.dataplane
+MEGABYTE = 1024 * 1024
+POISON = {"x-spillway-rewritten": "1", "x-spillway-reply": "1", "openai-organization": "client", "x-forwarded-host": "client"}
+
+
+async def test_client_credentials_reach_own_replicas_and_never_a_hosted_endpoint(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    await scene.client.post(headers=POISON)
+    assert {name: scene.engines[0].headers[0][name] for name in CREDENTIALS} == CREDENTIALS
+    scene.engines[0].script = fakes.fail(503)
+    answer = await scene.client.post(path="/v1/chat/completions?api_key=client-secret", headers=POISON)
+    assert answer.served_by == ALPHA  # the endpoint itself checks every header, the path and the key
+    assert "client-secret" not in str(scene.alpha.headers)
+    assert b"alpha-key" not in answer.body
+    assert "alpha-key" not in str(answer.headers)
+
+
+async def test_a_hosted_endpoints_cookies_and_identity_do_not_reach_clients(stage: SetStage) -> None:
+    scene = await stage(cap=0)
+
+    async def chatty(backend: Backend, request: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.complete(backend, request, body)
+        response.headers.update({"Set-Cookie": "a=b", "OpenAI-Organization": "ours", "X-Served-By": "cache-1", "X-RateLimit-Limit": "9"})
+        return response
+
+    scene.alpha.script = chatty
+    answer = await scene.client.post()
+    assert answer.served_by == ALPHA
+    assert not {"set-cookie", "openai-organization", "x-ratelimit-limit"} & answer.headers.keys()
+
+
+async def test_the_model_is_renamed_and_nothing_else_in_the_body_changes(stage: SetStage) -> None:
+    scene = await stage(cap=0, base_path="/serverless/v1")
+    body = '{ "seed":9007199254740993, "x":[1.10,{"model":"inner"}],"model" : "tiny-chat" ,"s":"\\"model\\": \\u00e9 {[,\\\\", "n":null }'
+    answer = await scene.client.post(body.encode())
+    assert answer.status == 200
+    assert scene.alpha.raw == [body.replace('"tiny-chat"', '"vendor/alpha-model"').encode()]
+
+
+async def test_a_served_name_with_escapes_is_the_same_name(stage: SetStage) -> None:
+    scene = await stage(cap=0, spec={"model": {"id": "acme/x", "servedName": "acme/tiny"}})
+    for written in ("acme/tiny", "acme\\/tiny", "acme\\u002ftiny", "\\u0061cme/tiny"):
+        assert (await scene.client.post(f'{{"model":"{written}"}}'.encode())).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ('{"model":"other"}', 404, "model_not_found"),
+        ('{"model":"Tiny-Chat"}', 404, "model_not_found"),
+        ('{"model":"tiny-chat\\u0000"}', 404, "model_not_found"),
+        ('{"model":"tiny-chat","model":"other"}', 400, "invalid_body"),
+        ('{"model":"tiny-chat","Model":"other"}', 400, "invalid_body"),
+        ('{"model":"tiny-chat","mode\\u006c":"other"}', 400, "invalid_body"),
+        ('{"model":7}', 400, "invalid_body"),
+        ('{"model":{"model":"tiny-chat"}}', 400, "invalid_body"),
+        ('{"messages":[]}', 400, "invalid_body"),
+        ('[{"model":"tiny-chat"}]', 400, "invalid_body"),
+        ('{"model":"tiny-chat"} {"model":"other"}', 400, "invalid_body"),
+        ('{"model":"tiny-chat"', 400, "invalid_body"),
+        ('{"model":"tiny-chat', 400, "invalid_body"),
+        ("", 400, "invalid_body"),
+        ("\xff\x00", 400, "invalid_body"),
+    ],
+)
+async def test_a_hosted_endpoint_never_sees_a_model_that_is_not_served(stage: SetStage, body: str, status: int, code: str) -> None:
+    scene = await stage(cap=0)
+    answer = await scene.client.post(body.encode("latin-1"))
+    assert (answer.status, error_of(answer), answer.served_by) == (status, code, "none")
+    assert scene.alpha.requests == 0
+
+
+async def test_a_body_that_is_not_what_it_should_be_is_for_the_replica_to_judge(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+
+    async def judge(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "no such model"}}, status=404)
+
+    scene.engines[0].script = judge
+    body = b'{"model":"other","stream":true,"stream":true}'
+    answer = await scene.client.post(body)
+    assert (answer.status, answer.served_by, answer.json) == (404, "owned", {"error": {"message": "no such model"}})
+    assert scene.engines[0].raw == [body]
+    scene.engines[0].problems.clear()  # the other model is what this test is about
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_a_body_of_a_megabyte_passes_whole(stage: SetStage, cap: int, *, stream: bool) -> None:
+    scene = await stage(engines=1, cap=cap)
+    text = ('quote " backslash \\ brace { é ' * (MEGABYTE // 30))[:MEGABYTE]
+    answer = await scene.client.post(prompt=text, stream=stream)
+    assert answer.status == 200
+    assert (scene.engines[0] if cap else scene.alpha).bodies[0]["prompt"] == text
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
+async def test_a_body_of_seventeen_megabytes_is_refused_and_reaches_nobody(stage: SetStage, *, chunked: bool) -> None:
+    scene = await stage(engines=1)
+    port = scene.gateway.addresses.listen.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    size = 17 * MEGABYTE
+    framing = "transfer-encoding: chunked" if chunked else f"content-length: {size}"
+    writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n".encode())
+
+    async def upload() -> None:
+        part = b"x" * MEGABYTE
+        for _ in range(17):
+            writer.write(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
+            await writer.drain()
+
+    sending = asyncio.create_task(upload())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length"))
+    body = json.loads(await reader.readexactly(length))
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    writer.close()
+    assert head.startswith("http/1.1 413")
+    assert body["error"]["code"] == "body_too_large"
+    assert scene.engines[0].requests + scene.alpha.requests == 0
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+@pytest.mark.parametrize("asked", [False, True], ids=["usage hidden", "usage shown"])
+async def test_streams_are_not_buffered(stage: SetStage, cap: int, *, asked: bool) -> None:
+    """The backend sends a chunk only after the client has had the one before: were one held back, nothing would move."""
+    scene = await stage(engines=1, cap=cap)
+    had = asyncio.Semaphore(0)
+
+    async def in_step(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        for number in range(20):
+            await response.write(fakes.event(fakes.delta(str(number))))
+            await had.acquire()
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    (scene.engines[0] if cap else scene.alpha).script = in_step
+    options = {"stream_options": {"include_usage": True}} if asked else {}
+    stream = await scene.client.open(**options)
+    had.release()
+    for number in range(1, 20):
+        got = await stream.response.content.readuntil(b"\n\n")
+        assert got == fakes.event(fakes.delta(str(number)))
+        had.release()
+    assert (await stream.rest()).events[-1] == "[DONE]"
+
+
+async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    had = asyncio.Event()
+
+    async def headers_first(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        await had.wait()
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    scene.engines[0].script = headers_first
+    data = json.dumps({"model": "tiny-chat", "stream": True})
+    async with scene.client.session.post(
+        f"{scene.client.url}/v1/chat/completions", data=data, headers={"content-type": "application/json"}
+    ) as response:
+        assert response.headers["x-served-by"] == "owned"
+        had.set()
+        assert await response.read() == b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("mode", ["Hybrid", "Hosted", "Dedicated"])
+async def test_the_gateway_lists_the_served_model_with_no_backend_at_all(stage: SetStage, mode: str) -> None:
+    spec = {"model": {"id": "acme/x", "servedName": "acme/tiny", "maxContextTokens": 4096}}
+    scene = await stage(mode=mode, spec=spec)
+    for backend in (*scene.engines, *scene.hosted.values()):
+        await backend.stop()
+    listed = await scene.client.get("/v1/models")
+    assert (listed.status, listed.headers["content-type"]) == (200, "application/json")
+    assert [each["id"] for each in listed.json["data"]] == ["acme/tiny"]
+    for path in ("/v1/models/acme/tiny", "/v1/models/acme%2Ftiny"):
+        one = await scene.client.get(path)
+        assert (one.status, one.json["id"], one.json["max_model_len"]) == (200, "acme/tiny", 4096)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "not_found"),
+        ("GET", "/metrics", 404, "not_found"),
+        ("GET", "/v1/../metrics", 404, "not_found"),
+        ("POST", "/v1/%2e%2e/metrics", 404, "not_found"),
+        ("POST", "/invocations", 404, "not_found"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("DELETE", "/v1/models", 405, "method_not_allowed"),
+    ],
+)
+async def test_other_paths_and_methods_are_answered_at_the_gateway(stage: SetStage, method: str, path: str, status: int, code: str) -> None:
+    scene = await stage(engines=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    writer.write(f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())  # aiohttp would tidy the path
+    head, body = (await reader.read()).decode().split("\r\n\r\n", 1)
+    writer.close()
+    assert head.startswith(f"HTTP/1.1 {status}")
+    assert json.loads(body)["error"]["code"] == code
+    assert scene.engines[0].requests + scene.alpha.requests == 0
+
+
+@pytest.mark.parametrize(("mode", "status"), [("Hybrid", 503), ("Hosted", 404)])
+async def test_the_hosted_key_is_not_spent_on_other_paths(stage: SetStage, mode: str, status: int) -> None:
+    scene = await stage(mode=mode, cap=0)
+    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/chat/completions/x"):
+        answer = await scene.client.post(path=path)
+        assert (answer.status, error_of(answer), answer.served_by) == (status, "not_found", "none")
+    assert scene.alpha.requests == 0
+
+
+async def test_the_cap_changes_under_load_without_an_error(stage: SetStage) -> None:
+    scene = await stage(cap=4)
+    stop = asyncio.Event()
+    failed: list[object] = []
+
+    async def load() -> None:
+        while not stop.is_set():
+            answer = await scene.client.post(stream=True)
+            if not answer.complete:
+                failed.append(answer)
+
+    workers = [asyncio.create_task(load()) for _ in range(12)]
+    for cap in (0, 8, 1, 12, 0, 3):
+        scene.gateway.set_cap(cap)
+        await until(lambda cap=cap: _cap_is(scene, cap), f"cap {cap} is in force")  # type: ignore[misc]
+    stop.set()
+    await asyncio.gather(*workers)
+    assert not failed
+
+
+async def _cap_is(scene: Stage, cap: int) -> bool:
+    """Whether this is the cap that Envoy goes by."""
+    connector = aiohttp.UnixConnector(path=f"{scene.gateway.addresses.run_folder}/admin.sock")
+    async with aiohttp.ClientSession(connector=connector) as session, session.get("http://admin/runtime") as response:
+        entries = (await response.json(content_type=None))["entries"]
+    return bool(entries["circuit_breakers.owned.default.max_requests"]["final_value"] == str(cap))
+
+
+async def test_a_cap_lowered_under_what_is_in_flight_admits_nothing_new_and_cuts_nothing(stage: SetStage) -> None:
+    scene = await stage(cap=8)
+    release = asyncio.Event()
+    for engine in scene.engines:
+        engine.hold = release
+    streams = await scene.client.open_many(8)
+    scene.gateway.set_cap(3)
+    await until(lambda: _cap_is(scene, 3), "the cap is in force")
+    assert (await scene.client.post()).served_by == ALPHA
+    release.set()
+    assert all((await each.rest()).complete for each in streams)
+    assert (await scene.client.post()).served_by == "owned"
+

@@ -1,0 +1,129 @@
+"""The whole pass: problems, the log of decisions, what is remembered."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spillway.api.vocabulary import Reason
+from spillway.plan.decision import Memory
+from spillway.report.outcome import ApplyOutcome
+from spillway.report.status import report
+from tests.unit.plan.situations import NOW, SETTINGS, accelerator, catalogue, later, observe, one_pass, pool, signals, workload
+
+BUSY = signals(running=16.0)
+
+
+def said(decision: Any) -> list[str]:
+    return [event.what for event in decision.events]
+
+
+def test_the_first_pass_tells_placement_and_count() -> None:
+    decision, memory = one_pass(seen=observe(0, pools=()))
+    assert said(decision) == ["replicas 0 -> 1", "placement Hybrid on 1 x h100 per replica"]
+    assert decision.events == memory.decisions
+    assert decision.events[0].usd_per_hour == "4"
+    assert decision.events[1].why == "requested by placement.mode; batch of 8 per replica (estimated); hosted: acme/llama-8b"
+
+
+@pytest.mark.parametrize(("mode", "words"), [("Hosted", "placement Hosted"), ("Dedicated", "placement Dedicated on 1 x h100 per replica")])
+def test_placement_is_told_in_words(mode: str, words: str) -> None:
+    assert words in said(one_pass(workload(mode))[0])
+
+
+def test_a_pass_that_changes_nothing_decides_nothing() -> None:
+    _, memory = one_pass()
+    decision, after = one_pass(memory=memory, at=later(15))
+    assert decision.events == ()
+    assert after.decisions == memory.decisions
+    assert decision.revisit_after == SETTINGS.tick
+
+
+def test_changes_are_logged_newest_first_and_ten_are_kept() -> None:
+    wanted, memory, now, count = workload(), Memory(), NOW, 1
+    for step in range(12):
+        now = later(600 * step)
+        busy = step % 2 == 0
+        seen = observe(count, signals=BUSY if busy else signals(), watched_since=later(-9999))
+        for tick in range(22):
+            decision, memory = one_pass(wanted, seen, memory, now + tick * SETTINGS.tick)
+            assert decision.scale is not None
+            seen = replace(seen, pools=(pool(decision.scale.replicas),))
+        count = seen.pools[0].replicas
+    assert len(memory.decisions) == 10
+    assert [entry.what for entry in memory.decisions[:2]] == ["replicas 2 -> 1", "replicas 1 -> 2"]
+    assert memory.decisions[0].time > memory.decisions[1].time
+
+
+def test_a_change_on_its_way_is_not_told_twice() -> None:
+    first, memory = one_pass(seen=observe(1, signals=BUSY))
+    again, _ = one_pass(seen=observe(1, signals=BUSY), memory=memory, at=later(15))
+    assert "replicas 1 -> 2" in said(first)
+    assert said(again) == []
+
+
+def test_another_accelerator_is_a_decision() -> None:
+    _, memory = one_pass()
+    classes = {"h100": accelerator(), "h200": accelerator(memoryGiB=141)}
+    moved = workload(dedicated={"accelerators": ["h200"]})
+    decision, _ = one_pass(moved, observe(1, catalogue=catalogue(classes)), memory, later(15))
+    assert "placement Hybrid on 1 x h200 per replica" in said(decision)
+
+
+def test_a_budget_is_told_when_the_verdict_changes() -> None:
+    wanted = workload(budget={"monthlyUSD": "100"})
+    first, memory = one_pass(wanted)
+    assert "budget: on course to be exceeded" in said(first)
+    again, memory = one_pass(wanted, memory=memory, at=later(15))
+    assert said(again) == []
+    raised, memory = one_pass(workload(budget={"monthlyUSD": "100000"}), memory=memory, at=later(30))
+    assert said(raised) == ["budget: within it again"]
+    lowered, _ = one_pass(workload(budget={"monthlyUSD": "1"}), memory=memory, at=later(45))
+    assert said(lowered) == ["budget exceeded"]
+
+
+def test_a_new_operator_repeats_nothing_that_the_status_tells() -> None:
+    wanted, seen = workload(budget={"monthlyUSD": "100"}), observe(1)
+    decision, memory = one_pass(wanted, seen)
+    status = report(wanted, seen, decision, ApplyOutcome(), memory, NOW).model_dump(mode="json", by_alias=True, exclude_none=True)
+    restarted, after = one_pass(replace(wanted, previous_status=status), seen, Memory(ledger=memory.ledger), later(15))
+    assert said(restarted) == []
+    assert after.decisions == memory.decisions
+    assert after.budget is Reason.PROJECTED_OVER_BUDGET
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param({"conditions": "nonsense"}, id="not a status"),
+        pytest.param({"url": "http://x"}, id="a status without placement"),
+        pytest.param(
+            {"placement": {"mode": "Hosted", "reason": "x", "evaluatedAt": "2026-11-21T00:00:00Z"}}, id="a status of another placement"
+        ),
+    ],
+)
+def test_a_status_that_tells_nothing_is_no_obstacle(status: dict[str, object]) -> None:
+    assert said(one_pass(workload(previous_status=status))[0]) == ["placement Hybrid on 1 x h100 per replica"]
+
+
+def test_with_problems_nothing_is_decided_but_money_is_counted() -> None:
+    _, memory = one_pass()
+    decision, after = one_pass(workload(dedicated={"accelerators": ["b200"]}), memory=memory, at=later(3600))
+    assert (decision.pool, decision.scale, decision.backends, decision.events) == (None, None, (), ())
+    assert after.ledger is not None
+    assert after.ledger.dedicated_usd == pytest.approx(8.0)
+    assert after.placed == memory.placed
+
+
+def test_numbers_are_due_once_a_minute() -> None:
+    memory, written = Memory(), []
+    for step in range(9):
+        _, memory = one_pass(memory=memory, at=later(15 * step))
+        written.append(memory.numbers_written_at == later(15 * step))
+    assert written == [True, False, False, False, True, False, False, False, True]
+
+
+def test_measurements_reach_the_capacity() -> None:
+    decision, _ = one_pass(seen=observe(1, signals=signals(step_time_ms=20.0, batch_mean=8.0)))
+    assert decision.pool is not None
+    assert decision.pool.capacity.requests_per_s == pytest.approx(1.6)

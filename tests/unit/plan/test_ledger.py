@@ -1,0 +1,387 @@
+"""The ledger: nothing is counted twice, nothing that can be known is lost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.plan import ledger as book
+from spillway.plan.decision import Ledger, Memory, Workload
+from spillway.plan.observation import Observation, Sample, TokenCounters
+from tests.unit.plan.situations import (
+    MISSING,
+    NOW,
+    SETTINGS,
+    accelerator,
+    catalogue,
+    counters,
+    gateway,
+    later,
+    observe,
+    one_pass,
+    provider,
+    replica,
+    signals,
+    workload,
+)
+
+MONTH_END = datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def scraped(*rows: TokenCounters, at: datetime = NOW, **changes: Any) -> Observation:
+    """Return an observation without replicas whose gateways show these counters."""
+    return observe(0, **({"signals": replace(signals(), counters=Sample(value=rows, at=at))} | changes))
+
+
+def advanced(ledger: Ledger | None, seen: Observation, now: datetime = NOW, wanted: Workload | None = None) -> Ledger:
+    return book.advance(ledger, workload=wanted or workload(), seen=seen, now=now, settings=SETTINGS)
+
+
+MILLION = counters(input_tokens=1e6, output_tokens=1e6)  # 0.1 + 0.4 USD
+
+
+def test_hosted_tokens_are_priced_per_backend() -> None:
+    found = advanced(None, scraped(MILLION, counters(backend="acme/org/llama-70b", input_tokens=1e6, output_tokens=1e6)))
+    assert found.hosted_usd == pytest.approx(0.5 + 3.0)
+    assert (found.input_tokens, found.output_tokens) == (2e6, 2e6)
+
+
+def test_own_tokens_count_and_cost_nothing_more() -> None:
+    found = advanced(None, scraped(counters(backend="owned", input_tokens=1e6, output_tokens=1e6), counters(backend="none", requests=3)))
+    assert (found.hosted_usd, found.input_tokens, found.unpriced_tokens) == (0.0, 1e6, 0.0)
+
+
+def test_the_same_answer_twice_counts_once() -> None:
+    once = advanced(None, scraped(MILLION))
+    assert advanced(once, scraped(MILLION)) == once
+
+
+def test_only_growth_counts() -> None:
+    first = advanced(None, scraped(MILLION))
+    second = advanced(first, scraped(counters(input_tokens=3e6, output_tokens=1e6), at=later(15)), later(15))
+    assert second.hosted_usd == pytest.approx(0.5 + 0.2)
+
+
+def test_a_restarted_container_counts_whole() -> None:
+    first = advanced(None, scraped(MILLION))
+    # Requests went on growing past their mark: any one counter below its own gives the restart away.
+    second = advanced(first, scraped(counters(requests=20.0, input_tokens=5e5), at=later(15)), later(15))
+    assert second.hosted_usd == pytest.approx(0.5 + 0.05)
+    assert second.counters["chat-gateway-0|acme/llama-8b"].requests == 20.0
+
+
+def test_a_new_pod_counts_whole_beside_the_old_ones() -> None:
+    first = advanced(None, scraped(MILLION))
+    second = advanced(first, scraped(MILLION, replace(MILLION, pod="chat-gateway-1"), at=later(15)), later(15))
+    assert second.hosted_usd == pytest.approx(1.0)
+
+
+def test_without_samples_nothing_is_counted_and_the_mark_stays() -> None:
+    first = advanced(None, scraped(MILLION))
+    dark = advanced(first, observe(0, signals=replace(signals(), counters=MISSING)), later(900))
+    assert (dark.hosted_usd, dark.counters) == (first.hosted_usd, first.counters)
+    back = advanced(dark, scraped(counters(input_tokens=2e6, output_tokens=2e6), at=later(1800)), later(1800))
+    assert (back.hosted_usd, back.unaccounted_s) == (pytest.approx(1.0), 0.0)
+
+
+def test_an_answer_older_than_the_mark_is_not_a_restart() -> None:
+    first = advanced(None, scraped(MILLION))
+    stale = advanced(first, scraped(counters(input_tokens=9e5), at=later(-30)), later(15))
+    assert stale.hosted_usd == first.hosted_usd
+
+
+def test_a_reading_that_is_no_number_is_not_counted() -> None:
+    assert advanced(None, scraped(counters(input_tokens=float("nan")))).counters == {}
+
+
+def test_a_pod_that_two_jobs_scrape_counts_once() -> None:
+    found = advanced(None, scraped(MILLION, counters(input_tokens=9e5, output_tokens=1e6)))
+    assert found.hosted_usd == pytest.approx(0.5)
+
+
+def test_a_price_that_is_not_listed_is_unknown_and_not_zero() -> None:
+    gone = catalogue(
+        providers={"acme": provider(models=[{"name": "other", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "1"}])}
+    )
+    for known in (gone, catalogue(providers={})):
+        found = advanced(None, scraped(MILLION, catalogue=known))
+        assert (found.hosted_usd, found.unpriced_tokens) == (0.0, 2e6)
+    decision, _ = one_pass(seen=scraped(MILLION, catalogue=gone), wanted=workload("Dedicated"))
+    assert decision.cost.month_to_date_usd is None
+
+
+def test_requests_without_usage_are_estimated_priced_and_counted_apart() -> None:
+    row = counters(requests=3.0, unmetered_requests=3.0, unmetered_request_bytes=4e6, unmetered_response_bytes=2e8)
+    found = advanced(None, scraped(row))
+    assert (found.estimated_requests, found.estimated_tokens) == (3.0, 2e6)
+    assert (found.input_tokens, found.output_tokens) == (0.0, 0.0)
+    assert found.hosted_usd == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("pods", "after", "kept"),
+    [
+        pytest.param((), timedelta(hours=23), True, id="a gone pod's mark stays for a day"),
+        pytest.param((), timedelta(hours=25), False, id="and is dropped after it"),
+        pytest.param((gateway(0),), timedelta(hours=25), True, id="unless the pod is still there, only quiet"),
+    ],
+)
+def test_marks_of_gone_pods(pods: tuple[Any, ...], after: timedelta, kept: bool) -> None:  # noqa: FBT001
+    first = advanced(None, scraped(MILLION))
+    found = advanced(first, scraped(at=NOW + after, gateways=pods), NOW + after)
+    assert bool(found.counters) is kept
+
+
+# Own replicas
+
+
+def test_a_replica_costs_from_binding_to_end() -> None:
+    found = advanced(None, observe(1))
+    assert found.dedicated_usd == pytest.approx(4.0)  # bound an hour ago at 4 USD/h
+    half = advanced(found, observe(0, replicas=(replica(ended_at=later(1800)),)), later(3600))
+    assert half.dedicated_usd == pytest.approx(6.0)
+    assert advanced(half, observe(0, replicas=(replica(ended_at=later(1800)),)), later(7200)).dedicated_usd == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "usd"),
+    [
+        pytest.param({"ready": False, "ready_since": None}, 4.0, id="ready or not"),
+        pytest.param({"terminating": True}, 4.0, id="until it is really gone"),
+        pytest.param({"bound_at": None}, 0.0, id="nothing without a node"),
+        pytest.param({"bound_at": later(60)}, 0.0, id="nothing before"),
+        pytest.param({"tensor_parallel_size": 2}, 8.0, id="for each accelerator"),
+    ],
+)
+def test_what_a_replica_costs(changes: dict[str, Any], usd: float) -> None:
+    assert advanced(None, observe(1, replicas=(replica(**changes),))).dedicated_usd == pytest.approx(usd)
+
+
+def test_committed_replicas_cost_nothing_more() -> None:
+    wanted = workload(dedicated={"committedReplicas": 1})
+    seen = observe(0, replicas=(replica(0, bound_at=later(-7200), ended_at=later(-1800)), replica(1, bound_at=later(-3600))))
+    # The older one is free, and after its end the other one is: of that one's hour half is paid.
+    assert advanced(None, seen, wanted=wanted).dedicated_usd == pytest.approx(2.0)
+
+
+def test_time_without_a_price_is_unknown_until_there_is_one() -> None:
+    unpriced = observe(1, catalogue=catalogue({"h100": accelerator(price=None)}))
+    for seen in (unpriced, observe(1, catalogue=catalogue({}))):
+        found = advanced(None, seen)
+        assert (found.dedicated_usd, found.unpriced_replica_s) == (0.0, 3600.0)
+    decision, memory = one_pass(seen=unpriced)
+    assert decision.cost.month_to_date_usd is None
+    decision, _ = one_pass(seen=observe(1), memory=memory)
+    assert decision.cost.month_to_date_usd == pytest.approx(4.0)
+
+
+def test_time_without_a_price_waits_while_prices_differ() -> None:
+    owed = Ledger(month="2026-11", unpriced_replica_s=3600.0)
+    assert book.settle_unpriced(owed, {"a": 4.0, "b": 2.0}) == owed
+    assert book.settle_unpriced(owed, {"a": None}) == owed
+    assert book.settle_unpriced(owed, {"a": 4.0, "b": 4.0}).dedicated_usd == pytest.approx(4.0)
+
+
+# Months
+
+
+def test_the_month_boundary_splits_own_cost_exactly() -> None:
+    before = MONTH_END - timedelta(minutes=30)
+    seen = observe(1, replicas=(replica(bound_at=before - timedelta(hours=1)),))
+    november = advanced(None, seen, before)
+    december = advanced(november, seen, MONTH_END + timedelta(minutes=30))
+    assert (november.month, november.dedicated_usd) == ("2026-11", pytest.approx(4.0))
+    assert (december.month, december.dedicated_usd) == ("2026-12", pytest.approx(2.0))
+
+
+def test_the_month_boundary_splits_token_growth_by_time() -> None:
+    before = MONTH_END - timedelta(seconds=30)
+    november = advanced(None, scraped(MILLION, at=before), before)
+    after = MONTH_END + timedelta(seconds=10)
+    december = advanced(november, scraped(counters(input_tokens=2e6, output_tokens=2e6), at=after), after)
+    assert december.hosted_usd == pytest.approx(0.5 / 4)
+    fresh = advanced(november, scraped(MILLION, replace(MILLION, pod="new"), at=after), after)
+    assert fresh.hosted_usd == pytest.approx(0.5 / 4)
+
+
+@pytest.mark.parametrize(
+    ("moment", "month"),
+    [
+        (datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC), "2026-11"),
+        (datetime(2026, 12, 1, 0, 30, tzinfo=UTC), "2026-12"),
+        (datetime.fromisoformat("2026-12-01T00:30:00+01:00"), "2026-11"),
+    ],
+)
+def test_months_are_utc(moment: datetime, month: str) -> None:
+    assert book.month_of(moment) == month
+    assert book.month_start(moment) <= moment < book.month_end(moment)
+
+
+def test_a_clock_that_went_back_changes_nothing() -> None:
+    december = advanced(None, scraped(MILLION, at=MONTH_END), MONTH_END)
+    assert advanced(december, scraped(MILLION, at=NOW), NOW) == december
+
+
+def test_a_lost_ledger_of_an_old_workload_starts_from_marks_and_says_so() -> None:
+    old = replace(workload(), created_at=NOW - timedelta(days=90))
+    first = advanced(None, scraped(MILLION), wanted=old)
+    assert (first.hosted_usd, first.unaccounted_s) == (0.0, (NOW - datetime(2026, 11, 1, tzinfo=UTC)).total_seconds())
+    second = advanced(first, scraped(counters(input_tokens=2e6, output_tokens=1e6), at=later(15)), later(15), old)
+    assert second.hosted_usd == pytest.approx(0.1)
+
+
+# Breaks in the watch
+
+
+def test_a_break_that_counters_and_replicas_bridge_loses_nothing() -> None:
+    pods = {"replicas": (replica(),)}
+    first = advanced(None, scraped(MILLION, **pods))
+    after = advanced(first, scraped(counters(input_tokens=3e6, output_tokens=1e6, requests=99.0), at=later(3600), **pods), later(3600))
+    assert after.unaccounted_s == 0.0
+    assert after.dedicated_usd == pytest.approx(8.0)
+    assert after.hosted_usd == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("seen", "after", "lost"),
+    [
+        pytest.param(scraped(MILLION, at=later(3600)), 3600, 3600.0, id="a replica that vanished in a break"),
+        pytest.param(scraped(at=later(3600), replicas=(replica(),)), 3600, 3600.0, id="a gateway that vanished in a break"),
+        pytest.param(scraped(counters(), at=later(3600), replicas=(replica(),)), 3600, 3600.0, id="a gateway that restarted in a break"),
+        pytest.param(
+            scraped(MILLION, at=later(3600), replicas=(replica(ended_at=later(60)),)), 3600, 0.0, id="not a replica whose end is known"
+        ),
+        pytest.param(scraped(at=later(45)), 45, 0.0, id="not within two ticks and the grace"),
+    ],
+)
+def test_what_slips_through_a_break_is_told(seen: Observation, after: float, lost: float) -> None:
+    first = advanced(None, scraped(MILLION, replicas=(replica(),)))
+    assert advanced(first, seen, later(after)).unaccounted_s == lost
+
+
+def test_a_break_over_the_months_end_counts_in_the_new_month_only_from_its_start() -> None:
+    before = MONTH_END - timedelta(hours=1)
+    first = advanced(None, scraped(MILLION, at=before), before)
+    after = MONTH_END + timedelta(hours=1)
+    assert advanced(first, scraped(at=after), after).unaccounted_s == 3600.0
+
+
+def test_an_outage_of_prometheus_is_no_break_in_the_watch_of_replicas() -> None:
+    dark = replace(signals(), counters=MISSING)
+    ledger = advanced(None, scraped(MILLION, replicas=(replica(),)))
+    for minute in range(1, 31):
+        there = (replica(),) if minute < 10 else ()
+        ledger = advanced(ledger, observe(0, replicas=there, signals=dark), later(60 * minute))
+    ledger = advanced(ledger, scraped(MILLION, at=later(1860)), later(1860))
+    assert ledger.unaccounted_s == 0.0
+
+
+# Written and read
+
+
+def test_what_is_written_is_read_back() -> None:
+    ledger = advanced(None, scraped(MILLION, replicas=(replica(),)))
+    text = book.to_json(ledger)
+    assert book.from_json(text) == ledger
+    assert book.to_json(book.from_json(text)) == text
+    assert book.from_json('{"month": "2026-11", "later": 1}') == Ledger(month="2026-11")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"month": "2026-11", "counters": {"a": 1}}', '{"month": "2026-11", "hosted_usd": "x"}']
+)
+def test_what_is_no_ledger_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        book.from_json(text)
+
+
+# The law: however the same history is looked at, the total is the same.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One look at the world, and what happened to those who look."""
+
+    seconds: int
+    growth: tuple[int, int]  # tokens at two gateway containers since the moment before
+    restarted: tuple[bool, bool]  # containers that restarted just after the moment before; only where that one was looked at
+    looked: bool
+    prometheus_up: bool
+    operator_restarts: bool
+    times: int
+
+
+MOMENTS = st.lists(
+    st.builds(
+        Moment,
+        seconds=st.integers(min_value=1, max_value=40),
+        growth=st.tuples(st.integers(min_value=1, max_value=10_000), st.integers(min_value=1, max_value=10_000)),
+        restarted=st.tuples(st.booleans(), st.booleans()),
+        looked=st.booleans(),
+        prometheus_up=st.booleans(),
+        operator_restarts=st.booleans(),
+        times=st.integers(min_value=1, max_value=3),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def replay(moments: Sequence[Moment]) -> tuple[Ledger, int, float]:
+    """Return the ledger after all looks and a last good one, the tokens that really were, and the seconds the replica ran."""
+    ledger: Ledger | None = None
+    shown, total, now = [0, 0], 0, NOW
+    restartable = True  # a restart loses what grew since the last good look, so the law lets restarts happen only right after one
+    pods = (replica(bound_at=NOW),)
+    for moment in (
+        *moments,
+        Moment(seconds=15, growth=(1, 1), restarted=(False, False), looked=True, prometheus_up=True, operator_restarts=False, times=1),
+    ):
+        now += timedelta(seconds=moment.seconds)
+        for index in range(2):
+            if moment.restarted[index] and restartable:
+                shown[index] = 0
+            shown[index] += moment.growth[index]
+            total += moment.growth[index]
+        # A container that restarted and grew past its old mark unseen cannot be told from one that did not: see the assumption below.
+        if not moment.looked:
+            restartable = False
+            continue
+        rows = tuple(counters(pod=f"chat-gateway-{index}", input_tokens=float(shown[index]), requests=0.0) for index in range(2))
+        reading = Sample(value=rows, at=now) if moment.prometheus_up else MISSING
+        for _ in range(moment.times):
+            ledger = advanced(ledger, observe(0, replicas=pods, signals=replace(signals(), counters=reading)), now)
+            if moment.operator_restarts:
+                ledger = book.from_json(book.to_json(ledger))
+        restartable = False if not moment.prometheus_up else restartable
+    assert ledger is not None
+    return ledger, total, (now - NOW).total_seconds()
+
+
+@given(moments=MOMENTS)
+def test_any_way_of_looking_at_one_history_gives_the_same_total(moments: list[Moment]) -> None:
+    calm = [replace(moment, restarted=(False, False)) for moment in moments]
+    ledger, total, seconds = replay(calm)
+    assert ledger.input_tokens == pytest.approx(total)
+    assert ledger.hosted_usd == pytest.approx(total * 0.1 / 1e6)
+    assert ledger.dedicated_usd == pytest.approx(4.0 * seconds / 3600)
+    assert ledger.unaccounted_s == 0.0
+
+
+@given(moments=MOMENTS)
+def test_restarts_that_show_in_the_counters_lose_and_double_nothing(moments: list[Moment]) -> None:
+    """Each growth is smaller than the one before a restart, so that every restart shows as a value below its mark."""
+    seen_all = [replace(moment, looked=True, prometheus_up=True) for moment in moments]
+    shrinking = [replace(moment, growth=(10_000 - 100 * index, 10_000 - 100 * index)) for index, moment in enumerate(seen_all)]
+    ledger, total, _ = replay(shrinking)
+    assert ledger.input_tokens == pytest.approx(total)
+
+
+def test_the_ledger_of_a_pass_is_the_one_in_memory() -> None:
+    _, memory = one_pass(seen=scraped(MILLION), memory=Memory())
+    assert memory.ledger is not None
+    assert memory.ledger.hosted_usd == pytest.approx(0.5)

@@ -1,0 +1,491 @@
+"""Conditions: all of them, every pass, with constant reasons; and what each one means."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.api.status import Condition, InferenceWorkloadStatus
+from spillway.api.vocabulary import ConditionType, Reason
+from spillway.plan.decision import Memory, Workload
+from spillway.plan.observation import Missing, Observation
+from spillway.report.conditions import previous_conditions
+from spillway.report.outcome import ApplyOutcome
+from spillway.report.status import report
+from tests.unit.plan.situations import (
+    MISSING,
+    NOW,
+    QUIET,
+    accelerator,
+    blind,
+    catalogue,
+    gateway,
+    latency,
+    later,
+    observe,
+    one_pass,
+    pool,
+    provider,
+    replica,
+    signals,
+    workload,
+)
+from tests.unit.plan.test_cost import LEARNED
+
+UP = {"hosted_healthy": {"acme/llama-8b": True}}
+FINE = signals(**UP)
+
+
+def status_of(
+    wanted: Workload | None = None,
+    seen: Observation | None = None,
+    *,
+    memory: Memory | None = None,
+    outcome: ApplyOutcome | None = None,
+    at: Any = NOW,
+) -> InferenceWorkloadStatus:
+    wanted, seen = wanted or workload(), seen or observe(1, signals=FINE)
+    decision, after = one_pass(wanted, seen, memory, at)
+    return report(wanted, seen, decision, outcome or ApplyOutcome(), after, at)
+
+
+def condition(kind: ConditionType, *passed: Any, **named: Any) -> Condition:
+    return next(each for each in status_of(*passed, **named).conditions if each.type == kind)
+
+
+def stored(status: InferenceWorkloadStatus) -> Mapping[str, object]:
+    found: dict[str, object] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return found
+
+
+def case(kind: ConditionType, wanted: Workload, seen: Observation, said: tuple[str, Reason], words: str = "", *, id: str) -> Any:  # noqa: A002
+    return pytest.param(kind, wanted, seen, said, words, id=f"{kind}: {id}")
+
+
+HYBRID, HOSTED, DEDICATED = workload(), workload("Hosted"), workload("Dedicated")
+NO_GATEWAY = {"gateways": (gateway(ready=False),)}
+STARTING = {"replicas": (replica(ready=False),)}
+PENDING = {"replicas": (replica(ready=False, bound_at=None, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),)}
+CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
+WRONG = workload(dedicated={"accelerators": ["b200"]})
+ASLEEP = workload(scaling={"minReplicas": 0})
+PROMISED = workload(slo={"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000})
+TRAFFIC: dict[str, Any] = {"arrivals_per_s": 2.0, "owned_latency": latency(120.0), "inter_token_within_ratio": 1.0}
+K = ConditionType
+
+CASES = [
+    case(K.READY, HYBRID, observe(1, signals=FINE), ("True", Reason.AS_EXPECTED), id="gateway and replica"),
+    case(K.READY, HYBRID, observe(1, signals=FINE, **STARTING), ("True", Reason.AS_EXPECTED), id="waiting for a replica, hosted serves"),
+    case(K.READY, HYBRID, observe(1, signals=FINE, **PENDING), ("True", Reason.AS_EXPECTED), id="waiting for GPUs, hosted serves"),
+    case(K.READY, HYBRID, observe(1, signals=blind()), ("True", Reason.AS_EXPECTED), id="no metrics at all, a replica serves"),
+    case(K.READY, HYBRID, observe(1, **STARTING), ("Unknown", Reason.NO_EVIDENCE), id="no replica and no word from hosted"),
+    case(
+        K.READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_healthy={"acme/llama-8b": False}), **STARTING),
+        ("False", Reason.NO_BACKEND),
+        id="neither side serves",
+    ),
+    case(K.READY, DEDICATED, observe(1, **STARTING), ("False", Reason.NO_BACKEND), id="nothing to wait for but the replica"),
+    case(K.READY, HYBRID, observe(1, signals=FINE, **NO_GATEWAY), ("False", Reason.GATEWAY_STARTING), id="no gateway, no service"),
+    case(K.READY, WRONG, observe(0, gateways=(), pools=()), ("False", Reason.INVALID_SPEC), "see SpecValid", id="nothing was ever applied"),
+    case(K.READY, WRONG, observe(1), ("True", Reason.AS_EXPECTED), id="a bad edit of what runs"),
+    case(K.SPEC_VALID, HYBRID, observe(1), ("True", Reason.VALID), id="nothing wrong"),
+    case(K.SPEC_VALID, WRONG, observe(1), ("False", Reason.UNKNOWN_ACCELERATOR_CLASS), "'b200'", id="unknown class"),
+    case(
+        K.SPEC_VALID,
+        WRONG,
+        observe(1, foreign_objects=("Service/chat",)),
+        ("False", Reason.NAME_CONFLICT),
+        "does not belong to this workload; delete or rename it, or give the workload another name. AcceleratorClass 'b200'",
+        id="several problems at once",
+    ),
+    case(K.PLACEMENT_RESOLVED, HYBRID, observe(1), ("True", Reason.MODE_HYBRID), "1 x h100 per replica", id="with an accelerator"),
+    case(K.PLACEMENT_RESOLVED, HOSTED, observe(0), ("True", Reason.MODE_HOSTED), "Mode Hosted.", id="without one"),
+    case(K.PLACEMENT_RESOLVED, WRONG, observe(1), ("False", Reason.INVALID_SPEC), id="not with problems"),
+    case(K.REPLICAS_READY, HYBRID, observe(1), ("True", Reason.REPLICAS_READY), id="all of them"),
+    case(K.REPLICAS_READY, HYBRID, observe(1, **STARTING), ("False", Reason.REPLICAS_STARTING), id="not yet"),
+    case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "waits for nvidia.com/gpu", id="no GPU free"),
+    case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
+    case(K.REPLICAS_READY, ASLEEP, observe(0), ("True", Reason.SCALED_TO_ZERO), id="none wanted"),
+    case(K.REPLICAS_READY, HOSTED, observe(0), ("Unknown", Reason.NOT_REQUESTED), id="none asked for"),
+    case(K.REPLICAS_READY, WRONG, observe(2), ("True", Reason.REPLICAS_READY), id="those that run, with problems"),
+    case(K.HOSTED_BACKEND_READY, HYBRID, observe(1, signals=FINE), ("True", Reason.HOSTED_HEALTHY), id="health check passes"),
+    case(
+        K.HOSTED_BACKEND_READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_healthy={"acme/llama-8b": False, "acme/other": True})),
+        ("True", Reason.HOSTED_HEALTHY),
+        id="one of two",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_healthy={"acme/llama-8b": False})),
+        ("False", Reason.HOSTED_UNREACHABLE),
+        "acme/llama-8b",
+        id="health check fails",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_healthy={"acme/llama-8b": False, "acme/other": MISSING})),
+        ("Unknown", Reason.NO_EVIDENCE),
+        id="one fails, no word of the other",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_credential_loaded=False, **UP)),
+        ("False", Reason.HOSTED_CREDENTIAL_MISSING),
+        "create key 'token' of Secret 'acme-key'",
+        id="key missing",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_rejected_per_s=0.1, hosted_credential_loaded=True, **UP)),
+        ("False", Reason.HOSTED_CREDENTIAL_REJECTED),
+        "check key 'token' of Secret 'acme-key'",
+        id="key refused",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        HYBRID,
+        observe(1, signals=signals(hosted_rejected_per_s=0.1), catalogue=catalogue(providers={"acme": provider(auth=None)})),
+        ("False", Reason.HOSTED_CREDENTIAL_REJECTED),
+        "check the provider's Secret",
+        id="refused without a key",
+    ),
+    case(K.HOSTED_BACKEND_READY, HYBRID, observe(1), ("Unknown", Reason.NO_EVIDENCE), id="before there is evidence"),
+    case(K.HOSTED_BACKEND_READY, DEDICATED, observe(1), ("Unknown", Reason.NOT_REQUESTED), id="not asked for"),
+    case(K.GATEWAY_READY, HYBRID, observe(1), ("True", Reason.GATEWAY_READY), id="up"),
+    case(K.GATEWAY_READY, HYBRID, observe(1, gateways=()), ("False", Reason.GATEWAY_STARTING), id="none yet"),
+    case(
+        K.GATEWAY_READY,
+        HYBRID,
+        observe(1, gateways=(gateway(ready=False, config_mounted_problem='configmap "chat-gateway" not found'),)),
+        ("False", Reason.GATEWAY_STARTING),
+        'No gateway is ready. configmap "chat-gateway" not found',
+        id="cannot mount",
+    ),
+    case(K.DEGRADED, HYBRID, observe(1, signals=FINE), ("False", Reason.FULLY_SERVING), id="all is well"),
+    case(K.DEGRADED, HYBRID, observe(1, signals=FINE, **PENDING), ("True", Reason.OWNED_UNAVAILABLE), id="waiting for GPUs"),
+    case(
+        K.DEGRADED,
+        HYBRID,
+        observe(2, signals=FINE, replicas=(replica(0), *CRASHING["replicas"])),
+        ("True", Reason.OWNED_UNAVAILABLE),
+        id="one of two crashes",
+    ),
+    case(K.DEGRADED, ASLEEP, observe(0, signals=FINE), ("False", Reason.FULLY_SERVING), id="scaled to zero is not degraded"),
+    case(K.DEGRADED, HYBRID, observe(1, signals=signals(hosted_credential_loaded=False)), ("True", Reason.HOSTED_UNAVAILABLE), id="no key"),
+    case(K.DEGRADED, HYBRID, observe(1), ("False", Reason.FULLY_SERVING), id="not before there is evidence"),
+    case(K.DEGRADED, HYBRID, observe(1, **NO_GATEWAY), ("True", Reason.GATEWAY_STARTING), id="no gateway"),
+    case(K.DEGRADED, WRONG, observe(1, signals=FINE), ("True", Reason.INVALID_SPEC), id="a spec that is not applied"),
+    case(
+        K.DEGRADED,
+        HYBRID,
+        observe(1, signals=FINE, pools=(pool(1, rollout_blocked="no nvidia.com/gpu is free for it"),)),
+        ("True", Reason.ROLLOUT_BLOCKED),
+        "no nvidia.com/gpu is free for it",
+        id="a rollout that cannot go on",
+    ),
+    case(K.SLO_MET, HYBRID, observe(1), ("Unknown", Reason.NO_SLO), id="none promised"),
+    case(K.SLO_MET, workload(slo={"attainmentPercent": 95}), observe(1), ("Unknown", Reason.NO_SLO), id="no target promised"),
+    case(K.SLO_MET, PROMISED, observe(1), ("Unknown", Reason.NO_TRAFFIC), id="no traffic"),
+    case(K.SLO_MET, PROMISED, observe(1, signals=blind()), ("Unknown", Reason.METRICS_MISSING), id="no metrics"),
+    case(K.SLO_MET, PROMISED, observe(1, signals=signals(arrivals_per_s=1.0)), ("Unknown", Reason.NO_EVIDENCE), id="no measurement yet"),
+    case(K.SLO_MET, PROMISED, observe(1, signals=signals(**TRAFFIC)), ("True", Reason.SLO_MET), id="met"),
+    case(
+        K.SLO_MET,
+        PROMISED,
+        observe(1, signals=signals(**(TRAFFIC | {"inter_token_within_ratio": 0.98, "owned_latency": latency(120.0, within_ttft=0.5)}))),
+        ("False", Reason.SLO_MISSED),
+        "timeToFirstTokenMs and interTokenLatencyMs",
+        id="two targets missed",
+    ),
+    case(
+        K.SLO_MET,
+        PROMISED,
+        observe(1, signals=signals(**(TRAFFIC | {"failed_per_s": 0.1}))),
+        ("False", Reason.SLO_MISSED),
+        "timeToFirstTokenMs and endToEndMs",
+        id="failed requests count",
+    ),
+    case(K.WITHIN_BUDGET, HYBRID, observe(1), ("Unknown", Reason.NO_BUDGET), id="none set"),
+    case(K.WITHIN_BUDGET, workload(budget={"monthlyUSD": "999999"}), observe(1), ("True", Reason.WITHIN_BUDGET), id="within it"),
+    case(
+        K.WITHIN_BUDGET,
+        workload(budget={"monthlyUSD": "100"}),
+        observe(1),
+        ("False", Reason.PROJECTED_OVER_BUDGET),
+        id="on course beyond it",
+    ),
+    case(K.WITHIN_BUDGET, workload(budget={"monthlyUSD": "1"}), observe(1), ("False", Reason.BUDGET_EXCEEDED), id="exceeded"),
+    case(
+        K.WITHIN_BUDGET,
+        workload(budget={"monthlyUSD": "1"}),
+        observe(1, catalogue=catalogue({"h100": accelerator(price=None)})),
+        ("Unknown", Reason.NO_PRICES),
+        id="cost unknown",
+    ),
+    case(K.METRICS_AVAILABLE, HYBRID, observe(1), ("True", Reason.METRICS_FOUND), id="all there"),
+    case(K.METRICS_AVAILABLE, HYBRID, observe(1, **NO_GATEWAY), ("Unknown", Reason.NO_EVIDENCE), id="nothing to measure"),
+    case(
+        K.METRICS_AVAILABLE,
+        HYBRID,
+        observe(1, signals=signals(arrivals_per_s=Missing(reason=Reason.PROMETHEUS_ERROR, detail="refused <Connection at 0x7f12>"))),
+        ("False", Reason.PROMETHEUS_ERROR),
+        "the gateway's metrics (refused <Connection at 0x…>)",
+        id="Prometheus does not answer",
+    ),
+    case(
+        K.METRICS_AVAILABLE,
+        HYBRID,
+        observe(1, signals=signals(arrivals_per_s=math.nan)),
+        ("False", Reason.METRICS_MISSING),
+        "the gateway's metrics;",
+        id="what is read is no number",
+    ),
+    case(
+        K.METRICS_AVAILABLE,
+        HYBRID,
+        observe(1, signals=signals(running=Missing(reason=Reason.METRICS_STALE))),
+        ("False", Reason.METRICS_STALE),
+        "the replicas' metrics;",
+        id="the replicas are not measured",
+    ),
+    case(
+        K.METRICS_AVAILABLE,
+        HYBRID,
+        observe(1, signals=signals(running=MISSING), replicas=(replica(ready_since=later(-30)), replica(1, ready_since=None))),
+        ("True", Reason.METRICS_FOUND),
+        id="a replica that has just become ready need not be measured yet",
+    ),
+    case(K.SCALING_LIMITED, HYBRID, observe(1), ("False", Reason.NOT_LIMITED), id="free"),
+    case(K.SCALING_LIMITED, HOSTED, observe(0), ("False", Reason.NOT_REQUESTED), id="nothing to scale"),
+    case(K.SCALING_LIMITED, WRONG, observe(1), ("Unknown", Reason.PENDING), id="not decided"),
+    case(
+        K.SCALING_LIMITED,
+        HYBRID,
+        observe(4, signals=signals(running=99.0)),
+        ("True", Reason.AT_MAX_REPLICAS),
+        "maxReplicas",
+        id="at the most",
+    ),
+    case(K.SCALING_LIMITED, HYBRID, observe(1, **PENDING), ("True", Reason.UNSCHEDULABLE), "waits for nvidia.com/gpu", id="no GPU"),
+    case(
+        K.SCALING_LIMITED,
+        workload(scaling={"mode": "External"}, replicas=0),
+        observe(1),
+        ("True", Reason.AT_MIN_REPLICAS),
+        "minReplicas",
+        id="fewer asked for than allowed",
+    ),
+    case(K.SPILL_ACTIVE, HYBRID, observe(1), ("False", Reason.NOT_SPILLING), id="calm"),
+    case(K.SPILL_ACTIVE, HYBRID, observe(1, signals=signals(spilled_per_s=0.1)), ("True", Reason.SPILLING), id="hosted answers"),
+    case(K.SPILL_ACTIVE, HYBRID, observe(1, signals=blind()), ("Unknown", Reason.METRICS_MISSING), id="no metrics"),
+    case(
+        K.SPILL_ACTIVE, HOSTED, observe(0, signals=signals(spilled_per_s=9.0)), ("False", Reason.NOT_REQUESTED), id="all hosted is no spill"
+    ),
+    case(K.SPILL_ACTIVE, DEDICATED, observe(1), ("False", Reason.NOT_REQUESTED), id="dedicated never spills"),
+    case(K.SELF_HOSTING_ECONOMIC, HOSTED, observe(0), ("Unknown", Reason.NOT_REQUESTED), id="nothing owned"),
+    case(K.SELF_HOSTING_ECONOMIC, DEDICATED, observe(1), ("Unknown", Reason.NO_HOSTED_ALTERNATIVE), id="nothing to compare with"),
+    case(
+        K.SELF_HOSTING_ECONOMIC,
+        workload(dedicated={"committedReplicas": 4}),
+        observe(1),
+        ("True", Reason.SELF_HOSTING_CHEAPER),
+        id="all paid for",
+    ),
+    case(
+        K.SELF_HOSTING_ECONOMIC,
+        HYBRID,
+        observe(1, catalogue=catalogue({"h100": accelerator(price=None)})),
+        ("Unknown", Reason.NO_PRICES),
+        id="no price",
+    ),
+    case(K.SELF_HOSTING_ECONOMIC, HYBRID, observe(1), ("Unknown", Reason.NO_EVIDENCE), "model.architecture", id="capacity unknown"),
+]
+
+
+@pytest.mark.parametrize(("kind", "wanted", "seen", "said", "words"), CASES)
+def test_condition(kind: ConditionType, wanted: Workload, seen: Observation, said: tuple[str, Reason], words: str) -> None:
+    found = condition(kind, wanted, seen)
+    assert (found.status, found.reason) == said
+    assert words in found.message
+
+
+DEAR = catalogue(
+    providers={"acme": provider(models=[{"name": "llama-8b", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "4"}])}
+)
+AT_BREAK_EVEN = 1_440_000 / (30 * 86400)
+
+
+@pytest.mark.parametrize(
+    ("known", "rate", "before", "said"),
+    [
+        pytest.param(catalogue(), 1.0, None, ("False", Reason.HOSTED_CHEAPER_AT_ANY_LOAD), id="hosted costs less than a full replica"),
+        pytest.param(DEAR, AT_BREAK_EVEN * 0.99, None, ("False", Reason.BELOW_BREAK_EVEN), id="too few requests"),
+        pytest.param(DEAR, AT_BREAK_EVEN * 1.01, None, ("True", Reason.SELF_HOSTING_CHEAPER), id="enough requests"),
+        pytest.param(DEAR, AT_BREAK_EVEN * 0.95, "True", ("True", Reason.SELF_HOSTING_CHEAPER), id="a little below does not turn it back"),
+        pytest.param(DEAR, AT_BREAK_EVEN * 0.85, "True", ("False", Reason.BELOW_BREAK_EVEN), id="well below does"),
+        pytest.param(DEAR, MISSING, None, ("Unknown", Reason.NO_EVIDENCE), id="volume unknown"),
+    ],
+)
+def test_self_hosting_economic(known: Any, rate: Any, before: str | None, said: tuple[str, Reason]) -> None:
+    previous = {"conditions": [_raw(ConditionType.SELF_HOSTING_ECONOMIC, before)]} if before else {}
+    found = condition(
+        ConditionType.SELF_HOSTING_ECONOMIC,
+        workload(previous_status=previous),
+        observe(1, catalogue=known, signals=signals(arrivals_per_s=rate)),
+        memory=LEARNED,
+    )
+    assert (found.status, found.reason) == said
+
+
+def test_what_could_not_be_applied_is_named() -> None:
+    outcome = ApplyOutcome(failures=("Service chat: forbidden", "ConfigMap chat-gateway: conflict"))
+    found = condition(ConditionType.DEGRADED, outcome=outcome)
+    assert (found.status, found.reason) == ("True", Reason.APPLY_FAILED)
+    assert "ConfigMap chat-gateway: conflict; Service chat: forbidden" in found.message
+
+
+def _raw(kind: ConditionType, status: str, *, reason: str = "AsExpected", generation: int = 1) -> dict[str, object]:
+    return {
+        "type": kind.value,
+        "status": status,
+        "reason": reason,
+        "message": "as before",
+        "observedGeneration": generation,
+        "lastTransitionTime": "2026-11-01T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "readings", "said"),
+    [
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "True", reason="HostedHealthy"),
+            blind(),
+            ("True", "HostedHealthy"),
+            id="kept while nothing is seen",
+        ),
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedUnreachable"), blind(), ("False", "HostedUnreachable"), id="bad news too"
+        ),
+        pytest.param(_raw(K.HOSTED_BACKEND_READY, "True", generation=0), blind(), ("Unknown", "NoEvidence"), id="not for another spec"),
+        pytest.param(_raw(K.HOSTED_BACKEND_READY, "Unknown"), blind(), ("Unknown", "NoEvidence"), id="nothing to keep"),
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialRejected"),
+            FINE,
+            ("False", "HostedCredentialRejected"),
+            id="a refused key until one works",
+        ),
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialRejected"),
+            signals(spilled_per_s=0.1, **UP),
+            ("True", "HostedHealthy"),
+            id="a new key that works",
+        ),
+    ],
+)
+def test_what_was_known_of_hosted_is_kept_until_there_is_news(before: dict[str, object], readings: Any, said: tuple[str, str]) -> None:
+    found = condition(K.HOSTED_BACKEND_READY, workload(previous_status={"conditions": [before]}), observe(1, signals=readings))
+    assert (found.status, found.reason) == said
+
+
+# All of them, every pass
+
+
+def test_every_condition_is_there_in_one_order() -> None:
+    for wanted in (HYBRID, HOSTED, DEDICATED, WRONG):
+        assert [each.type for each in status_of(wanted).conditions] == list(ConditionType)
+
+
+def test_transition_times_move_with_the_status_only() -> None:
+    first = status_of(at=NOW.replace(microsecond=123456))
+    assert {each.last_transition_time for each in first.conditions} == {NOW}
+    changed = workload(previous_status=stored(first), generation=2)
+    second = status_of(changed, observe(1, signals=FINE, **STARTING), at=later(60))
+    moved = {each.type for each in second.conditions if each.last_transition_time == later(60)}
+    assert moved == {K.REPLICAS_READY, K.DEGRADED}
+    assert {each.observed_generation for each in second.conditions} == {2}
+
+
+def test_a_reason_may_change_without_a_transition() -> None:
+    first = status_of(seen=observe(1, signals=FINE, **STARTING))
+    second = status_of(workload(previous_status=stored(first)), observe(1, signals=FINE, **PENDING), at=later(60))
+    found = next(each for each in second.conditions if each.type == K.REPLICAS_READY)
+    assert (found.reason, found.last_transition_time) == (Reason.UNSCHEDULABLE, NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "count"),
+    [
+        pytest.param({}, 0, id="none"),
+        pytest.param({"conditions": "x"}, 0, id="text"),
+        pytest.param({"conditions": [{"type": "Ready"}, _raw(K.READY, "True")]}, 1, id="one that is none"),
+    ],
+)
+def test_stored_conditions(status: Mapping[str, object], count: int) -> None:
+    assert len(previous_conditions(status)) == count
+
+
+LIVE = st.one_of(st.just(MISSING), st.floats(min_value=0, max_value=1000), st.just(math.nan), st.just(math.inf))
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> Any:
+    side = st.one_of(
+        st.just(MISSING),
+        st.builds(
+            latency,
+            LIVE.filter(lambda found: found is not MISSING),
+            within_ttft=st.sampled_from([None, 0.5, math.nan]),
+            ttft_p95_ms=st.sampled_from([None, 3.0, math.nan]),
+        ),
+    )
+    plain = {name: draw(LIVE) for name in QUIET if name not in ("counters", "owned_latency", "hosted_latency", "hosted_credential_loaded")}
+    return signals(
+        **plain,
+        counters=draw(st.sampled_from([MISSING, ()])),
+        owned_latency=draw(side),
+        hosted_latency=draw(side),
+        hosted_credential_loaded=draw(st.sampled_from([MISSING, True, False])),
+        hosted_healthy={"acme/llama-8b": draw(st.sampled_from([MISSING, True, False]))},
+    )
+
+
+@given(readings=anything(), replicas=st.integers(min_value=0, max_value=4), wanted=st.sampled_from([HYBRID, HOSTED, DEDICATED, PROMISED]))
+def test_whatever_is_read_the_status_is_whole_and_says_no_nonsense(readings: Any, replicas: int, wanted: Workload) -> None:
+    status = status_of(wanted, observe(replicas, signals=readings))
+    text = status.model_dump_json(by_alias=True, exclude_none=True)
+    assert re.search(r"\b(nan|inf|infinity)\b", text, re.IGNORECASE) is None
+    assert len(status.conditions) == len(ConditionType)
+    assert all(len(each.message) < 1000 for each in status.conditions)
+
+
+@given(one=anything(), other=anything())
+def test_messages_hold_no_live_numbers(one: Any, other: Any) -> None:
+    """The same status and reason are always put in the same words, but for which target or which metrics it is about."""
+    first, second = (status_of(PROMISED, observe(1, signals=readings)) for readings in (one, other))
+    for left, right in zip(first.conditions, second.conditions, strict=True):
+        if (left.status, left.reason) == (right.status, right.reason) and left.type not in (K.SLO_MET, K.METRICS_AVAILABLE):
+            assert left.message == right.message
+
+
+def test_settled_statuses_are_equal() -> None:
+    """A pass that finds nothing new writes nothing new, so that nothing is written."""
+    wanted, seen = workload(), observe(1, signals=FINE)
+    decision, memory = one_pass(wanted, seen)
+    first = report(wanted, seen, decision, ApplyOutcome(), memory, NOW)
+    again = replace(wanted, previous_status=stored(first))
+    decision, memory = one_pass(again, seen, memory, later(15))
+    assert stored(report(again, seen, decision, ApplyOutcome(), memory, later(15))) == stored(first)

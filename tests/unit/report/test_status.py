@@ -1,0 +1,278 @@
+"""The status: numbers rounded and at most once a minute, counts at once, attainment over everybody."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spillway.api.status import InferenceWorkloadStatus
+from spillway.plan import rounding
+from spillway.plan.decision import Memory
+from spillway.plan.observation import Sample
+from spillway.report.outcome import ApplyOutcome
+from spillway.report.status import report
+from tests.unit.plan.situations import (
+    MISSING,
+    NOW,
+    accelerator,
+    catalogue,
+    counters,
+    latency,
+    later,
+    observe,
+    one_pass,
+    pool,
+    replica,
+    signals,
+    workload,
+)
+from tests.unit.plan.test_cost import LEARNED
+
+SLO = {"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000}
+PROMISED = workload(slo=SLO)
+
+
+def status_of(wanted: Any = None, seen: Any = None, memory: Memory | None = None, **named: Any) -> InferenceWorkloadStatus:
+    wanted, seen = wanted or workload(), seen or observe(1)
+    decision, after = one_pass(wanted, seen, memory)
+    return report(wanted, seen, decision, ApplyOutcome(), after, NOW, **named)
+
+
+def slo(**readings: Any) -> dict[str, Any]:
+    found = status_of(PROMISED, observe(1, signals=signals(**readings))).slo
+    assert found is not None
+    return found.model_dump(exclude_none=True)
+
+
+def test_identity() -> None:
+    status = status_of()
+    assert status.url == "http://chat.ml.svc.cluster.local/v1"
+    assert status_of(cluster_domain="corp.example").url == "http://chat.ml.svc.corp.example/v1"
+    assert status.selector == "spillway.dev/workload=chat,app.kubernetes.io/component=engine"
+    assert status.observed_generation == 1
+
+
+def test_counts() -> None:
+    pods = (replica(0), replica(1, ready=False), replica(2, terminating=True), replica(3, ended_at=NOW))
+    status = status_of(seen=observe(2, replicas=pods, signals=signals(running=24.0)))
+    assert status.dedicated is not None
+    assert (status.dedicated.replicas, status.dedicated.ready_replicas, status.dedicated.desired_replicas) == (2, 1, 3)
+    assert (status.replicas, status.replicas_summary) == (2, "1/3")
+
+
+def test_a_hosted_workload_has_no_owned_side() -> None:
+    status = status_of(workload("Hosted"), observe(0, pools=()))
+    assert (status.dedicated, status.replicas_summary, status.replicas) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [
+        pytest.param(observe(2, pools=(pool(3),)), "h100", id="what runs"),
+        pytest.param(observe(0, pools=(pool(3),)), None, id="nothing runs"),
+    ],
+)
+def test_with_problems_what_runs_is_still_described(seen: Any, kind: str | None) -> None:
+    status = status_of(workload(dedicated={"accelerators": ["b200"]}), seen)
+    assert status.dedicated is not None
+    assert (status.dedicated.accelerator_class, status.dedicated.desired_replicas, status.dedicated.capacity) == (kind, 3, None)
+
+
+def test_traffic() -> None:
+    readings = signals(arrivals_per_s=3.14159, spilled_per_s=1.0, input_tokens_mean=812.6, output_tokens_mean=99.5)
+    traffic = status_of(seen=observe(1, signals=readings)).traffic
+    assert traffic is not None
+    assert traffic.model_dump() == {
+        "requests_per_second": "3.14",
+        "input_tokens_mean": 813,
+        "output_tokens_mean": 100,
+        "spilled_percent": "31.8",
+    }
+
+
+@pytest.mark.parametrize("readings", [{}, {"arrivals_per_s": MISSING}, {"spilled_per_s": MISSING, "arrivals_per_s": 1.0}])
+def test_spilled_share_is_absent_without_traffic_or_evidence(readings: dict[str, Any]) -> None:
+    traffic = status_of(seen=observe(1, signals=signals(**readings))).traffic
+    assert traffic is not None
+    assert traffic.spilled_percent is None
+
+
+def test_capacity_and_utilisation() -> None:
+    dedicated = status_of(seen=observe(1, signals=signals(gpu_utilization_percent=87.6)), memory=LEARNED).dedicated
+    assert dedicated is not None
+    assert dedicated.capacity is not None
+    assert (dedicated.gpu_utilization_percent, dedicated.capacity.requests_per_second, dedicated.capacity.basis) == (88, "1.6", "Measured")
+
+
+def test_cost_is_rounded_to_four_digits_and_unknown_is_absent() -> None:
+    rows = (counters(backend="owned", input_tokens=3e6),)
+    seen = observe(1, signals=replace(signals(arrivals_per_s=1.0, spilled_per_s=0.1), counters=Sample(value=rows, at=NOW)))
+    cost = status_of(seen=seen, memory=LEARNED).cost
+    assert cost is not None
+    assert cost.model_dump(by_alias=True) == {
+        "usdPerHour": "4.072",
+        "dedicatedUSDPerHour": "4",
+        "hostedUSDPerHour": "0.072",
+        "monthToDateUSD": "4",
+        "projectedMonthlyUSD": "932.4",
+        "usdPerMillionTokens": "1.333",
+        "ifAllHostedMonthlyUSD": "518.4",
+        "ifAllDedicatedMonthlyUSD": "2880",
+        "kappa": "0.288",
+        "breakEvenRequestsPerMonth": None,
+        "pricesAsOf": "2026-07-20",
+        "unaccountedSeconds": 0,
+        "estimatedRequests": 0,
+    }
+    unpriced = status_of(seen=observe(1, catalogue=catalogue({"h100": accelerator(price=None)}))).cost
+    assert unpriced is not None
+    assert (unpriced.usd_per_hour, unpriced.dedicated_usd_per_hour, unpriced.month_to_date_usd, unpriced.kappa) == (None, None, None, None)
+
+
+# Attainment
+
+
+def test_attainment_weighs_both_sides_and_failures() -> None:
+    found = slo(
+        arrivals_per_s=4.0,
+        spilled_per_s=1.0,
+        failed_per_s=0.5,
+        owned_latency=latency(60.0, within_ttft=0.9, within_end_to_end=1.0, ttft_p95_ms=480.0),
+        hosted_latency=latency(20.0, within_ttft=1.0, within_end_to_end=0.5, ttft_p95_ms=900.4),
+        inter_token_within_ratio=0.97,
+        inter_token_p95_ms=41.2,
+    )
+    # TTFT: (54 + 20) of 60 + 20 + 30 failed. End to end: (150 x 1 + 60 x 0.5) of 240, 30 failed among them.
+    assert found == {
+        "attainment_percent": "67.3",
+        "time_to_first_token_attainment_percent": "67.3",
+        "inter_token_latency_attainment_percent": "97.0",
+        "end_to_end_attainment_percent": "75.0",
+        "owned": {"attainment_percent": "90.0", "ttft_p95_ms": 480},
+        "hosted": {"attainment_percent": "50.0", "ttft_p95_ms": 900},
+        "ttft_p95_ms": 900,
+        "inter_token_p95_ms": 41,
+        "window": "1m",
+    }
+
+
+@pytest.mark.parametrize(
+    ("readings", "absent"),
+    [
+        pytest.param({}, {"attainment_percent", "owned", "hosted"}, id="no traffic"),
+        pytest.param({"arrivals_per_s": MISSING}, {"end_to_end_attainment_percent"}, id="arrivals unknown"),
+        pytest.param(
+            {"arrivals_per_s": 1.0, "owned_latency": latency(60.0, within_ttft=None)},
+            {"time_to_first_token_attainment_percent"},
+            id="a side whose share is unknown",
+        ),
+        pytest.param({"arrivals_per_s": 1.0, "owned_latency": latency(0.0)}, {"owned"}, id="a side without requests"),
+        pytest.param(
+            {"arrivals_per_s": 1.0, "spilled_per_s": 0.5, "owned_latency": latency(30.0)},
+            {"end_to_end_attainment_percent"},
+            id="no word from a side that serves",
+        ),
+    ],
+)
+def test_attainment_is_absent_where_it_is_unknown(readings: dict[str, Any], absent: set[str]) -> None:
+    assert not absent & set(slo(**readings))
+
+
+def test_only_promised_targets_count() -> None:
+    wanted = workload(slo={"endToEndMs": 9000})
+    readings = signals(
+        arrivals_per_s=1.0, owned_latency=latency(60.0, within_ttft=0.1, within_end_to_end=0.9), inter_token_within_ratio=0.2
+    )
+    found = status_of(wanted, observe(1, signals=readings)).slo
+    assert found is not None
+    assert found.owned is not None
+    assert (found.attainment_percent, found.owned.attainment_percent) == ("90.0", "90.0")
+    assert (found.time_to_first_token_attainment_percent, found.inter_token_latency_attainment_percent) == (None, None)
+
+
+@pytest.mark.parametrize(("window", "text"), [(60.0, "1m"), (300.0, "5m"), (90.0, "90s")])
+def test_window(window: float, text: str) -> None:
+    found = status_of(PROMISED, observe(1, signals=signals(window_s=window))).slo
+    assert found is not None
+    assert found.window == text
+
+
+def test_nothing_promised_nothing_attained() -> None:
+    assert status_of().slo is None
+
+
+# Numbers once a minute
+
+
+def test_numbers_are_written_at_most_once_a_minute_and_the_rest_at_once() -> None:
+    wanted, calm = PROMISED, observe(1, signals=signals(arrivals_per_s=1.0, gpu_utilization_percent=10.0))
+    decision, memory = one_pass(wanted, calm)
+    first = report(wanted, calm, decision, ApplyOutcome(), memory, NOW)
+    again = replace(wanted, previous_status=first.model_dump(mode="json", by_alias=True, exclude_none=True))
+    busy = observe(1, signals=signals(arrivals_per_s=9.0, running=16.0, gpu_utilization_percent=99.0), replicas=(replica(ready=False),))
+
+    decision, memory = one_pass(again, busy, memory, later(30))
+    soon = report(again, busy, decision, ApplyOutcome(), memory, later(30))
+    assert (soon.traffic, soon.slo, soon.cost) == (first.traffic, first.slo, first.cost)
+    assert soon.dedicated is not None
+    assert first.dedicated is not None
+    assert (soon.dedicated.gpu_utilization_percent, soon.dedicated.capacity) == (10, first.dedicated.capacity)
+    assert (soon.replicas_summary, soon.dedicated.desired_replicas) == ("0/4", 4)
+    assert soon.decisions[0].what == "replicas 1 -> 4"
+    assert soon.placement == first.placement
+
+    decision, memory = one_pass(again, busy, memory, later(60))
+    minute = report(again, busy, decision, ApplyOutcome(), memory, later(60))
+    assert minute.traffic is not None
+    assert minute.dedicated is not None
+    assert (minute.traffic.requests_per_second, minute.dedicated.gpu_utilization_percent) == ("9", 99)
+
+
+def test_numbers_are_written_where_none_were() -> None:
+    decision, memory = one_pass()
+    decision, memory = one_pass(PROMISED, observe(1), memory, later(15))
+    status = report(PROMISED, observe(1), decision, ApplyOutcome(), memory, later(15))
+    assert None not in (status.traffic, status.slo, status.cost, status.dedicated)
+
+
+def test_a_placement_keeps_the_time_at_which_it_was_decided() -> None:
+    first = status_of()
+    stored = first.model_dump(mode="json", by_alias=True)
+    same = replace(workload(), previous_status=stored)
+    decision, memory = one_pass(same, at=later(600))
+    assert report(same, observe(1), decision, ApplyOutcome(), memory, later(600)).placement == first.placement
+    other = replace(workload("Hosted"), previous_status=stored)
+    decision, memory = one_pass(other, at=later(600))
+    placement = report(other, observe(1), decision, ApplyOutcome(), memory, later(600)).placement
+    assert placement is not None
+    assert placement.evaluated_at == later(600)
+
+
+def test_a_status_that_something_else_wrote_is_replaced() -> None:
+    assert status_of(workload(previous_status={"cost": "free", "conditions": []})).cost is not None
+
+
+# Rounding
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0.0, "0"),
+        (4.0, "4"),
+        (1234.5678, "1235"),
+        (0.000123456, "0.0001235"),
+        (1234567.0, "1235000"),
+        (None, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (-1.0, None),
+    ],
+)
+def test_money(amount: float | None, text: str | None) -> None:
+    assert rounding.usd(amount) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.98765, "98.8"), (1.0, "100.0"), (1.2, "100.0"), (0.0, "0.0"), (None, None)])
+def test_shares(share: float | None, text: str | None) -> None:
+    assert rounding.percent(share) == text
