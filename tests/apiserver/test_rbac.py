@@ -1,14 +1,16 @@
 """The chart's rights, on a real API server: enough for the operator, and no more than it was seen to use."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -28,10 +30,17 @@ AUDIT_POLICY = {
     "rules": [{"level": "Metadata", "users": [f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"]}, {"level": "None"}],
 }
 
+T = TypeVar("T")
 Right = tuple[str, str, str]  # API group, resource with its subresource, verb
 
-# Rights that this test's short story has no occasion to use, and what needs them.
-NOT_SEEN_HERE: dict[Right, str] = {}
+# Rights that no request shows, and what needs them.
+NOT_SEEN_HERE: dict[Right, str] = {
+    (
+        "spillway.dev",
+        "inferenceworkloads/finalizers",
+        "update",
+    ): "asked for by the admission of owner references; it is on in this API server",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +58,17 @@ class Site:
     def allowed(self, user: str, verb: str, resource: str, *, group: str = "", namespace: str = "", name: str = "") -> bool:
         """Ask the API server whether a user has a right; `resource` may have a subresource."""
         kind, _, subresource = resource.partition("/")
-        attributes = {"verb": verb, "group": group, "resource": kind, "subresource": subresource, "namespace": namespace, "name": name}
+        attributes = client.V1ResourceAttributes(
+            verb=verb, group=group, resource=kind, subresource=subresource, namespace=namespace, name=name
+        )
         groups = ["system:authenticated"]
         if user.startswith("system:serviceaccount:"):
             groups += ["system:serviceaccounts", f"system:serviceaccounts:{user.split(':')[2]}"]
-        review = client.AuthorizationV1Api(self.server.admin_client).create_subject_access_review(
-            {"spec": {"user": user, "groups": groups, "resourceAttributes": attributes}}
+        asked = client.V1SubjectAccessReview(
+            spec=client.V1SubjectAccessReviewSpec(user=user, groups=groups, resource_attributes=attributes)
         )
-        return bool(review.status.allowed)
+        answer = client.AuthorizationV1Api(self.server.admin_client).create_subject_access_review(asked)
+        return answer.status is not None and bool(answer.status.allowed)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +112,7 @@ def aggregated(site: Site) -> Iterator[Site]:
         process.wait(20)
 
 
-def wait_until(check: Any, within_s: float) -> Any:
+def wait_until(check: Callable[[], T], within_s: float) -> T:
     deadline = time.monotonic() + within_s
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {within_s} s"
@@ -124,7 +136,7 @@ DENIED = [
     ("get", "nodes/proxy", "", ""),
     *((verb, "namespaces", "", "") for verb in ("create", "patch", "delete")),
     *((verb, "persistentvolumes", "", "") for verb in ("get", "create", "delete")),
-    *((verb, "persistentvolumeclaims", "", WORKLOAD_NAMESPACE) for verb in ("create", "delete")),
+    *((verb, "persistentvolumeclaims", "", WORKLOAD_NAMESPACE) for verb in ("get", "create")),
     *((verb, "clusterroles", "rbac.authorization.k8s.io", "") for verb in ("get", "create", "update", "patch", "escalate", "bind")),
     *((verb, "rolebindings", "rbac.authorization.k8s.io", WORKLOAD_NAMESPACE) for verb in ("create", "patch")),
     *((verb, "clusterrolebindings", "rbac.authorization.k8s.io", "") for verb in ("create", "patch")),
@@ -135,6 +147,7 @@ DENIED = [
     *((verb, "hostedproviders", "spillway.dev", WORKLOAD_NAMESPACE) for verb in ("create", "update", "patch", "delete")),
     *((verb, "acceleratorclasses", "spillway.dev", "") for verb in ("create", "update", "patch", "delete")),
     *((verb, "deployments", "apps", WORKLOAD_NAMESPACE) for verb in ("update", "deletecollection")),
+    *(("delete", resource, "", WORKLOAD_NAMESPACE) for resource in ("configmaps", "serviceaccounts", "persistentvolumeclaims", "events")),
     *(
         (verb, resource, "apps", WORKLOAD_NAMESPACE)
         for verb in ("create", "patch")
@@ -201,3 +214,209 @@ def test_an_editor_of_workloads_is_refused_a_hosted_provider(aggregated: Site) -
         kubeconfig = aggregated.server.kubeconfig_for(user, ("system:authenticated",))
         answer = aggregated.server.run_kubectl("create", "--dry-run=server", "-f", "-", stdin=provider, kubeconfig=kubeconfig)
         assert answer.code == code, answer.err
+
+
+def provider() -> dict[str, Any]:
+    return {
+        "apiVersion": "spillway.dev/v1alpha1",
+        "kind": "HostedProvider",
+        "metadata": {"name": "rented", "namespace": WORKLOAD_NAMESPACE},
+        "spec": {
+            "baseURL": "https://api.example.com/v1",
+            "auth": {"secretRef": {"name": "rented-key", "key": "api-key"}},
+            "models": [{"name": "m", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "1"}],
+        },
+    }
+
+
+def workload(name: str, mode: str) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "model": {"id": "acme/tiny-chat"},
+        "placement": {"mode": mode},
+        "hosted": {"backends": [{"providerRef": {"name": "rented"}, "model": "m"}]},
+    }
+    if mode != "Hosted":
+        spec["dedicated"] = {"accelerators": ["nvidia-l4"], "scaling": {"minReplicas": 1, "maxReplicas": 2}}
+    metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE}
+    return {"apiVersion": "spillway.dev/v1alpha1", "kind": "InferenceWorkload", "metadata": metadata, "spec": spec}
+
+
+def pod(site: Site, name: str, labels: dict[str, str]) -> None:
+    """Make a ready pod: no controller and no kubelet runs here."""
+    container = {
+        "name": "main",
+        "image": "none",
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec = {"containers": [container], "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
+    metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE, "labels": labels}
+    answer = site.server.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    assert answer.code == 0, answer.err
+    now = "2026-01-01T00:00:00Z"
+    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}]}
+    site.server.kubectl(
+        "-n", WORKLOAD_NAMESPACE, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})
+    )
+
+
+def get(site: Site, *what: str) -> Any:
+    return json.loads(site.server.kubectl("-n", WORKLOAD_NAMESPACE, "get", *what, "-o", "json"))
+
+
+def exists(site: Site, kind: str, name: str) -> bool:
+    return site.server.run_kubectl("-n", WORKLOAD_NAMESPACE, "get", kind, name).code == 0
+
+
+def condition(site: Site, name: str, type_: str) -> tuple[str, str] | None:
+    found = get(site, "inferenceworkload", name).get("status", {}).get("conditions", [])
+    return next(((each["status"], each["reason"]) for each in found if each["type"] == type_), None)
+
+
+def children(name: str) -> list[tuple[str, str]]:
+    """Return the objects whose names a hybrid workload needs."""
+    return [
+        ("service", name),
+        ("service", f"{name}-replicas"),
+        ("serviceaccount", name),
+        ("configmap", f"{name}-gateway"),
+        ("configmap", f"{name}-gateway-cap"),
+        ("deployment", f"{name}-gateway"),
+        ("poddisruptionbudget", f"{name}-gateway"),
+        ("poddisruptionbudget", f"{name}-engine"),
+        ("networkpolicy", f"{name}-gateway"),
+        ("networkpolicy", f"{name}-engine"),
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextlib.contextmanager
+def operator(site: Site, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the operator under the chart's account, with the chart's own environment."""
+    (container,) = site.chart.pod(ACCOUNT)["containers"]
+    fields = {"metadata.name": "operator-0", "metadata.namespace": NAMESPACE}
+    told = {e["name"]: e.get("value") or fields[e["valueFrom"]["fieldRef"]["fieldPath"]] for e in container["env"]}
+    told |= {"SPILLWAY_METRICS_PORT": str(free_port()), "SPILLWAY_PROBE_PORT": str(free_port())}
+    kubeconfig = site.server.kubeconfig_for_service_account(NAMESPACE, ACCOUNT)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "KUBECONFIG": str(kubeconfig)} | told
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "spillway", *container["args"]]
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Let the operator make a workload, follow a ready replica, meet taken names and clean up a changed one; return its log."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    taken = {"labels": {"whose": "somebodys"}, "namespace": WORKLOAD_NAMESPACE}
+    foreign: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", **taken}, "spec": {"ports": [{"port": 80}]}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "taken", **taken}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "taken-gateway", **taken}},
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "taken-gateway", **taken},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"none": "such"}}},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "taken-gateway", **taken},
+            "spec": {"podSelector": {"matchLabels": {"none": "such"}}},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "busy-gateway", **taken},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": {"none": "such"}},
+                "template": {"metadata": {"labels": {"none": "such"}}, "spec": {"containers": [{"name": "main", "image": "none"}]}},
+            },
+        },
+    ]
+    answer = site.server.apply(provider(), *foreign)
+    assert answer.code == 0, answer.err
+    with operator(site, log) as process:
+        assert site.server.apply(workload("chat", "Hybrid")).code == 0
+        wait_until(lambda: condition(site, "chat", "SpecValid") == ("True", "Valid"), 60)
+        wait_until(lambda: all(exists(site, *each) for each in children("chat")), 30)
+        (engine,) = get(site, "deployments", "-l", "spillway.dev/workload=chat,app.kubernetes.io/component=engine")["items"]
+        for number in (1, 2):
+            labels = {"spillway.dev/workload": "chat", "app.kubernetes.io/component": "gateway"}
+            pod(site, f"chat-gateway-{number}", labels)
+        pod(site, "chat-engine-1", engine["spec"]["template"]["metadata"]["labels"])
+        wait_until(lambda: "spillway.dev/gateway-config" in get(site, "pod", "chat-gateway-1")["metadata"].get("annotations", {}), 30)
+        assert site.server.apply(workload("taken", "Hosted"), workload("busy", "Hosted")).code == 0
+        wait_until(lambda: condition(site, "taken", "SpecValid") == ("False", "NameConflict"), 30)
+        wait_until(lambda: condition(site, "busy", "SpecValid") == ("False", "NameConflict"), 30)
+        assert site.server.apply(workload("chat", "Hosted")).code == 0
+        wait_until(lambda: not exists(site, "networkpolicy", "chat-engine"), 30)
+        wait_until(lambda: not exists(site, "deployment", engine["metadata"]["name"]), 30)
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()[-3000:]
+    return log
+
+
+def granted(chart: Rendered) -> set[Right]:
+    """Return every right of the operator's ClusterRole and Role."""
+    return {
+        (group, resource, verb)
+        for kind in ("ClusterRole", "Role")
+        for rule in chart.one(kind, ACCOUNT)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def used(request: dict[str, Any]) -> Iterator[Right]:
+    """Return the rights that a request needed. An apply that made the object needed `create` too."""
+    target = request["objectRef"]
+    resource = "/".join(filter(None, (target["resource"], target.get("subresource"))))
+    yield target.get("apiGroup", ""), resource, request["verb"]
+    if request["verb"] == "patch" and request["responseStatus"]["code"] == 201:
+        yield target.get("apiGroup", ""), resource, "create"
+
+
+def test_the_rights_suffice(site: Site, story: Path) -> None:
+    refused = [r for r in site.requests() if r["responseStatus"]["code"] in (401, 403)]
+    assert not [(r["verb"], r["requestURI"]) for r in refused]
+    assert "forbidden" not in story.read_text().lower()
+
+
+def test_no_right_is_there_that_the_operator_was_not_seen_to_use(site: Site, story: Path) -> None:
+    assert story.exists()
+    seen = {right for request in site.requests() if "objectRef" in request for right in used(request)}
+    assert granted(site.chart) - seen == NOT_SEEN_HERE.keys()
+    assert seen <= granted(site.chart), "used, but not granted by the chart: what else grants it?"
+
+
+def test_the_operator_touches_nothing_that_is_not_its_own(site: Site, story: Path) -> None:
+    assert story.exists()
+    for kind, name in (
+        ("service", "taken"),
+        ("serviceaccount", "taken"),
+        ("configmap", "taken-gateway"),
+        ("networkpolicy", "taken-gateway"),
+    ):
+        found = get(site, kind, name)
+        assert found["metadata"]["labels"] == {"whose": "somebodys"}
+        assert "ownerReferences" not in found["metadata"]
+
+
+def test_the_operator_leaves_no_finalizer_and_no_annotation_of_its_framework(site: Site, story: Path) -> None:
+    assert story.exists()
+    for item in get(site, "inferenceworkloads,hostedproviders,pods,services,deployments,configmaps")["items"]:
+        assert "finalizers" not in item["metadata"], item["metadata"]["name"]
+        assert not [a for a in item["metadata"].get("annotations", {}) if "kopf" in a], item["metadata"]["name"]

@@ -1,7 +1,9 @@
 """A client of the gateway, as careless with credentials as clients are."""
 
 import asyncio
+import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -86,8 +88,8 @@ class Client:
     async def post(self, body: Any = None, *, path: str = CHAT, headers: dict[str, str] | None = None, **more: Any) -> Answer:
         """Send a request and read the whole answer. `body`: bytes as they are; else JSON with the served name and `more`."""
         data = body if isinstance(body, bytes) else json.dumps(request(**more)).encode()
-        sent = {"content-type": "application/json", **CREDENTIALS, **(headers or {})}
-        async with self.session.post(self.url + path, data=data, headers=sent) as response:
+        sent = {"content-type": "application/json", "content-length": str(len(data)), **CREDENTIALS, **(headers or {})}
+        async with self.session.post(self.url + path, data=io.BytesIO(data), headers=sent) as response:
             return await _answer(response)
 
     async def get(self, path: str, *, method: str = "GET") -> Answer:
@@ -105,6 +107,11 @@ class Client:
     async def open_many(self, count: int) -> list[OpenStream]:
         """Open streams all at once."""
         return list(await asyncio.gather(*(self.open() for _ in range(count))))
+
+
+async def rest_of(streams: Iterable[OpenStream]) -> list[Answer]:
+    """Read streams to their ends."""
+    return list(await asyncio.gather(*(each.rest() for each in streams)))
 
 
 async def _answer(response: aiohttp.ClientResponse) -> Answer:

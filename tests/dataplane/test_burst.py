@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tests.dataplane.client import Client
+from tests.dataplane.client import Client, rest_of
 from tests.dataplane.conftest import SetStage
 
 pytestmark = pytest.mark.dataplane
@@ -19,7 +19,7 @@ async def test_two_hundred_streams_on_sixteen_slots_are_sixteen_owned_and_no_err
         backend.hold = release
     streams = await scene.client.open_many(STREAMS)
     release.set()
-    answers = await asyncio.gather(*(each.rest() for each in streams))
+    answers = await rest_of(streams)
     assert Counter(each.served_by for each in streams) == {"owned": SLOTS, "alpha/vendor/alpha-model": STREAMS - SLOTS}
     assert all(each.complete for each in answers)
     assert sum(each.peak for each in scene.engines) == SLOTS
@@ -33,7 +33,7 @@ async def test_two_gateways_with_two_workers_each_overshoot_by_at_most_one_reque
     async with Client(scene.gateways[1].url) as other:
         streams = [*await scene.client.open_many(STREAMS // 2), *await other.open_many(STREAMS // 2)]
         release.set()
-        answers = await asyncio.gather(*(each.rest() for each in streams))
+        answers = await rest_of(streams)
     assert all(each.complete for each in answers)
     owned = sum(each.served_by == "owned" for each in streams)
     assert SLOTS <= owned <= SLOTS + 4

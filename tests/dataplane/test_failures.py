@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.dataplane import certificates, fakes
-from tests.dataplane.client import Answer
+from tests.dataplane.client import Answer, rest_of
 from tests.dataplane.conftest import KEYS, SetStage, Stage
 from tests.dataplane.fakes import Backend
 from tests.dataplane.process import until
@@ -335,7 +335,7 @@ async def test_a_dedicated_workload_never_spills_and_says_when_to_come_again(sta
     assert (refused.status, error_of(refused), refused.served_by) == (503, "no_capacity", "none")
     assert refused.headers["retry-after"] == "1"
     scene.engines[0].hold.set()
-    assert all((await each.rest()).complete for each in streams)
+    assert all(each.complete for each in await rest_of(streams))
     scene.engines[0].script = fakes.fail(503)
     engine_refused = await scene.client.post()
     assert (engine_refused.status, engine_refused.served_by, engine_refused.headers["retry-after"]) == (503, "owned", "1")

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from tests.dataplane import fakes
-from tests.dataplane.client import CREDENTIALS
+from tests.dataplane.client import CREDENTIALS, rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
 from tests.dataplane.process import until
@@ -267,6 +267,6 @@ async def test_a_cap_lowered_under_what_is_in_flight_admits_nothing_new_and_cuts
     await until(lambda: _cap_is(scene, 3), "the cap is in force")
     assert (await scene.client.post()).served_by == ALPHA
     release.set()
-    assert all((await each.rest()).complete for each in streams)
+    assert all(each.complete for each in await rest_of(streams))
     assert (await scene.client.post()).served_by == "owned"
 

@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console
@@ -39,7 +39,7 @@ class Show:
         self._said = 0.0
         self.status: dict[str, Any] = {}
 
-    def __enter__(self) -> "Show":
+    def __enter__(self) -> Self:
         if self._live:
             self._live.start()
         return self
@@ -57,7 +57,9 @@ class Show:
             if done():
                 return
             if time.monotonic() - started > within:
-                raise SystemExit(f"demo: {phase!r} did not end within {within:.0f} s; look with `kubectl -n {NAMESPACE} describe iw {NAME}`")
+                raise SystemExit(
+                    f"demo: {phase!r} did not end within {within:.0f} s; look with `kubectl -n {NAMESPACE} describe iw {NAME}`"
+                )
             await asyncio.sleep(REFRESH_S)
 
     async def lasting(self, phase: str, seconds: float) -> None:

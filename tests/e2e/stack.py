@@ -12,19 +12,20 @@ import yaml
 
 from tests.e2e.cluster import binaries, images, stand_in
 from tests.e2e.cluster.cache import say
+from tests.e2e.cluster.certificates import Pair
 from tests.e2e.cluster.engine import model
 from tests.e2e.cluster.provider import STORAGE_CLASS, Cluster
+from tests.e2e.cluster.stand_in import certificates
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "spillway"
 QUICKSTART = ROOT / "examples" / "quickstart"
 SYSTEM_NAMESPACE = "spillway-system"
 RELEASE = "spillway"
-HOSTED_NAMESPACE = "hosted"
+HOSTED_NAMESPACE = stand_in.NAMESPACE
 HOSTED_KEY = "the-rented-endpoints-own-key"
-HOSTED_MODEL = "acme/tiny-chat-hosted"
+HOSTED_MODEL = stand_in.SERVED_NAME
 POLL_S = 0.25
-KUBECTL_GONE = "NotFound"
 
 
 def eventually(check: Callable[[], Any], *, within: float, what: str) -> Any:
@@ -77,7 +78,14 @@ class Stack:
 
     def helm(self, *arguments: str) -> str:
         """Run Helm against the cluster; raise with its error output when it fails."""
-        command = [str(binaries.path("helm")), "--kubeconfig", str(self.cluster.kubeconfig), "--kube-context", self.cluster.context, *arguments]
+        command = [
+            str(binaries.path("helm")),
+            "--kubeconfig",
+            str(self.cluster.kubeconfig),
+            "--kube-context",
+            self.cluster.context,
+            *arguments,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         if done.returncode != 0:
             raise RuntimeError(f"`helm {' '.join(arguments)}` failed: {done.stderr.strip()}")
@@ -101,15 +109,33 @@ class Stack:
 
     def hosted(self) -> None:
         """Start the hosted endpoint: a second vLLM behind HTTPS with an API key."""
-        self.models(HOSTED_NAMESPACE, "tiny")
-        self.apply(*stand_in.manifests(image=images.reference(self.engine), api_key=HOSTED_KEY, model_name=HOSTED_MODEL, claim="models"))
+        authority, leaf = self._hosted_certificates()
+        del authority
+        self.cluster.local_volume("models-hosted", model.model_dir("tiny"), "1Gi", ("ReadOnlyMany",))
+        self.apply(*stand_in.manifests(leaf, api_key=HOSTED_KEY, image=images.reference(self.engine), volume="models-hosted"))
+
+    def _hosted_certificates(self) -> tuple[Pair, Pair]:
+        """Return the authority and the server's certificate of the hosted endpoint: made once for a cluster, kept beside its kubeconfig."""
+        folder = self.cluster.kubeconfig.parent / "hosted-tls"
+        names = [f"{who}.{part}" for who in ("authority", "leaf") for part in ("crt", "key")]
+        if not folder.is_dir():
+            authority, leaf = certificates.make()
+            folder.mkdir(mode=0o700)
+            for name, content in zip(names, (authority.certificate, authority.key, leaf.certificate, leaf.key), strict=True):
+                (folder / name).write_bytes(content)
+        found = [(folder / name).read_bytes() for name in names]
+        return Pair(certificate=found[0], key=found[1]), Pair(certificate=found[2], key=found[3])
 
     def models(self, namespace: str, size: model.Size) -> None:
         """Make a namespace with a claim `models` that holds the tiny or the medium model."""
         name = f"models-{namespace}"
         self.cluster.local_volume(name, model.model_dir(size), "1Gi", ("ReadWriteMany", "ReadOnlyMany"))
         self.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+            },
             {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
@@ -125,7 +151,7 @@ class Stack:
 
     def secrets(self, namespace: str, *, key: str | None = HOSTED_KEY) -> None:
         """Make the Secrets that the quickstart's provider names: the key (unless None) and the certificate authority."""
-        wanted = {"rented-ca": {"ca.crt": stand_in.ca_certificate()}}
+        wanted = {"rented-ca": {"ca.crt": self._hosted_certificates()[0].certificate.decode()}}
         if key is not None:
             wanted["rented-key"] = {"api-key": key}
         for name, data in wanted.items():
@@ -148,7 +174,20 @@ class Stack:
         say("installing the chart with Helm …")
         values = self.cluster.kubeconfig.parent / "values.yaml"
         values.write_text(yaml.safe_dump(self.values()))
-        self.helm("upgrade", "--install", RELEASE, str(CHART), "-n", SYSTEM_NAMESPACE, "--create-namespace", "-f", str(values), "--wait", "--timeout", "180s")
+        self.helm(
+            "upgrade",
+            "--install",
+            RELEASE,
+            str(CHART),
+            "-n",
+            SYSTEM_NAMESPACE,
+            "--create-namespace",
+            "-f",
+            str(values),
+            "--wait",
+            "--timeout",
+            "180s",
+        )
 
     # -- workloads -----------------------------------------------------------------------------------------------------
 
@@ -161,12 +200,16 @@ class Stack:
         conditions = self.workload(namespace, name).get("status", {}).get("conditions", [])
         return next((c for c in conditions if c["type"] == type_), {"status": "absent", "reason": "", "message": ""})
 
-    def await_condition(self, namespace: str, type_: str, status: str = "True", *, name: str = "chat", within: float = 120) -> dict[str, Any]:
+    def await_condition(
+        self, namespace: str, type_: str, status: str = "True", *, name: str = "chat", within: float = 120
+    ) -> dict[str, Any]:
         """Wait until a condition has a status, and return it."""
-        eventually(lambda: self.condition(namespace, type_, name)["status"] == status, within=within, what=f"{namespace}/{name} {type_}={status}")
+        eventually(
+            lambda: self.condition(namespace, type_, name)["status"] == status, within=within, what=f"{namespace}/{name} {type_}={status}"
+        )
         return self.condition(namespace, type_, name)
 
-    def quickstart(self, namespace: str = "quickstart", size: model.Size = "med", **changes: Any) -> list[dict[str, Any]]:
+    def quickstart(self, namespace: str = "quickstart", **changes: Any) -> list[dict[str, Any]]:
         """Return the quickstart's objects, moved to a namespace; `changes` replace parts of the workload's spec, deeply."""
         objects = [yaml.safe_load(path.read_text()) for path in sorted(QUICKSTART.glob("*.yaml"))]
         for item in objects:
@@ -174,7 +217,6 @@ class Stack:
                 item["metadata"]["namespace"] = namespace
             if item["kind"] == "InferenceWorkload":
                 _merge(item["spec"], changes)
-        del size
         return objects
 
 

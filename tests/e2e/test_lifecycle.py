@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import stand_in
+from tests.e2e import hub
 from tests.e2e.stack import SYSTEM_NAMESPACE, Stack, eventually
 from tests.e2e.traffic import Load, burst, describe
 
@@ -68,13 +68,17 @@ def test_a_bad_spec_is_explained(stack: Stack, room: str) -> None:
 
 
 def test_weights_come_from_a_hugging_face_compatible_hub(stack: Stack, room: str) -> None:
-    stack.apply(*stand_in.hub_manifests(namespace=room, claim="models", repo="acme/tiny-chat"))
+    environment = hub.serve(stack, room)
+    source = {
+        "persistentVolumeClaim": None,
+        "huggingFace": {"repo": hub.REPOSITORY, "tokenSecretRef": {"name": "hub-token", "key": "token"}},
+    }
     stack.apply(
         *stack.quickstart(
             room,
-            model={"source": {"persistentVolumeClaim": None, "huggingFace": {"repo": "acme/tiny-chat", "revision": "main"}}},
+            model={"source": source},
             gateway={"replicas": 1, "maxRequestSeconds": 30},
-            dedicated={"engine": {"env": stand_in.hub_environment(namespace=room)}},
+            dedicated={"engine": {"env": environment}, "modelCache": {"claimName": hub.CACHE_CLAIM}},
         )
     )
     stack.await_condition(room, "ReplicasReady", within=180)
@@ -101,9 +105,15 @@ def test_deleting_a_workload_while_the_operator_is_down_leaves_no_pod(stack: Sta
     eventually(lambda: pods(stack, room, "engine") and pods(stack, room, "gateway"), within=60, what="pods of the workload")
     stack.kubectl("-n", SYSTEM_NAMESPACE, "scale", "deployment/spillway-operator", "--replicas=0")
     try:
-        eventually(lambda: not stack.get("-n", SYSTEM_NAMESPACE, "pods", "-l", "app.kubernetes.io/component=operator")["items"], within=60, what="no operator")
+        eventually(
+            lambda: not stack.get("-n", SYSTEM_NAMESPACE, "pods", "-l", "app.kubernetes.io/component=operator")["items"],
+            within=60,
+            what="no operator",
+        )
         stack.kubectl("-n", room, "delete", "inferenceworkload", "chat", "--timeout=30s")
-        eventually(lambda: not pods(stack, room, "engine") and not pods(stack, room, "gateway"), within=90, what="no pod of the workload left")
+        eventually(
+            lambda: not pods(stack, room, "engine") and not pods(stack, room, "gateway"), within=90, what="no pod of the workload left"
+        )
         for kind in ("service", "deployment", "configmap", "poddisruptionbudget", "networkpolicy", "serviceaccount"):
             left = stack.get("-n", room, kind, "-l", "spillway.dev/workload=chat")["items"]
             assert not left, f"{kind} {left[0]['metadata']['name']} was left behind"

@@ -21,8 +21,22 @@ def test_an_upgrade_of_the_chart_restarts_no_replica_even_with_a_new_default_eng
     before = engine_pods(chat)
     values = str(chat.cluster.kubeconfig.parent / "values.yaml")
     chat.helm(
-        "upgrade", RELEASE, str(CHART), "-n", SYSTEM_NAMESPACE, "-f", values, "--set", "engine.image=localhost/never/made:9.9.9",
-        "--set", "engine.version=9.9.9", "--set", "podAnnotations.upgraded=yes", "--wait", "--timeout", "180s",
+        "upgrade",
+        RELEASE,
+        str(CHART),
+        "-n",
+        SYSTEM_NAMESPACE,
+        "-f",
+        values,
+        "--set",
+        "engine.image=localhost/never/made:9.9.9",
+        "--set",
+        "engine.version=9.9.9",
+        "--set",
+        "podAnnotations.upgraded=yes",
+        "--wait",
+        "--timeout",
+        "180s",
     )
     generation = chat.workload(NAMESPACE)["metadata"]["generation"]
     chat.patch("inferenceworkload", NAMESPACE, "chat", {"spec": {"budget": {"monthlyUSD": "901"}}})

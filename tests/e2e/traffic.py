@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import httpx
 import openai
@@ -143,7 +144,7 @@ class Load:
             finally:
                 self.open -= 1
 
-    async def __aenter__(self) -> "Load":
+    async def __aenter__(self) -> Self:
         self._client = client_for(self._url)
         return self
 
@@ -156,4 +157,4 @@ class Load:
 
 def describe(failed: Sequence[Answer]) -> str:
     """Return the distinct errors of failed answers, for an assertion's message."""
-    return "; ".join(f"{count} × {error}" for error, count in Counter(a.error for a in failed).most_common(5))
+    return "; ".join(f"{count} of {error}" for error, count in Counter(a.error for a in failed).most_common(5))

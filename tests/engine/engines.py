@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,7 @@ def started(
     binds: dict[Path, str] | None = None,
     variables: dict[str, str] | None = None,
     scheme: str = "http",
-    verify: str | bool = True,
+    trusted: Path | None = None,
     served: str = "/models",
 ) -> Iterator[Engine]:
     """Run an engine for the length of a block; by default from the moment it is ready."""
@@ -129,7 +130,10 @@ def started(
         folder = None
     else:
         command, variables, folder = [sys.executable, "-m", "sim", *arguments], {"PATH": os.environ["PATH"], **given}, SIM_PACKAGE
-    with tempfile.TemporaryDirectory() as scratch, httpx.Client(base_url=url, timeout=60, verify=_trust(verify)) as client:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        httpx.Client(base_url=url, timeout=60, verify=ssl.create_default_context(cafile=trusted)) as client,
+    ):
         log = Path(scratch) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=variables, cwd=folder, stdout=output, stderr=output, start_new_session=True)
@@ -158,12 +162,6 @@ def _ready(engine: Engine) -> bool:
         return engine.client.get("/health").status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
-
-
-def _trust(verify: str | bool) -> Any:
-    import ssl
-
-    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
 
 
 def _free_port() -> int:

@@ -33,7 +33,8 @@ def test_health_has_an_empty_body_and_version_is_a_string(engine: Engine) -> Non
 def test_models_lists_the_served_name_and_the_context(engine: Engine) -> None:
     listed = engine.client.get("/v1/models").json()
     assert listed["object"] == "list"
-    assert [(model["id"], model["object"], model["owned_by"], model["max_model_len"]) for model in listed["data"]] == [(MODEL, "model", "vllm", 2048)]
+    (model,) = listed["data"]
+    assert (model["id"], model["object"], model["owned_by"], model["max_model_len"]) == (MODEL, "model", "vllm", 2048)
 
 
 @pytest.mark.parametrize("chat", [True, False], ids=["chat", "text"])
@@ -74,7 +75,8 @@ def test_include_usage_adds_one_last_event_without_choices(engine: Engine, *, ch
 
 
 def test_the_request_id_becomes_part_of_the_answers_id(engine: Engine) -> None:
-    response = engine.client.post("/v1/completions", json={"model": MODEL, "prompt": "hi", "max_tokens": 1}, headers={"X-Request-Id": "abc"})
+    body = {"model": MODEL, "prompt": "hi", "max_tokens": 1}
+    response = engine.client.post("/v1/completions", json=body, headers={"X-Request-Id": "abc"})
     assert response.json()["id"].startswith("cmpl-abc")
 
 
@@ -82,7 +84,7 @@ def test_the_request_id_becomes_part_of_the_answers_id(engine: Engine) -> None:
     ("body", "status", "kind", "parameter"),
     [
         pytest.param({"model": "nobody", "prompt": "hi"}, 404, "NotFoundError", "model", id="unknown model"),
-        pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": 9999}, 400, "BadRequestError", "max_tokens", id="more tokens than the context"),
+        pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": 9999}, 400, "BadRequestError", "max_tokens", id="beyond the context"),
         pytest.param({"model": MODEL, "prompt": "hi", "max_tokens": -1}, 400, "BadRequestError", "max_tokens", id="negative tokens"),
         pytest.param({"model": MODEL}, 400, "BadRequestError", "prompt", id="no prompt"),
     ],
@@ -116,7 +118,7 @@ def test_metrics_have_the_names_labels_and_edges_of_the_table(engine: Engine) ->
                 edges.setdefault(name.removesuffix("_bucket"), set()).add(float(edge))
             else:
                 seen.setdefault(name, set()).add(frozenset(labels.items()))
-    expected = {name: set() for name in (families.GAUGES | families.COUNTERS)} | {}
+    expected: dict[str, set[frozenset[tuple[str, str]]]] = {}
     for name, series in (families.GAUGES | families.COUNTERS).items():
         common = {"model_name": MODEL} | ({} if name in families.WITHOUT_ENGINE else {"engine": "0"})
         expected[name] = {frozenset((common | labels).items()) for labels in series}
@@ -283,7 +285,7 @@ def test_as_a_hosted_stand_in_it_wants_tls_and_the_key(kind: Kind, tmp_path: Pat
     tmp_path.chmod(0o755)
     at = "/certificates" if kind == "vllm" else str(tmp_path)
     flags = ("--ssl-certfile", f"{at}/tls.crt", "--ssl-keyfile", f"{at}/tls.key", "--api-key", "secret-key")
-    with started(kind, *flags, scheme="https", verify=str(tmp_path / "ca.crt"), binds={tmp_path: "/certificates"}) as engine:
+    with started(kind, *flags, scheme="https", trusted=tmp_path / "ca.crt", binds={tmp_path: "/certificates"}) as engine:
         refused = engine.complete()
         assert refused.status_code == 401
         assert refused.json() == {"error": "Unauthorized"}

@@ -31,6 +31,11 @@ CANNOT_START = (
 FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has not been scraped yet
 SAME_ECONOMICS = 0.1  # volume must pass the break-even by this share before the verdict turns back
 
+_NOT_THERE = "Prometheus has no samples of {what}"
+_GAPS = {
+    Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
+    Reason.PROMETHEUS_ERROR: "Prometheus cannot be asked for {what}",
+}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -132,31 +137,37 @@ def replicas_ready(this: Pass) -> Finding:
     return no(Reason.REPLICAS_STARTING, "Replicas are starting.")
 
 
-def hosted_backend_ready(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
+def hosted_backend_ready(this: Pass) -> Finding:
     """HostedBackendReady: a hosted backend would answer. The gateway's own signals say so; the operator cannot read the key."""
     if not this.workload.spec.rents:
         return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode.")
-    signals = this.seen.signals
     before = this.previous.get(ConditionType.HOSTED_BACKEND_READY)
-    if value(signals.hosted_credential_loaded) is False:
-        return no(
-            Reason.HOSTED_CREDENTIAL_MISSING,
-            f"A gateway has no key for a hosted backend; create {_secrets(this)}. No restart is needed.",
-        )
-    rejected = number(signals.hosted_rejected_per_s)
-    still_rejected = before is not None and before.reason == Reason.HOSTED_CREDENTIAL_REJECTED and not number(signals.spilled_per_s)
-    if rejected or still_rejected:
-        return no(
-            Reason.HOSTED_CREDENTIAL_REJECTED,
-            f"A hosted backend refuses the key (401 or 403); check {_secrets(this)}.",
-        )
-    health = {label: value(reading) for label, reading in signals.hosted_healthy.items()}
+    if before is not None and before.observed_generation != this.workload.generation:
+        before = None
+    return _credential_trouble(this, before) or _reachable(this, before)
+
+
+def _credential_trouble(this: Pass, before: Condition | None) -> Finding | None:
+    """Return what is wrong with the key. Only requests show it, so bad news stays until a request shows better."""
+    signals = this.seen.signals
+    loaded, rejected = value(signals.hosted_credential_loaded), number(signals.hosted_rejected_per_s)
+    said = before.reason if before is not None else None
+    if loaded is False or (said == Reason.HOSTED_CREDENTIAL_MISSING and loaded is None):
+        missing = f"A gateway has no key for a hosted backend; create {_secrets(this)}. No restart is needed."
+        return no(Reason.HOSTED_CREDENTIAL_MISSING, missing)
+    if rejected or (said == Reason.HOSTED_CREDENTIAL_REJECTED and not number(signals.spilled_per_s)):
+        return no(Reason.HOSTED_CREDENTIAL_REJECTED, f"A hosted backend refuses the key (401 or 403); check {_secrets(this)}.")
+    return None
+
+
+def _reachable(this: Pass, before: Condition | None) -> Finding:
+    health = {label: value(reading) for label, reading in this.seen.signals.hosted_healthy.items()}
     if any(health.values()):
         return yes(Reason.HOSTED_HEALTHY, "A hosted backend answers its health check.")
     if health and all(state is False for state in health.values()):
         names = ", ".join(sorted(health))
         return no(Reason.HOSTED_UNREACHABLE, f"No gateway reaches {names} over TLS; check baseURL, tls and egress.")
-    if this.gateway_up and before is not None and before.status != "Unknown" and before.observed_generation == this.workload.generation:
+    if this.gateway_up and before is not None and before.status != "Unknown":
         # Losing sight of a backend is no news of it: MetricsAvailable says that this is what was known last.
         return Finding(status=before.status, reason=Reason(before.reason), message=before.message)
     return unknown(Reason.NO_EVIDENCE, "No gateway has reported on the hosted backends yet.")
@@ -247,8 +258,7 @@ def metrics_available(this: Pass) -> Finding:
         gap, what = _gap(signals.running), "the replicas' metrics"
     if gap is None:
         return yes(Reason.METRICS_FOUND, "Gateway and replicas are measured.")
-    detail = f" ({_ADDRESS.sub('0x…', gap.detail)})" if gap.detail else ""
-    return no(gap.reason, f"Prometheus does not give {what}{detail}; replicas are held, traffic goes on.")
+    return no(gap.reason, f"{_GAPS.get(gap.reason, _NOT_THERE).format(what=what)}{_detail(gap)}; replicas are held, traffic goes on.")
 
 
 def scaling_limited(this: Pass) -> Finding:
@@ -314,6 +324,13 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
             "There are too few requests to use one replica enough; hosted alone would be cheaper.",
         )
     return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+
+
+def _detail(gap: Missing) -> str:
+    """Return the error of Prometheus, without what changes from call to call. Other details are counts and ages: live numbers."""
+    if gap.reason is not Reason.PROMETHEUS_ERROR or not gap.detail:
+        return ""
+    return f" ({_ADDRESS.sub('0x…', gap.detail)})"
 
 
 def _gap(reading: Reading[float]) -> Missing | None:

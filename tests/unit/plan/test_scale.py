@@ -164,9 +164,8 @@ def test_goes_down_after_a_whole_window_that_wanted_fewer() -> None:
     ],
 )
 def test_does_not_go_down(memory: Memory, changes: dict[str, Any], reason: Reason) -> None:
-    busy = {"scaling": {"maxReplicas": 8}}
     replicas = 6 if "signals" in changes else 3
-    found = scaled(one_pass(workload(**busy), observe(replicas, **changes), memory)[0])
+    found = scaled(one_pass(workload(scaling={"maxReplicas": 8}), observe(replicas, **changes), memory)[0])
     assert (found.replicas, found.reason) == (replicas, reason)
 
 

@@ -37,8 +37,8 @@ from tests.unit.plan.situations import (
 )
 from tests.unit.plan.test_cost import LEARNED
 
-UP = {"hosted_healthy": {"acme/llama-8b": True}}
-FINE = signals(**UP)
+UP = {"acme/llama-8b": True}
+FINE = signals(hosted_healthy=UP)
 
 
 def status_of(
@@ -141,7 +141,7 @@ CASES = [
     case(
         K.HOSTED_BACKEND_READY,
         HYBRID,
-        observe(1, signals=signals(hosted_credential_loaded=False, **UP)),
+        observe(1, signals=signals(hosted_credential_loaded=False, hosted_healthy=UP)),
         ("False", Reason.HOSTED_CREDENTIAL_MISSING),
         "create key 'token' of Secret 'acme-key'",
         id="key missing",
@@ -149,7 +149,7 @@ CASES = [
     case(
         K.HOSTED_BACKEND_READY,
         HYBRID,
-        observe(1, signals=signals(hosted_rejected_per_s=0.1, hosted_credential_loaded=True, **UP)),
+        observe(1, signals=signals(hosted_rejected_per_s=0.1, hosted_credential_loaded=True, hosted_healthy=UP)),
         ("False", Reason.HOSTED_CREDENTIAL_REJECTED),
         "check key 'token' of Secret 'acme-key'",
         id="key refused",
@@ -256,9 +256,9 @@ CASES = [
     case(
         K.METRICS_AVAILABLE,
         HYBRID,
-        observe(1, signals=signals(running=Missing(reason=Reason.METRICS_STALE))),
+        observe(1, signals=signals(running=Missing(reason=Reason.METRICS_STALE, detail="47 s old"))),
         ("False", Reason.METRICS_STALE),
-        "the replicas' metrics;",
+        "Prometheus has only old samples of the replicas' metrics;",
         id="the replicas are not measured",
     ),
     case(
@@ -390,9 +390,27 @@ def _raw(kind: ConditionType, status: str, *, reason: str = "AsExpected", genera
         ),
         pytest.param(
             _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialRejected"),
-            signals(spilled_per_s=0.1, **UP),
+            signals(spilled_per_s=0.1, hosted_healthy=UP),
             ("True", "HostedHealthy"),
             id="a new key that works",
+        ),
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialMissing"),
+            FINE,
+            ("False", "HostedCredentialMissing"),
+            id="a missing key until a request finds it",
+        ),
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialMissing"),
+            signals(hosted_credential_loaded=True, hosted_healthy=UP),
+            ("True", "HostedHealthy"),
+            id="a key that is there now",
+        ),
+        pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialMissing", generation=0),
+            FINE,
+            ("True", "HostedHealthy"),
+            id="not the key of another spec",
         ),
     ],
 )
@@ -452,7 +470,9 @@ def anything(draw: st.DrawFn) -> Any:
             ttft_p95_ms=st.sampled_from([None, 3.0, math.nan]),
         ),
     )
-    plain = {name: draw(LIVE) for name in QUIET if name not in ("counters", "owned_latency", "hosted_latency", "hosted_credential_loaded")}
+    plain: dict[str, Any] = {
+        name: draw(LIVE) for name in QUIET if name not in ("counters", "owned_latency", "hosted_latency", "hosted_credential_loaded")
+    }
     return signals(
         **plain,
         counters=draw(st.sampled_from([MISSING, ()])),
@@ -470,6 +490,13 @@ def test_whatever_is_read_the_status_is_whole_and_says_no_nonsense(readings: Any
     assert re.search(r"\b(nan|inf|infinity)\b", text, re.IGNORECASE) is None
     assert len(status.conditions) == len(ConditionType)
     assert all(len(each.message) < 1000 for each in status.conditions)
+
+
+@pytest.mark.parametrize("reason", [Reason.METRICS_MISSING, Reason.METRICS_STALE, Reason.PROMETHEUS_ERROR])
+def test_why_metrics_are_missing_is_said_without_details(reason: Reason) -> None:
+    found = condition(K.METRICS_AVAILABLE, seen=observe(1, signals=signals(arrivals_per_s=Missing(reason=reason))))
+    assert found.reason == reason
+    assert "(" not in found.message
 
 
 @given(one=anything(), other=anything())

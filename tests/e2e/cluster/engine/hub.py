@@ -159,7 +159,9 @@ def _range(header: str, size: int) -> tuple[int, int]:
     return int(first or 0), min(int(last), size - 1) if last else size - 1
 
 
-def server(models: Path, port: int, *, certificate: Path | None = None, key: Path | None = None, token: str | None = None) -> http.server.HTTPServer:
+def server(
+    models: Path, port: int, *, certificate: Path | None = None, key: Path | None = None, token: str | None = None
+) -> http.server.HTTPServer:
     """Return a hub that listens on every address; `serve_forever()` runs it."""
     handler = type("ThisHub", (Handler,), {"hub": Hub(models), "token": token})
     made = http.server.ThreadingHTTPServer(("", port), handler)

@@ -18,6 +18,7 @@ from tests.e2e.cluster.packages import ensure_packages
 
 LARGE = 512 * 1024 * 1024
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What a container of the image starts with, unless the pod says otherwise."""

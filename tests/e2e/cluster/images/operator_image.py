@@ -27,7 +27,8 @@ def content_key() -> str:
 
 def image(reference: str) -> Path:
     """Return the image's archive; after an edit of the code only its last layer is made anew."""
-    return artifact("image-operator", [*base.KEY, content_key(), reference, Path(__file__)], lambda folder: _build(folder, reference)) / "image.tar"
+    material = [*base.KEY, content_key(), reference, Path(__file__)]
+    return artifact("image-operator", material, lambda folder: _build(folder, reference)) / "image.tar"
 
 
 def _files() -> Iterator[Path]:

@@ -23,7 +23,8 @@ def program(name: str, reference: str, *, user: str = "65532:65532") -> Path:
         _finish(folder, reference, archive.Config(entrypoint=[f"/bin/{name}"], user=user))
 
     # The program's own cache key is in its path; the hundred megabytes need not be hashed again.
-    return artifact(f"image-{name}", [str(binaries.path(name).relative_to(cache_dir())), reference, user, Path(__file__)], build) / "image.tar"
+    material: list[str | bytes | Path] = [str(binaries.path(name).relative_to(cache_dir())), reference, user, Path(__file__)]
+    return artifact(f"image-{name}", material, build) / "image.tar"
 
 
 def pause(reference: str) -> Path:

@@ -56,7 +56,7 @@ class Completions:
             return bad.reply
         if self._scheduler.closed:
             # vLLM's tokenizer threads are gone by now, and its web framework reports the exception.
-            return wire.Reply(status=500, body=b"Internal Server Error", kind="text/plain; charset=utf-8", headers=(("connection", "close"),))
+            return wire.Reply(status=500, body=b"Internal Server Error", kind="text/plain", headers=(("connection", "close"),))
         try:
             self._scheduler.check()
             await asyncio.sleep(self._knobs.admission_gap_ms / 1000)
@@ -201,7 +201,8 @@ def _event(value: dict[str, Any]) -> bytes:
 
 def _nothing_asked(wanted: str) -> wire.Reply:
     if wanted == "prompt":
-        return wire.error(400, "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)", "BadRequestError", "prompt")
+        message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
+        return wire.error(400, message, "BadRequestError", "prompt")
     message = "1 validation error:\n  {'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required'}"
     return wire.error(400, message, "Bad Request", "body.messages")
 

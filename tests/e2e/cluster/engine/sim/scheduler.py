@@ -14,6 +14,7 @@ from typing import Literal
 from .knobs import Knobs
 from .metrics import Metrics
 
+ELSEWHERE = " Please try again later or on a different instance."
 Finish = Literal["stop", "length", "abort", "error"]
 
 
@@ -64,12 +65,12 @@ class Scheduler:
         limits = self._limits
         if limits.queued_requests is not None and len(self.running) + len(self.waiting) + 1 > limits.queued_requests:
             self._metrics.add("admission_rejections_total", 1, reason="max_num_queued_reqs")
-            raise RefusedError("The engine is currently busy and cannot accept new requests. Please try again later or on a different instance.")
+            raise RefusedError("The engine is currently busy and cannot accept new requests." + ELSEWHERE)
         # A prompt counts in full until its prefill is done.
         backlog = sum(s.prompt_tokens for s in (*self.running, *self.waiting) if s.prefilled < s.prompt_tokens)
         if limits.queued_tokens is not None and backlog >= limits.queued_tokens:
             self._metrics.add("admission_rejections_total", 1, reason="max_num_queued_tokens")
-            raise RefusedError("The engine has reached its prefill token backlog limit. Please try again later or on a different instance.")
+            raise RefusedError("The engine has reached its prefill token backlog limit." + ELSEWHERE)
 
     def submit(self, sequence: Sequence) -> None:
         """Queue a sequence, or refuse it."""

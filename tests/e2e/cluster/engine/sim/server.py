@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import signal
 import ssl
 import time
-from contextlib import aclosing
 
 from . import wire
 from .completions import CHAT, TEXT, Completions
@@ -16,7 +16,7 @@ from .metrics import Metrics
 from .scheduler import Limits, Scheduler
 
 VERSION = "0.32.0"
-IDLE_CHECK_S = 0.05
+LAST_WORDS_S = 0.05  # for the errors to reach their clients
 
 
 class Server:
@@ -35,6 +35,8 @@ class Server:
         self._completions = Completions(options.names, options.max_model_len, self._scheduler, knobs)
         self._chance = random.Random(knobs.seed)
         self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._crashed = asyncio.Event()
 
     async def run(self) -> int:
@@ -71,14 +73,12 @@ class Server:
         if self._options.shutdown_timeout == 0 and self._knobs.hang_on_stop:
             listener.close()
             engine.cancel()
-            while self._busy:
-                await asyncio.sleep(IDLE_CHECK_S)
+            await self._idle.wait()
             return
-        deadline = time.monotonic() + self._options.shutdown_timeout
-        while self._busy and time.monotonic() < deadline:
-            await asyncio.sleep(IDLE_CHECK_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), self._options.shutdown_timeout)
         self._scheduler.fail_all()
-        await asyncio.sleep(IDLE_CHECK_S)
+        await asyncio.sleep(LAST_WORDS_S)
         listener.close()
 
     def _tls(self) -> ssl.SSLContext | None:
@@ -98,7 +98,7 @@ class Server:
             self._metrics.http[handler, request.method, f"{reply.status // 100}xx"] += 1
         return reply
 
-    async def _route(self, request: wire.Request) -> wire.Reply:
+    async def _route(self, request: wire.Request) -> wire.Reply:  # noqa: PLR0911 - one line per endpoint reads best
         keys = self._options.api_key or []
         if keys and request.path.startswith("/v1") and request.headers.get("authorization") not in {f"Bearer {key}" for key in keys}:
             return wire.of_json({"error": "Unauthorized"}, 401)
@@ -130,22 +130,26 @@ class Server:
     async def _complete(self, request: wire.Request) -> wire.Reply:
         if self._chance.uniform(0, 100) < self._knobs.fail_percent:
             return wire.error(500, "a failure injected by SIM_FAIL_PERCENT", "Internal Server Error")
-        self._busy += 1
+        self._count(1)
         reply = None
         try:
             reply = await self._completions.answer(request)
         finally:
             if reply is None or reply.stream is None:
-                self._busy -= 1
+                self._count(-1)
         return reply if reply.stream is None else wire.Reply(status=reply.status, kind=reply.kind, stream=self._watched(reply.stream))
 
     async def _watched(self, stream: wire.Chunks) -> wire.Chunks:
         try:
-            async with aclosing(stream) as chunks:
+            async with contextlib.aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
-            self._busy -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._busy += change
+        (self._idle.clear if self._busy else self._idle.set)()
 
     def _set(self, request: wire.Request) -> wire.Reply:
         try:
