@@ -308,6 +308,9 @@ def operator(site: Site, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         yield process
+    except AssertionError as failure:
+        failure.add_note(f"the operator's log ends with:\n{log.read_text()[-3000:]}")
+        raise
     finally:
         process.terminate()
         process.wait(30)

@@ -93,6 +93,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             workers: int = 1,
             gateways: int = 1,
             keys: bool = True,
+            authorities: bool = True,
             dns: bool = False,
             healthy: bool = True,
             base_path: str = "/v1",
@@ -130,7 +131,8 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
                 folder = tmp_path / f"gateway-{place}"
                 gateway = Gateway(workload, decision, folder, addresses)
                 for name in providers:
-                    gateway.write_authority(name, authority.pem)
+                    if authorities:
+                        gateway.write_authority(name, authority.pem)
                     if keys:
                         gateway.write_key(name, KEYS[name])
                 stack.push_async_callback(gateway.stop)

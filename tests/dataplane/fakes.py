@@ -93,7 +93,7 @@ class Backend:
         checks = {
             f"Host {request.headers.get('Host')}": self.host is None or request.headers.getall("Host") == [self.host],
             f"Authorization {said}": self.keys is None or (len(said) == len(expected and [1]) and set(said) <= expected),
-            f"path {request.path_qs}": request.path_qs.startswith(f"{self.prefix}/") and "?" not in request.path_qs,
+            f"path {request.path_qs}": request.path.startswith(f"{self.prefix}/") and (not self.tls or not request.query_string),
             f"model {body.get('model')}": body.get("model") == self.model,
             f"TLS {request.secure}": request.secure == (self.tls is not None),
             f"headers {sorted(request.headers)}": self._only_allowed(request),

@@ -79,7 +79,9 @@ class Gateway:
         (folder / "run").mkdir(parents=True)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses))
         self.cap = Volume(folder / "cap", envoy.cap_files(decision))
-        self.secrets = {mount.mount_path: Volume(Path(mount.mount_path)) for mount in envoy.hosted_mounts(decision, self.addresses)}
+        # Projected volumes: the cap's ConfigMap below, the optional Secret above.
+        below = envoy.cap_files(decision)
+        self.secrets = {mount.mount_path: Volume(Path(mount.mount_path), below) for mount in envoy.hosted_mounts(decision, self.addresses)}
         self.url = f"http://127.0.0.1:{self.addresses.listen.port}"
         self.operations = f"http://127.0.0.1:{self.addresses.metrics.port}"
         self.log = folder / "envoy.log"
@@ -94,11 +96,11 @@ class Gateway:
 
     def write_key(self, provider: str, key: str) -> None:
         """Create or rotate a provider's key as the kubelet would."""
-        self.secrets[f"{self.addresses.hosted_folder}/{provider}/key"].write({"key": key})
+        self.secrets[f"{self.addresses.hosted_folder}/{provider}/key"].write({**envoy.cap_files(self.decision), "key": key})
 
     def write_authority(self, provider: str, pem: str) -> None:
         """Create or rotate a provider's certificate authority."""
-        self.secrets[f"{self.addresses.hosted_folder}/{provider}/ca"].write({"ca.crt": pem})
+        self.secrets[f"{self.addresses.hosted_folder}/{provider}/ca"].write({**envoy.cap_files(self.decision), "ca.crt": pem})
 
     def set_cap(self, cap: int) -> None:
         """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""

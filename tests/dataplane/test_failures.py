@@ -374,7 +374,18 @@ async def test_a_key_that_comes_late_and_a_key_that_changes_are_used_without_a_r
     await until(lambda: _key_seen(scene, "alpha-key-2"), "the new key is used")
     scene.alpha.keys = frozenset({"alpha-key-2"})
     assert await _served_by(scene, ALPHA)
+    scene.gateway.write_key("alpha", "")  # the Secret is deleted
+    await until(lambda: _served_by(scene, BETA), "the deleted key is used no more")
     assert scene.gateway.pid == pid
+
+
+async def test_an_authority_that_comes_late_is_used_without_a_restart(stage: SetStage, authority: certificates.Authority) -> None:
+    scene = await stage(engines=1, authorities=False, healthy=False)
+    await until(lambda: _served_by(scene, "owned"), "own replicas serve without it")
+    scene.engines[0].script = fakes.fail(503)
+    assert error_of(await scene.client.post()) == "no_capacity"
+    scene.gateway.write_authority("alpha", authority.pem)
+    await until(lambda: _served_by(scene, ALPHA), "the endpoint is trusted")
 
 
 async def _served_by(scene: Stage, backend: str) -> bool:

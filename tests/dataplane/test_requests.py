@@ -16,7 +16,7 @@ from tests.dataplane.test_failures import ALPHA, error_of
 
 pytestmark = pytest.mark.dataplane
 MEGABYTE = 1024 * 1024
-POISON = {"x-spillway-rewritten": "1", "x-spillway-reply": "1", "openai-organization": "client", "x-forwarded-host": "client"}
+POISON = {"x-spillway-rewritten": "1", "x-spillway-stream": "1", "openai-organization": "client", "x-forwarded-host": "client"}
 
 
 async def test_client_credentials_reach_own_replicas_and_never_a_hosted_endpoint(stage: SetStage) -> None:

@@ -9,7 +9,7 @@ _REVISIONS = itertools.count()
 
 
 class Volume:
-    """A mounted volume. Starts empty, as an optional Secret that does not exist yet."""
+    """A mounted volume."""
 
     def __init__(self, folder: Path, files: Mapping[str, str] | None = None) -> None:
         self.folder = folder

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-import httpx
+import httpx2
 import openai
 
 PROMPT = "Tell the quick brown fox to scale the replicas."
@@ -67,7 +67,6 @@ def client_for(url: str) -> openai.AsyncOpenAI:
         api_key="the-clients-own-key",
         max_retries=0,
         timeout=REQUEST_TIMEOUT_S,
-        http_client=httpx.AsyncClient(limits=httpx.Limits(max_connections=1000), timeout=REQUEST_TIMEOUT_S),
     )
 
 
@@ -101,7 +100,7 @@ async def ask(client: openai.AsyncOpenAI, model: str, *, max_tokens: int = 32, s
     except openai.APIStatusError as refused:
         error = f"{refused.status_code}: {refused.message}"
         served_by = refused.response.headers.get("x-served-by", "none")
-    except (openai.APIError, httpx.HTTPError) as trouble:
+    except (openai.APIError, httpx2.HTTPError) as trouble:
         error = f"{type(trouble).__name__}: {trouble}"
     return Answer(
         served_by=served_by, error=error, tokens=tokens, started_at=started, first_token_s=first, duration_s=time.monotonic() - started

@@ -220,12 +220,14 @@ def test_without_a_shutdown_timeout_no_open_request_is_finished(kind: Kind, *, s
         engine.complete()
         answers = engine.busy(2, stream=stream)
         engine.terminate()
-        # It ends within a second or, seen once, waits for its clients to leave; the operator must count on neither.
+        # Seen of real vLLM, by chance: an error at once, a truncated answer with status 200, and a hang until the client leaves.
         engine.exited(8)
         for answer in answers:
-            if not isinstance(answer, httpx.Response):
-                continue
-            assert "error" in events(answer)[-1] if stream else answer.status_code == 500
+            if isinstance(answer, httpx.Response) and answer.status_code == 200:
+                last = events(answer)[-1] if stream else answer.json()
+                assert "error" in last or last["choices"][0]["finish_reason"] == "abort"
+            elif isinstance(answer, httpx.Response):
+                assert answer.status_code == 500
 
 
 @pytest.mark.parametrize("kind", KINDS)

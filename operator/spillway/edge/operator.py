@@ -110,6 +110,8 @@ class _Process:
             registry=handlers.registry(Intake(self._world, self._queue)),
             settings=handlers.settings(),
             clusterwide=True,
+            # kopf would look up the user's name, which a pod's arbitrary uid does not have; its type is a private NewType of str
+            identity=self._settings.identity,  # type: ignore[arg-type]
             stop_flag=self._stop_watches,
             ready_flag=self._watches_ready,
         )

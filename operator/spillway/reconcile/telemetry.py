@@ -44,7 +44,7 @@ class Snapshot:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Telemetry(Collector):
     """What is exported on /metrics."""
 

@@ -49,7 +49,11 @@ _HEADER_TIMEOUT_WITHOUT_TARGET_MS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedMount:
-    """One key of a Secret that the gateway's pods mount as a folder (never as subPath, which would not follow changes)."""
+    """One key of a Secret that the gateway's pods mount as a folder (never as subPath, which would not follow changes).
+
+    The volume is a projection of two sources in this order: ConfigMap <workload>-gateway-cap, whole, and the Secret's key as `file_name`,
+    optional. So there is a file from the start; it gets its content when the Secret comes, and loses it when the Secret goes.
+    """
 
     provider_name: str
     secret_name: str
@@ -67,8 +71,8 @@ def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddr
 
 
 def cap_files(decision: Decision) -> dict[str, str]:
-    """Return the file of the concurrency cap, which running gateways read again whenever it changes."""
-    return {owned.CAP_FILE: _text(owned.cap_resource(decision.gateway.cap_per_gateway))}
+    """Return the file of the concurrency cap, which running gateways read again whenever it changes, and the files under absent Secrets."""
+    return {owned.CAP_FILE: _text(owned.cap_resource(decision.gateway.cap_per_gateway)), **hosted.ABSENT_FILES}
 
 
 def hosted_mounts(decision: Decision, addresses: GatewayAddresses = PRODUCTION) -> tuple[HostedMount, ...]:
@@ -190,7 +194,7 @@ def _header_timeout_ms(ttft_target_ms: int | None) -> int:
 class _Dumper(yaml.SafeDumper):
     """Scripts as blocks, repeated values written out."""
 
-    def ignore_aliases(self, data: object) -> bool:
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  (the signature is PyYAML's)
         return True
 
 

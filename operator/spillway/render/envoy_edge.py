@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from spillway.api.vocabulary import BACKEND_NONE
 from spillway.plan.decision import Workload
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
@@ -73,7 +74,7 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) ->
             for name in sorted({served, quote(served, safe="/")})
         ),
         {
-            "name": "backends",
+            "name": BACKEND_NONE,  # what is counted until a backend has answered
             "match": {"prefix": "/v1/", "headers": [method_is("POST")]},
             "request_body_buffer_limit": MAX_BODY_BYTES,
             "route": _backends(backends, longest_s=longest_s),

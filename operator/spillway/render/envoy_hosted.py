@@ -9,6 +9,8 @@ from spillway.api.vocabulary import hosted_cluster_name
 from spillway.plan.decision import HostedBackend
 from spillway.render.envoy_address import Address, GatewayAddresses
 from spillway.render.envoy_http import (
+    CONNECTION_BUFFER_BYTES,
+    MAX_BODY_BYTES,
     EnvoyConfig,
     breakers,
     endpoints,
@@ -82,6 +84,8 @@ def authority_folder(addresses: GatewayAddresses, provider: str) -> str:
 
 KEY_FILE = "key"
 AUTHORITY_FILE = "ca.crt"
+# What a gateway reads where a Secret is not there. An empty key is no key; an empty authority would be one that Envoy does not check.
+ABSENT_FILES = {KEY_FILE: "", AUTHORITY_FILE: "no certificate authority\n"}
 
 
 def hosted_listener(
@@ -122,7 +126,7 @@ def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyCon
 
 
 def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyConfig:
-    """Return a secret's source: a file of ours that names the mounted one, read again whenever the kubelet renames something in `folder`."""
+    """Return a secret's source: a file of ours that names the mounted one, read again when the kubelet renames something in `folder`."""
     path = {"path": f"{addresses.config_folder}/{file}", "watched_directory": {"path": folder}}
     return {"initial_fetch_timeout": seconds(1), "path_config_source": path}
 
@@ -149,6 +153,7 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_time
             "match": match,
             "metadata": {"filter_metadata": {"envoy.filters.http.lua": metadata}},
             "request_headers_to_remove": [_REWRITTEN],
+            "request_body_buffer_limit": MAX_BODY_BYTES + CONNECTION_BUFFER_BYTES,
             "response_headers_to_add": [set_header("x-served-by", backend.label)],
             "route": {**to, "retry_policy": retry},
         }
@@ -173,7 +178,7 @@ def hosted_cluster(backend: HostedBackend, addresses: GatewayAddresses) -> Envoy
         "type": "LOGICAL_DNS",
         "dns_lookup_family": "V4_PREFERRED",
         "connect_timeout": seconds(3),
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         "load_assignment": endpoints(name, [socket_address(dialled.host, dialled.port)], hostname=url.host),
         "circuit_breakers": breakers(),
         "health_checks": [
@@ -231,15 +236,16 @@ def authority_file(backend: HostedBackend) -> str:
 def secret_resources(backend: HostedBackend, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
     """Return the files that tell Envoy where mounted secrets are, by file name.
 
-    They name `..data`, which the kubelet swaps: the link of a file that is new appears only after that swap, too late for the reload.
+    The mounted file must be there from the start: when a file is new, the kubelet makes its link only after the rename that Envoy watches
+    for, too late. Hence the volume is a projection of files that stand for absent ones (cap_files has them) and, over them, the Secret.
     """
     provider, found = backend.provider, {}
     if provider.auth:
-        path = f"{key_folder(addresses, backend.provider_name)}/..data/{KEY_FILE}"
+        path = f"{key_folder(addresses, backend.provider_name)}/{KEY_FILE}"
         key = {"secret": {"filename": path}}
         found[key_file(backend)] = {"resources": [typed(_SECRET, name=key_name(backend), generic_secret=key)]}
     if provider.tls:
-        path = f"{authority_folder(addresses, backend.provider_name)}/..data/{AUTHORITY_FILE}"
+        path = f"{authority_folder(addresses, backend.provider_name)}/{AUTHORITY_FILE}"
         authority = {"trusted_ca": {"filename": path}}
         found[authority_file(backend)] = {"resources": [typed(_SECRET, name=authority_name(backend), validation_context=authority)]}
     return found

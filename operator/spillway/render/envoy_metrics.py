@@ -79,7 +79,8 @@ def access_logs() -> list[EnvoyConfig]:
     ]
 
 
-_BACKEND = "%RESP(x-served-by)%"
+# Who answered; "none", which is the route's name, where a client left before anybody did.
+_BACKEND = '%COALESCE({"operators":[{"command":"RESP","param":"x-served-by"},{"command":"ROUTE_NAME"}]})%'
 
 
 def _success() -> list[EnvoyConfig]:
@@ -87,15 +88,14 @@ def _success() -> list[EnvoyConfig]:
 
 
 def _has(namespace: str, key: str) -> EnvoyConfig:
-    return {"metadata_filter": {"matcher": _present(namespace, key), "match_if_key_not_found": False}}
+    present = {"filter": namespace, "path": [{"key": key}], "value": {"present_match": True}}
+    return {"metadata_filter": {"matcher": present, "match_if_key_not_found": False}}
 
 
 def _lacks(namespace: str, key: str) -> EnvoyConfig:
-    return {"metadata_filter": {"matcher": {**_present(namespace, key), "invert": True}, "match_if_key_not_found": True}}
-
-
-def _present(namespace: str, key: str) -> EnvoyConfig:
-    return {"filter": namespace, "path": [{"key": key}], "value": {"present_match": True}}
+    # Envoy ignores `invert` here: a number that is there matches no text, one that is not there matches by default.
+    nothing = {"filter": namespace, "path": [{"key": key}], "value": {"string_match": {"exact": "never"}}}
+    return {"metadata_filter": {"matcher": nothing, "match_if_key_not_found": True}}
 
 
 def _stats(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:

@@ -54,7 +54,7 @@ def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 1,
         "retry_host_predicate": [extension("envoy.retry_host_predicates.previous_hosts", previous)],
-        "host_selection_retry_max_attempts": 3,
+        "host_selection_retry_max_attempts": 16,  # equally idle replicas are drawn by lot, so few draws may all hit the one that failed
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},
         **timeout,
     }
@@ -75,7 +75,7 @@ def owned_cluster(workload: Workload, addresses: GatewayAddresses, *, spills: bo
         **_discovery(workload, addresses),
         "connect_timeout": seconds(0.25),
         "load_balancing_policy": {"policies": [{"typed_extension_config": policy}]},
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},  # workers learn of health at once
         "ignore_health_on_host_removal": True,  # DNS removes a draining replica; its streams go on, and no new request may come
         "circuit_breakers": breakers(max_requests=0 if spills else _UNCAPPED, track_remaining=True),
         "outlier_detection": _ejection(),

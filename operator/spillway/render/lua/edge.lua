@@ -49,7 +49,7 @@ function envoy_on_request(h)
   headers:replace("x-spillway-stream", "1")
 end
 
--- The text without events that carry nothing but token counts; what is left of an unfinished event.
+-- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
 -- A quote within a JSON string is always escaped, so these patterns cannot match generated text.
 local function without_usage(text)
   local kept, pos = {}, 1
@@ -61,11 +61,12 @@ local function without_usage(text)
     pos = last + 1
   end
   local rest = sub(text, pos)
-  if #rest > LONGEST_EVENT or sub(rest, 1, 12) == "data: [DONE]" then
+  local over = #rest > LONGEST_EVENT or sub(rest, 1, 12) == "data: [DONE]"
+  if over then
     kept[#kept + 1] = rest
     rest = ""
   end
-  return table.concat(kept), rest
+  return table.concat(kept), rest, over
 end
 
 function envoy_on_response(h)
@@ -91,9 +92,10 @@ function envoy_on_response(h)
       end
       local text = chunk:getBytes(0, length)
       if rest ~= "" or find(text, '"usage"', 1, true) or not find(text, "\n\r?\n$") then
-        local shown
-        shown, rest = without_usage(rest .. text)
+        local shown, over
+        shown, rest, over = without_usage(rest .. text)
         chunk:setBytes(shown)
+        if over then return end
       end
     end
   end

@@ -29,7 +29,8 @@ local function unescaped(s)
 end
 
 local function refuse(h, status, code, message)
-  h:respond({ [":status"] = status, ["content-type"] = "application/json", ["x-spillway-reply"] = "1" },
+  h:streamInfo():dynamicMetadata():set("spillway", "refused", true)
+  h:respond({ [":status"] = status, ["content-type"] = "application/json" },
     '{"error":{"message":"' .. message .. '","type":"invalid_request_error","param":null,"code":"' .. code .. '"}}')
 end
 
@@ -59,8 +60,7 @@ end
 function envoy_on_response(h)
   local headers = h:headers()
   local status = tonumber(headers:get(":status")) or 0
-  if headers:get("x-spillway-reply") then
-    headers:remove("x-spillway-reply")
+  if h:streamInfo():dynamicMetadata():get("spillway") then  -- refused above
     headers:replace("x-served-by", "none")  -- the route has set it to the backend
     return
   end

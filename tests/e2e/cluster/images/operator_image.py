@@ -1,6 +1,5 @@
 """The operator's image: the project's own Dockerfile, built by buildah on the local base instead of the public one."""
 
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -70,8 +69,3 @@ def _buildah(*arguments: str) -> str:
     if done.returncode != 0:
         raise SystemExit(f"`buildah {arguments[0]}` failed:\n{(done.stdout + done.stderr)[-4000:]}")
     return done.stdout
-
-
-def forget_layers() -> None:
-    """Remove buildah's store, and with it every cached layer."""
-    shutil.rmtree(cache_dir() / "buildah", ignore_errors=True)

@@ -1,0 +1,269 @@
+"""What the gateway counts: exactly, by backend, and never nothing for an answer whose tokens could not be seen."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.dataplane import fakes
+from tests.dataplane.client import request
+from tests.dataplane.conftest import STREAM_TARGET_MS, SetStage, Stage
+from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
+from tests.dataplane.process import until
+from tests.dataplane.test_failures import ALPHA
+
+pytestmark = pytest.mark.dataplane
+ASKED = {"stream_options": {"include_usage": True}}
+
+
+async def counted(scene: Stage, name: str, **labels: str) -> float:
+    """Return one of the gateway's own counters."""
+    return await scene.gateway.metric(f"envoy_spillway_{name}", **labels)
+
+
+async def test_tokens_of_every_kind_of_answer_are_counted_exactly_by_backend(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    for _ in range(3):
+        await scene.client.post()
+    for _ in range(2):
+        await scene.client.post(stream=True)
+    await scene.client.post(stream=True, **ASKED)
+    scene.engines[0].script = fakes.fail(503)
+    await scene.client.post()
+    await scene.client.post(stream=True)
+    for backend, answers in {"owned": 6, ALPHA: 2}.items():
+        assert await counted(scene, "input_tokens", backend=backend) == INPUT_TOKENS * answers
+        assert await counted(scene, "output_tokens", backend=backend) == OUTPUT_TOKENS * answers
+        assert await counted(scene, "requests", backend=backend, code="200") == answers
+    assert await counted(scene, "unmetered_requests") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "stream", "answer"),
+    [
+        ("/v1/responses", False, {"usage": {"input_tokens": 11, "output_tokens": 3}}),
+        ("/v1/messages", False, {"usage": {"input_tokens": 11, "output_tokens": 3}}),
+        ("/v1/embeddings", False, {"usage": {"prompt_tokens": 11, "total_tokens": 11}}),
+        ("/v1/responses", True, [{"type": "response.completed", "response": {"usage": {"input_tokens": 11, "output_tokens": 3}}}]),
+        (
+            "/v1/messages",
+            True,
+            [
+                {"type": "message_start", "message": {"usage": {"input_tokens": 11, "output_tokens": 1}}},
+                {"type": "message_delta", "usage": {"output_tokens": 3}},
+            ],
+        ),
+    ],
+    ids=["responses", "messages", "embeddings", "responses streamed", "messages streamed"],
+)
+async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answer: object, *, stream: bool) -> None:
+    scene = await stage(engines=1)
+
+    async def script(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        if not isinstance(answer, list):
+            return web.json_response(answer)
+        response = await fakes.open_stream(received)
+        for each in answer:
+            await response.write(fakes.event(each))
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = script
+    assert (await scene.client.post(path=path, stream=stream)).status == 200
+    assert await counted(scene, "input_tokens", backend="owned") == 11
+    assert await counted(scene, "output_tokens", backend="owned") == (0 if "embeddings" in path else 3)
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_token_counts_are_hidden_from_a_client_that_did_not_ask(stage: SetStage, cap: int) -> None:
+    scene = await stage(engines=1, cap=cap)
+    for options, shown in (
+        ({}, False),
+        ({"stream_options": None}, False),
+        ({"stream_options": {}}, False),
+        ({"stream_options": {"include_usage": False}}, False),
+        ({"stream_options": {"include_usage": None, "x": 1}}, False),
+        ({"stream_options": {"x": {"include_usage": True}}}, False),
+        (ASKED, True),
+    ):
+        answer = await scene.client.post(stream=True, **options)
+        assert answer.complete
+        assert ("usage" in answer.body.decode()) == shown, options
+        assert "".join(_content(each) for each in answer.events) == "hello"
+    backend = scene.engines[0] if cap else scene.alpha
+    assert all(body["stream_options"]["include_usage"] is True for body in backend.bodies)
+    assert backend.bodies[4]["stream_options"]["x"] == 1
+    plain = await scene.client.post()
+    assert plain.json["usage"]["prompt_tokens"] == INPUT_TOKENS
+    assert "stream_options" not in backend.bodies[-1]
+
+
+def _content(event: str) -> str:
+    if event == "[DONE]":
+        return ""
+    choices = json.loads(event)["choices"]
+    return str(choices[0]["delta"]["content"]) if choices else ""
+
+
+async def test_hiding_token_counts_survives_any_split_of_the_stream(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    usage = fakes.event({"choices": [], "usage": fakes.usage()})
+    tricky = fakes.event(fakes.delta('"choices":[],"usage":{"prompt_tokens":1} \\" \n\ndata: [DONE]'))
+    both = fakes.event({"choices": [{"index": 0, "delta": {"content": "x"}}], "usage": fakes.usage()})  # text and counts: not to be lost
+    filtered = fakes.event({"choices": [], "prompt_filter_results": []})
+    done = b"data: [DONE]\n\n"
+    whole = tricky + both + filtered + usage + done
+    at = 0
+
+    async def split(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write(whole[:at])
+        await asyncio.sleep(0.001)  # paces the two parts; that they arrive apart is likely, and enough over all the splits
+        await response.write(whole[at:])
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = split
+    for at in range(len(tricky + both), len(whole)):  # noqa: B007  (the script reads it)
+        answer = await scene.client.post(stream=True)
+        assert answer.body == tricky + both + filtered + done, at
+    expected = len(whole) - len(tricky + both)
+    assert await counted(scene, "input_tokens", backend="owned") == INPUT_TOKENS * expected
+
+
+async def test_lines_may_end_with_carriage_returns_and_the_last_event_may_lack_its_blank_line(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    text = 'data: {"choices":[{"delta":{}}]}\r\n\r\n'
+    usage = 'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}\r\n\r\n'
+
+    async def script(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write((text + usage + "data: [DONE]\n").encode())
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = script
+    assert (await scene.client.post(stream=True)).body == (text + "data: [DONE]\n").encode()
+    assert await counted(scene, "input_tokens") == INPUT_TOKENS
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_answers_without_token_counts_are_counted_with_their_bytes(stage: SetStage, cap: int) -> None:
+    scene = await stage(engines=1, cap=cap)
+    backend, label = (scene.engines[0], "owned") if cap else (scene.alpha, ALPHA)
+    backend.hold = asyncio.Event()
+    (await scene.client.open()).abort()
+    await until(lambda: _unmetered(scene, label, 1), "the stream that its client left is counted")
+
+    async def silent(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response({"choices": []})
+
+    backend.script = silent
+    await scene.client.post()
+    assert await _unmetered(scene, label, 2)
+    backend.script = fakes.die_after_first_event
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await scene.client.post(stream=True)
+    await until(lambda: _unmetered(scene, label, 3), "the stream that its backend left is counted")
+    streamed, plain = (len(json.dumps(request(**more))) for more in ({"stream": True}, {}))
+    first_event = len(fakes.event(fakes.delta("hel")))
+    assert await counted(scene, "unmetered_request_bytes", backend=label) == 2 * streamed + plain
+    assert await counted(scene, "unmetered_response_bytes", backend=label) >= 2 * first_event + len('{"choices": []}')
+    assert await counted(scene, "input_tokens") == 0
+
+
+async def _unmetered(scene: Stage, backend: str, wanted: int) -> bool:
+    return await counted(scene, "unmetered_requests", backend=backend) == wanted
+
+
+async def test_failures_and_the_model_list_are_no_unmetered_answers(stage: SetStage) -> None:
+    scene = await stage(engines=1, cap=0)
+    scene.alpha.script = fakes.fail(500)
+    await scene.client.post()
+    await scene.client.get("/v1/models")
+    assert await counted(scene, "requests", backend="none", code="503") == 1
+    assert await counted(scene, "requests") == 1
+    assert await counted(scene, "unmetered_requests") == 0
+
+
+async def test_a_request_that_its_client_left_before_an_answer_is_counted_as_nobodys(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    never = asyncio.Event()
+
+    async def hang(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        await never.wait()
+        raise AssertionError
+
+    scene.engines[0].script = hang
+    task = asyncio.create_task(scene.client.post())
+    await until(lambda: scene.engines[0].active == 1, "the request is at the replica")
+    task.cancel()
+    await until(lambda: _aborted(scene), "it is counted")
+
+
+async def _aborted(scene: Stage) -> bool:
+    return await counted(scene, "requests", backend="none", code="0") == 1
+
+
+async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage: SetStage) -> None:
+    scene = await stage(engines=1, cap=2)
+    late = asyncio.Event()
+
+    async def headers_first(backend: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await late.wait()
+        await response.write(fakes.event(fakes.delta("late")))
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    await scene.client.post(stream=True)
+    scene.engines[0].script = headers_first
+    slow = asyncio.create_task(scene.client.post(stream=True))
+    await until(lambda: scene.engines[0].active == 1, "the slow stream has begun")
+    await asyncio.sleep(1.2 * STREAM_TARGET_MS / 1000)  # the time itself is measured; Envoy keeps two digits of it
+    late.set()
+    assert (await slow).complete
+    await until(lambda: _bucket(scene, "first_body_ms", "+Inf", 2), "the histogram is flushed")
+    assert await _bucket(scene, "first_body_ms", str(STREAM_TARGET_MS), 1)
+    assert await _bucket(scene, "duration_ms", "4000", 2)
+    await scene.client.post()
+    await until(lambda: _bucket(scene, "duration_ms", "+Inf", 3), "the plain request is in the other histogram")
+    assert await _bucket(scene, "first_body_ms", "+Inf", 2)
+
+
+async def _bucket(scene: Stage, name: str, edge: str, wanted: int) -> bool:
+    found = [each.value for each in await scene.gateway.metrics() if each.name == f"envoy_spillway_{name}_bucket" and each.labels["le"] == edge]
+    return found == [wanted]
+
+
+async def test_the_operations_port_shows_metrics_and_readiness_and_nothing_else(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    async with aiohttp.ClientSession(scene.gateway.operations) as session:
+        for method, path, status in (
+            ("GET", "/metrics", 200),
+            ("GET", "/ready", 200),
+            ("POST", "/metrics", 404),
+            ("GET", "/", 404),
+            ("GET", "/config_dump", 404),
+            ("POST", "/quitquitquit", 404),
+            ("GET", "/drain", 404),
+            ("POST", "/drain", 404),
+        ):
+            async with session.request(method, path) as response:
+                assert response.status == status, (method, path)
+    socket = scene.gateway.folder / "run" / "admin.sock"
+    assert oct(socket.stat().st_mode & 0o777) == "0o600"
+
+
+async def test_the_access_log_has_a_json_line_for_each_request_and_no_content(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    await scene.client.post(stream=True, path="/v1/chat/completions?key=client-secret")
+    await until(lambda: scene.gateway.access.read_text().count("\n") == 1, "the log is flushed")
+    line = scene.gateway.access.read_text()
+    entry = json.loads(line)
+    assert (entry["code"], entry["backend"], entry["input_tokens"], entry["output_tokens"]) == (200, "owned", INPUT_TOKENS, OUTPUT_TOKENS)
+    assert entry["path"] == "/v1/chat/completions"
+    assert "client-secret" not in line
+    assert "hello" not in line

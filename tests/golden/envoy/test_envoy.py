@@ -1,0 +1,170 @@
+"""Every folder here is a promise: in.yaml is what was decided, out/ is what Envoy gets, one file per file. The real Envoy accepts all of it."""
+
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spillway.api.catalogue import HostedProviderSpec
+from spillway.plan.decision import Decision, Workload
+from spillway.render import envoy
+from spillway.render.envoy import GatewayAddresses
+from tests.dataplane import decisions
+from tests.dataplane.process import binary
+from tests.dataplane.volume import Volume
+
+HERE = Path(__file__).parent
+PROMISES = sorted(each.parent.name for each in HERE.glob("*/in.yaml"))
+DEDICATED = "a-dedicated-gateway-knows-no-way-out-of-the-cluster"
+HOSTED = "a-hosted-gateway-knows-no-replica"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What in.yaml says."""
+
+    workload: Workload
+    decision: Decision
+
+    def files(self, addresses: GatewayAddresses = envoy.PRODUCTION) -> dict[str, str]:
+        """Return everything that is rendered for Envoy."""
+        return envoy.gateway_files(self.workload, self.decision, addresses) | envoy.cap_files(self.decision)
+
+
+def load(promise: str) -> Case:
+    """Return the case of a folder."""
+    documents = list(yaml.safe_load_all((HERE / promise / "in.yaml").read_text()))
+    named = {each["metadata"]["name"]: each["spec"] for each in documents if each["kind"] == "HostedProvider"}
+    providers = {name: HostedProviderSpec.model_validate(spec) for name, spec in named.items()}
+    workload = decisions.workload(next(each["spec"] for each in documents if each["kind"] == "InferenceWorkload"))
+    cap = next(each["perGateway"] for each in documents if each["kind"] == "Cap")
+    return Case(workload=workload, decision=decisions.decision(workload, providers, cap=cap))
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_configuration_is_as_on_file(promise: str, *, request: pytest.FixtureRequest) -> None:
+    out = HERE / promise / "out"
+    files = load(promise).files()
+    if request.config.getoption("--update-golden"):
+        out.mkdir(exist_ok=True)
+        for stale in out.iterdir():
+            stale.unlink()
+        for name, content in files.items():
+            (out / name).write_text(content)
+    assert {each.name: each.read_text() for each in out.iterdir()} == files, "if this is meant: pytest tests/golden --update-golden"
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_envoy_accepts_it_and_finds_nothing_deprecated(promise: str, tmp_path: Path) -> None:
+    case = load(promise)
+    addresses = mounted(case, tmp_path)
+    validate(Path(addresses.config_folder) / "envoy.yaml")
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None:
+    """`--mode validate` does not read watched files, so the cap and the secrets are put where it looks."""
+    case = load(promise)
+    addresses = mounted(case, tmp_path)
+    files = case.files(addresses)
+    config = yaml.safe_load(files["envoy.yaml"])
+    for layer in config["layered_runtime"]["layers"]:
+        resource = only_resource(files["runtime.yaml"])
+        assert resource["name"] == layer.pop("rtds_layer")["name"]
+        layer["static_layer"] = resource["layer"]
+    secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith("hosted-")]
+    for secret in secrets:
+        for source in sources(secret):
+            assert Path(source.pop("filename")).read_text() == "as mounted"
+            source["inline_string"] = authority() if "validation_context" in secret else "key"
+    config["static_resources"]["secrets"] = [{name: value for name, value in each.items() if name != "@type"} for each in secrets]
+    drop_sds(config)
+    folded = tmp_path / "folded.yaml"
+    folded.write_text(yaml.safe_dump(config))
+    validate(folded)
+
+
+def test_a_dedicated_workload_has_no_cluster_but_its_replicas_and_itself() -> None:
+    config = yaml.safe_load(load(DEDICATED).files()["envoy.yaml"])
+    assert {each["name"] for each in config["static_resources"]["clusters"]} == {"hop-owned", "owned", "admin", "pause"}
+    assert "tls" not in load(DEDICATED).files()["envoy.yaml"]
+    assert not envoy.hosted_mounts(load(DEDICATED).decision)
+
+
+def test_a_hosted_workload_has_no_cluster_of_replicas() -> None:
+    config = yaml.safe_load(load(HOSTED).files()["envoy.yaml"])
+    names = {each["name"] for each in config["static_resources"]["clusters"]}
+    assert not {"owned", "hop-owned"} & names
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_changed_cap_changes_no_file_that_rolls_the_gateway(promise: str) -> None:
+    case = load(promise)
+    changed = replace(case.decision, gateway=replace(case.decision.gateway, cap_per_gateway=99, cap_total=198))
+    assert envoy.gateway_files(case.workload, changed) == envoy.gateway_files(case.workload, case.decision)
+    assert envoy.cap_files(changed) != envoy.cap_files(case.decision)
+
+
+def test_two_models_of_a_provider_share_one_mount() -> None:
+    mounts = envoy.hosted_mounts(load("a-provider-with-two-models-is-two-backends-with-one-key").decision)
+    assert [(each.secret_name, each.secret_key, each.mount_path, each.file_name) for each in mounts] == [
+        ("house-key", "api-key", "/etc/spillway/hosted/house/key", "key")
+    ]
+
+
+def test_the_drain_needs_a_token_of_the_workload_alone() -> None:
+    workload = load(HOSTED).workload
+    mine, other = (envoy.pre_stop(each)["httpGet"] for each in (workload, replace(workload, uid="another")))
+    assert mine != other
+    assert load(HOSTED).files()["envoy.yaml"].count(mine["httpHeaders"][0]["value"]) == 1  # type: ignore[index]
+
+
+def mounted(case: Case, folder: Path) -> GatewayAddresses:
+    """Write the files where a gateway pod has them, under `folder`."""
+    addresses = GatewayAddresses(
+        config_folder=str(folder / "gateway"),
+        cap_folder=str(folder / "cap"),
+        hosted_folder=str(folder / "hosted"),
+        run_folder=str(folder / "run"),
+    )
+    Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses))
+    Volume(folder / "cap", envoy.cap_files(case.decision))
+    for mount in envoy.hosted_mounts(case.decision, addresses):
+        Volume(Path(mount.mount_path), {mount.file_name: "as mounted"})
+    return addresses
+
+
+def validate(config: Path) -> None:
+    """Assert that Envoy accepts the file."""
+    command = [binary(), "-c", str(config), "--mode", "validate", "--reject-unknown-dynamic-fields"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "deprecated" not in done.stderr.lower(), done.stderr[-3000:]
+
+
+def only_resource(content: str) -> dict[str, Any]:
+    """Return the resource of a watched file, which must be the only one."""
+    (resource,) = yaml.safe_load(content)["resources"]
+    assert isinstance(resource, dict)
+    return resource
+
+
+def sources(secret: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return where a secret's content comes from."""
+    return [secret["generic_secret"]["secret"]] if "generic_secret" in secret else [secret["validation_context"]["trusted_ca"]]
+
+
+def drop_sds(node: Any) -> None:
+    """Make every reference to a secret one to a static secret."""
+    if isinstance(node, dict):
+        node.pop("sds_config", None)
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        drop_sds(child)
+
+
+def authority() -> str:
+    """Return the certificates that this machine trusts, as one that a provider may have."""
+    return Path(envoy.PRODUCTION.system_authorities).read_text()
