@@ -47,7 +47,7 @@ class Answer:
     @property
     def complete(self) -> bool:
         """Whether the stream came to its end."""
-        return self.status == 200 and self.events[-1] == "[DONE]"  # noqa: PLR2004
+        return self.status == 200 and self.events[-1] == "[DONE]"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Client:
         """Open a stream and wait for its first event."""
         data = json.dumps(request(stream=True, **more)).encode()
         response = await self.session.post(self.url + CHAT, data=data, headers={"content-type": "application/json", **CREDENTIALS})
-        assert response.status == 200, (response.status, await response.read())  # noqa: PLR2004
+        assert response.status == 200, (response.status, await response.read())
         return OpenStream(response=response, begun=await response.content.readuntil(b"\n\n"))
 
     async def open_many(self, count: int) -> list[OpenStream]:

@@ -55,7 +55,7 @@ class Stage:
     async def seen_healthy(self, *, engines: int | None = None) -> None:
         """Wait until every gateway's health checks have passed."""
         for gateway in self.gateways:
-            await until(lambda gateway=gateway: self._healthy(gateway, engines), "health checks")  # type: ignore[misc]
+            await until(lambda gateway=gateway: self._healthy(gateway, engines), "health checks")
 
     async def _healthy(self, gateway: Gateway, engines: int | None) -> bool:
         for backend in self.decision.backends:
@@ -182,5 +182,3 @@ def _spec(mode: str, providers: tuple[str, ...], more: dict[str, Any]) -> dict[s
     if mode != "Dedicated":
         spec["hosted"] = {"backends": [{"providerRef": {"name": name}, "model": f"vendor/{name}-model"} for name in providers]}
     return spec | more
-
-

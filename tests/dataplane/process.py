@@ -137,7 +137,7 @@ class Gateway:
         assert self._process.returncode is None, self.log.read_text()[-4000:]
         try:
             async with aiohttp.ClientSession() as session, session.get(f"{self.operations}/ready") as response:
-                return response.status == 200  # noqa: PLR2004
+                return response.status == 200
         except aiohttp.ClientConnectionError:
             return False
 

@@ -72,7 +72,7 @@ async def test_a_replica_that_swallows_connections_is_followed_by_hosted(stage: 
         hole.listen(0)
         for _ in range(3):  # fill the queue: later SYNs are dropped
             filler = open_sockets.enter_context(socket.socket())
-            filler.setblocking(False)
+            filler.settimeout(0)
             filler.connect_ex((engine.address, engine.port))
         answers = [await scene.client.post() for _ in range(4)]
     assert {(each.status, each.served_by) for each in answers} == {(200, ALPHA)}
@@ -251,7 +251,9 @@ async def test_a_certificate_for_another_name_is_refused(stage: SetStage) -> Non
     assert await scene.gateway.metric("envoy_cluster_ssl_fail_verify_san") > 0
 
 
-async def test_an_unknown_certificate_authority_is_refused_until_the_mounted_one_is_right(stage: SetStage, authority: certificates.Authority) -> None:
+async def test_an_unknown_certificate_authority_is_refused_until_the_mounted_one_is_right(
+    stage: SetStage, authority: certificates.Authority
+) -> None:
     scene = await stage(cap=0)
     scene.gateway.write_authority("alpha", certificates.authority("stranger").pem)
     await until(lambda: _status_is(scene, 503), "the endpoint is refused")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,7 +16,7 @@ from tests.dataplane.process import until
 from tests.dataplane.test_failures import ALPHA
 
 pytestmark = pytest.mark.dataplane
-ASKED = {"stream_options": {"include_usage": True}}
+ASKED: dict[str, Any] = {"stream_options": {"include_usage": True}}
 
 
 async def counted(scene: Stage, name: str, **labels: str) -> float:
@@ -126,7 +127,7 @@ async def test_hiding_token_counts_survives_any_split_of_the_stream(stage: SetSt
         return response
 
     scene.engines[0].script = split
-    for at in range(len(tricky + both), len(whole)):  # noqa: B007  (the script reads it)
+    for at in range(len(tricky + both), len(whole)):
         answer = await scene.client.post(stream=True)
         assert answer.body == tricky + both + filtered + done, at
     expected = len(whole) - len(tricky + both)
@@ -211,7 +212,7 @@ async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage
     scene = await stage(engines=1, cap=2)
     late = asyncio.Event()
 
-    async def headers_first(backend: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+    async def headers_first(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
         response = await fakes.open_stream(received)
         await late.wait()
         await response.write(fakes.event(fakes.delta("late")))
@@ -234,7 +235,9 @@ async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage
 
 
 async def _bucket(scene: Stage, name: str, edge: str, wanted: int) -> bool:
-    found = [each.value for each in await scene.gateway.metrics() if each.name == f"envoy_spillway_{name}_bucket" and each.labels["le"] == edge]
+    found = [
+        each.value for each in await scene.gateway.metrics() if each.name == f"envoy_spillway_{name}_bucket" and each.labels["le"] == edge
+    ]
     return found == [wanted]
 
 

@@ -243,7 +243,7 @@ async def test_the_cap_changes_under_load_without_an_error(stage: SetStage) -> N
     workers = [asyncio.create_task(load()) for _ in range(12)]
     for cap in (0, 8, 1, 12, 0, 3):
         scene.gateway.set_cap(cap)
-        await until(lambda cap=cap: _cap_is(scene, cap), f"cap {cap} is in force")  # type: ignore[misc]
+        await until(lambda cap=cap: _cap_is(scene, cap), f"cap {cap} is in force")
     stop.set()
     await asyncio.gather(*workers)
     assert not failed
@@ -269,4 +269,3 @@ async def test_a_cap_lowered_under_what_is_in_flight_admits_nothing_new_and_cuts
     release.set()
     assert all(each.complete for each in await rest_of(streams))
     assert (await scene.client.post()).served_by == "owned"
-

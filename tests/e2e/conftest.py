@@ -29,6 +29,7 @@ def stack() -> Iterator[Stack]:
         it.up()
         yield it
     finally:
+        it.close()
         if not os.environ.get("SPILLWAY_E2E_KEEP"):
             cluster.down()
 

@@ -54,7 +54,7 @@ class Stack:
     def __init__(self, cluster: Cluster, *, engine: str = "engine") -> None:
         self.cluster = cluster
         self.engine = engine
-        self._forwards: dict[tuple[str, int], int] = {}
+        self._forwards: dict[tuple[str, int], tuple[int, subprocess.Popen[bytes]]] = {}
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl."""
@@ -95,8 +95,15 @@ class Stack:
         """Return a URL on 127.0.0.1 for a Service; the forward lives until the cluster goes down."""
         target = (f"{service}.{namespace}", port)
         if target not in self._forwards:
-            self._forwards[target], _ = self.cluster.forward(*target)
-        return f"http://127.0.0.1:{self._forwards[target]}"
+            self._forwards[target] = self.cluster.forward(*target)
+        return f"http://127.0.0.1:{self._forwards[target][0]}"
+
+    def close(self) -> None:
+        """End the forwards."""
+        for _, process in self._forwards.values():
+            process.terminate()
+            process.wait()
+        self._forwards.clear()
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 

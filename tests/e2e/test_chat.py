@@ -21,7 +21,11 @@ def base_url(stack: Stack) -> str:
 
 
 def test_serves_the_openai_client_streamed_and_not(chat: Stack) -> None:
-    client = openai.OpenAI(base_url=base_url(chat), api_key="anything", max_retries=0, timeout=120)
+    with openai.OpenAI(base_url=base_url(chat), api_key="anything", max_retries=0, timeout=120) as client:
+        _converse(client)
+
+
+def _converse(client: openai.OpenAI) -> None:
     assert [m.id for m in client.models.list()] == ["chat"]
     whole = client.chat.completions.with_raw_response.create(model="chat", messages=[{"role": "user", "content": "hello"}], max_tokens=8)
     assert whole.headers["x-served-by"] == "owned"

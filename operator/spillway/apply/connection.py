@@ -71,7 +71,14 @@ class Connection:
         self._server_name: str | None = client.configuration.tls_server_name
 
     async def request(
-        self, method: str, path: str, body: Any = None, *, content_type: str = JSON, accept: str = JSON, timeout_s: float = REQUEST_TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Any:
         """Send a request and return the answer's JSON. What is not a success is an ApiError."""
         headers = {"Accept": accept, "Content-Type": content_type}
@@ -95,7 +102,7 @@ class Connection:
     async def close(self) -> None:
         """End the session."""
         await self._pool.close()
-        await self._client.close()
+        await self._client.close()  # type: ignore[no-untyped-call]
 
 
 @asynccontextmanager
@@ -103,9 +110,9 @@ async def connected(*, connections: int) -> AsyncIterator[Connection]:
     """Connect as the pod's service account, or as the kubeconfig says outside of a cluster."""
     configuration = Configuration()
     try:
-        config.load_incluster_config(client_configuration=configuration)
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        await config.load_kube_config(client_configuration=configuration)
+        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = connections
     connection = Connection(ApiClient(configuration))
     try:

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 # Share of the Lease's duration after which a leader that could not renew stops writing; the rest is for requests on their way.
 SURE_SHARE = 2 / 3
-RENEWALS = 5  # per duration
+# Shares of the duration: between renewals, and for one attempt. Several attempts fit in before the leader has to stop.
+PAUSE_SHARE, ATTEMPT_SHARE = 1 / 8, 1 / 4
+RETRY_S = 0.5
 POLL_S = 1.0
 
 
@@ -68,6 +70,7 @@ class Lease:
         self._name = name
         self._clock = asyncio.get_running_loop().time
         self.election = Election(identity=identity, duration_s=duration_s)
+        self._written: dict[str, Any] | None = None
 
     @property
     def held(self) -> bool:
@@ -92,18 +95,21 @@ class Lease:
 
     async def keep(self, fit: Callable[[], bool]) -> None:
         """Renew for as long as this process is fit to lead; return when the Lease is lost."""
-        pause_s = self.election.duration_s / RENEWALS
+        duration_s = self.election.duration_s
+        pause_s = duration_s * PAUSE_SHARE
         while self.held:
             await asyncio.sleep(pause_s)
             if not fit():
                 logger.error("not renewing the Lease: the leading task makes no progress")
                 return
             try:
-                if not await self._try(timeout_s=pause_s):
+                if not await self._try(timeout_s=duration_s * ATTEMPT_SHARE):
                     logger.error("the Lease was taken by another replica")
                     return
+                pause_s = duration_s * PAUSE_SHARE
             except ApiError as problem:
                 logger.warning("could not renew the Lease: %s", problem)
+                pause_s = RETRY_S
         logger.error("the Lease could not be renewed in time")
 
     async def release(self) -> None:
@@ -129,17 +135,7 @@ class Lease:
             raise ApiError(0, f"no answer from the API server within {timeout_s:g} s") from problem
 
     async def _take(self, asked_at: float) -> bool:
-        try:
-            lease = await self._connection.request("GET", self._path())
-        except ApiError as problem:
-            if problem.status != NOT_FOUND:
-                raise
-            lease = {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {"name": self._name, "namespace": self._namespace},
-                "spec": {},
-            }
+        lease = await self._read()
         spec = lease["spec"]
         self.election.observe(spec, asked_at)
         if not self.election.may_take(spec, asked_at):
@@ -149,13 +145,28 @@ class Lease:
         create = "resourceVersion" not in lease["metadata"]
         try:
             method, where = ("POST", path("Lease", self._namespace)) if create else ("PUT", self._path())
-            await self._connection.request(method, where, lease)
+            self._written = None
+            self._written = await self._connection.request(method, where, lease)
         except ApiError as problem:
             if problem.status != CONFLICT:
                 raise
             return self.held  # someone wrote in between; the next look tells who
         self.election.renewed(asked_at)
         return True
+
+    async def _read(self) -> dict[str, Any]:
+        """Return the Lease. The holder goes by its own last write: if that is not the latest, the next write is a conflict."""
+        if self._written is not None and self.held:
+            return self._written
+        try:
+            found: dict[str, Any] = await self._connection.request("GET", self._path())
+        except ApiError as problem:
+            if problem.status != NOT_FOUND:
+                raise
+            metadata = {"name": self._name, "namespace": self._namespace}
+            return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
+        found.setdefault("spec", {})
+        return found
 
     def _claim(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     operator = commands.add_parser(
         "operator",
         help="run the operator",
-        description="Run the operator. Every option can be given as SPILLWAY_<NAME> in the environment, as the chart does; an option here wins.",
+        description="Run the operator. Each option can also be set as SPILLWAY_<NAME> in the environment; an option given here wins.",
     )
     options = {
         "prometheus-url": "URL of Prometheus; without one, scaling holds and MetricsAvailable says so",

@@ -60,7 +60,7 @@ def _watch(handlers: kopf.OperatorRegistry, intake: Intake, kind: str, resource:
     # An index function sees every object before any event handler runs, and blocks those until all kinds have been listed.
     @kopf.index(*resource, registry=handlers, id=f"index-{kind}")
     async def put(body: kopf.Body, **_: Any) -> None:
-        intake.put(kind, body._src if hasattr(body, "_src") else dict(body))
+        intake.put(kind, dict(body))
 
     @kopf.on.event(*resource, registry=handlers, id=f"event-{kind}")
     async def event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  kopf's name for it

@@ -1,4 +1,4 @@
-"""The process: watches on every replica of the operator, passes on the one that holds the Lease, and an end that is told by its exit code."""
+"""The process: watches on every replica of the operator, passes on the one that holds the Lease, an exit code that tells why it ended."""
 
 import asyncio
 import contextlib
@@ -155,7 +155,9 @@ class _Process:
         logger.info("leading: %d workloads", len(self._world.view.workloads))
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
-        workers = {f"worker {number}": work(self._queue, self._reconciler.run, on_error=self._failed) for number in range(self._settings.workers)}
+        workers = {
+            f"worker {number}": work(self._queue, self._reconciler.run, on_error=self._failed) for number in range(self._settings.workers)
+        }
         tasks = {**workers, "stocktaking": self._stocktaker.run()}
         if self._source is not None:
             tasks["ticking"] = tick_forever(self._source, self._world, self._queue, every_s=self._settings.tick_s)

@@ -1,6 +1,6 @@
 """Liveness and readiness, told honestly: 200 only while the thing is true."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -20,7 +20,7 @@ async def serve_probes(*, port: int, live: Check, ready: Check) -> tuple[web.App
     return runner, int(runner.addresses[0][1])
 
 
-def _handler(check: Check) -> Callable[[web.Request], "web.Response | object"]:
+def _handler(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         wrong = check()
         return web.Response(text="ok\n") if wrong is None else web.Response(status=503, text=f"{wrong}\n")

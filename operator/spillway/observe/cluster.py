@@ -156,7 +156,9 @@ class ClusterView:
     def gateways_ready_before(self, key: Key, then: datetime) -> int:
         """Return how many gateway pods have been ready since then."""
         children = self.children(key).values()
-        return sum(1 for each in children if isinstance(each.facts, GatewayPod) and each.ready_since is not None and each.ready_since <= then)
+        return sum(
+            1 for each in children if isinstance(each.facts, GatewayPod) and each.ready_since is not None and each.ready_since <= then
+        )
 
     def pools(self, key: Key, uid: str) -> tuple[Pool, ...]:
         """Return the engine Deployments that belong to this very workload."""
@@ -173,7 +175,9 @@ class ClusterView:
     def pod_owners(self) -> dict[tuple[str, str], Key]:
         """Return whose each engine pod is, by namespace and name; for metrics that know pods only."""
         return {
-            (key.namespace, child.name): key for key, child in self.all_children() if child.kind == "Pod" and child.component == COMPONENT_ENGINE
+            (key.namespace, child.name): key
+            for key, child in self.all_children()
+            if child.kind == "Pod" and child.component == COMPONENT_ENGINE
         }
 
     def _put_workload(self, key: Key, body: Body, now: datetime) -> frozenset[Key]:

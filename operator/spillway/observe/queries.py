@@ -29,7 +29,7 @@ KV_CACHE: Final = "kv_cache"
 STEP_TIME: Final = "step_time"
 BATCH: Final = "batch"
 PREFILL: Final = "prefill"
-TOKEN_GAPS: Final = "token_gaps"
+GAPS: Final = "gaps"
 GPU: Final = "gpu"
 
 # Asked first: without it nothing can be said, and a Prometheus that does not answer is not asked the rest.
@@ -75,7 +75,7 @@ def queries(window_s: float) -> dict[str, str]:
         PREFILL: _ratio("vllm:request_prefill_kv_computed_tokens_sum", "vllm:request_prefill_time_seconds_sum", ours, w)
         + " or "
         + _ratio("vllm:prompt_tokens_total", "vllm:request_prefill_time_seconds_sum", ours, w),
-        TOKEN_GAPS: f"sum by (namespace, workload, le) (rate(vllm:inter_token_latency_seconds_bucket{{{ours}}}[{w}]))"
+        GAPS: f"sum by (namespace, workload, le) (rate(vllm:inter_token_latency_seconds_bucket{{{ours}}}[{w}]))"
         f" or sum by (namespace, workload, le) (rate(vllm:time_per_output_token_seconds_bucket{{{ours}}}[{w}]))",
         # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
         GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"

@@ -237,7 +237,7 @@ class _Reader:
         return None if limit is None else share_within(gaps, limit / 1000, exact=False)
 
     def _token_gaps(self, measure: Callable[[Buckets], float | None]) -> Reading[float]:
-        gaps = self._histogram(queries.TOKEN_GAPS, lambda _: True, self._engine_gap)
+        gaps = self._histogram(queries.GAPS, lambda _: True, self._engine_gap)
         if isinstance(gaps, Missing):
             return gaps
         found = measure(gaps)

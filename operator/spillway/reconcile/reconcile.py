@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -247,5 +247,3 @@ def _carried_by_others(decision: Decision, seen: Observation) -> bool:
         return pool is not None and pool.replicas == 0
     health: Sequence[bool | None] = [value(reading) for reading in seen.signals.hosted_healthy.values()]
     return any(health) or (False not in health and any(pod.ready for pod in seen.gateways))
-
-

@@ -103,6 +103,7 @@ def _labels(text: str) -> dict[str, str]:
     except ValueError as problem:
         raise SettingsError(f"{PREFIX}SCRAPE_NAMESPACE_LABELS is no JSON: {problem}") from problem
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        raise SettingsError(f"{PREFIX}SCRAPE_NAMESPACE_LABELS takes a JSON object of strings, for example "
-                            '{"kubernetes.io/metadata.name": "monitoring"}')
+        raise SettingsError(
+            f'{PREFIX}SCRAPE_NAMESPACE_LABELS takes a JSON object of strings, for example {{"kubernetes.io/metadata.name": "monitoring"}}'
+        )
     return labels

@@ -44,10 +44,15 @@ class Stocktaker:
         try:
             async with asyncio.timeout(SYNC_TIMEOUT_S):
                 for kind in WATCHED:
-                    while not await self._list(kind) <= self._viewed(kind):
-                        await asyncio.sleep(SYNC_POLL_S)
+                    await self._shown(kind)
         except TimeoutError as problem:
             raise RuntimeError(f"the watch of {kind}s has not shown all there is within {SYNC_TIMEOUT_S:.0f} s") from problem
+
+    async def _shown(self, kind: str) -> None:
+        while True:
+            if await self._list(kind) <= self._viewed(kind):
+                return
+            await asyncio.sleep(SYNC_POLL_S)
 
     async def run(self) -> None:
         """Compare every few minutes, forever."""

@@ -81,8 +81,12 @@ class Telemetry(Collector):
             "spillway_demand_replicas", "Demand in replicas, unrounded and unbounded; for HPA and KEDA.", lambda each: each.demand_replicas
         )
         yield self._per_workload("spillway_usd_per_hour", "Cost per hour now, owned plus hosted.", lambda each: each.usd_per_hour)
-        yield self._per_workload("spillway_month_to_date_usd", "Spent since the first of the month (UTC).", lambda each: each.month_to_date_usd)
-        yield self._per_workload("spillway_spilled_ratio", "Share of requests answered by a hosted backend.", lambda each: each.spilled_ratio)
+        yield self._per_workload(
+            "spillway_month_to_date_usd", "Spent since the first of the month (UTC).", lambda each: each.month_to_date_usd
+        )
+        yield self._per_workload(
+            "spillway_spilled_ratio", "Share of requests answered by a hosted backend.", lambda each: each.spilled_ratio
+        )
         yield self._per_workload("spillway_gateway_cap_requests", "Concurrent requests own replicas may hold.", lambda each: each.cap)
         yield self._per_workload("spillway_problems", "Reasons why the spec cannot be acted upon.", lambda each: each.problems)
         attainment = GaugeMetricFamily("spillway_slo_attainment_ratio", "Share of requests that met every target.", labels=_LABELS)

@@ -13,6 +13,7 @@ from spillway.render.envoy_http import (
     MAX_BODY_BYTES,
     EnvoyConfig,
     breakers,
+    dns_cluster,
     endpoints,
     extension,
     http1,
@@ -175,8 +176,8 @@ def hosted_cluster(backend: HostedBackend, addresses: GatewayAddresses) -> Envoy
     dialled = addresses.hosted.get(backend.provider_name, Address(host=url.host, port=url.port))
     return {
         "name": name,
-        "type": "LOGICAL_DNS",
-        "dns_lookup_family": "V4_PREFERRED",
+        # One logical endpoint, whatever address its name has now: answers that rotate would otherwise drain connections all the time.
+        "cluster_type": dns_cluster(all_addresses_in_single_endpoint=True),
         "connect_timeout": seconds(3),
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         "load_assignment": endpoints(name, [socket_address(dialled.host, dialled.port)], hostname=url.host),

@@ -112,6 +112,11 @@ def http1(*, idle_s: int | None = None) -> EnvoyConfig:
     return {_PROTOCOL_OPTIONS: options}
 
 
+def dns_cluster(**fields: object) -> EnvoyConfig:
+    """Return the type of a cluster whose endpoints are what DNS says."""
+    return extension("envoy.cluster.dns", "envoy.extensions.clusters.dns.v3.DnsCluster", dns_lookup_family="V4_PREFERRED", **fields)
+
+
 def endpoints(cluster: str, addresses: Iterable[EnvoyConfig], *, hostname: str | None = None) -> EnvoyConfig:
     """Return the load assignment of `cluster`."""
     named: EnvoyConfig = {"hostname": hostname} if hostname else {}

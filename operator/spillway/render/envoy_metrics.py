@@ -99,9 +99,8 @@ def _lacks(namespace: str, key: str) -> EnvoyConfig:
 
 
 def _stats(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
-    logger = typed(
-        "envoy.extensions.access_loggers.stats.v3.Config", stats_scope={"prefix": "spillway", "sharing_name": "spillway"}, **metrics
-    )
+    scope = {"prefix": "spillway", "max_counters": 1000}  # no sharing_name: Envoy 1.40 then crashes at the end of `--mode validate`
+    logger = typed("envoy.extensions.access_loggers.stats.v3.Config", stats_scope=scope, **metrics)
     return {"name": "envoy.access_loggers.stats", "filter": condition, "typed_config": logger}
 
 

@@ -9,6 +9,7 @@ from spillway.render.envoy_http import (
     UNLIMITED,
     EnvoyConfig,
     breakers,
+    dns_cluster,
     endpoints,
     error_reply,
     extension,
@@ -101,13 +102,16 @@ def _discovery(workload: Workload, addresses: GatewayAddresses) -> EnvoyConfig:
     resolver: EnvoyConfig = {"dns_resolver_options": {"no_default_search_domain": True}}  # the name is complete: one query, not five
     if addresses.dns:
         resolver["resolvers"] = [socket_address(addresses.dns.host, addresses.dns.port)]
-    cares = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-    return {
-        "type": "STRICT_DNS",
-        "dns_lookup_family": "V4_PREFERRED",
+    cares = extension(
+        "envoy.network.dns_resolver.cares", "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig", **resolver
+    )
+    every_second = {
         "dns_refresh_rate": seconds(1),
         "dns_failure_refresh_rate": {"base_interval": seconds(1), "max_interval": seconds(1)},
-        "typed_dns_resolver_config": extension("envoy.network.dns_resolver.cares", cares, **resolver),
+        "typed_dns_resolver_config": cares,
+    }
+    return {
+        "cluster_type": dns_cluster(**every_second),
         "load_assignment": endpoints(CLUSTER_OWNED, [socket_address(host, addresses.engine_port)]),
     }
 

@@ -1,4 +1,4 @@
-"""Every folder here is a promise: in.yaml is what was decided, out/ is what Envoy gets, one file per file. The real Envoy accepts all of it."""
+"""Every folder here is a promise: in.yaml is what was decided, out/ is what Envoy gets. The real Envoy accepts all of it."""
 
 import subprocess
 from dataclasses import dataclass, replace

@@ -1,0 +1,185 @@
+"""How fast and how light the operator is with many workloads, against a real API server and without a kubelet.
+
+    python -m benchmarks.operator [--workloads 500] [--idle-seconds 60]
+
+1. The workloads are created and the operator started; the clock runs from the first creation until every object exists and every
+   status is written.
+2. A bare client with 32 connections applies the same workloads and the very same objects (read back from what the operator made) to a
+   fresh API server; it writes no statuses. The bar is 1.5 times what it needs.
+3. The operator is left alone; its core and memory are read from /proc. The bar is 0.1 core and 250 MiB.
+
+Exits 1 when a bar is missed.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.operator import bare, fleet
+from tests.apiserver.server import ApiServer
+
+BAR_RATIO = 1.5
+BAR_CORES = 0.1
+BAR_MIB = 250
+KINDS = {
+    "serviceaccounts": "/api/v1",
+    "configmaps": "/api/v1",
+    "services": "/api/v1",
+    "deployments.apps": "/apis/apps/v1",
+    "poddisruptionbudgets.policy": "/apis/policy/v1",
+    "networkpolicies.networking.k8s.io": "/apis/networking.k8s.io/v1",
+}
+PER_WORKLOAD = {
+    "serviceaccounts": 1,
+    "configmaps": 3,
+    "services": 2,
+    "deployments.apps": 2,
+    "poddisruptionbudgets.policy": 2,
+    "networkpolicies.networking.k8s.io": 2,
+}
+WORKLOADS = "/apis/spillway.dev/v1alpha1"
+DEADLINE_S = 600
+POLL_S = 0.5
+
+
+def main() -> int:
+    """Run the benchmark; print one line per figure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator")
+    parser.add_argument("--workloads", type=int, default=500)
+    parser.add_argument("--idle-seconds", type=int, default=60)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+        requests = Path(folder) / "requests.jsonl"
+        operator_s, cores, mib = measure_operator(given.workloads, given.idle_seconds, requests)
+        bare_s = measure_bare(requests)
+    ratio = operator_s / bare_s
+    print(f"{given.workloads} workloads, {sum(PER_WORKLOAD.values()) * given.workloads} objects and {given.workloads} statuses")
+    print(f"operator           {operator_s:7.1f} s")
+    print(f"bare client        {bare_s:7.1f} s   32 connections, the same workloads and objects, no statuses")
+    print(f"ratio              {ratio:7.2f}     bar {BAR_RATIO}   {_verdict(ratio <= BAR_RATIO)}")
+    print(f"idle, cores        {cores:7.3f}     bar {BAR_CORES}   {_verdict(cores <= BAR_CORES)}   over {given.idle_seconds} s")
+    print(f"idle, MiB resident {mib:7.0f}     bar {BAR_MIB}   {_verdict(mib <= BAR_MIB)}")
+    return 0 if ratio <= BAR_RATIO and cores <= BAR_CORES and mib <= BAR_MIB else 1
+
+
+def measure_operator(count: int, idle_s: int, requests: Path) -> tuple[float, float, float]:
+    """Return seconds until all is there, and cores and MiB afterwards. Writes the requests a bare client would have to send."""
+    with ApiServer.started() as server, _operator(server) as operator:
+        _prepare(server)
+        _wait(lambda: server.run_kubectl("get", "lease", "-n", "default", "bench").code == 0, "the operator to lead")
+        creations = [_request("inferenceworkloads", WORKLOADS, each) for each in fleet.workloads(count)]
+        started = time.monotonic()
+        _send(server, creations)
+        _wait(lambda: _complete(server, count), "all objects and statuses")
+        took_s = time.monotonic() - started
+        children = [_request(plural.partition(".")[0], prefix, each) for plural, prefix in KINDS.items() for each in _made(server, plural)]
+        requests.write_text("\n".join(json.dumps(each) for each in [*creations, *children]))
+        time.sleep(10)  # the last workers of the watches end
+        before_s, before = _cpu_s(operator.pid), time.monotonic()
+        time.sleep(idle_s)
+        cores = (_cpu_s(operator.pid) - before_s) / (time.monotonic() - before)
+        return took_s, cores, _resident_mib(operator.pid)
+
+
+def measure_bare(requests: Path) -> float:
+    """Return the seconds that a bare client needs, in a process of its own, on a fresh API server."""
+    with ApiServer.started() as server:
+        _prepare(server)
+        command = [sys.executable, "-m", "benchmarks.operator.bare", str(server.kubeconfig), str(requests)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return float(json.loads(done.stdout)["seconds"])
+
+
+def _prepare(server: ApiServer) -> None:
+    server.install_crds()
+    server.kubectl("create", "namespace", fleet.NAMESPACE)
+    for each in fleet.catalogue():
+        answer = server.apply(each)
+        if answer.code != 0:
+            raise RuntimeError(answer.err)
+
+
+@contextlib.contextmanager
+def _operator(server: ApiServer) -> Iterator[subprocess.Popen[bytes]]:
+    log = server.folder / "operator.log"
+    environment = {**os.environ, "KUBECONFIG": str(server.kubeconfig), "SPILLWAY_LEASE_NAME": "bench"}
+    server.install_crds()
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "spillway", "operator", "--namespace=default", "--metrics-port=0", "--probe-port=0"]
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+    except BaseException:
+        print(log.read_text()[-4000:], file=sys.stderr)
+        raise
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _request(plural: str, prefix: str, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    name = body["metadata"]["name"]
+    return f"{prefix}/namespaces/{fleet.NAMESPACE}/{plural}/{name}?fieldManager=bench&force=true", body
+
+
+def _send(server: ApiServer, requests: list[tuple[str, dict[str, Any]]]) -> None:
+    asyncio.run(bare.apply_all(server.kubeconfig, [(path, json.dumps(body).encode()) for path, body in requests]))
+
+
+def _complete(server: ApiServer, count: int) -> bool:
+    """Whether all is there. Statuses come last, so they are counted first."""
+    written = server.kubectl("get", "iw", "-n", fleet.NAMESPACE, "-o", "jsonpath={.items[*].status.observedGeneration}").split()
+    if len(written) < count:
+        return False
+    return all(
+        len(server.kubectl("get", kind, "-n", fleet.NAMESPACE, "-o", "name").split()) >= wanted * count
+        for kind, wanted in PER_WORKLOAD.items()
+    )
+
+
+def _made(server: ApiServer, plural: str) -> list[dict[str, Any]]:
+    """Return what the operator made, as it would be applied by somebody else."""
+    made = json.loads(server.kubectl("get", plural, "-n", fleet.NAMESPACE, "-l", "spillway.dev/workload", "-o", "json"))["items"]
+    for each in made:
+        each.pop("status", None)
+        for name in ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"):
+            each["metadata"].pop(name, None)
+        for name in ("clusterIP", "clusterIPs", "secrets"):
+            if each.get("spec", {}).get(name) not in ("None", ["None"]):
+                each.get("spec", {}).pop(name, None)
+    return list(made)
+
+
+def _wait(check: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not check():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {DEADLINE_S} s for {what}")
+        time.sleep(POLL_S)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_mib(pid: int) -> float:
+    line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def _verdict(met: bool) -> str:  # noqa: FBT001
+    return "met" if met else "MISSED"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
