@@ -89,6 +89,14 @@ def backend(port: int) -> dict[str, Any]:
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
     }
+    # Answering before the body has come would cost a connection per request, which no engine does.
+    whole = {
+        "name": "envoy.filters.http.buffer",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+            "max_request_bytes": 1024 * 1024,
+        },
+    }
     routes = [
         {"match": {"path": "/health"}, "direct_response": {"status": 200}},
         {
@@ -104,7 +112,7 @@ def backend(port: int) -> dict[str, Any]:
         "typed_config": {
             "@type": f"type.googleapis.com/{kind}",
             "stat_prefix": "backend",
-            "http_filters": [router],
+            "http_filters": [whole, router],
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         },
     }

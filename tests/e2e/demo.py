@@ -6,6 +6,7 @@ why each thing was done. The cluster stays up; `make demo-down` removes it.
 
 import argparse
 import asyncio
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from tests.e2e.traffic import Load, describe
 
 NAMESPACE, NAME = "quickstart", "chat"
 QUIET_S, BURST_MAX_S, TWO_REPLICAS_S, CALM_MAX_S = 40, 150, 20, 200
-BURST_STREAMS = 12
+BURST_STREAMS = 20
 TOKENS = 100
 SHOWN_S = 10  # who answered over the last seconds
 REFRESH_S = 1.0
@@ -101,13 +102,19 @@ async def traffic(console: Console, stack: Stack) -> Load:
             def ready(count: int) -> bool:
                 return bool(show.status.get("dedicated", {}).get("readyReplicas") == count)
 
+            def alone() -> bool:
+                """Tell whether the other replica is gone and the status has the price of one again (numbers are written once a minute)."""
+                cost = show.status.get("cost", {}).get("dedicatedUSDPerHour")
+                return ready(1) and show.status["dedicated"]["replicas"] == 1 and cost == before
+
             load.hold(1)
             await show.lasting("quiet: one owned replica", QUIET_S)
+            before = show.status.get("cost", {}).get("dedicatedUSDPerHour")
             load.hold(BURST_STREAMS)
             await show.until("burst: the overflow spills", lambda: ready(2), within=BURST_MAX_S)
             await show.lasting("two replicas: the spill fades", TWO_REPLICAS_S)
             load.hold(1)
-            await show.until("calm: scale down, nothing cut", lambda: ready(1), within=CALM_MAX_S)
+            await show.until("calm: scale down, nothing cut", alone, within=CALM_MAX_S)
             load.hold(0)
     return load
 
@@ -117,8 +124,7 @@ def summary(console: Console, stack: Stack, load: Load) -> None:
     item = stack.workload(NAMESPACE, NAME)
     status = item["status"]
     console.rule("kubectl get iw -o wide")
-    for line in stack.kubectl("-n", NAMESPACE, "get", "iw", "-o", "wide").splitlines():
-        console.print(line, soft_wrap=False, overflow="fold", highlight=False)
+    _print_wide(console, stack.kubectl("-n", NAMESPACE, "get", "iw", "-o", "wide").splitlines())
     console.rule("conditions")
     conditions = Table("Type", "Status", "Reason", "Message", box=box.SIMPLE)
     for found in status["conditions"]:
@@ -138,6 +144,19 @@ def summary(console: Console, stack: Stack, load: Load) -> None:
     console.print(f"{len(tally.answers)} requests: {tally.owned} owned, {tally.hosted} hosted, {len(tally.failed)} failed.")
     if tally.failed:
         raise SystemExit(f"demo: requests failed: {describe(tally.failed)}")
+
+
+def _print_wide(console: Console, lines: list[str]) -> None:
+    """Print kubectl's table as it is where it fits, else one column a line."""
+    if max(map(len, lines)) <= console.width:
+        for line in lines:
+            console.print(line, highlight=False)
+        return
+    starts = [match.start() for match in re.finditer(r"(?<!\S)\S+( \S+)*", lines[0])]
+    table = Table(box=box.SIMPLE, show_header=False)
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        table.add_row(*(line[start:end].strip() for line in lines))
+    console.print(table)
 
 
 def main() -> int:

@@ -116,9 +116,8 @@ class Stack:
 
     def hosted(self) -> None:
         """Start the hosted endpoint: a second vLLM behind HTTPS with an API key."""
-        authority, leaf = self._hosted_certificates()
-        del authority
-        self.cluster.local_volume("models-hosted", model.model_dir("tiny"), "1Gi", ("ReadOnlyMany",))
+        _, leaf = self._hosted_certificates()
+        self.cluster.local_volume("models-hosted", model.model_dir("med"), "1Gi", ("ReadOnlyMany",))
         self.apply(*stand_in.manifests(leaf, api_key=HOSTED_KEY, image=images.reference(self.engine), volume="models-hosted"))
 
     def _hosted_certificates(self) -> tuple[Pair, Pair]:

@@ -56,8 +56,8 @@ class Tally:
         return sum(count for who, count in self.served_by.items() if who not in {"owned", "none"})
 
     def since(self, moment: float) -> "Tally":
-        """Return the answers to requests sent after a moment of time.monotonic()."""
-        return Tally([a for a in self.answers if a.started_at >= moment])
+        """Return the answers that were complete after a moment of time.monotonic()."""
+        return Tally([a for a in self.answers if a.started_at + a.duration_s >= moment])
 
 
 def client_for(url: str) -> openai.AsyncOpenAI:

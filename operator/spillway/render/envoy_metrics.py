@@ -32,7 +32,7 @@ def token_filters() -> list[EnvoyConfig]:
         "json_to_metadata",
         "JsonToMetadata",
         response_rules={
-            "rules": [_rule(path, key) for path, key in _PLAIN_PLACES],
+            "rules": [_rule(path, key) | _without_output(path) for path, key in _PLAIN_PLACES],
             "allow_content_types_regex": {"regex": "application/json(;.*)?"},
         },
     )
@@ -54,6 +54,14 @@ def _rule(path: Sequence[str], key: str) -> EnvoyConfig:
     }
 
 
+def _without_output(path: Sequence[str]) -> EnvoyConfig:
+    """Return what makes an answer without output tokens (embeddings) one with none, so that one logger can count both."""
+    if path != (_USAGE, "completion_tokens"):
+        return {}
+    none = {"metadata_namespace": _USAGE, "key": _OUTPUT, "value": 0, "preserve_existing_metadata_value": True}
+    return {"on_missing": none}
+
+
 def access_logs() -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
@@ -62,11 +70,10 @@ def access_logs() -> list[EnvoyConfig]:
         _line(),
         _stats(
             post,
-            counters=[_counter("requests", tags={"backend": _BACKEND, "code": "%RESPONSE_CODE%"}, fixed=1)],
-            histograms=[_histogram("duration_ms", "%DURATION%")],
+            counters=[_counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
+            histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
-        _stats(_has(_USAGE, _INPUT), counters=[_counter(_INPUT, value=f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%")]),
-        _stats(_has(_USAGE, _OUTPUT), counters=[_counter(_OUTPUT, value=f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%")]),
+        _stats(_has(_USAGE, _INPUT), counters=[_counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]),
         _stats(
             {"and_filter": {"filters": unmetered}},
             counters=[
@@ -79,8 +86,9 @@ def access_logs() -> list[EnvoyConfig]:
     ]
 
 
-# Who answered; "none", which is the route's name, where a client left before anybody did.
-_BACKEND = '%COALESCE({"operators":[{"command":"RESP","param":"x-served-by"},{"command":"ROUTE_NAME"}]})%'
+_BACKEND = "%RESP(x-served-by)%"  # who answered
+# The same, and "none", which is the route's name, where a client left before anybody did.
+_BACKEND_OR_NONE = '%COALESCE({"operators":[{"command":"RESP","param":"x-served-by"},{"command":"ROUTE_NAME"}]})%'
 
 
 def _success() -> list[EnvoyConfig]:
@@ -109,8 +117,8 @@ def _counter(name: str, *, value: str | None = None, fixed: int | None = None, t
     return {"stat": _stat(name, tags or {"backend": _BACKEND}), **amount}
 
 
-def _histogram(name: str, value: str) -> EnvoyConfig:
-    return {"stat": _stat(name, {"backend": _BACKEND}), "unit": "Milliseconds", "value_format": value}
+def _histogram(name: str, value: str, *, backend: str = _BACKEND) -> EnvoyConfig:
+    return {"stat": _stat(name, {"backend": backend}), "unit": "Milliseconds", "value_format": value}
 
 
 def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:

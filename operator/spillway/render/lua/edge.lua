@@ -26,7 +26,6 @@ end
 
 function envoy_on_request(h)
   local headers = h:headers()
-  if headers:get(":method") ~= "POST" then return end
   local kind = headers:get("content-type")
   if not kind or not find(kind, "json", 1, true) then return end
   local body = h:body()
@@ -76,10 +75,10 @@ function envoy_on_response(h)
     if (status == "503" or status == "429") and not headers:get("retry-after") then headers:add("retry-after", "1") end
     return
   end
-  local mine = h:streamInfo():dynamicMetadata():get("spillway")
-  if not mine then return end
   local kind = headers:get("content-type")
   if not kind or not find(kind, "event-stream", 1, true) then return end
+  local mine = h:streamInfo():dynamicMetadata():get("spillway")
+  if not mine then return end
   local started, hide, first, rest = mine.started, mine.hide_usage, true, ""
   for chunk in h:bodyChunks() do
     local length = chunk:length()

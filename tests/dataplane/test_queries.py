@@ -1,0 +1,239 @@
+"""The PromQL against a real Prometheus: recorded pages of a gateway, of vLLM and of DCGM as ten minutes of history."""
+
+import math
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from spillway.api.vocabulary import Reason
+from spillway.observe.prometheus import PrometheusSource
+from spillway.observe.signals import Target
+from spillway.plan.decision import Key
+from spillway.plan.observation import Missing, Sample, Signals
+from tests.dataplane.process import free_port
+from tests.e2e.cluster import binaries
+
+RECORDED = Path(__file__).parent / "recorded"
+WINDOW_S = 60
+STEP_S = 5
+PAST_S = 600
+AHEAD_S = 120  # queries are about "now", which goes on while the test runs
+DAYS_S = 500_000
+ENGINE_POD = "x-engine-12345678-6d5f9c7b9-abcde"
+
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
+_GAUGES = re.compile(r"^(envoy_server_|envoy_cluster_(upstream_rq_active|membership_healthy)|vllm:(num_requests|kv_cache|cache_config|engine_sleep)|DCGM_)")
+
+
+class History:
+    """Series over time, as OpenMetrics text."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self._lines: dict[str, list[str]] = {}
+
+    def add(self, name: str, labels: str, start_s: float, value: float, *, per_s: float = 0.0, until_s: float = AHEAD_S) -> None:
+        """Add a series that is scraped from `start_s` to `until_s` (relative to now), beginning with `value`."""
+        at = start_s
+        while at <= until_s:
+            amount = value + per_s * (at - start_s)
+            self._lines.setdefault(name, []).append(f"{name}{{{labels}}} {amount!r} {self.now + at:.3f}")
+            at += STEP_S
+
+    def up(self, namespace: str, component: str = "gateway", *, value: float = 1, start_s: float = -PAST_S, until_s: float = AHEAD_S) -> str:
+        """Add `up` of a pod of workload "x" in its own namespace; return the labels that all its series have."""
+        pod = ENGINE_POD if component == "engine" else "x-gateway-1"
+        labels = f'namespace="{namespace}",pod="{pod}",workload="x",component="{component}"'
+        self.add("up", labels, start_s, value, until_s=until_s)
+        return labels
+
+    def page(self, file: str, common: str) -> None:
+        """Add a recorded page: gauges as they were; counters as having grown to twice their value in ten minutes."""
+        for line in (RECORDED / file).read_text().splitlines():
+            found = _SAMPLE.match(line)
+            if found is None:
+                continue
+            name, own, value = found[1], found[2] or "", float(found[3])
+            labels = ",".join(each for each in (own.strip(","), common) if each)
+            growth = 0.0 if _GAUGES.match(name) else value / PAST_S
+            self.add(name, labels, -PAST_S, value, per_s=growth)
+
+    def text(self) -> str:
+        return "\n".join(line for lines in self._lines.values() for line in lines) + "\n# EOF\n"
+
+
+def tell(history: History) -> None:
+    """Everything the tests below ask about; each story in its own namespace."""
+    history.page("gateway.txt", history.up("ns"))
+    history.page("vllm-0.32.0.txt", history.up("ns", "engine"))
+    history.page("dcgm.txt", "")
+    history.up("idle")
+    history.up("down", value=0)
+    history.up("stopped", until_s=-WINDOW_S - 2 * STEP_S)
+
+    first = history.up("first-spill")
+    history.add("envoy_spillway_requests", f'{first},backend="rented/m",code="200"', -30, 1)
+    lost = history.up("history-lost", start_s=-30)
+    history.add("envoy_server_uptime", lost, -30, DAYS_S, per_s=1)
+    history.add("envoy_spillway_requests", f'{lost},backend="owned",code="200"', -30, 1e6)
+    young = history.up("young-gateway", start_s=-30)
+    history.add("envoy_server_uptime", young, -30, 1, per_s=1, until_s=0)
+    history.add("envoy_server_uptime", young, STEP_S, 31)
+    history.add("envoy_spillway_requests", f'{young},backend="owned",code="200"', -30, 6)
+
+    old = history.up("old-engine", "engine")
+    history.add("vllm:gpu_cache_usage_perc", old, -PAST_S, 0.25)
+    history.add("vllm:time_per_output_token_seconds_sum", old, -PAST_S, 0, per_s=0.5)
+    history.add("vllm:time_per_output_token_seconds_count", old, -PAST_S, 0, per_s=25)
+    idle = history.up("idle-engine", "engine")
+    history.add("vllm:num_requests_running", idle, -PAST_S, 0)
+    history.add("vllm:inter_token_latency_seconds_sum", idle, -PAST_S, 7)
+    history.add("vllm:inter_token_latency_seconds_count", idle, -PAST_S, 70)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a Prometheus that has the history and scrapes nothing."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    history = History(time.time())
+    tell(history)
+    (folder / "history.txt").write_text(history.text())
+    (folder / "prometheus.yml").write_text("global: {}\n")
+    importing = [binaries.path("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", folder / "history.txt", folder / "data"]
+    subprocess.run(importing, check=True, capture_output=True)
+    port = free_port()
+    command = [
+        str(binaries.path("prometheus")),
+        f"--config.file={folder}/prometheus.yml",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _wait_until_ready(f"http://127.0.0.1:{port}", folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_until_ready(url: str, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/-/ready", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+async def read(url: str, namespace: str, target: Target | None = None) -> Signals:
+    source = PrometheusSource.at(url, window_s=WINDOW_S, timeout_s=10)
+    key = Key(namespace=namespace, name="x")
+    wanted = target or Target(ttft_ms=1000, inter_token_ms=50, backends=(("rented", "acme/tiny-chat-hosted"),), engines=1, gateways=1)
+    try:
+        return (await source.read({key: wanted}, {("ns", ENGINE_POD): Key(namespace="ns", name="x")}, datetime.now(UTC)))[key]
+    finally:
+        source.close()
+
+
+def value(reading: object) -> float:
+    assert isinstance(reading, Sample), reading
+    return reading.value  # type: ignore[no-any-return]
+
+
+async def test_a_gateways_page(url: str) -> None:
+    signals = await read(url, "ns")
+    assert value(signals.arrivals_per_s) == pytest.approx((52 + 902) / PAST_S, rel=0.01)
+    assert value(signals.spilled_per_s) == pytest.approx(902 / PAST_S, rel=0.01)
+    assert value(signals.failed_per_s) == 0
+    assert value(signals.in_flight_owned) == 0
+    assert value(signals.input_tokens_mean) == pytest.approx((832 + 14432) / (52 + 902), rel=0.01)
+    assert value(signals.output_tokens_mean) == pytest.approx((5100 + 89900) / (52 + 902), rel=0.01)
+    assert value(signals.residence_s) == pytest.approx(498.0756 / 52, rel=0.01)
+    assert value(signals.hosted_healthy["rented/acme/tiny-chat-hosted"]) is True
+    assert value(signals.hosted_rejected_per_s) == 0
+    assert value(signals.hosted_credential_loaded) is True
+    counters = signals.counters
+    assert isinstance(counters, Sample)
+    assert {(each.pod, each.backend) for each in counters.value} == {("x-gateway-1", "owned"), ("x-gateway-1", "rented/acme/tiny-chat-hosted")}
+
+
+async def test_latency_by_side(url: str) -> None:
+    signals = await read(url, "ns")
+    assert isinstance(signals.hosted_latency, Sample)
+    assert isinstance(signals.owned_latency, Sample)
+    owned, hosted = signals.owned_latency.value, signals.hosted_latency.value
+    assert owned.requests == pytest.approx(52 / PAST_S * WINDOW_S, rel=0.01)
+    assert hosted.requests == pytest.approx(902 / PAST_S * WINDOW_S, rel=0.01)
+    assert owned.within_ttft is not None
+    assert 0 < owned.within_ttft < 1
+    assert hosted.ttft_p95_ms is not None
+    assert math.isfinite(hosted.ttft_p95_ms)
+
+
+async def test_an_engines_page(url: str) -> None:
+    signals = await read(url, "ns")
+    page = (RECORDED / "vllm-0.32.0.txt").read_text()
+
+    def recorded(name: str) -> float:
+        return float(next(line for line in page.splitlines() if line.startswith(f"{name}{{")).rsplit(" ", 1)[1])
+
+    gaps = recorded("vllm:inter_token_latency_seconds_count")
+    assert value(signals.running) == 0
+    assert value(signals.waiting) == 0
+    assert 0 <= value(signals.kv_cache_usage_ratio) <= 1
+    assert value(signals.step_time_ms) == pytest.approx(1000 * recorded("vllm:inter_token_latency_seconds_sum") / gaps, rel=0.01)
+    steps = recorded("vllm:iteration_tokens_total_count")
+    assert value(signals.batch_mean) == pytest.approx(recorded("vllm:generation_tokens_total") / steps, rel=0.01)
+    assert value(signals.prefill_tokens_per_s) > 0
+    assert 0 < value(signals.inter_token_within_ratio) <= 1
+    assert value(signals.inter_token_p95_ms) > 0
+
+
+async def test_gpu_utilization_is_the_mean_of_the_replicas_gpus(url: str) -> None:
+    assert value((await read(url, "ns")).gpu_utilization_percent) == 90
+
+
+async def test_metric_names_of_older_engines(url: str) -> None:
+    signals = await read(url, "old-engine", Target(engines=1))
+    assert value(signals.kv_cache_usage_ratio) == 0.25
+    assert value(signals.step_time_ms) == pytest.approx(20)
+
+
+async def test_an_idle_engine_has_no_step_time_and_no_nan(url: str) -> None:
+    signals = await read(url, "idle-engine", Target(engines=1))
+    assert value(signals.running) == 0
+    assert isinstance(signals.step_time_ms, Missing)
+
+
+async def test_no_traffic_is_zero(url: str) -> None:
+    signals = await read(url, "idle", Target(gateways=1))
+    assert value(signals.arrivals_per_s) == 0
+
+
+@pytest.mark.parametrize(
+    ("namespace", "reason"),
+    [("down", Reason.METRICS_MISSING), ("nowhere", Reason.METRICS_MISSING), ("stopped", Reason.METRICS_STALE)],
+)
+async def test_what_nobody_scrapes_is_missing(url: str, namespace: str, reason: Reason) -> None:
+    arrivals = (await read(url, namespace, Target(gateways=1))).arrivals_per_s
+    assert isinstance(arrivals, Missing)
+    assert arrivals.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("namespace", "expected"),
+    [("first-spill", 1 / WINDOW_S), ("young-gateway", 6 / WINDOW_S), ("history-lost", 0.0)],
+    ids=["the first spilled request is seen", "all of a young gateway's requests are new", "a counter of days is no burst"],
+)
+async def test_the_first_increase_of_a_series(url: str, namespace: str, expected: float) -> None:
+    assert value((await read(url, namespace, Target(gateways=1))).arrivals_per_s) == pytest.approx(expected, rel=0.01)

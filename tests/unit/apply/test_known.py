@@ -1,0 +1,85 @@
+"""What is known of applied objects: enough to send nothing when nothing changed, and everything when somebody else changed it."""
+
+from typing import Any
+
+from spillway.apply.known import KnownObjects, Ref, digest_of
+from spillway.plan.decision import Key
+
+KEY = Key(namespace="ns", name="x")
+REF = Ref("Deployment", "ns", "x-gateway")
+
+
+def metadata(version: int, *, uid: str = "u", generation: int | None = 1, owner: str | None = "w") -> dict[str, Any]:
+    owners = [{"uid": owner, "controller": True}] if owner else []
+    found: dict[str, Any] = {"uid": uid, "resourceVersion": str(version), "ownerReferences": owners}
+    return found if generation is None else {**found, "generation": generation}
+
+
+def applied() -> KnownObjects:
+    known = KnownObjects()
+    known.applied(REF, metadata(10), "digest", KEY)
+    return known
+
+
+def digest(known: KnownObjects) -> str | None:
+    record = known.get(REF)
+    return None if record is None else record.digest
+
+
+def test_the_echo_of_our_own_write_is_no_news() -> None:
+    known = applied()
+    assert not known.seen(REF, metadata(10), KEY)
+    assert digest(known) == "digest"
+
+
+def test_the_echo_may_come_before_the_answer() -> None:
+    known = KnownObjects()
+    with known.sending(REF):
+        assert not known.seen(REF, metadata(10), KEY)
+        known.applied(REF, metadata(10), "digest", KEY)
+    assert digest(known) == "digest"
+
+
+def test_a_status_written_by_a_controller_is_no_news() -> None:
+    assert not applied().seen(REF, metadata(12), KEY)
+
+
+def test_an_event_from_before_our_write_is_no_news() -> None:
+    known = applied()
+    assert not known.seen(REF, metadata(9, generation=7), KEY)
+    assert digest(known) == "digest"
+
+
+def test_a_changed_spec_is_news_and_makes_the_next_pass_apply_again() -> None:
+    known = applied()
+    before = known.changes(KEY)
+    assert known.seen(REF, metadata(11, generation=2), KEY)
+    assert digest(known) == ""
+    assert known.changes(KEY) != before
+
+
+def test_a_kind_without_generation_goes_by_its_version() -> None:
+    known = KnownObjects()
+    known.applied(REF, metadata(10, generation=None), "digest", KEY)
+    assert known.seen(REF, metadata(11, generation=None), KEY)
+
+
+def test_another_object_of_the_same_name_is_news() -> None:
+    known = applied()
+    assert known.seen(REF, metadata(10, uid="other", owner=None), KEY)
+    record = known.get(REF)
+    assert record is not None
+    assert record.controller_uid is None
+
+
+def test_a_deletion_is_news_once_and_not_for_a_predecessor() -> None:
+    known = applied()
+    assert not known.gone(REF, "predecessor")
+    assert known.gone(REF, "u")
+    assert not known.gone(REF, "u")
+    assert list(known.of(KEY)) == []
+
+
+def test_the_fingerprint_is_of_the_content() -> None:
+    assert digest_of({"a": 1}) == digest_of({"a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})

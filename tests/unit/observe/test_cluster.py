@@ -1,0 +1,160 @@
+"""Watch events as facts, and for which workloads they are news."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from spillway.observe.cluster import ClusterView
+from spillway.plan.decision import Key
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+KEY = Key(namespace="ns", name="x")
+
+
+def workload(*, name: str = "x", generation: int = 1, spec: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
+    hybrid = {
+        "model": {"id": "acme/tiny"},
+        "placement": {"mode": "Hybrid"},
+        "dedicated": {"accelerators": ["l4"]},
+        "hosted": {"backends": [{"providerRef": {"name": "p"}, "model": "m"}]},
+    }
+    return {
+        "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}", "generation": generation, "resourceVersion": "5", **metadata},
+        "spec": hybrid if spec is None else spec,
+    }
+
+
+def pod(*, component: str = "engine", ready: bool = True, **extra: Any) -> dict[str, Any]:
+    status = "True" if ready else "False"
+    return {
+        "metadata": {
+            "name": f"x-{component}-0",
+            "namespace": "ns",
+            "uid": "pod-uid",
+            "labels": {"spillway.dev/workload": "x", "app.kubernetes.io/component": component, "spillway.dev/pool": "x-engine-12345678"},
+            "annotations": {"spillway.dev/accelerator-class": "l4", "spillway.dev/tensor-parallel-size": "2"},
+            **extra.pop("metadata", {}),
+        },
+        "spec": {"nodeName": "node"},
+        "status": {
+            "phase": "Running",
+            "startTime": "2026-11-21T10:00:00Z",
+            "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-21T09:59:59Z"},
+                {"type": "Ready", "status": status, "lastTransitionTime": "2026-11-21T10:05:00Z"},
+            ],
+            "containerStatuses": [{"restartCount": 1, "state": {"running": {}}}],
+        },
+        **extra,
+    }
+
+
+@pytest.fixture
+def view() -> ClusterView:
+    found = ClusterView()
+    found.put("InferenceWorkload", workload(), NOW)
+    return found
+
+
+def test_an_engine_pod_has_all_its_facts(view: ClusterView) -> None:
+    view.put("Pod", pod(), NOW)
+    (found,) = view.replicas(KEY, NOW)
+    assert (found.pool, found.accelerator_class, found.tensor_parallel_size) == ("x-engine-12345678", "l4", 2)
+    assert (found.ready, found.terminating, found.restarts) == (True, False, 1)
+    assert found.bound_at == datetime(2026, 11, 21, 9, 59, 59, tzinfo=UTC)
+    assert found.ready_since == datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"conditions": None, "containerStatuses": None},
+        {"conditions": [{"type": "Ready"}, {}], "containerStatuses": [{"restartCount": None, "state": None}]},
+        {"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"finishedAt": "when?"}}}]},
+    ],
+    ids=["none", "nulls", "halves", "odd times"],
+)
+def test_an_odd_pod_is_not_ready_and_no_error(view: ClusterView, status: dict[str, Any]) -> None:
+    view.put("Pod", {**pod(), "status": status}, NOW)
+    (found,) = view.replicas(KEY, NOW)
+    assert not found.ready
+
+
+def test_why_a_pod_waits_is_told(view: ClusterView) -> None:
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: no gpu"}
+    status = {"conditions": [unschedulable], "containerStatuses": [{"restartCount": 3, "state": waiting}]}
+    view.put("Pod", {**pod(), "spec": {}, "status": status}, NOW)
+    (found,) = view.replicas(KEY, NOW)
+    assert (found.waiting_reason, found.unschedulable, found.bound_at) == ("CrashLoopBackOff", "0/1 nodes: no gpu", None)
+
+
+def test_a_pod_that_is_gone_is_remembered_with_its_end_and_forgotten_later(view: ClusterView) -> None:
+    view.put("Pod", pod(), NOW)
+    assert view.remove("Pod", pod(), NOW) == {KEY}
+    (found,) = view.replicas(KEY, NOW)
+    assert (found.ready, found.ended_at) == (False, NOW)
+    assert view.replicas(KEY, NOW + timedelta(minutes=11)) == ()
+
+
+def test_readiness_is_news_and_a_heartbeat_is_not(view: ClusterView) -> None:
+    assert view.put("Pod", pod(ready=False), NOW) == {KEY}
+    assert view.put("Pod", pod(ready=False), NOW) == frozenset()
+    assert view.put("Pod", pod(ready=True), NOW) == {KEY}
+
+
+def test_our_own_status_is_no_news_and_a_new_generation_is(view: ClusterView) -> None:
+    assert view.put("InferenceWorkload", {**workload(resourceVersion="6"), "status": {"url": "u"}}, NOW) == frozenset()
+    assert view.workloads[KEY].status == {"url": "u"}
+    assert view.put("InferenceWorkload", workload(generation=2), NOW) == {KEY}
+
+
+def test_a_class_or_provider_concerns_those_that_refer_to_it(view: ClusterView) -> None:
+    hosted = {"model": {"id": "m"}, "placement": {"mode": "Hosted"}, "hosted": {"backends": [{"providerRef": {"name": "q"}, "model": "m"}]}}
+    view.put("InferenceWorkload", workload(name="hosted", spec=hosted), NOW)
+    any_class = {"model": {"id": "m"}, "placement": {"mode": "Dedicated"}, "dedicated": {}}
+    view.put("InferenceWorkload", workload(name="any", spec=any_class), NOW)
+    body: dict[str, Any] = {"metadata": {"name": "l4", "uid": "c", "generation": 1}, "spec": {}}
+    assert {key.name for key in view.put("AcceleratorClass", body, NOW)} == {"x", "any"}
+    provider: dict[str, Any] = {"metadata": {"name": "q", "namespace": "ns", "uid": "p", "generation": 1}, "spec": {}}
+    assert {key.name for key in view.put("HostedProvider", provider, NOW)} == {"hosted"}
+    elsewhere = {**provider, "metadata": {**provider["metadata"], "namespace": "other"}}
+    assert view.put("HostedProvider", elsewhere, NOW) == frozenset()
+
+
+def test_a_spec_that_cannot_be_read_says_where(view: ClusterView) -> None:
+    view.put("InferenceWorkload", workload(generation=2, spec={"model": {"id": "m"}, "placement": {"mode": "Teleport"}}), NOW)
+    seen = view.workloads[KEY]
+    assert seen.as_workload() is None
+    assert "spec.placement.mode" in seen.parsed.problem
+
+
+def test_a_recreated_workload_is_watched_anew() -> None:
+    view = ClusterView()
+    view.put("InferenceWorkload", workload(), NOW)
+    later = NOW + timedelta(hours=1)
+    view.put("InferenceWorkload", workload(generation=2), later)
+    assert view.workloads[KEY].seen_since == NOW
+    view.put("InferenceWorkload", workload(uid="another"), later)
+    assert view.workloads[KEY].seen_since == later
+
+
+def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterView) -> None:
+    deployment = {
+        "metadata": {
+            "name": "x-engine-12345678",
+            "namespace": "ns",
+            "uid": "d",
+            "labels": {"spillway.dev/workload": "x", "app.kubernetes.io/component": "engine"},
+            "annotations": {"spillway.dev/default-engine-image": "engine:1"},
+            "ownerReferences": [{"uid": "former", "controller": True}],
+        },
+        "spec": {"replicas": 2},
+        "status": {"readyReplicas": 1},
+    }
+    view.put("Deployment", deployment, NOW)
+    assert view.pools(KEY, "uid-x") == ()
+    (found,) = view.pools(KEY, "former")
+    assert (found.replicas, found.ready_replicas, found.engine_image) == (2, 1, "engine:1")

@@ -1,0 +1,77 @@
+"""Asking Prometheus: what fails is a Missing that says why, and nothing waits for ever."""
+
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+
+from spillway.api.vocabulary import Reason
+from spillway.observe.prometheus import PrometheusSource, parse
+from spillway.observe.signals import Target
+from spillway.plan.decision import Key
+from spillway.plan.observation import Missing, Signals
+
+KEY = Key(namespace="ns", name="x")
+
+
+class Scripted:
+    """Answers every query alike."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked = 0
+
+    def custom_query(self, query: str, params: dict[str, str] | None = None, timeout: int | None = None) -> list[dict[str, Any]]:
+        del query, params, timeout
+        self.asked += 1
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        if callable(self.answer):
+            self.answer()
+            return []
+        return self.answer  # type: ignore[no-any-return]
+
+
+async def read(asked: Scripted, timeout_s: float = 1) -> Signals:
+    source = PrometheusSource(asked, window_s=60, timeout_s=timeout_s)
+    try:
+        return (await source.read({KEY: Target(gateways=1)}, {}, datetime.now(UTC)))[KEY]
+    finally:
+        source.close()
+
+
+def missing(signals: Signals) -> Missing:
+    assert isinstance(signals.arrivals_per_s, Missing)
+    return signals.arrivals_per_s
+
+
+async def test_a_server_that_is_not_there_is_asked_once_per_tick_only() -> None:
+    asked = Scripted(requests.ConnectionError("refused by 10.0.0.1:9090 at 0x7f"))
+    found = missing(await read(asked))
+    assert (found.reason, found.detail) == (Reason.PROMETHEUS_ERROR, "Prometheus cannot be reached")
+    assert asked.asked == 1
+
+
+async def test_a_strange_answer_is_an_error_and_no_crash() -> None:
+    assert missing(await read(Scripted([{"metric": {}}]))).reason is Reason.PROMETHEUS_ERROR
+
+
+async def test_nothing_scraped_is_missing() -> None:
+    assert missing(await read(Scripted([]))).reason is Reason.METRICS_MISSING
+
+
+async def test_a_server_that_hangs_costs_one_timeout_and_no_second_thread() -> None:
+    release = threading.Event()
+    asked = Scripted(lambda: release.wait(5))
+    source = PrometheusSource(asked, window_s=60, timeout_s=0.05)
+    targets = {KEY: Target()}
+    for _ in range(2):
+        assert missing((await source.read(targets, {}, datetime.now(UTC)))[KEY]).reason is Reason.PROMETHEUS_ERROR
+    assert asked.asked == 1
+    release.set()
+    source.close()
+
+
+def test_nan_is_left_out() -> None:
+    assert parse([{"metric": {"a": "b"}, "value": [1.0, "NaN"]}, {"metric": {}, "value": [1.0, "2"]}]) == [({}, 2.0)]

@@ -1,0 +1,181 @@
+"""Prometheus' answers as readings: what is zero, what is missing, and why."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from spillway.api.vocabulary import Reason, hosted_cluster_name
+from spillway.observe import queries
+from spillway.observe.signals import Batch, Series, Target
+from spillway.plan.decision import Key
+from spillway.plan.observation import Missing, Sample, Signals
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+KEY = Key(namespace="ns", name="x")
+US = {"namespace": "ns", "workload": "x"}
+TARGET = Target(ttft_ms=500, inter_token_ms=50, end_to_end_ms=5000, backends=(("acme", "big/model"),), engines=1, gateways=2)
+
+
+def row(value: float, **labels: str) -> Series:
+    return {**US, **labels}, value
+
+
+def scraped(*, gateways: int = 2, engines: int = 1, age_s: float = 3) -> dict[str, list[Series]]:
+    rows: dict[str, list[Series]] = {name: [] for name in queries.queries(60)}
+    rows[queries.UP] = [row(gateways, component="gateway"), row(engines, component="engine")]
+    rows[queries.SCRAPE_AGE] = [row(age_s, component="gateway"), row(age_s, component="engine")]
+    return rows
+
+
+def read(answers: dict[str, Any], target: Target = TARGET, owners: dict[tuple[str, str], Key] | None = None) -> Signals:
+    return Batch.of(answers, window_s=60, at=NOW, pod_owners=owners or {}).read(KEY, target, NOW)
+
+
+def value(reading: object) -> object:
+    assert isinstance(reading, Sample), reading
+    assert reading.at == NOW
+    return reading.value
+
+
+def reason(reading: object) -> Reason:
+    assert isinstance(reading, Missing), reading
+    return reading.reason
+
+
+def test_scraped_gateways_without_traffic_are_zero_and_not_missing() -> None:
+    signals = read(scraped())
+    assert [value(each) for each in (signals.arrivals_per_s, signals.spilled_per_s, signals.failed_per_s, signals.in_flight_owned)] == [0] * 4
+    assert value(signals.counters) == ()
+
+
+@pytest.mark.parametrize("gateways", [0, 1], ids=["none", "half"])
+def test_gateways_that_nobody_scrapes_are_missing_and_not_zero(gateways: int) -> None:
+    signals = read(scraped(gateways=gateways))
+    assert reason(signals.arrivals_per_s) is Reason.METRICS_MISSING
+    assert reason(signals.counters) is Reason.METRICS_MISSING
+    assert isinstance(signals.running, Missing) is True  # nothing was reported by the engine either
+    assert f"{gateways} of 2 gateway pods" in signals.arrivals_per_s.detail  # type: ignore[union-attr]
+
+
+def test_old_samples_are_stale() -> None:
+    assert reason(read(scraped(age_s=61)).arrivals_per_s) is Reason.METRICS_STALE
+
+
+def test_a_failed_query_is_missing_with_its_reason_and_leaves_the_others_alone() -> None:
+    broken = Missing(reason=Reason.PROMETHEUS_ERROR, detail="boom")
+    signals = read({**scraped(), queries.REQUESTS: broken})
+    assert reason(signals.arrivals_per_s) is Reason.PROMETHEUS_ERROR
+    assert value(signals.in_flight_owned) == 0
+
+
+def test_a_workload_that_is_not_in_the_answers_is_missing() -> None:
+    signals = Batch.of(scraped(), window_s=60, at=NOW, pod_owners={}).read(Key(namespace="ns", name="other"), Target(gateways=1), NOW)
+    assert reason(signals.arrivals_per_s) is Reason.METRICS_MISSING
+
+
+def test_arrivals_spills_and_failures_by_backend_and_code() -> None:
+    requests = [
+        row(2.0, backend="owned", code="200"),
+        row(1.0, backend="acme/big/model", code="200"),
+        row(0.5, backend="none", code="503"),
+        row(0.25, backend="owned", code="429"),
+        row(0.25, backend="owned", code="404"),
+    ]
+    signals = read({**scraped(), queries.REQUESTS: requests})
+    assert value(signals.arrivals_per_s) == 4.0
+    assert value(signals.spilled_per_s) == 1.0
+    assert value(signals.failed_per_s) == 0.75
+
+
+def test_tokens_per_request_count_only_requests_with_token_counts() -> None:
+    answers = {
+        **scraped(),
+        queries.REQUESTS: [row(3.0, backend="owned", code="200"), row(5.0, backend="owned", code="500")],
+        queries.UNMETERED: [row(1.0)],
+        queries.TOKENS_IN: [row(200.0)],
+        queries.TOKENS_OUT: [row(50.0)],
+    }
+    signals = read(answers)
+    assert (value(signals.input_tokens_mean), value(signals.output_tokens_mean)) == (100.0, 25.0)
+    assert reason(read({**answers, queries.UNMETERED: [row(3.0)]}).input_tokens_mean) is Reason.METRICS_MISSING
+
+
+def test_an_idle_engine_reports_zeros_and_one_without_replicas_runs_nothing() -> None:
+    idle = [row(0.0, __name__="vllm:num_requests_running"), row(0.0, __name__="vllm:num_requests_waiting")]
+    assert value(read({**scraped(), queries.QUEUES: idle}).running) == 0
+    none = read(scraped(engines=0), Target(gateways=2))
+    assert (value(none.running), value(none.waiting)) == (0, 0)
+    assert reason(none.kv_cache_usage_ratio) is Reason.METRICS_MISSING
+
+
+def test_a_replica_that_serves_unscraped_is_missing() -> None:
+    signals = read(scraped(engines=1), Target(engines=2, gateways=2))
+    assert reason(signals.running) is Reason.METRICS_MISSING
+    assert value(signals.arrivals_per_s) == 0
+
+
+def test_units_of_time() -> None:
+    signals = read({**scraped(), queries.STEP_TIME: [row(0.02)], queries.RESIDENCE: [row(1500.0)]})
+    assert (value(signals.step_time_ms), value(signals.residence_s)) == (20.0, 1.5)
+
+
+def test_nan_and_infinity_are_nothing() -> None:
+    signals = read({**scraped(), queries.KV_CACHE: [row(math.nan)], queries.BATCH: [row(math.inf)]})
+    assert reason(signals.kv_cache_usage_ratio) is Reason.METRICS_MISSING
+    assert reason(signals.batch_mean) is Reason.METRICS_MISSING
+
+
+def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
+    def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
+        return [row(count, backend=backend, le=le) for le, count in counts]
+
+    first = buckets("owned", ("250", 0.4), ("500", 0.9), ("+Inf", 1.0)) + buckets("acme/big/model", ("250", 0.0), ("500", 0.1), ("+Inf", 0.2))
+    whole = buckets("owned", ("4000", 1.0), ("6000", 2.0), ("+Inf", 2.0))
+    signals = read({**scraped(), queries.FIRST_BODY: first, queries.DURATION: whole})
+    owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
+    assert (owned.requests, owned.within_ttft, owned.within_end_to_end) == (60.0, 0.9, None)  # type: ignore[attr-defined]
+    assert (hosted.requests, hosted.within_ttft) == (12.0, 0.5)  # type: ignore[attr-defined]
+
+
+def test_token_gaps_within_the_target_are_interpolated() -> None:
+    gaps = [row(10.0, le="0.025"), row(30.0, le="0.075"), row(40.0, le="+Inf")]
+    signals = read({**scraped(), queries.GAPS: gaps})
+    assert value(signals.inter_token_within_ratio) == 0.5
+    assert value(signals.inter_token_p95_ms) == 75.0
+
+
+def test_a_hosted_backend_is_healthy_when_some_gateway_says_so() -> None:
+    name = hosted_cluster_name("acme", "big/model")
+    label = "acme/big/model"
+    assert value(read({**scraped(), queries.HOSTED_HEALTHY: [row(1.0, envoy_cluster_name=name)]}).hosted_healthy[label]) is True
+    assert value(read({**scraped(), queries.HOSTED_HEALTHY: [row(0.0, envoy_cluster_name=name)]}).hosted_healthy[label]) is False
+    assert reason(read(scraped()).hosted_healthy[label]) is Reason.METRICS_MISSING
+
+
+@pytest.mark.parametrize(("injected", "failed", "expected"), [(1.0, 0.0, True), (0.0, 1.0, False), (1.0, 1.0, False)])
+def test_requests_show_whether_the_key_is_there(injected: float, failed: float, expected: bool) -> None:
+    answers = {**scraped(), queries.INJECTED: [row(injected)], queries.NOT_INJECTED: [row(failed)]}
+    assert value(read(answers).hosted_credential_loaded) is expected
+
+
+def test_without_requests_nobody_knows_whether_the_key_is_there() -> None:
+    assert reason(read(scraped()).hosted_credential_loaded) is Reason.METRICS_MISSING
+
+
+def test_raw_counters_come_per_pod_and_backend() -> None:
+    def counter(name: str, amount: float, backend: str = "owned") -> Series:
+        return row(amount, __name__=f"envoy_spillway_{name}", pod="x-gateway-1", backend=backend)
+
+    rows = [counter("requests", 7), counter("input_tokens", 70), counter("requests", 1, "none")]
+    (found,) = value(read({**scraped(), queries.COUNTERS: rows}).counters)  # type: ignore[misc]
+    assert (found.pod, found.backend, found.requests, found.input_tokens, found.output_tokens) == ("x-gateway-1", "owned", 7, 70, 0)
+
+
+@pytest.mark.parametrize("prefix", ["", "exported_"], ids=["labels honoured", "labels of the exporter kept"])
+def test_gpu_utilization_is_joined_by_pod(prefix: str) -> None:
+    labels = {"namespace": "gpu-operator", "pod": "dcgm-exporter-1", f"{prefix}namespace": "ns", f"{prefix}pod": "x-engine-12345678-abc"}
+    owners = {("ns", "x-engine-12345678-abc"): KEY}
+    signals = read({**scraped(), queries.GPU: [(labels, 80.0), ({**labels, f"{prefix}pod": "else"}, 10.0)]}, owners=owners)
+    assert value(signals.gpu_utilization_percent) == 80.0

@@ -1,0 +1,55 @@
+"""Settings: the environment as the chart sets it, and what is wrong with it in a sentence."""
+
+import pytest
+
+from spillway.reconcile.settings import SettingsError, read_settings
+
+
+def test_an_empty_environment_has_the_charts_defaults() -> None:
+    settings = read_settings({})
+    assert (settings.tick_s, settings.metrics_window_s, settings.lease_s, settings.lease_name) == (15, 60, 15, "spillway-operator")
+    assert settings.prometheus_url is None
+
+
+def test_reads_what_the_chart_sets() -> None:
+    settings = read_settings(
+        {
+            "SPILLWAY_PROMETHEUS_URL": "http://prometheus:9090",
+            "SPILLWAY_TICK_SECONDS": "5",
+            "SPILLWAY_METRICS_WINDOW_SECONDS": "30",
+            "SPILLWAY_ENGINE_IMAGE": "engine:1",
+            "SPILLWAY_ENGINE_VERSION": "0.31.0",
+            "SPILLWAY_GATEWAY_IMAGE": "gateway:1",
+            "SPILLWAY_IMAGE_PULL_POLICY": "Never",
+            "SPILLWAY_CLUSTER_DOMAIN": "corp.local",
+            "SPILLWAY_SCRAPE_NAMESPACE_LABELS": '{"kubernetes.io/metadata.name": "monitoring"}',
+            "SPILLWAY_NAMESPACE": "spillway-system",
+            "SPILLWAY_POD_NAME": "operator-0",
+            "SPILLWAY_METRICS_PORT": "9000",
+        }
+    )
+    assert settings.render.engine_version == "0.31.0"
+    assert settings.render.scrape_namespace_labels == {"kubernetes.io/metadata.name": "monitoring"}
+    assert (settings.namespace, settings.identity, settings.metrics_port) == ("spillway-system", "operator-0", 9000)
+    assert settings.plan.metrics_window.total_seconds() == 30
+
+
+def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
+    settings = read_settings({"POD_NAMESPACE": "here", "POD_NAME": "me"})
+    assert (settings.namespace, settings.identity) == ("here", "me")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TICK_SECONDS", "soon"),
+        ("LEASE_SECONDS", "0"),
+        ("METRICS_PORT", "99999"),
+        ("SCRAPE_NAMESPACE_LABELS", "["),
+        ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
+        ("ENGINE_VERSION", "latest"),
+    ],
+)
+def test_says_which_setting_is_wrong(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read_settings({f"SPILLWAY_{name}": text})
