@@ -82,14 +82,17 @@ def manager(listener: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def backend(port: int) -> dict[str, Any]:
-    """Return an Envoy that answers at once, because a benchmark of a gateway should not be one of its backend."""
+def backend(port: int, *, keep_alive: bool) -> dict[str, Any]:
+    """Return an Envoy that answers at once, because a benchmark of a gateway should not be one of its backend.
+
+    Without `keep_alive` it answers before it has read the body, as in the measurements from which the bars come; Envoy then closes the
+    connection, so that every target pays for a new one with each request. Engines read the body and keep the connection.
+    """
     kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
     }
-    # Answering before the body has come would cost a connection per request, which no engine does.
     whole = {
         "name": "envoy.filters.http.buffer",
         "typed_config": {
@@ -112,7 +115,7 @@ def backend(port: int) -> dict[str, Any]:
         "typed_config": {
             "@type": f"type.googleapis.com/{kind}",
             "stat_prefix": "backend",
-            "http_filters": [whole, router],
+            "http_filters": [*([whole] if keep_alive else []), router],
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         },
     }

@@ -1,9 +1,11 @@
 """The PromQL against a real Prometheus: recorded pages of a gateway, of vLLM and of DCGM as ten minutes of history."""
 
+import json
 import math
 import re
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import pytest
 
 from spillway.api.vocabulary import Reason
 from spillway.observe.prometheus import PrometheusSource
+from spillway.observe.queries import COUNTERS, queries
 from spillway.observe.signals import Target
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing, Sample, Signals
@@ -28,7 +31,9 @@ DAYS_S = 500_000
 ENGINE_POD = "x-engine-12345678-6d5f9c7b9-abcde"
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
-_GAUGES = re.compile(r"^(envoy_server_|envoy_cluster_(upstream_rq_active|membership_healthy)|vllm:(num_requests|kv_cache|cache_config|engine_sleep)|DCGM_)")
+_GAUGES = re.compile(
+    r"^(envoy_server_|envoy_cluster_(upstream_rq_active|membership_healthy)|vllm:(num_requests|kv_cache|cache_config|engine_sleep)|DCGM_)"
+)
 
 
 class History:
@@ -46,7 +51,9 @@ class History:
             self._lines.setdefault(name, []).append(f"{name}{{{labels}}} {amount!r} {self.now + at:.3f}")
             at += STEP_S
 
-    def up(self, namespace: str, component: str = "gateway", *, value: float = 1, start_s: float = -PAST_S, until_s: float = AHEAD_S) -> str:
+    def up(
+        self, namespace: str, component: str = "gateway", *, value: float = 1, start_s: float = -PAST_S, until_s: float = AHEAD_S
+    ) -> str:
         """Add `up` of a pod of workload "x" in its own namespace; return the labels that all its series have."""
         pod = ENGINE_POD if component == "engine" else "x-gateway-1"
         labels = f'namespace="{namespace}",pod="{pod}",workload="x",component="{component}"'
@@ -87,6 +94,16 @@ def tell(history: History) -> None:
     history.add("envoy_server_uptime", young, STEP_S, 31)
     history.add("envoy_spillway_requests", f'{young},backend="owned",code="200"', -30, 6)
 
+    for namespace, until_s, uptime_s in (("went", -40, DAYS_S), ("went-young", -40, 30), ("went-long-ago", -300, DAYS_S)):
+        gone = history.up(namespace, until_s=until_s)
+        history.add("envoy_server_uptime", gone, -PAST_S, uptime_s, until_s=until_s)
+        history.add("envoy_spillway_output_tokens", f'{gone},backend="owned"', -PAST_S, 600, until_s=until_s)
+    same = history.up("same-pod")
+    history.add("envoy_server_uptime", same, -PAST_S, DAYS_S, until_s=-40)
+    history.add("envoy_server_uptime", same, -40 + STEP_S, 1, per_s=1)
+    history.add("envoy_spillway_output_tokens", f'{same},backend="rented/m"', -PAST_S, 600, until_s=-40)
+    history.add("envoy_spillway_output_tokens", f'{same},backend="owned"', -40 + STEP_S, 7)
+
     old = history.up("old-engine", "engine")
     history.add("vllm:gpu_cache_usage_perc", old, -PAST_S, 0.25)
     history.add("vllm:time_per_output_token_seconds_sum", old, -PAST_S, 0, per_s=0.5)
@@ -105,7 +122,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     tell(history)
     (folder / "history.txt").write_text(history.text())
     (folder / "prometheus.yml").write_text("global: {}\n")
-    importing = [binaries.path("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", folder / "history.txt", folder / "data"]
+    importing: list[str | Path] = [
+        binaries.path("promtool"),
+        "tsdb",
+        "create-blocks-from",
+        "openmetrics",
+        "--quiet",
+        folder / "history.txt",
+        folder / "data",
+    ]
     subprocess.run(importing, check=True, capture_output=True)
     port = free_port()
     command = [
@@ -160,11 +185,14 @@ async def test_a_gateways_page(url: str) -> None:
     assert value(signals.output_tokens_mean) == pytest.approx((5100 + 89900) / (52 + 902), rel=0.01)
     assert value(signals.residence_s) == pytest.approx(498.0756 / 52, rel=0.01)
     assert value(signals.hosted_healthy["rented/acme/tiny-chat-hosted"]) is True
-    assert value(signals.hosted_rejected_per_s) == 0
-    assert value(signals.hosted_credential_loaded) is True
+    assert value(signals.hosted_rejected_per_s["rented/acme/tiny-chat-hosted"]) == 0
+    assert value(signals.hosted_credential_loaded["rented/acme/tiny-chat-hosted"]) is True
     counters = signals.counters
     assert isinstance(counters, Sample)
-    assert {(each.pod, each.backend) for each in counters.value} == {("x-gateway-1", "owned"), ("x-gateway-1", "rented/acme/tiny-chat-hosted")}
+    assert {(each.pod, each.backend) for each in counters.value} == {
+        ("x-gateway-1", "owned"),
+        ("x-gateway-1", "rented/acme/tiny-chat-hosted"),
+    }
 
 
 async def test_latency_by_side(url: str) -> None:
@@ -228,6 +256,21 @@ async def test_what_nobody_scrapes_is_missing(url: str, namespace: str, reason: 
     arrivals = (await read(url, namespace, Target(gateways=1))).arrivals_per_s
     assert isinstance(arrivals, Missing)
     assert arrivals.reason is reason
+
+
+async def test_a_gateway_that_went_since_the_last_tick_is_still_counted_and_another_containers_samples_are_not(url: str) -> None:
+    """Each has its last sample 40 s ago, and a query that looks back 20 s only: as after the stale marker of a target that went."""
+
+    def tokens(namespace: str) -> list[float]:
+        wanted = queries(WINDOW_S)[COUNTERS].replace('workload!=""', f'workload="x",namespace="{namespace}"')
+        asked = urllib.parse.urlencode({"query": wanted, "lookback_delta": "20s"}).encode()
+        with urllib.request.urlopen(f"{url}/api/v1/query", asked, timeout=10) as answer:
+            return [float(row["value"][1]) for row in json.load(answer)["data"]["result"]]
+
+    assert tokens("went") == [600.0]
+    assert tokens("went-young") == []
+    assert tokens("same-pod") == [7.0]
+    assert tokens("went-long-ago") == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from tests.e2e.stack import SYSTEM_NAMESPACE, Stack, eventually
 NAMESPACE = "quickstart"
 DIAGNOSTICS = (
     ("workloads.yaml", ("get", "inferenceworkloads", "-A", "-o", "yaml")),
-    ("objects.txt", ("get", "pods,deployments,services,configmaps,events", "-A", "-o", "wide", "--sort-by=.metadata.creationTimestamp")),
+    ("objects.txt", ("get", "pods,deployments,services,configmaps", "-A", "-o", "wide")),
+    ("events.txt", ("get", "events", "-A", "--sort-by=.metadata.creationTimestamp")),
     ("operator.log", ("-n", SYSTEM_NAMESPACE, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=400", "--prefix")),
     ("gateway.log", ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=gateway", "--tail=200", "--prefix")),
     ("engine.log", ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=engine", "--tail=200", "--prefix")),

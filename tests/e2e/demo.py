@@ -23,9 +23,9 @@ from tests.e2e.stack import Stack, eventually
 from tests.e2e.traffic import Load, describe
 
 NAMESPACE, NAME = "quickstart", "chat"
-QUIET_S, BURST_MAX_S, TWO_REPLICAS_S, CALM_MAX_S = 40, 150, 20, 200
+QUIET_S, BURST_MAX_S, TWO_REPLICAS_S, CALM_MAX_S = 60, 180, 20, 240
 BURST_STREAMS = 20
-TOKENS = 100
+TOKENS = 40
 SHOWN_S = 10  # who answered over the last seconds
 REFRESH_S = 1.0
 LINE_S = 5.0  # without a terminal: one line this often
@@ -164,9 +164,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--provider", choices=["auto", *PROVIDERS], default="auto")
     parser.add_argument("--name", default="spillway")
+    parser.add_argument("--yes-this-context", action="store_true", help="use an existing cluster that this tool did not make")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
-    stack = Stack(choose(arguments.provider, arguments.name))
+    stack = Stack(choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context))
     started = time.monotonic()
     stack.up()
     stack.models(NAMESPACE, "med")

@@ -4,11 +4,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.cluster import images
-from tests.e2e.cluster.cache import cache_dir
 from tests.e2e.cluster.engine import hub as program
 from tests.e2e.cluster.engine import model
-from tests.e2e.cluster.provider import STORAGE_CLASS
 from tests.e2e.cluster.stand_in import certificates
 from tests.e2e.stack import Stack
 
@@ -27,18 +24,15 @@ def serve(stack: Stack, namespace: str) -> list[dict[str, str]]:
     """
     host = f"hub.{namespace}.svc"
     authority, leaf = certificates.make((host, f"{host}.cluster.local"))
-    cache = cache_dir() / "run" / f"weights-{namespace}"
+    cache = stack.cluster.kubeconfig.parent / f"weights-{namespace}"
     cache.mkdir(parents=True, exist_ok=True)
     cache.chmod(OPEN_TO_ALL)
     (cache / "ca.crt").write_bytes(authority.certificate)
-    stack.cluster.local_volume(f"weights-{namespace}", cache, "1Gi", ("ReadWriteMany",))
+    stack.claim(namespace, CACHE_CLAIM, cache)
     secret = {"tls.crt": leaf.certificate, "tls.key": leaf.key}
-    models = f"repository-{namespace}"
-    stack.cluster.local_volume(models, model.model_dir("tiny"), "1Gi", ("ReadOnlyMany",))
+    stack.claim(namespace, "repository", model.model_dir("tiny"), mode="ReadOnlyMany")
     metadata = {"namespace": namespace, "labels": {"app": "hub"}}
     stack.apply(
-        _claim(namespace, CACHE_CLAIM, f"weights-{namespace}", "ReadWriteMany"),
-        _claim(namespace, "repository", models, "ReadOnlyMany"),
         {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -63,7 +57,7 @@ def serve(stack: Stack, namespace: str) -> list[dict[str, str]]:
             "metadata": {"name": "hub", **metadata},
             "spec": {"selector": {"app": "hub"}, "ports": [{"port": 443, "targetPort": PORT}]},
         },
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hub", **metadata}, "spec": _pod()},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hub", **metadata}, "spec": _pod(stack.reference("operator"))},
     )
     return [
         {"name": "HF_ENDPOINT", "value": f"https://{host}"},
@@ -72,21 +66,7 @@ def serve(stack: Stack, namespace: str) -> list[dict[str, str]]:
     ]
 
 
-def _claim(namespace: str, name: str, volume: str, mode: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "accessModes": [mode],
-            "storageClassName": STORAGE_CLASS,
-            "volumeName": volume,
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
-    }
-
-
-def _pod() -> dict[str, Any]:
+def _pod(image: str) -> dict[str, Any]:
     arguments = ["--models", "/models", "--port", str(PORT), "--certificate", "/tls/tls.crt", "--key", "/tls/tls.key", "--token", TOKEN]
     return {
         "automountServiceAccountToken": False,
@@ -94,7 +74,7 @@ def _pod() -> dict[str, Any]:
         "containers": [
             {
                 "name": "hub",
-                "image": images.reference("operator"),
+                "image": image,
                 "command": ["python3", "/program/hub.py", *arguments],
                 "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
                 "volumeMounts": [

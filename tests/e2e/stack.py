@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ HOSTED_NAMESPACE = stand_in.NAMESPACE
 HOSTED_KEY = "the-rented-endpoints-own-key"
 HOSTED_MODEL = stand_in.SERVED_NAME
 POLL_S = 0.25
+OURS = {"app.kubernetes.io/managed-by": "spillway-e2e"}  # on namespaces that `down` deletes on a cluster that stays
 
 
 def eventually(check: Callable[[], Any], *, within: float, what: str) -> Any:
@@ -117,8 +119,12 @@ class Stack:
     def hosted(self) -> None:
         """Start the hosted endpoint: a second vLLM behind HTTPS with an API key."""
         _, leaf = self._hosted_certificates()
-        self.cluster.local_volume("models-hosted", model.model_dir("med"), "1Gi", ("ReadOnlyMany",))
-        self.apply(*stand_in.manifests(leaf, api_key=HOSTED_KEY, image=images.reference(self.engine), volume="models-hosted"))
+        objects = stand_in.manifests(leaf, api_key=HOSTED_KEY, image=self.reference(self.engine), volume="")
+        namespace, *rest = [each for each in objects if each["kind"] != "PersistentVolumeClaim"]
+        namespace["metadata"]["labels"].update(OURS)
+        self.apply(namespace)
+        self.claim(HOSTED_NAMESPACE, "hosted-model", model.model_dir("med"), mode="ReadOnlyMany")
+        self.apply(*rest)
 
     def _hosted_certificates(self) -> tuple[Pair, Pair]:
         """Return the authority and the server's certificate of the hosted endpoint: made once for a cluster, kept beside its kubeconfig."""
@@ -134,26 +140,57 @@ class Stack:
 
     def models(self, namespace: str, size: model.Size) -> None:
         """Make a namespace with a claim `models` that holds the tiny or the medium model."""
-        name = f"models-{namespace}"
-        self.cluster.local_volume(name, model.model_dir(size), "1Gi", ("ReadWriteMany", "ReadOnlyMany"))
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+        self.claim(namespace, "models", model.model_dir(size))
+
+    def claim(self, namespace: str, name: str, folder: Path, *, mode: str = "ReadWriteMany") -> None:
+        """Make a claim with a folder's content: on a cluster of ours the folder itself, elsewhere a copy on the default StorageClass."""
+        if self.exists("-n", namespace, "persistentvolumeclaim", name):
+            return
+        try:
+            volume = f"{name}-{namespace}"
+            self.cluster.local_volume(volume, folder, "1Gi", (mode,))
+            place = {"storageClassName": STORAGE_CLASS, "volumeName": volume}
+        except NotImplementedError:
+            place = {}
         self.apply(
             {
                 "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
-            },
-            {
-                "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
-                "metadata": {"name": "models", "namespace": namespace},
-                "spec": {
-                    "accessModes": ["ReadWriteMany"],
-                    "storageClassName": STORAGE_CLASS,
-                    "volumeName": name,
-                    "resources": {"requests": {"storage": "1Gi"}},
-                },
-            },
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"accessModes": [mode if place else "ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, **place},
+            }
         )
+        if not place:
+            self._fill(namespace, name, folder)
+
+    def _fill(self, namespace: str, claim: str, folder: Path) -> None:
+        """Copy a folder onto a claim through a pod."""
+        say(f"copying {folder.name} onto claim {namespace}/{claim} …")
+        container = {
+            "name": "fill",
+            "image": self.reference("operator"),
+            "command": ["sleep", "3600"],
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            "volumeMounts": [{"name": "claim", "mountPath": "/claim"}],
+        }
+        spec = {
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container],
+            "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": claim}}],
+        }
+        pod = f"fill-{claim}"
+        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "namespace": namespace}, "spec": spec})
+        self.kubectl("-n", namespace, "wait", f"pod/{pod}", "--for=condition=Ready", "--timeout=180s")
+        self.kubectl("-n", namespace, "cp", f"{folder}/.", f"{pod}:/claim")
+        self.kubectl("-n", namespace, "delete", "pod", pod, "--grace-period=1")
+
+    def reference(self, name: str) -> str:
+        """Return an image's name on the cluster: as built here, or as pushed under SPILLWAY_E2E_IMAGE_PREFIX for a cluster that pulls."""
+        prefix = os.environ.get("SPILLWAY_E2E_IMAGE_PREFIX")
+        built = images.reference(name)
+        return f"{prefix}/{built.rpartition('/')[2]}" if prefix else built
 
     def secrets(self, namespace: str, *, key: str | None = HOSTED_KEY) -> None:
         """Make the Secrets that the quickstart's provider names: the key (unless None) and the certificate authority."""
@@ -167,17 +204,22 @@ class Stack:
     def values(self) -> dict[str, Any]:
         """Return the chart's values for a cluster whose images were built here."""
         return {
-            "image": _image("operator"),
-            "engine": {"image": images.reference(self.engine), "version": "0.32.0"},
-            "gateway": {"image": images.reference("gateway")},
+            "image": self._image("operator"),
+            "engine": {"image": self.reference(self.engine), "version": "0.32.0"},
+            "gateway": {"image": self.reference("gateway")},
             "imagePullPolicy": "IfNotPresent",
             "operator": {"tickSeconds": 3, "metricsWindowSeconds": 20},
-            "prometheus": {"install": True, "image": _image("prometheus"), "scrapeInterval": "2s"},
+            "prometheus": {"install": True, "image": self._image("prometheus"), "scrapeInterval": "2s"},
         }
+
+    def _image(self, name: str) -> dict[str, str]:
+        repository, _, tag = self.reference(name).rpartition(":")
+        return {"repository": repository, "tag": tag}
 
     def install(self) -> None:
         """Install or upgrade the chart and wait until its Deployments are up."""
         say("installing the chart with Helm …")
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE, "labels": dict(OURS)}})
         values = self.cluster.kubeconfig.parent / "values.yaml"
         values.write_text(yaml.safe_dump(self.values()))
         self.helm(
@@ -187,7 +229,6 @@ class Stack:
             str(CHART),
             "-n",
             SYSTEM_NAMESPACE,
-            "--create-namespace",
             "-f",
             str(values),
             "--wait",
@@ -224,11 +265,6 @@ class Stack:
             if item["kind"] == "InferenceWorkload":
                 _merge(item["spec"], changes)
         return objects
-
-
-def _image(name: str) -> dict[str, str]:
-    repository, _, tag = images.reference(name).rpartition(":")
-    return {"repository": repository, "tag": tag}
 
 
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:

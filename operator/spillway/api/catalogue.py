@@ -61,7 +61,7 @@ class HostedProviderSpec(ApiModel):
         Field(
             alias="baseURL",
             max_length=500,
-            pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?$",
+            pattern=r"^https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?$",
             description="OpenAI-compatible base URL with its version, for example https://api.example.com/v1. Always https.",
         ),
     ]

@@ -105,6 +105,8 @@ _DECIMAL = f"matches('{DECIMAL_PATTERN.replace(chr(92), chr(92) * 2)}')"
 _FREE_KEY = " && ".join(f"!k.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES)
 _RESERVED = ", ".join(RESERVED_PREFIXES)
 
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
 WORKLOAD_RULES = (
     Rule(
         name="name-length",
@@ -387,6 +389,13 @@ PROVIDER_RULES = (
         model="HostedProviderSpec",
         rule="self.baseURL.startsWith('https://')",
         message="baseURL must start with https://, otherwise prompts and the API key would travel in the clear",
+        at=".baseURL",
+    ),
+    Rule(
+        name="provider-port",
+        model="HostedProviderSpec",
+        rule=f"self.baseURL.matches('^[a-z]+://([^/:]*|[[][^/]*[]])(:{_PORT})?(/.*)?$')",
+        message="the port in baseURL must be from 1 to 65535; leave it out for 443",
         at=".baseURL",
     ),
     Rule(

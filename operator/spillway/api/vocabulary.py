@@ -40,7 +40,7 @@ BACKEND_OWNED = "owned"  # value of the `backend` metric label and of x-served-b
 
 def hosted_cluster_name(provider: str, model: str) -> str:
     """Envoy's cluster of one hosted backend: free of dots and slashes, which Envoy's stat names would split at."""
-    return f"hosted-{provider}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+    return f"hosted-{provider.replace('.', '_')}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
 class ConditionType(StrEnum):
@@ -121,7 +121,6 @@ class Reason(StrEnum):
     IDLE = "Idle"
     HELD_METRICS_MISSING = "HeldMetricsMissing"
     HELD_WATCHING = "HeldWatching"
-    HELD_IN_FLIGHT = "HeldInFlight"
     AT_MIN_REPLICAS = "AtMinReplicas"
     AT_MAX_REPLICAS = "AtMaxReplicas"
     NOT_LIMITED = "NotLimited"

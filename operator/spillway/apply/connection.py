@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import config
@@ -114,6 +115,8 @@ async def connected(*, connections: int) -> AsyncIterator[Connection]:
     except config.ConfigException:
         await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = connections
+    # Asked to trust the environment, aiohttp looks for a proxy in a thread of its own before each request.
+    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
     connection = Connection(ApiClient(configuration))
     try:
         yield connection

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from spillway.api.status import DecisionStatus
 from spillway.api.vocabulary import API_VERSION, GROUP, Reason
 from spillway.apply.connection import ApiError, Connection, path
-from spillway.plan.decision import Workload
+from spillway.plan.decision import Key
 
 logger = logging.getLogger(__name__)
 
 QUIET = timedelta(minutes=10)
 NOTE_LENGTH = 1024
-WARNINGS = frozenset({Reason.BUDGET_EXCEEDED, Reason.PROJECTED_OVER_BUDGET, Reason.NAME_CONFLICT, Reason.APPLY_FAILED})
+WARNINGS = frozenset({Reason.BUDGET_EXCEEDED, Reason.PROJECTED_OVER_BUDGET})
 
 
 class EventRecorder:
@@ -26,21 +26,21 @@ class EventRecorder:
         self._said: dict[tuple[str, str, str], datetime] = {}
         self._last_name = 0
 
-    async def record(self, workload: Workload, decision: DecisionStatus, now: datetime) -> None:
-        """Post one decision."""
-        said = (workload.uid, decision.reason, decision.what)
+    async def record(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool = False) -> None:
+        """Post one decision, or, as a warning, what keeps one from being carried out."""
+        said = (uid, decision.reason, decision.what)
         self._said = {each: when for each, when in self._said.items() if now - when < QUIET}
         if said in self._said:
             return
         self._said[said] = now
         try:
             self._fence()
-            await self._connection.request("POST", path("Event", workload.key.namespace), self._event(workload, decision, now))
+            body = self._event(key, uid, decision, now, warning=warning or decision.reason in WARNINGS)
+            await self._connection.request("POST", path("Event", key.namespace), body)
         except ApiError as problem:
-            logger.warning("no Event for %s/%s: %s", workload.key.namespace, workload.key.name, problem)
+            logger.warning("no Event for %s/%s: %s", key.namespace, key.name, problem)
 
-    def _event(self, workload: Workload, decision: DecisionStatus, now: datetime) -> dict[str, object]:
-        key = workload.key
+    def _event(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool) -> dict[str, object]:
         self._last_name = max(self._last_name + 1, int(now.timestamp() * 1e9))
         return {
             "apiVersion": "events.k8s.io/v1",
@@ -51,13 +51,13 @@ class EventRecorder:
             "reportingInstance": self._instance[:128],
             "action": _action(decision.what),
             "reason": decision.reason[:128],
-            "type": "Warning" if decision.reason in WARNINGS else "Normal",
+            "type": "Warning" if warning else "Normal",
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": "InferenceWorkload",
                 "name": key.name,
                 "namespace": key.namespace,
-                "uid": workload.uid,
+                "uid": uid,
             },
             "note": f"{decision.what}: {decision.why}"[:NOTE_LENGTH],
         }
@@ -66,4 +66,4 @@ class EventRecorder:
 def _action(what: str) -> str:
     """Return the machine's word for it: the first word of what was decided."""
     word = what.partition(" ")[0].rstrip(":")
-    return {"replicas": "Scale", "placement": "Place", "budget": "JudgeBudget"}.get(word, "Decide")
+    return {"replicas": "Scale", "placement": "Place", "budget": "JudgeBudget", "spec": "Validate", "apply": "Apply"}.get(word, "Decide")

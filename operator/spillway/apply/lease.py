@@ -22,6 +22,7 @@ SURE_SHARE = 2 / 3
 PAUSE_SHARE, ATTEMPT_SHARE = 1 / 8, 1 / 4
 RETRY_S = 0.5
 POLL_S = 1.0
+REFUSED = (401, 403)
 
 
 @dataclass(slots=True)
@@ -83,13 +84,15 @@ class Lease:
             raise NotLeadingError("the Lease is not held any more; another replica of the operator may be acting")
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours."""
+        """Wait until the Lease is ours. Without the right to have it, waiting is of no use: that is an error."""
         while True:
             try:
                 if await self._try(timeout_s=self.election.duration_s / 3):
                     logger.info("holding the Lease %s/%s as %s", self._namespace, self._name, self.election.identity)
                     return
             except ApiError as problem:
+                if problem.status in REFUSED:
+                    raise
                 logger.warning("Lease %s/%s: %s", self._namespace, self._name, problem)
             await asyncio.sleep(POLL_S)
 

@@ -38,5 +38,13 @@ class Leading:
 
 
 async def _endless(name: str, task: Coroutine[Any, Any, None]) -> None:
-    await task
-    raise LeadingEndedError(f"{name} has ended")
+    # A task of its own: a group takes no notice when one of its tasks is cancelled by something else.
+    inner = asyncio.create_task(task, name=name)
+    try:
+        await asyncio.wait({inner})
+    except asyncio.CancelledError:
+        inner.cancel()
+        await asyncio.wait({inner})
+        raise
+    problem = None if inner.cancelled() else inner.exception()
+    raise problem or LeadingEndedError(f"{name} has ended")

@@ -38,8 +38,8 @@ from spillway.reconcile.world import World
 logger = logging.getLogger(__name__)
 
 GOODBYE_S = 8.0  # for writing ledgers and releasing the Lease; less than a pod's termination grace
-# A pass has its own timeout; a queue that stands still for several of them is stuck.
-STUCK_AFTER_PASSES = 3
+# A pass ends by its own timeout, at which its key is free and the next is taken. A queue that stands still for longer is stuck.
+STUCK_MARGIN_S = 5.0
 
 
 async def run(settings: Settings) -> int:
@@ -131,7 +131,7 @@ class _Process:
     async def _goodbye(self, leading: asyncio.Task[None]) -> None:
         """Stop working, write down what is in memory only, give the Lease back, stop watching."""
         leading.cancel()
-        await asyncio.wait({leading})
+        await asyncio.wait({leading}, timeout=GOODBYE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 if self._lease.held and self._leading.prepared:
@@ -175,13 +175,13 @@ class _Process:
 
     def _fit(self) -> bool:
         """Whether this process should go on leading: a queue that stands still is better served by another replica."""
-        return not self._leading.prepared or self._queue.delay_s < STUCK_AFTER_PASSES * self._settings.pass_timeout_s
+        return not self._leading.prepared or self._queue.stalled_s < self._settings.pass_timeout_s + STUCK_MARGIN_S
 
     def _live(self) -> str | None:
         if self._watches is not None and self._watches.done():
             return "the watches have ended"
         if self._lease.held and not self._fit():
-            return f"no progress for {self._queue.delay_s:.0f} s"
+            return f"no progress for {self._queue.stalled_s:.0f} s"
         return None if self._stocktaker.watching else "a watch has stopped delivering"
 
     def _ready(self) -> str | None:

@@ -17,7 +17,9 @@ async def serve_probes(*, port: int, live: Check, ready: Check) -> tuple[web.App
     await runner.setup()
     site = web.TCPSite(runner, host=None, port=port)
     await site.start()
-    return runner, int(runner.addresses[0][1])
+    # With port 0 each address family has its own; the one that is told is IPv4's, where there is one.
+    ports = sorted((len(address), int(address[1])) for address in runner.addresses)
+    return runner, ports[0][1]
 
 
 def _handler(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

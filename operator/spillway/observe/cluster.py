@@ -4,7 +4,7 @@ kopf's own indices would do for most of this, but they keep an object for ever w
 lists anew and does not notice what is missing). Here the census (apply.census) can take it out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.observe.pods import Body, gateway_pod, moment, pool, ready_since, replica_pod
+from spillway.observe.pods import Body, gateway_pod, has_ended, moment, pool, ready_since, replica_pod
 from spillway.plan.decision import Key, Workload
 from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
 
@@ -162,8 +162,10 @@ class ClusterView:
 
     def pools(self, key: Key, uid: str) -> tuple[Pool, ...]:
         """Return the engine Deployments that belong to this very workload."""
-        found = [each.facts for each in self.children(key).values() if isinstance(each.facts, Pool) and each.controller_uid == uid]
-        return tuple(sorted(found, key=lambda each: each.name))
+        children = self.children(key).values()
+        pods = [each.facts for each in children if isinstance(each.facts, ReplicaPod)]
+        found = [each.facts for each in children if isinstance(each.facts, Pool) and each.controller_uid == uid]
+        return tuple(sorted((_with_rollout(each, pods) for each in found), key=lambda each: each.name))
 
     def catalogue(self, namespace: str) -> Catalogue:
         """Return what a workload of this namespace can refer to."""
@@ -235,6 +237,19 @@ def controller_uid(body: Body) -> str | None:
     return next((str(each.get("uid")) for each in owners if each.get("controller")), None)
 
 
+def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
+    """Return the pool, blocked when a pod of a new template finds no place while one of another template serves.
+
+    The Deployment itself says so only after its progress deadline, which is as long as a large model takes to load.
+    """
+    own = [pod for pod in pods if pod.pool == pool.name and not pod.terminating and pod.ended_at is None]
+    serving = {pod.template for pod in own if pod.ready}
+    waiting = {pod.template for pod in own if pod.unschedulable is not None}
+    if pool.rollout_blocked is not None or not serving or not waiting - serving:
+        return pool
+    return replace(pool, rollout_blocked="no node has room for a replica of the new spec beside those that serve; free or add one.")
+
+
 def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datetime) -> SeenWorkload:
     metadata = body["metadata"]
     parsed = _parse(InferenceWorkloadSpec, body, before.parsed if before else None)
@@ -271,7 +286,7 @@ def _child(kind: str, body: Body) -> Child:
     match kind, component:
         case "Pod", "engine":
             facts = replica_pod(body)
-        case "Pod", "gateway":
+        case "Pod", "gateway" if not has_ended(body):
             facts, since = gateway_pod(body), ready_since(body)
             told = (metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_GENERATION)
         case "Deployment", "engine":

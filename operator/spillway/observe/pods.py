@@ -6,6 +6,7 @@ from typing import Any
 
 from spillway.api.vocabulary import (
     ANNOTATION_ACCELERATOR_CLASS,
+    ANNOTATION_CONFIG_HASH,
     ANNOTATION_ENGINE_IMAGE,
     ANNOTATION_ENGINE_VERSION,
     ANNOTATION_TENSOR_PARALLEL,
@@ -40,6 +41,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
         waiting_reason=_waiting(status)[0],
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+        template=(metadata.get("labels") or {}).get("pod-template-hash"),
     )
 
 
@@ -53,6 +55,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         ready=_conditions(status).get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in metadata,
         restarts=sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or []),
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
+        config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
     )
 
 
@@ -69,7 +72,13 @@ def pool(body: Body) -> Pool:
         engine_image=annotations.get(ANNOTATION_ENGINE_IMAGE),
         engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
+        max_num_seqs=_max_num_seqs(spec),
     )
+
+
+def has_ended(body: Body) -> bool:
+    """Whether a pod will not run again: evicted, or done."""
+    return _part(body, "status").get("phase") in ("Succeeded", "Failed")
 
 
 def ready_since(body: Body) -> datetime | None:
@@ -102,6 +111,15 @@ def _whole(value: object, default: int) -> int:
         return int(value)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError):
         return default
+
+
+def _max_num_seqs(spec: Body) -> int | None:
+    """Return the batch in the engine's command."""
+    for container in _part(_part(spec, "template"), "spec").get("containers") or []:
+        words = container.get("command") or []
+        if "--max-num-seqs" in words[:-1]:
+            return _whole(words[words.index("--max-num-seqs") + 1], 0) or None
+    return None
 
 
 def _bound_at(spec: Body, status: Body, scheduled: Body) -> datetime | None:

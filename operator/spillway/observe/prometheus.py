@@ -22,7 +22,7 @@ from spillway.plan.observation import Missing, Signals
 logger = logging.getLogger(__name__)
 
 # What can go wrong on the way to an answer, the shape of the answer included.
-_TROUBLE = (requests.RequestException, PrometheusApiClientException, OSError, ValueError, KeyError, TypeError)
+_TROUBLE = (requests.RequestException, PrometheusApiClientException, OSError, ValueError, LookupError, TypeError)
 
 
 class Asked(Protocol):
@@ -92,7 +92,7 @@ def parse(result: list[dict[str, Any]]) -> list[Series]:
     for row in result:
         value = float(row["value"][1])
         if not math.isnan(value):
-            series.append((row["metric"], value))
+            series.append((dict(row["metric"]), value))
     return series
 
 

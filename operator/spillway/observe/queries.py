@@ -35,6 +35,7 @@ GPU: Final = "gpu"
 # Asked first: without it nothing can be said, and a Prometheus that does not answer is not asked the rest.
 FIRST: Final = UP
 
+_KEPT_S = 120  # how long the last counters of a gateway that is gone are still counted: longer than any tick
 _COUNTED = "requests|input_tokens|output_tokens|unmetered_requests|unmetered_request_bytes|unmetered_response_bytes"
 
 
@@ -42,7 +43,11 @@ def queries(window_s: float) -> dict[str, str]:
     """Return the batch of one tick, by name. Rates are over `window_s`."""
     w = f"{window_s:.0f}s"
     ours = 'workload!=""'
+    counted = f'__name__=~"envoy_spillway_({_COUNTED})",{ours}'
+    owned = f'backend="owned",{ours}'
+    served = f'code=~"2..",{owned}'
     refused = f'envoy_cluster_name=~"hosted-.*",envoy_response_code=~"401|403",{ours}'
+    by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
         # Who is scraped at all: the difference between "no traffic" and "no idea".
         UP: f"sum by (namespace, workload, component) (up{{{ours}}})",
@@ -50,19 +55,21 @@ def queries(window_s: float) -> dict[str, str]:
         SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
         # The gateway.
         REQUESTS: f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests', ours, w)})",
-        COUNTERS: f'sum by (__name__, namespace, workload, pod, backend) ({{__name__=~"envoy_spillway_({_COUNTED})",{ours}}})',
+        COUNTERS: f"sum by (__name__, namespace, workload, pod, backend) ({_also_of_the_gone(counted)})",
         IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
         TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",
         TOKENS_OUT: f"sum {BY} ({_rate('envoy_spillway_output_tokens', ours, w)})",
         UNMETERED: f"sum {BY} ({_rate('envoy_spillway_unmetered_requests', ours, w)})",
-        RESIDENCE: _ratio("envoy_spillway_duration_ms_sum", "envoy_spillway_duration_ms_count", f'backend="owned",{ours}', w),
+        # All time over what was served: a refusal takes milliseconds and would make requests look shorter than they are.
+        RESIDENCE: f"sum {BY} ({_rate('envoy_spillway_duration_ms_sum', owned, w)})"
+        f" / (sum {BY} ({_rate('envoy_spillway_requests', served, w)}) > 0)",
         DURATION: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_duration_ms_bucket', ours, w)})",
         FIRST_BODY: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_first_body_ms_bucket', ours, w)})",
         HOSTED_HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
         f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"hosted-.*",{ours}}})',
-        HOSTED_REJECTED: f"sum {BY} ({_rate('envoy_cluster_upstream_rq', refused, w)})",
-        INJECTED: f"sum {BY} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
-        NOT_INJECTED: f"sum {BY} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
+        HOSTED_REJECTED: f"sum by (namespace, workload, envoy_cluster_name) ({_rate('envoy_cluster_upstream_rq', refused, w)})",
+        INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
+        NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
         # The engine.
         QUEUES: f'sum by (__name__, namespace, workload) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',
         KV_CACHE: f"avg {BY} (vllm:kv_cache_usage_perc{{{ours}}}) or avg {BY} (vllm:gpu_cache_usage_perc{{{ours}}})",
@@ -97,6 +104,18 @@ def _rate(name: str, labels: str, window: str) -> str:
     young = f"envoy_server_uptime < {seconds}"
     new = f"({series} unless {before}) and on (namespace, pod) (({watched}) or on (namespace, pod) ({young}))"
     return f"(rate({series}[{window}]) and {before}) or ({new}) / {seconds}"
+
+
+def _also_of_the_gone(labels: str) -> str:
+    """Return raw counters, those of a gateway that went since the last tick included.
+
+    Of one that is there only the present sample counts: after a restart of its container older ones are another container's. For the
+    same reason the last samples of a container that had just started are left.
+    """
+    there = 'up{component="gateway"} == 1'
+    young = f"last_over_time(envoy_server_uptime[{_KEPT_S}s]) < {_KEPT_S}"
+    last = f"last_over_time({{{labels}}}[{_KEPT_S}s])"
+    return f"{{{labels}}} or ({last} unless on (namespace, pod) ({there}) unless on (namespace, pod) ({young}))"
 
 
 def _ratio(numerator: str, denominator: str, labels: str, window: str) -> str:

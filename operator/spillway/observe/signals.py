@@ -29,6 +29,7 @@ _COUNTER_FIELDS = {
 }
 _FIRST_REFUSAL = 500  # codes from here on are failures of ours
 _TOO_MANY = 429
+_GONE = "0"  # Envoy's code where the client left before anybody answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +81,14 @@ class Batch:
 
 def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str, str]] = ()) -> Signals:
     """Return signals without a single reading."""
+    labels = [f"{provider}/{model}" for provider, model in backends]
     return Signals(
         window_s=window_s,
         arrivals_per_s=missing,
         spilled_per_s=missing,
         failed_per_s=missing,
+        refused_per_s=missing,
+        cancelled_per_s=missing,
         in_flight_owned=missing,
         input_tokens_mean=missing,
         output_tokens_mean=missing,
@@ -100,9 +104,9 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         gpu_utilization_percent=missing,
         owned_latency=missing,
         hosted_latency=missing,
-        hosted_healthy={f"{provider}/{model}": missing for provider, model in backends},
-        hosted_rejected_per_s=missing,
-        hosted_credential_loaded=missing,
+        hosted_healthy=dict.fromkeys(labels, missing),
+        hosted_rejected_per_s=dict.fromkeys(labels, missing),
+        hosted_credential_loaded=dict.fromkeys(labels, missing),
         counters=missing,
     )
 
@@ -119,9 +123,11 @@ class _Reader:
         window_s = self._batch.window_s
         return Signals(
             window_s=window_s,
-            arrivals_per_s=self._requests(lambda _: True),
+            arrivals_per_s=self._requests(lambda labels: not _turned_down(labels)),
             spilled_per_s=self._requests(_spilled),
             failed_per_s=self._requests(_failed),
+            refused_per_s=self._requests(lambda labels: _failed(labels) and labels.get("backend") == BACKEND_NONE),
+            cancelled_per_s=self._requests(lambda labels: labels.get("code") == _GONE),
             in_flight_owned=self._at_gateway(queries.IN_FLIGHT),
             input_tokens_mean=self._tokens_per_request(queries.TOKENS_IN),
             output_tokens_mean=self._tokens_per_request(queries.TOKENS_OUT),
@@ -137,9 +143,9 @@ class _Reader:
             gpu_utilization_percent=self._or_missing(queries.GPU, None, "DCGM exports nothing for these pods", mean=True),
             owned_latency=self._latency(lambda backend: backend == BACKEND_OWNED),
             hosted_latency=self._latency(lambda backend: backend not in (BACKEND_OWNED, BACKEND_NONE)),
-            hosted_healthy={f"{provider}/{model}": self._healthy(provider, model) for provider, model in self._target.backends},
-            hosted_rejected_per_s=self._at_gateway(queries.HOSTED_REJECTED),
-            hosted_credential_loaded=self._credential(),
+            hosted_healthy=self._by_backend(self._healthy),
+            hosted_rejected_per_s=self._by_backend(lambda name: self._at_gateway(queries.HOSTED_REJECTED, envoy_cluster_name=name)),
+            hosted_credential_loaded=self._by_backend(self._credential),
             counters=self._counters(),
         )
 
@@ -165,12 +171,16 @@ class _Reader:
     def _scaled(self, reading: Reading[float], factor: float) -> Reading[float]:
         return reading if isinstance(reading, Missing) else self._sample(reading.value * factor)
 
-    def _at_gateway(self, name: str) -> Reading[float]:
-        """Return a sum at the gateways; nothing counted is zero where they are scraped."""
+    def _by_backend(self, read: Callable[[str], Reading[T]]) -> dict[str, Reading[T]]:
+        """Return a reading of every hosted backend; `read` gets its name in Envoy."""
+        return {f"{provider}/{model}": read(hosted_cluster_name(provider, model)) for provider, model in self._target.backends}
+
+    def _at_gateway(self, name: str, **wanted: str) -> Reading[float]:
+        """Return a sum at the gateways, over the series with these labels; nothing counted is zero where they are scraped."""
         rows = self._batch.rows(name, self._key)
         if isinstance(rows, Missing):
             return rows
-        return self._gateway_gap or self._sample(sum(value for _, value in rows))
+        return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted.items() <= labels.items()))
 
     def _at_engine(self, name: str) -> Reading[float]:
         return self._or_missing(name, self._engine_gap, "the engine has not reported it")
@@ -260,19 +270,19 @@ class _Reader:
             )
         )
 
-    def _healthy(self, provider: str, model: str) -> Reading[bool]:
+    def _healthy(self, name: str) -> Reading[bool]:
         rows = self._batch.rows(queries.HOSTED_HEALTHY, self._key)
         if isinstance(rows, Missing):
             return rows
         if self._gateway_gap is not None:
             return self._gateway_gap
-        name = hosted_cluster_name(provider, model)
         found = [value for labels, value in rows if labels.get("envoy_cluster_name") == name]
         return self._sample(max(found) > 0) if found else Missing(reason=Reason.METRICS_MISSING, detail=f"no health of {name}")
 
-    def _credential(self) -> Reading[bool]:
+    def _credential(self, name: str) -> Reading[bool]:
         """Return whether the key reached Envoy, as far as requests have shown: one that went without it tells, one with it does too."""
-        injected, failed = self._at_gateway(queries.INJECTED), self._at_gateway(queries.NOT_INJECTED)
+        injected = self._at_gateway(queries.INJECTED, envoy_http_conn_manager_prefix=name)
+        failed = self._at_gateway(queries.NOT_INJECTED, envoy_http_conn_manager_prefix=name)
         if isinstance(injected, Missing):
             return injected
         if isinstance(failed, Missing):
@@ -281,7 +291,7 @@ class _Reader:
             return self._sample(value=False)
         if injected.value > 0:
             return self._sample(value=True)
-        return Missing(reason=Reason.METRICS_MISSING, detail="no request went to a hosted backend in the window")
+        return Missing(reason=Reason.METRICS_MISSING, detail=f"no request went to {name} in the window")
 
     def _counters(self) -> Reading[tuple[TokenCounters, ...]]:
         rows = self._batch.rows(queries.COUNTERS, self._key)
@@ -325,7 +335,13 @@ def _spilled(labels: Labels) -> bool:
 
 def _failed(labels: Labels) -> bool:
     code = labels.get("code", "")
-    return code.isdecimal() and (int(code) >= _FIRST_REFUSAL or int(code) == _TOO_MANY or int(code) == 0)
+    return code.isdecimal() and (int(code) >= _FIRST_REFUSAL or int(code) == _TOO_MANY)
+
+
+def _turned_down(labels: Labels) -> bool:
+    """Whether the gateway itself answered that this is no request to the model: an unknown path, method or model, too large a body."""
+    code = labels.get("code", "")
+    return labels.get("backend") == BACKEND_NONE and code.startswith("4") and not _failed(labels)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -55,6 +55,7 @@ QUEUE_SHARE = 0.5  # of the time a target leaves: the mean wait at which the slo
 QUEUE_BATCHES_SPILLING = 2  # a longer queue than two batches never pays when the overflow has somewhere to go
 QUEUE_BATCHES_ALONE = 8  # with nowhere to go a late answer beats none
 LEAST_REFUSAL_LIMIT = 64
+LEAST_REPLICAS_REFUSED_AT = 16  # up to this many replicas the refusal limits do not depend on maxReplicas
 CAP_MARGIN = 2  # the engine refuses at twice the gateways' whole cap: stale caps and one request per Envoy worker stay below
 
 LEAST_TELLING_BATCH = 0.5  # a step with less than half the batch says little about a full one
@@ -108,7 +109,7 @@ def current_lengths(spec: InferenceWorkloadSpec, memory: Memory) -> Lengths:
     return Lengths(
         input_mean=memory.measured_input_tokens or declared.input_mean,
         input_p95=declared.input_p95,
-        output_mean=memory.measured_output_tokens or declared.output_mean,
+        output_mean=max(1.0, memory.measured_output_tokens or declared.output_mean),
     )
 
 
@@ -203,14 +204,15 @@ def measured_step_time(estimate: StepTime | None, memory: Memory) -> StepTime | 
 def engine_limits(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> EngineLimits:
     """Return what the replica's arguments say. Nothing measured enters, so that nothing measured restarts a GPU pod.
 
-    The refusal limits are rounded up to powers of two, so that an edit of maxReplicas seldom moves them.
+    The refusal limits are those of LEAST_REPLICAS_REFUSED_AT replicas or, beyond that, of the next power of two: an edit of maxReplicas
+    must not restart GPU pods.
     """
     lengths = declared_lengths(spec)
     kv_tokens = kv_capacity_tokens(spec, accelerator)
     batch = _batch(spec, accelerator, lengths, kv_tokens)
     bound = batch * (QUEUE_BATCHES_SPILLING if spec.rents else QUEUE_BATCHES_ALONE)
     most_replicas = spec.dedicated.scaling.max_replicas if spec.dedicated else 1
-    whole_cap = most_replicas * (batch + bound)
+    whole_cap = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(most_replicas)) * (batch + bound)
     requests = max(LEAST_REFUSAL_LIMIT, _power_of_two(CAP_MARGIN * whole_cap))
     longest = spec.model.max_context_tokens
     return EngineLimits(

@@ -151,7 +151,7 @@ def _hosted_usd_per_hour(spec: InferenceWorkloadSpec, seen: Observation, memory:
 
 
 def _month_to_date(ledger: Ledger) -> float | None:
-    return None if ledger.unpriced_replica_s or ledger.unpriced_tokens else ledger.dedicated_usd + ledger.hosted_usd
+    return None if ledger.unpriced_accelerator_s or ledger.unpriced_tokens else ledger.dedicated_usd + ledger.hosted_usd
 
 
 def _projected(to_date: float | None, dedicated: float | None, hosted: float | None, now: datetime) -> float | None:

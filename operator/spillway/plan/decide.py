@@ -1,6 +1,5 @@
 """The one entry: workload + what is seen + what is remembered + now → what to do, and what to remember."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,14 +22,15 @@ from spillway.plan.decision import (
     Settling,
     Workload,
 )
-from spillway.plan.ledger import advance, replica_price, settle_unpriced
+from spillway.plan.hosted_keys import remember_keys, restored_keys
+from spillway.plan.ledger import advance, settle
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation
 from spillway.plan.placement import MODE_REASONS, Choice, choose_accelerator, tensor_parallel_size
 from spillway.plan.rounding import usd
 from spillway.plan.scale import scale
 from spillway.plan.settings import PlanSettings
-from spillway.plan.spill import plan_gateway
+from spillway.plan.spill import plan_gateway, slots_in_use
 from spillway.plan.validate import name_conflicts, resolve_backends
 
 LOG_LENGTH = 10
@@ -56,6 +56,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         problems.append(choice)
     backends = resolved if spec.rents else ()
     memory = remember(memory, seen.signals, _measured_subject(workload, choice))
+    memory = remember_keys(memory, spec, seen)
 
     pool = _pool(workload, seen, choice, memory, backends) if isinstance(choice, Choice) else None
     scaled: ScaleDecision | None = None
@@ -66,6 +67,10 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         memory = replace(memory, demand=points, settling=_settling(memory, pool, scaled, now))
         pool = replace(pool, replicas=scaled.replicas)
 
+    # Replicas that are on their way out, or that a spec with problems leaves alone, go on holding what they held.
+    slots = pool.capacity.slots if pool is not None and not problems else slots_in_use(seen, memory.slots)
+    memory = replace(memory, slots=slots)
+
     ledger, memory = _account(workload, seen, memory, now, settings)
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)
     decision = Decision(
@@ -74,10 +79,11 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         mode_reason=MODE_REASONS[spec.placement.mode],
         pool=None if problems else pool,
         backends=() if problems else backends,
-        gateway=plan_gateway(spec, seen, pool.capacity if pool else None),
+        gateway=plan_gateway(spec, seen, slots),
         scale=scaled,
         cost=cost,
         budget=judge_budget(spec, cost, memory.budget),
+        key_trouble=memory.key_trouble,
         revisit_after=settings.tick,
     )
     return _logged(workload, decision, memory, now)
@@ -103,6 +109,7 @@ def _restored(workload: Workload, memory: Memory) -> Memory:
         memory,
         placed=placed,
         decisions=memory.decisions or tuple(status.decisions),
+        key_trouble=memory.key_trouble or restored_keys(workload, status),
         budget=memory.budget or _previous_budget(status),
     )
 
@@ -150,8 +157,10 @@ def _settling(memory: Memory, pool: OwnedPool, scaled: ScaleDecision, now: datet
 
 
 def _account(workload: Workload, seen: Observation, memory: Memory, now: datetime, settings: PlanSettings) -> tuple[Ledger, Memory]:
-    prices: Mapping[str, float | None] = {pod.uid: replica_price(pod, seen.catalogue) for pod in seen.replicas if pod.bound_at is not None}
-    ledger = settle_unpriced(advance(memory.ledger, workload=workload, seen=seen, now=now, settings=settings), prices)
+    counted = advance(memory.ledger, workload=workload, seen=seen, now=now, settings=settings)
+    ledger = settle(counted, seen.catalogue)
+    if ledger.hosted_usd != counted.hosted_usd:
+        memory = replace(memory, spend=())  # what was owed from before is no rate
     written = memory.numbers_written_at
     due = written is None or now - written >= settings.numbers_every
     return ledger, replace(

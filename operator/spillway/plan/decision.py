@@ -99,6 +99,7 @@ class GatewayPlan:
     cap_per_gateway: int
     ttft_edge_ms: int | None  # histogram edges at the targets
     end_to_end_edge_ms: int | None
+    cap_known: bool = True  # False: replicas serve, and nothing tells how much they may hold; the cap before stays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +139,8 @@ class Ledger:
     estimated_requests: float = 0.0
     estimated_tokens: float = 0.0
     unaccounted_s: float = 0.0
-    unpriced_replica_s: float = 0.0  # owned time of a class without a price
-    unpriced_tokens: float = 0.0  # hosted tokens of a model whose price is not listed
+    unpriced_accelerator_s: Mapping[str, float] = field(default_factory=dict)  # class -> owned time while it had no price
+    unpriced_tokens: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # backend -> prompt and answer tokens without a price
     watched_until: datetime | None = None  # last pass
     counted_until: datetime | None = None  # last pass that could read the counters
     counters: Mapping[str, LedgerEntry] = field(default_factory=dict)  # "<pod>|<backend>"
@@ -211,6 +212,8 @@ class Memory:
     measured_output_tokens: float | None = None
     spend: tuple[SpendPoint, ...] = ()
     settling: Settling | None = None
+    slots: int | None = None  # requests that a replica may hold, as the cap was last reckoned with
+    key_trouble: Mapping[str, Reason] = field(default_factory=dict)  # hosted backend -> what its last request showed of its key
     placed: str | None = None  # placement last decided, in words
     budget: Reason | None = None  # verdict on the budget last given
 
@@ -228,5 +231,6 @@ class Decision:
     scale: ScaleDecision | None = None
     cost: CostReport
     budget: Reason = Reason.NO_BUDGET  # NO_BUDGET, NO_PRICES, WITHIN_BUDGET, PROJECTED_OVER_BUDGET or BUDGET_EXCEEDED
+    key_trouble: Mapping[str, Reason] = field(default_factory=dict)  # hosted backends whose key is missing or refused
     events: tuple[DecisionStatus, ...] = ()  # decisions newly taken in this pass
     revisit_after: timedelta = timedelta(seconds=15)

@@ -11,6 +11,7 @@ How it counts
 * The month is the calendar month in UTC. Own cost is split exactly at its boundary; token growth across it in proportion to time.
 * `unaccounted_s`: a break in the watch counts only when something really slipped through it: a replica that was charged before and is gone
   without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
+* What has no price when it is counted is kept by backend and class, and charged as soon as it has one.
 * Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
@@ -106,8 +108,6 @@ def from_json(text: str) -> Ledger:
                 "estimated_requests",
                 "estimated_tokens",
                 "unaccounted_s",
-                "unpriced_replica_s",
-                "unpriced_tokens",
             )
         }
         replicas = {uid: datetime.fromisoformat(moment) for uid, moment in stored.get("replicas", {}).items()}
@@ -117,11 +117,28 @@ def from_json(text: str) -> Ledger:
             counted_until=_moment(stored.get("counted_until")),
             counters=counters,
             replicas=replicas,
+            unpriced_accelerator_s=_owed_time(stored),
+            unpriced_tokens=_owed_tokens(stored),
             **sums,
         )
     except (KeyError, TypeError, AttributeError) as error:
         message = f"not a ledger: {error!r}"
         raise ValueError(message) from error
+
+
+def _owed_time(stored: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return what is owed by class. Ledgers first had a sum for all: nobody knows of which class it was."""
+    nameless = float(stored.get("unpriced_replica_s", 0.0))
+    owed = {name: float(seconds) for name, seconds in stored.get("unpriced_accelerator_s", {}).items()}
+    return owed | ({"": nameless} if nameless else {})
+
+
+def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
+    """Return what is owed by backend; here too a sum was first."""
+    found = stored.get("unpriced_tokens", {})
+    if isinstance(found, int | float):
+        return {"": (float(found), 0.0)} if found else {}
+    return {label: (float(tokens_in), float(tokens_out)) for label, (tokens_in, tokens_out) in found.items()}
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -240,18 +257,19 @@ def _times(grown: LedgerEntry, share: float) -> LedgerEntry:
 def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
     estimated_input = grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
     estimated_output = grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
-    usd, unpriced = 0.0, 0.0
+    usd, owed = 0.0, dict(ledger.unpriced_tokens)
     if "/" in backend:
         tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
         price = price_of(backend, catalogue)
-        if price is None:
-            unpriced = tokens_in + tokens_out
-        else:
-            usd = (tokens_in * price[0] + tokens_out * price[1]) / 1e6
+        if price is not None:
+            usd = _token_usd(price, tokens_in, tokens_out)
+        elif tokens_in or tokens_out:
+            before_in, before_out = owed.get(backend, (0.0, 0.0))
+            owed[backend] = (before_in + tokens_in, before_out + tokens_out)
     return replace(
         ledger,
         hosted_usd=ledger.hosted_usd + usd,
-        unpriced_tokens=ledger.unpriced_tokens + unpriced,
+        unpriced_tokens=owed,
         input_tokens=ledger.input_tokens + grown.input_tokens,
         output_tokens=ledger.output_tokens + grown.output_tokens,
         estimated_requests=ledger.estimated_requests + grown.unmetered_requests,
@@ -259,11 +277,17 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
     )
 
 
+def _token_usd(price: tuple[float, float], tokens_in: float, tokens_out: float) -> float:
+    return (tokens_in * price[0] + tokens_out * price[1]) / 1e6
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lifetime:
     """One replica's time on a node, and the part of it not yet charged."""
 
     uid: str
+    accelerator_class: str
+    accelerators: int
     bound_at: datetime
     ends_at: datetime
     charge_from: datetime
@@ -276,6 +300,8 @@ def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: 
     lives = [
         _Lifetime(
             uid=pod.uid,
+            accelerator_class=pod.accelerator_class or "",
+            accelerators=pod.tensor_parallel_size,
             bound_at=pod.bound_at,
             ends_at=min(pod.ended_at or now, now),
             charge_from=max(ledger.replicas.get(pod.uid, pod.bound_at), start),
@@ -284,30 +310,36 @@ def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: 
         for pod in seen.replicas
         if pod.bound_at is not None and pod.bound_at <= now
     ]
-    usd, unpriced_s = 0.0, 0.0
+    usd, owed = 0.0, dict(ledger.unpriced_accelerator_s)
     edges = sorted({edge for life in lives for edge in (life.bound_at, life.charge_from, life.ends_at) if start <= edge <= now})
     for begin, end in pairwise(edges):
         alive = [life for life in lives if life.bound_at <= begin and life.ends_at >= end]
         for life in sorted(alive, key=lambda life: (life.bound_at, life.uid))[committed:]:
             if life.charge_from > begin:
                 continue
-            if life.usd_per_hour is None:
-                unpriced_s += (end - begin).total_seconds()
-            else:
-                usd += life.usd_per_hour * (end - begin).total_seconds() / 3600
+            seconds = (end - begin).total_seconds()
+            if life.usd_per_hour is not None:
+                usd += life.usd_per_hour * seconds / 3600
+            elif seconds:
+                owed[life.accelerator_class] = owed.get(life.accelerator_class, 0.0) + life.accelerators * seconds
     marks = {uid: mark for uid, mark in ledger.replicas.items() if now - mark < MARKS_KEPT}
     marks |= {life.uid: max(life.charge_from, life.ends_at) for life in lives}
-    return replace(
-        ledger, dedicated_usd=ledger.dedicated_usd + usd, unpriced_replica_s=ledger.unpriced_replica_s + unpriced_s, replicas=marks
-    )
+    return replace(ledger, dedicated_usd=ledger.dedicated_usd + usd, unpriced_accelerator_s=owed, replicas=marks)
 
 
-def settle_unpriced(ledger: Ledger, usd_per_hour: Mapping[str, float | None]) -> Ledger:
-    """Return the ledger with time that had no price charged at the price replicas have now, once all of them have the same one."""
-    prices = set(usd_per_hour.values())
-    if not ledger.unpriced_replica_s or len(prices) != 1:
-        return ledger
-    price = prices.pop()
-    if price is None:
-        return ledger
-    return replace(ledger, dedicated_usd=ledger.dedicated_usd + ledger.unpriced_replica_s * price / 3600, unpriced_replica_s=0.0)
+def settle(ledger: Ledger, catalogue: Catalogue) -> Ledger:
+    """Return the ledger with what had no price charged at the price it has now."""
+    hosted, tokens = ledger.hosted_usd, dict(ledger.unpriced_tokens)
+    for label, (tokens_in, tokens_out) in ledger.unpriced_tokens.items():
+        listed = price_of(label, catalogue)
+        if listed is not None:
+            hosted += _token_usd(listed, tokens_in, tokens_out)
+            del tokens[label]
+    dedicated, times = ledger.dedicated_usd, dict(ledger.unpriced_accelerator_s)
+    for name, seconds in ledger.unpriced_accelerator_s.items():
+        accelerator = catalogue.accelerator_classes.get(name)
+        each = usd_per_replica_hour(accelerator.price, tensor_parallel_size=1, per_node=accelerator.per_node) if accelerator else None
+        if each is not None:
+            dedicated += each * seconds / 3600
+            del times[name]
+    return replace(ledger, hosted_usd=hosted, unpriced_tokens=tokens, dedicated_usd=dedicated, unpriced_accelerator_s=times)

@@ -47,6 +47,7 @@ class ReplicaPod:
     restarts: int = 0
     waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
     unschedulable: str | None = None  # the scheduler's sentence
+    template: str | None = None  # hash of the pod template it was made from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class GatewayPod:
     ready: bool
     restarts: int = 0
     config_mounted_problem: str | None = None  # why it cannot start, for example a missing ConfigMap
+    config_hash: str | None = None  # of the static configuration it runs with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Pool:
     engine_image: str | None = None  # what its pods run: a changed default of the chart must not restart them
     engine_version: str | None = None
     rollout_blocked: str | None = None  # a changed spec cannot be rolled out, and why
+    max_num_seqs: int | None = None  # the batch its replicas are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +112,17 @@ class Signals:
     """Readings from Prometheus for one workload. Rates are per second over `window_s`."""
 
     window_s: float
-    arrivals_per_s: Reading[float]  # at the gateway, spilled and failed ones included
+    arrivals_per_s: Reading[
+        float
+    ]  # at the gateway, spilled and failed ones included; not what the gateway itself turns down as no request to the model
     spilled_per_s: Reading[float]  # answered by a hosted backend
     failed_per_s: Reading[float]  # the client got 5xx or 429
+    refused_per_s: Reading[float]  # those of them that no backend answered
+    cancelled_per_s: Reading[float]  # the client left before anybody answered
     in_flight_owned: Reading[float]  # open requests on own replicas, seen at the gateways
     input_tokens_mean: Reading[float]
     output_tokens_mean: Reading[float]
-    residence_s: Reading[float]  # mean duration of a request on own replicas, seen at the gateway
+    residence_s: Reading[float]  # mean duration of a served request on own replicas, seen at the gateway
     running: Reading[float]  # summed over replicas, vLLM
     waiting: Reading[float]
     kv_cache_usage_ratio: Reading[float]  # mean over replicas, 0..1
@@ -128,8 +135,8 @@ class Signals:
     owned_latency: Reading[SideLatency]
     hosted_latency: Reading[SideLatency]
     hosted_healthy: Mapping[str, Reading[bool]]  # by backend: its TLS health check passes at some gateway
-    hosted_rejected_per_s: Reading[float]  # 401 and 403 from hosted backends
-    hosted_credential_loaded: Reading[bool]  # whether gateways have the key
+    hosted_rejected_per_s: Mapping[str, Reading[float]]  # by backend: its 401 and 403
+    hosted_credential_loaded: Mapping[str, Reading[bool]]  # by backend: whether gateways have its key
     counters: Reading[tuple[TokenCounters, ...]]
 
 

@@ -24,7 +24,10 @@ KV_TARGET = 0.9  # vLLM preempts when the last blocks go
 TARGET_WHERE_NOTHING_SPILLS = 0.85  # share of the batch to plan for where no hosted backend takes the peaks
 TINY = 1e-9  # floating-point dust must not buy a replica
 
-INSUFFICIENT = re.compile(r"Insufficient ([\w.\-/]*\w)")
+_PREEMPTION = re.compile(r"\.? *preemption:.*", re.DOTALL)
+_ALL_NODES = re.compile(r"^\d+/\d+ nodes are available: ")
+_COUNTED = re.compile(r", (?=\d)")  # each of the scheduler's grounds begins with a number of nodes
+_COUNT = re.compile(r"^\d+ ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +50,22 @@ def upper_bound(spec: InferenceWorkloadSpec) -> int:
     return max(_scaling(spec).max_replicas, lower_bound(spec))
 
 
-def lacking_resource(seen: Observation) -> str | None:
-    """Return what the scheduler lacks for a replica, in words that do not change with node counts; None when all found a node."""
+def unschedulable(seen: Observation) -> str | None:
+    """Return why no node takes a replica, in the scheduler's words without its live counts; None when all found a node."""
     sentences = [pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating]
-    if not sentences:
-        return None
-    found = sorted({match for sentence in sentences for match in INSUFFICIENT.findall(sentence)})
-    return ", ".join(found) or "a node that fits"
+    grounds = {_COUNT.sub("", ground) for sentence in sentences for ground in _COUNTED.split(_ALL_NODES.sub("", _plain(sentence)))}
+    return ", ".join(sorted(grounds)) or None
 
 
-def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory) -> Demand:
-    """Return the demand in replicas: the most that arrivals, concurrency and KV cache each ask for, spilled requests included."""
+def _plain(sentence: str) -> str:
+    return _PREEMPTION.sub("", sentence).strip().removesuffix(".")
+
+
+def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, asleep: bool = False) -> Demand:
+    """Return the demand in replicas: the most that arrivals, concurrency and KV cache each ask for, spilled requests included.
+
+    At zero replicas (`asleep`) only a request that was for a backend counts: one that hosted answered, or that nobody could.
+    """
     signals = seen.signals
     ready = ready_replicas(seen)
     target = capacity.max_num_seqs * (1.0 if spec.rents else TARGET_WHERE_NOTHING_SPILLS)
@@ -67,14 +75,15 @@ def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Cap
     concurrency = None if held is None and engine is None else max(held or 0.0, engine or 0.0)
     arrivals = number(signals.arrivals_per_s)
     spilled = number(signals.spilled_per_s) if spec.rents else 0.0
+    elsewhere = (spilled or 0.0) + (number(signals.refused_per_s) or 0.0)
     residence = _service_s(spec, signals, capacity, memory)
 
     terms: dict[str, float] = {}
-    if arrivals is not None:
+    if arrivals is not None and (elsewhere or not asleep):
         terms[f"{arrivals:.2f} arrivals/s x {residence:.1f} s / {target:.0f}"] = arrivals * residence / target
-    if concurrency is not None or spilled:
-        open_requests, elsewhere = concurrency or 0.0, (spilled or 0.0) * residence
-        terms[f"({open_requests:.1f} in flight + {elsewhere:.1f} spilled) / {target:.0f}"] = (open_requests + elsewhere) / target
+    if concurrency is not None or elsewhere:
+        held_here, held_there = concurrency or 0.0, elsewhere * residence
+        terms[f"({held_here:.1f} in flight + {held_there:.1f} spilled) / {target:.0f}"] = (held_here + held_there) / target
     kv = number(signals.kv_cache_usage_ratio)
     if kv is not None and ready:
         terms[f"KV cache {kv * 100:.0f} % of {ready}"] = kv / KV_TARGET * ready
@@ -97,9 +106,9 @@ def scale(
 ) -> tuple[ScaleDecision, tuple[DemandPoint, ...]]:
     """Return the replica count and the evaluations to remember for the windows."""
     spec = workload.spec
-    demand = measure_demand(spec, seen, capacity, memory)
     shown = next((each.replicas for each in seen.pools if each.name == pool), None)
     current = _current(shown, pool=pool, memory=memory, now=now, settings=settings)
+    demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
         return _follow(spec, demand, shown, current), ()
     if current is None:
@@ -164,7 +173,7 @@ class _Choosing:
         if self.current == 0:
             return _Choice(replicas=min(self.wanted, upper), reason=Reason.WOKEN_BY_SPILL, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
-            note = f"no more are asked for while one waits for {lacking_resource(self.seen)}"
+            note = f"no more are asked for while one waits for a node ({unschedulable(self.seen)})"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
         window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
         lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)
@@ -191,7 +200,7 @@ class _Choosing:
         return self.points[0].at <= self.now - window
 
     def _limit(self, upper: int) -> Reason | None:
-        if lacking_resource(self.seen) is not None:
+        if unschedulable(self.seen) is not None:
             return Reason.UNSCHEDULABLE
         return Reason.AT_MAX_REPLICAS if self.wanted > upper else None
 

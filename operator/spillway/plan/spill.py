@@ -3,7 +3,7 @@
 import math
 
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.decision import Capacity, GatewayPlan
+from spillway.plan.decision import GatewayPlan
 from spillway.plan.observation import Observation
 
 
@@ -12,9 +12,16 @@ def ready_replicas(seen: Observation) -> int:
     return sum(1 for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None)
 
 
-def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity | None) -> GatewayPlan:
+def slots_in_use(seen: Observation, remembered: int | None) -> int | None:
+    """Return how many requests each replica that there is may hold, where nothing new is decided: as before, or at least its batch."""
+    batches = [pool.max_num_seqs for pool in seen.pools if pool.max_num_seqs is not None]
+    return remembered or min(batches, default=None)
+
+
+def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, slots: int | None) -> GatewayPlan:
     """Return the gateway's shape and its cap. No ready replica, no cap: every request then goes to hosted, or is told that none serves."""
-    cap = ready_replicas(seen) * capacity.slots if capacity else 0
+    ready = ready_replicas(seen)
+    cap = ready * (slots or 0)
     gateways = sum(1 for pod in seen.gateways if pod.ready) or spec.gateway.replicas
     return GatewayPlan(
         replicas=spec.gateway.replicas,
@@ -22,4 +29,5 @@ def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capac
         cap_per_gateway=math.ceil(cap / gateways),
         ttft_edge_ms=spec.slo.time_to_first_token_ms if spec.slo else None,
         end_to_end_edge_ms=spec.slo.end_to_end_ms if spec.slo else None,
+        cap_known=slots is not None or not ready,
     )

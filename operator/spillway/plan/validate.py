@@ -1,5 +1,7 @@
 """What is wrong with a spec that only the cluster can tell. Every message says what, which, and what next."""
 
+from urllib.parse import urlsplit
+
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
@@ -37,6 +39,15 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
                 )
             )
             continue
+        if not _is_reachable_url(provider.base_url):
+            problems.append(
+                Problem(
+                    reason=Reason.INVALID_SPEC,
+                    message=f"HostedProvider {name!r} has a baseURL without a host or with a port that is none ({provider.base_url}); "
+                    "correct it, such as https://api.example.com/v1.",
+                )
+            )
+            continue
         model = next((each for each in provider.models if each.name == ref.model), None)
         if model is None:
             listed = ", ".join(sorted(each.name for each in provider.models))
@@ -58,6 +69,14 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
             )
         )
     return tuple(backends), tuple(problems)
+
+
+def _is_reachable_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def misshapen(spec: InferenceWorkloadSpec) -> Problem | None:

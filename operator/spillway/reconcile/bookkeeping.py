@@ -1,5 +1,6 @@
 """The ledgers of all workloads, read when this process starts to lead and written down as money is counted."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -11,7 +12,9 @@ from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import controller_uid
 from spillway.plan.decision import Key, Ledger, Workload
 from spillway.render import names
-from spillway.render.ledger import COMPONENT_LEDGER, ledger_object, parse_ledger
+from spillway.render.ledger import COMPONENT_LEDGER, FILE, ledger_object, parse_ledger, unreadable_texts
+
+logger = logging.getLogger(__name__)
 
 # A ledger in which only time passed needs no minutely write; this bounds how long a crash can make it look unwatched.
 IDLE_EVERY = timedelta(minutes=10)
@@ -22,6 +25,7 @@ class _Written:
     at: datetime
     sums: tuple[object, ...]
     month: str
+    uid: str
 
 
 class Bookkeeping:
@@ -32,20 +36,29 @@ class Bookkeeping:
         self._known = known
         self._every = timedelta(seconds=every_s)
         self._found: dict[str, Ledger] = {}
+        self._unreadable: dict[str, Mapping[str, str]] = {}
         self._written: dict[Key, _Written] = {}
 
     async def load(self, connection: Connection) -> None:
         """Read all ledgers there are. Nobody else writes them, so a workload that appears later has none."""
         self._written.clear()
-        self._found = {}
+        self._found, self._unreadable = {}, {}
         async for found in ledgers(connection, COMPONENT_LEDGER):
-            uid, ledger = controller_uid(found), parse_ledger(found.get("data") or {})
-            if uid is not None and ledger is not None:
+            uid, data = controller_uid(found), found.get("data") or {}
+            if uid is None:
+                continue
+            ledger, unreadable = parse_ledger(data), unreadable_texts(data)
+            if ledger is not None:
                 self._found[uid] = ledger
+            elif FILE in data:
+                where = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
+                logger.error("the ledger in ConfigMap %s cannot be read: counting starts anew, its text is kept beside the new one", where)
+            if unreadable:
+                self._unreadable[uid] = unreadable
 
-    def read(self, workload_uid: str) -> Ledger | None:
-        """Return the ledger that was found for this very workload, once."""
-        return self._found.pop(workload_uid, None)
+    def found(self, workload_uid: str) -> Ledger | None:
+        """Return the ledger that was found for this very workload, or written since."""
+        return self._found.get(workload_uid)
 
     async def write(self, workload: Workload, ledger: Ledger, now: datetime, *, at_once: bool) -> None:
         """Write the ledger if that is due."""
@@ -69,11 +82,16 @@ class Bookkeeping:
 
     def forget(self, key: Key) -> None:
         """Drop a workload that is no more."""
-        self._written.pop(key, None)
+        written = self._written.pop(key, None)
+        if written is not None:
+            self._found.pop(written.uid, None)
+            self._unreadable.pop(written.uid, None)
 
     async def _write(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
-        await self._applier.apply_one(workload, ledger_object(workload, ledger))
-        self._written[workload.key] = _Written(at=now, sums=_sums(ledger), month=ledger.month)
+        unreadable = self._unreadable.get(workload.uid)
+        await self._applier.apply_one(workload, ledger_object(workload, ledger, unreadable=unreadable))
+        self._written[workload.key] = _Written(at=now, sums=_sums(ledger), month=ledger.month, uid=workload.uid)
+        self._found[workload.uid] = ledger
 
 
 def _sums(ledger: Ledger) -> tuple[object, ...]:

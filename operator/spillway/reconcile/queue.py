@@ -30,6 +30,7 @@ class ReconcileQueue:
         self._running: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
+        self._moved_at = clock()
         self._wake = asyncio.Event()
 
     def add(self, key: Key, after_s: float = 0.0) -> None:
@@ -89,10 +90,17 @@ class ReconcileQueue:
 
     @property
     def delay_s(self) -> float:
-        """How long the longest wait of a due key, or the longest running pass, has lasted: the measure of progress."""
+        """How long the longest wait of a due key, or the longest running pass, has lasted: how far behind it is."""
         now = self._clock()
         waits = [now - due for due in self._due.values() if due <= now]
         return max([*waits, *(now - since for since in self._running.values())], default=0.0)
+
+    @property
+    def stalled_s(self) -> float:
+        """How long the longest pass has been running, or no due key has been taken: a long queue that moves is not stuck."""
+        now = self._clock()
+        first = min((due for due in self._due.values() if due <= now), default=now)
+        return max([now - max(first, self._moved_at), *(now - since for since in self._running.values())])
 
     def _appoint(self, key: Key, due: float) -> None:
         if key in self._due and self._due[key] <= due:
@@ -112,7 +120,7 @@ class ReconcileQueue:
                 return None, due - now
             heapq.heappop(self._heap)
             del self._due[key]
-            self._running[key] = now
+            self._running[key] = self._moved_at = now
             return key, None
         return None, None
 

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from spillway.api.status import Condition
+from spillway.api.status import Condition, DecisionStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.applier import Applied, Applier
 from spillway.apply.connection import ApiError, Connection
@@ -19,14 +19,16 @@ from spillway.observe.cluster import SeenWorkload
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
 from spillway.plan.observation import GatewayPod, Observation
-from spillway.plan.readings import value
 from spillway.reconcile.bookkeeping import Bookkeeping
+from spillway.reconcile.handover import config_hash_of, hand_over, hosted_is_seen
 from spillway.reconcile.settings import Settings
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from spillway.reconcile.world import World
 from spillway.render import names
+from spillway.render.gateway import gateway_cap
 from spillway.render.objects import ChildRef, render, wanted
 from spillway.report.conditions import no, previous_conditions
+from spillway.report.findings import Pass, hosted_backend_ready
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
 
@@ -51,6 +53,7 @@ class _Rendered:
     decided: tuple[object, ...]
     objects: tuple[Object, ...]
     children: frozenset[ChildRef]
+    config_hash: str | None
     cap: str
 
 
@@ -130,7 +133,7 @@ class Reconciler:
         before = self._memory(workload)
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
-        applied = await self._act(workload, observation, decision)
+        applied = await self._act(workload, observation, decision, now)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
@@ -140,6 +143,7 @@ class Reconciler:
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=self._settings.render.cluster_domain)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         await self._note(workload, observation, decision, memory, now)
+        await self._note_trouble(workload, status.conditions, now)
         if status.slo is not None and status.slo.attainment_percent is not None:
             self._telemetry.attainment[workload.key] = float(status.slo.attainment_percent) / 100
         else:
@@ -148,10 +152,10 @@ class Reconciler:
             raise PassFailedError("; ".join(applied.failures))
         return self._revisit_s(decision)
 
-    async def _act(self, workload: Workload, seen: Observation, decision: Decision) -> Applied:
-        """Make the cluster as decided. With problems nothing is touched: what runs goes on running."""
+    async def _act(self, workload: Workload, seen: Observation, decision: Decision, now: datetime) -> Applied:
+        """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
         if decision.problems:
-            return Applied()
+            return await self._follow(workload, decision)
         rendered = self._render(workload, decision)
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:
@@ -159,10 +163,32 @@ class Reconciler:
         self._world.caps[workload.key] = decision.gateway.cap_total
         try:
             await self._announce(workload, rendered.cap)
-            failures = await self._applier.prune(workload, lambda ref: _stays(ref, rendered.children, decision, seen))
+            handover = hand_over(
+                workload,
+                seen,
+                decision,
+                wanted=rendered.children,
+                config_hash=rendered.config_hash,
+                hosted_serves=_hosted_serves(workload, seen, decision, now),
+            )
+            failures = await self._applier.prune(workload, handover.keeps)
         except ApiError as problem:
             failures = (str(problem),)
         return replace(applied, failures=failures)
+
+    async def _follow(self, workload: Workload, decision: Decision) -> Applied:
+        """Let the cap of a gateway that runs follow the replicas that are ready, whatever is wrong with the latest spec."""
+        cap = gateway_cap(workload, decision)
+        record = self._world.known.get(Ref("ConfigMap", workload.key.namespace, cap["metadata"]["name"]))
+        if record is None or record.controller_uid != workload.uid or not decision.gateway.cap_known:
+            return Applied()
+        try:
+            await self._applier.apply_one(workload, cap)
+            await self._announce(workload, cap_generation(cap))
+        except ApiError as problem:
+            return Applied(failures=(f"ConfigMap {cap['metadata']['name']}: {problem}",))
+        self._world.caps[workload.key] = decision.gateway.cap_total
+        return Applied()
 
     async def _announce(self, workload: Workload, generation: str) -> None:
         children = self._world.view.children(workload.key).values()
@@ -174,12 +200,28 @@ class Reconciler:
         for event in reversed(decision.events):
             self._telemetry.decisions[event.reason] += 1
             logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
-            await self._recorder.record(workload, event, now)
+            await self._recorder.record(workload.key, workload.uid, event, now)
         if memory.ledger is not None:
             await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
 
+    async def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
+        """Record what is wrong as Events, once it is told in the status for the first time."""
+        before = previous_conditions(workload.previous_status)
+        for condition in conditions:
+            what = _trouble(condition)
+            said = before.get(condition.type)
+            if what is None or (said is not None and _trouble(said) is not None and said.message == condition.message):
+                continue
+            event = DecisionStatus(time=now.replace(microsecond=0), what=what, reason=condition.reason, why=condition.message)
+            await self._recorder.record(workload.key, workload.uid, event, now, warning=True)
+
     def _render(self, workload: Workload, decision: Decision) -> _Rendered:
-        decided = (decision.mode, decision.pool, decision.backends, decision.gateway)
+        pool, defaults = decision.pool, self._settings.render
+        if pool is not None:
+            # A pool that took today's defaults is rendered alike before and after it is seen to have done so.
+            image, version = pool.engine_image or defaults.engine_image, pool.engine_version or defaults.engine_version
+            pool = replace(pool, engine_image=image, engine_version=version)
+        decided = (decision.mode, pool, decision.backends, decision.gateway)
         before = self._rendered.get(workload.key)
         if before is not None and (before.uid, before.generation, before.decided) == (workload.uid, workload.generation, decided):
             return before
@@ -192,6 +234,7 @@ class Reconciler:
             decided=decided,
             objects=objects,
             children=wanted(workload, objects),
+            config_hash=config_hash_of(objects, workload),
             cap=cap_generation(cap),
         )
         self._rendered[workload.key] = rendered
@@ -199,7 +242,7 @@ class Reconciler:
 
     def _memory(self, workload: Workload) -> Memory:
         uid, memory = self._memories.get(workload.key, ("", Memory()))
-        return memory if uid == workload.uid else Memory(ledger=self._bookkeeping.read(workload.uid))
+        return memory if uid == workload.uid else Memory(ledger=self._bookkeeping.found(workload.uid))
 
     async def _say_unreadable(self, seen: SeenWorkload) -> None:
         """Say that this version cannot read the spec: in SpecValid, leaving the rest of the status as it is."""
@@ -219,6 +262,9 @@ class Reconciler:
         dumped = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in conditions.values()]
         status = {**seen.status, "observedGeneration": seen.parsed.generation, "conditions": dumped}
         await self._applier.write_raw_status(seen.key, seen.parsed.uid, seen.status, status)
+        if before is None or (before.status, before.message) != (finding.status, finding.message):
+            event = DecisionStatus(time=now, what="spec cannot be read", reason=finding.reason, why=finding.message)
+            await self._recorder.record(seen.key, seen.parsed.uid, event, now, warning=True)
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
@@ -229,21 +275,19 @@ class Reconciler:
         self._telemetry.forget(key)
 
 
-def _stays(ref: Ref, children: frozenset[ChildRef], decision: Decision, seen: Observation) -> bool:
-    """Whether a child is still wanted. Replicas of an old shape stay until something else carries the load."""
-    if ChildRef(ref.kind, ref.name) in children:
-        return True
-    if ref.kind != "Deployment" or not any(pool.name == ref.name for pool in seen.pools):
+def _hosted_serves(workload: Workload, seen: Observation, decision: Decision, now: datetime) -> bool:
+    """Whether a hosted backend is known to answer and to take the key, as the status tells it."""
+    if not hosted_is_seen(seen):
         return False
-    return not _carried_by_others(decision, seen)
+    previous = previous_conditions(workload.previous_status)
+    this = Pass(workload=workload, seen=seen, decision=decision, outcome=ApplyOutcome(), previous=previous, now=now)
+    return hosted_backend_ready(this).status == "True"
 
 
-def _carried_by_others(decision: Decision, seen: Observation) -> bool:
-    pool = decision.pool
-    if pool is not None and any(pod.pool == pool.name and pod.ready and not pod.terminating for pod in seen.replicas):
-        return True
-    if not decision.backends:
-        # Nobody else serves. Where nothing is wanted any more, nothing is lost either.
-        return pool is not None and pool.replicas == 0
-    health: Sequence[bool | None] = [value(reading) for reading in seen.signals.hosted_healthy.values()]
-    return any(health) or (False not in health and any(pod.ready for pod in seen.gateways))
+def _trouble(condition: Condition) -> str | None:
+    """Return the words for what a condition tells of a spec or an apply that failed; None when it tells of neither."""
+    if condition.type == ConditionType.SPEC_VALID and condition.status == "False":
+        return "spec cannot be acted upon"
+    if condition.type == ConditionType.DEGRADED and condition.reason == Reason.APPLY_FAILED:
+        return "apply failed"
+    return None

@@ -34,7 +34,7 @@ class Settings:
     log_format: str = "text"
     workers: int = 4
     connections: int = 32
-    pass_timeout_s: float = 60.0
+    pass_timeout_s: float = 20.0
     ledger_every_s: float = 60.0
 
     @property

@@ -9,11 +9,13 @@ from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
     NO_CAPACITY,
+    STREAMED,
     EnvoyConfig,
     connection_manager,
     error_reply,
     extension,
     http_filter,
+    is_set,
     json_text,
     lua,
     method_is,
@@ -26,7 +28,8 @@ from spillway.render.envoy_http import (
 from spillway.render.envoy_metrics import access_logs, token_filters
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
-_NEVER_FROM_CLIENTS = ("x-spillway-stream", "x-spillway-rewritten", "accept-encoding")
+_NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
+_ANSWER = "spillway.answer"  # the filter that streamed answers pass
 _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
@@ -41,7 +44,12 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
         stat_prefix="edge",
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
         # Answers pass these from the last to the first: tokens are counted before the script hides them.
-        filters=[http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES), lua("json", "edge"), *token_filters()],
+        filters=[
+            http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
+            lua("json", "request"),
+            lua("answer", name=_ANSWER),
+            *token_filters(),
+        ],
         routes=_routes(workload, backends=backends, longest_s=longest_s),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
         use_remote_address=True,
@@ -73,12 +81,9 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) ->
             _answer({"path": f"/v1/models/{name}", "headers": [method_is("GET")]}, body=model)
             for name in sorted({served, quote(served, safe="/")})
         ),
-        {
-            "name": BACKEND_NONE,  # what is counted until a backend has answered
-            "match": {"prefix": "/v1/", "headers": [method_is("POST")]},
-            "request_body_buffer_limit": MAX_BODY_BYTES,
-            "route": _backends(backends, longest_s=longest_s),
-        },
+        _to_backends([method_is("POST"), is_set(STREAMED)], _backends(backends, longest_s=longest_s)),
+        # No script looks at a plain answer: it would cost every request some 4 % of the gateway's time.
+        _to_backends([method_is("POST")], _backends(backends, longest_s=longest_s), without=_ANSWER),
         {
             "match": {"prefix": "/v1/"},
             "direct_response": {"status": 405},
@@ -88,6 +93,18 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) ->
     ]
     host = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
     return {"name": "edge", "virtual_hosts": [host]}
+
+
+def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
+    disabled = typed("envoy.extensions.filters.http.lua.v3.LuaPerRoute", disabled=True)
+    filters: EnvoyConfig = {"typed_per_filter_config": {without: disabled}} if without else {}
+    return {
+        "name": BACKEND_NONE,  # what is counted until a backend has answered
+        "match": {"prefix": "/v1/", "headers": headers},
+        "request_body_buffer_limit": MAX_BODY_BYTES,
+        **filters,
+        "route": route,
+    }
 
 
 def _model(workload: Workload) -> EnvoyConfig:

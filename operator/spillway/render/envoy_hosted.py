@@ -11,6 +11,7 @@ from spillway.render.envoy_address import Address, GatewayAddresses
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
+    STREAMED,
     EnvoyConfig,
     breakers,
     dns_cluster,
@@ -19,6 +20,7 @@ from spillway.render.envoy_http import (
     http1,
     http_filter,
     internal_listener,
+    is_set,
     json_text,
     lua,
     seconds,
@@ -95,7 +97,7 @@ def hosted_listener(
     """Return the listener in front of one hosted backend."""
     name = cluster_name(backend)
     routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms)
-    guard = {"rewritten": {"permissions": [{"header": _is_set(_REWRITTEN)}], "principals": [{"any": True}]}}
+    guard = {"rewritten": {"permissions": [{"header": is_set(_REWRITTEN)}], "principals": [{"any": True}]}}
     return internal_listener(
         name=name,
         idle_s=longest_s + 5,
@@ -107,10 +109,6 @@ def hosted_listener(
         ],
         routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
     )
-
-
-def _is_set(header: str) -> EnvoyConfig:
-    return {"name": header, "string_match": {"exact": "1"}}
 
 
 def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:
@@ -133,7 +131,7 @@ def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyCon
 
 
 def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
-    paths = {"safe_regex": {"regex": "/v1/(" + "|".join(_PATHS) + ")"}}
+    paths: EnvoyConfig = {"safe_regex": {"regex": "/v1/(" + "|".join(_PATHS) + ")"}}
     metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model)}
     url = base_url(backend)
     to: EnvoyConfig = {
@@ -159,7 +157,7 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_time
             "route": {**to, "retry_policy": retry},
         }
 
-    streamed = {**paths, "headers": [_is_set("x-spillway-stream")]}
+    streamed: EnvoyConfig = {**paths, "headers": [is_set(STREAMED)]}
     timed = [route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)})] if header_timeout_ms is not None else []
     # The script refuses what comes here. Own replicas may serve it when they have room again, so it is not unknown where there are any.
     refusal = {"filter_metadata": {"envoy.filters.http.lua": {"refusal": "503" if owns else "404"}}}
@@ -240,7 +238,8 @@ def secret_resources(backend: HostedBackend, addresses: GatewayAddresses) -> dic
     The mounted file must be there from the start: when a file is new, the kubelet makes its link only after the rename that Envoy watches
     for, too late. Hence the volume is a projection of files that stand for absent ones (cap_files has them) and, over them, the Secret.
     """
-    provider, found = backend.provider, {}
+    provider = backend.provider
+    found: dict[str, EnvoyConfig] = {}
     if provider.auth:
         path = f"{key_folder(addresses, backend.provider_name)}/{KEY_FILE}"
         key = {"secret": {"filename": path}}

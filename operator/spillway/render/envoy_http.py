@@ -8,6 +8,7 @@ from typing import TypedDict
 EnvoyConfig = dict[str, object]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+STREAMED = "x-spillway-stream"  # the edge's mark on requests for a stream
 UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
 )
@@ -37,11 +38,11 @@ def router() -> EnvoyConfig:
     return http_filter("router", "Router", suppress_envoy_headers=True)
 
 
-def lua(*scripts: str) -> EnvoyConfig:
+def lua(*scripts: str, name: str = "envoy.filters.http.lua") -> EnvoyConfig:
     """Return the Lua filter with these scripts of render/lua, in order."""
     folder = files("spillway.render") / "lua"
     source = "".join((folder / f"{script}.lua").read_text(encoding="utf-8") for script in scripts)
-    return http_filter("lua", "Lua", clear_route_cache=False, default_source_code={"inline_string": source})
+    return {**http_filter("lua", "Lua", clear_route_cache=False, default_source_code={"inline_string": source}), "name": name}
 
 
 def connection_manager(
@@ -147,6 +148,11 @@ class ErrorText(TypedDict):
 
 
 NO_CAPACITY = ErrorText(message="no backend can answer now; try again later", kind="overloaded_error", code="no_capacity")
+
+
+def is_set(header: str) -> EnvoyConfig:
+    """Return a header matcher on one of our own marks."""
+    return {"name": header, "string_match": {"exact": "1"}}
 
 
 def error_reply(status: int | None, *, message: str, kind: str, code: str) -> EnvoyConfig:

@@ -57,7 +57,7 @@ def _read(path: str, *, to: str) -> EnvoyConfig:
 def pause_listener() -> EnvoyConfig:
     """Return a listener that answers after a quarter of a second: how a Lua script waits."""
     delay = {"fixed_delay": seconds(_PAUSE_S), "percentage": {"numerator": 100}}
-    routes = {"name": "pause", "virtual_hosts": [{"name": "pause", "domains": ["*"], "routes": [_paused()]}]}
+    routes: EnvoyConfig = {"name": "pause", "virtual_hosts": [{"name": "pause", "domains": ["*"], "routes": [_paused()]}]}
     return internal_listener(name="pause", idle_s=10, filters=[http_filter("fault", "HTTPFault", delay=delay)], routes=routes)
 
 
@@ -67,7 +67,7 @@ def _paused() -> EnvoyConfig:
 
 def operations_clusters(addresses: GatewayAddresses) -> list[EnvoyConfig]:
     """Return the admin interface's cluster and the pause's."""
-    admin = {
+    admin: EnvoyConfig = {
         "name": "admin",
         "type": "STATIC",
         "connect_timeout": seconds(1),

@@ -6,6 +6,7 @@ from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
     NO_CAPACITY,
+    STREAMED,
     UNLIMITED,
     EnvoyConfig,
     breakers,
@@ -15,6 +16,7 @@ from spillway.render.envoy_http import (
     extension,
     http1,
     internal_listener,
+    is_set,
     seconds,
     set_header,
     socket_address,
@@ -44,7 +46,7 @@ def _routes(header_timeout_ms: int | None) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time."""
     if header_timeout_ms is None:
         return [_route({"prefix": "/"}, {})]
-    streamed = {"prefix": "/", "headers": [{"name": "x-spillway-stream", "string_match": {"exact": "1"}}]}
+    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED)]}
     return [_route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)}), _route({"prefix": "/"}, {})]
 
 
@@ -61,7 +63,7 @@ def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
     }
     return {
         "match": match,
-        "request_headers_to_remove": ["x-spillway-stream"],
+        "request_headers_to_remove": [STREAMED],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
         "route": {"cluster": CLUSTER_OWNED, "timeout": "0s", "retry_policy": retry},
     }

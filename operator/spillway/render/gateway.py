@@ -21,9 +21,13 @@ EXIT_S = 15
 HUNG_GRACE_S = 30
 
 
-def gateway_config(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+def static_files(workload: Workload, decision: Decision, settings: RenderSettings) -> Mapping[str, str]:
+    """Return the static files. Writing them takes longer than all the rest of a rendering, so it is done once for both who need them."""
+    return envoy.gateway_files(workload, decision, _addresses(settings))
+
+
+def gateway_config(workload: Workload, files: Mapping[str, str]) -> KubernetesObject:
     """Return the ConfigMap of the static files."""
-    files = envoy.gateway_files(workload, decision, _addresses(settings))
     return _config_map(workload, name=names.gateway(workload.key.name), files=files)
 
 
@@ -32,14 +36,14 @@ def gateway_cap(workload: Workload, decision: Decision) -> KubernetesObject:
     return _config_map(workload, name=names.gateway_cap(workload.key.name), files=envoy.cap_files(decision))
 
 
-def gateway_deployment(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+def gateway_deployment(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     """Return the gateway's Deployment: a rollout never goes below the wanted number of pods."""
     spec = {
         "replicas": decision.gateway.replicas,
         "revisionHistoryLimit": 2,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)},
-        "template": _pod(workload, decision, settings),
+        "template": _pod(workload, decision, settings, files),
     }
     name = names.gateway(workload.key.name)
     return child(workload, api_version="apps/v1", kind="Deployment", name=name, component=COMPONENT_GATEWAY, spec=spec)
@@ -53,10 +57,9 @@ def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> K
     return child(workload, kind="ConfigMap", name=name, component=COMPONENT_GATEWAY, data=dict(files))
 
 
-def _pod(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
+def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     addresses = _addresses(settings)
     grace_s = math.ceil(addresses.drain_settle_s) + workload.spec.gateway.max_request_seconds + EXIT_S
-    files = envoy.gateway_files(workload, decision, addresses)
     metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files)}}
     spec = {
         "serviceAccountName": names.service_account(workload.key.name),
@@ -118,7 +121,7 @@ def _volumes(decision: Decision, *, config: str, cap: str) -> list[KubernetesObj
         {"name": "config", "configMap": {"name": config}},
         {"name": "cap", "configMap": {"name": cap}},
         {"name": "run", "emptyDir": {}},
-        *(_secret_volume(place, mount) for place, mount in enumerate(envoy.hosted_mounts(decision))),
+        *(_secret_volume(place, mount, cap=cap) for place, mount in enumerate(envoy.hosted_mounts(decision))),
     ]
 
 
@@ -134,10 +137,13 @@ def _mounts(decision: Decision, folders: envoy.GatewayAddresses) -> list[Kuberne
     ]
 
 
-def _secret_volume(place: int, mount: envoy.HostedMount) -> KubernetesObject:
-    """Return one key of a Secret as a volume. Optional: without it own replicas go on serving, and it is picked up when it comes."""
-    secret = {"secretName": mount.secret_name, "optional": True, "items": [{"key": mount.secret_key, "path": mount.file_name}]}
-    return {"name": _volume_name(place), "secret": secret}
+def _secret_volume(place: int, mount: envoy.HostedMount, *, cap: str) -> KubernetesObject:
+    """Return one key of a Secret as a volume. Optional: without it own replicas go on serving, and it is picked up when it comes.
+
+    The cap's ConfigMap lies under it, with a file in the Secret's place: Envoy learns of a file's content only when its link exists.
+    """
+    secret = {"name": mount.secret_name, "optional": True, "items": [{"key": mount.secret_key, "path": mount.file_name}]}
+    return {"name": _volume_name(place), "projected": {"sources": [{"configMap": {"name": cap}}, {"secret": secret}]}}
 
 
 def _volume_name(place: int) -> str:

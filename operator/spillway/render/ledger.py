@@ -1,5 +1,6 @@
 """The ledger as it is kept: one JSON document (plan.ledger) in ConfigMap <name>-ledger."""
 
+import hashlib
 from collections.abc import Mapping
 
 from spillway.plan.decision import Ledger, Workload
@@ -9,11 +10,13 @@ from spillway.render.manifest import KubernetesObject, child
 
 COMPONENT_LEDGER = "ledger"
 FILE = "ledger.json"
+UNREADABLE = "unreadable"
 
 
-def ledger_object(workload: Workload, ledger: Ledger) -> KubernetesObject:
-    """Return the ConfigMap that keeps the ledger; the same bytes for the same ledger."""
-    return child(workload, kind="ConfigMap", name=names.ledger(workload.key.name), component=COMPONENT_LEDGER, data={FILE: to_json(ledger)})
+def ledger_object(workload: Workload, ledger: Ledger, *, unreadable: Mapping[str, str] | None = None) -> KubernetesObject:
+    """Return the ConfigMap that keeps the ledger; the same bytes for the same ledger. `unreadable` is kept beside it."""
+    data = {FILE: to_json(ledger), **(unreadable or {})}
+    return child(workload, kind="ConfigMap", name=names.ledger(workload.key.name), component=COMPONENT_LEDGER, data=data)
 
 
 def parse_ledger(data: Mapping[str, str]) -> Ledger | None:
@@ -22,3 +25,12 @@ def parse_ledger(data: Mapping[str, str]) -> Ledger | None:
         return from_json(data[FILE])
     except (KeyError, ValueError):
         return None
+
+
+def unreadable_texts(data: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts in a ConfigMap's data that were to be ledgers and cannot be read, by the file each is kept under."""
+    kept = {file: text for file, text in data.items() if file.startswith(UNREADABLE)}
+    if FILE in data and parse_ledger(data) is None:
+        text = data[FILE]
+        kept[f"{UNREADABLE}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"] = text
+    return kept

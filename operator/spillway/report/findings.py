@@ -11,9 +11,10 @@ from spillway.api.workload import PlacementMode
 from spillway.plan.capacity import SECONDS_PER_30_DAYS
 from spillway.plan.cost import current_rate
 from spillway.plan.decision import Decision, Workload
+from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.readings import number, value
-from spillway.plan.scale import lacking_resource
+from spillway.plan.scale import unschedulable
 from spillway.plan.spill import ready_replicas
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.outcome import ApplyOutcome
@@ -120,11 +121,8 @@ def replicas_ready(this: Pass) -> Finding:
     """ReplicasReady: as many own replicas serve as are wanted."""
     if not this.workload.spec.owns:
         return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
-    if (lacking := lacking_resource(this.seen)) is not None:
-        return no(
-            Reason.UNSCHEDULABLE,
-            f"A replica waits for {lacking}: no node has enough. Add nodes or lower maxReplicas.",
-        )
+    if (grounds := unschedulable(this.seen)) is not None:
+        return no(Reason.UNSCHEDULABLE, f"No node takes a replica: {grounds}. {_remedy(grounds)}")
     if (stuck := _stuck(this.seen)) is not None:
         return no(
             Reason.CRASH_LOOP,
@@ -138,39 +136,50 @@ def replicas_ready(this: Pass) -> Finding:
 
 
 def hosted_backend_ready(this: Pass) -> Finding:
-    """HostedBackendReady: a hosted backend would answer. The gateway's own signals say so; the operator cannot read the key."""
+    """HostedBackendReady: some hosted backend would answer. The gateway's own signals say so; the operator cannot read the keys."""
     if not this.workload.spec.rents:
         return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode.")
+    labels, troubles = backend_labels(this.workload.spec), _hosted_troubles(this)
+    told = " ".join(_hosted_sentence(this, reason, [each for each in labels if troubles.get(each) is reason]) for reason in _once(troubles))
+    if any(_healthy(this, label) for label in labels if label not in troubles):
+        return yes(Reason.HOSTED_HEALTHY, " ".join(["A hosted backend answers its health check.", *([told] if told else [])]))
+    if labels and all(label in troubles for label in labels):
+        return no(troubles[labels[0]], told)
     before = this.previous.get(ConditionType.HOSTED_BACKEND_READY)
-    if before is not None and before.observed_generation != this.workload.generation:
-        before = None
-    return _credential_trouble(this, before) or _reachable(this, before)
-
-
-def _credential_trouble(this: Pass, before: Condition | None) -> Finding | None:
-    """Return what is wrong with the key. Only requests show it, so bad news stays until a request shows better."""
-    signals = this.seen.signals
-    loaded, rejected = value(signals.hosted_credential_loaded), number(signals.hosted_rejected_per_s)
-    said = before.reason if before is not None else None
-    if loaded is False or (said == Reason.HOSTED_CREDENTIAL_MISSING and loaded is None):
-        missing = f"A gateway has no key for a hosted backend; create {_secrets(this)}. No restart is needed."
-        return no(Reason.HOSTED_CREDENTIAL_MISSING, missing)
-    if rejected or (said == Reason.HOSTED_CREDENTIAL_REJECTED and not number(signals.spilled_per_s)):
-        return no(Reason.HOSTED_CREDENTIAL_REJECTED, f"A hosted backend refuses the key (401 or 403); check {_secrets(this)}.")
-    return None
-
-
-def _reachable(this: Pass, before: Condition | None) -> Finding:
-    health = {label: value(reading) for label, reading in this.seen.signals.hosted_healthy.items()}
-    if any(health.values()):
-        return yes(Reason.HOSTED_HEALTHY, "A hosted backend answers its health check.")
-    if health and all(state is False for state in health.values()):
-        names = ", ".join(sorted(health))
-        return no(Reason.HOSTED_UNREACHABLE, f"No gateway reaches {names} over TLS; check baseURL, tls and egress.")
+    if before is not None and (before.observed_generation != this.workload.generation or before.reason in KEY_TROUBLES):
+        before = None  # of another spec, or what a request has since shown to be over
     if this.gateway_up and before is not None and before.status != "Unknown":
         # Losing sight of a backend is no news of it: MetricsAvailable says that this is what was known last.
         return Finding(status=before.status, reason=Reason(before.reason), message=before.message)
     return unknown(Reason.NO_EVIDENCE, "No gateway has reported on the hosted backends yet.")
+
+
+def _hosted_troubles(this: Pass) -> dict[str, Reason]:
+    """Return why hosted backends would not answer, by backend in order of preference."""
+    labels = backend_labels(this.workload.spec)
+    keys = this.decision.key_trouble
+    found = {label: Reason.HOSTED_UNREACHABLE if _healthy(this, label) is False else None for label in labels}
+    return {label: reason for label in labels if (reason := keys.get(label) or found[label]) is not None}
+
+
+def _healthy(this: Pass, label: str) -> bool | None:
+    reading = this.seen.signals.hosted_healthy.get(label)
+    return None if reading is None else value(reading)
+
+
+def _once(troubles: Mapping[str, Reason]) -> list[Reason]:
+    return list(dict.fromkeys(troubles.values()))
+
+
+def _hosted_sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
+    names = " and ".join(labels)
+    match reason:
+        case Reason.HOSTED_CREDENTIAL_MISSING:
+            return f"No gateway has a key for {names}; create {_secrets(this, labels)}. No restart is needed."
+        case Reason.HOSTED_CREDENTIAL_REJECTED:
+            return f"{names} refuses the key (401 or 403); check {_secrets(this, labels)}."
+        case _:
+            return f"No gateway reaches {names} over TLS; check baseURL, tls and egress."
 
 
 def gateway_ready(this: Pass) -> Finding:
@@ -199,6 +208,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(Reason.OWNED_UNAVAILABLE, "Own replicas are wanted and do not serve, see ReplicasReady.")
     if hosted.status == "False":
         return yes(Reason.HOSTED_UNAVAILABLE, "Nothing can be spilled, see HostedBackendReady.")
+    if this.workload.spec.rents and _hosted_troubles(this):
+        return yes(Reason.HOSTED_UNAVAILABLE, "Some hosted backends do not serve, see HostedBackendReady.")
     return no(Reason.FULLY_SERVING, "Everything that was asked for serves.")
 
 
@@ -272,8 +283,8 @@ def scaling_limited(this: Pass) -> Finding:
         case None:
             return no(Reason.NOT_LIMITED, "The wanted count is possible.")
         case Reason.UNSCHEDULABLE:
-            lacking = lacking_resource(this.seen)
-            return yes(Reason.UNSCHEDULABLE, f"A replica waits for {lacking}; no more are asked for meanwhile.")
+            grounds = unschedulable(this.seen)
+            return yes(Reason.UNSCHEDULABLE, f"No node takes a replica ({grounds}); no more are asked for meanwhile.")
         case Reason.AT_MIN_REPLICAS:
             return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
         case limit:
@@ -351,10 +362,13 @@ def _long_ready(pod: ReplicaPod, now: datetime) -> bool:
     return pod.ready and not pod.terminating and pod.ready_since is not None and now - pod.ready_since > FIRST_SCRAPE
 
 
-def _secrets(this: Pass) -> str:
-    refs = (
-        this.seen.catalogue.providers.get(ref.provider_ref.name)
-        for ref in (this.workload.spec.hosted.backends if this.workload.spec.hosted else [])
-    )
+def _remedy(grounds: str) -> str:
+    if "Insufficient" in grounds:
+        return "Add nodes or lower dedicated.scaling.maxReplicas."
+    return "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass."
+
+
+def _secrets(this: Pass, labels: list[str]) -> str:
+    refs = (this.seen.catalogue.providers.get(label.partition("/")[0]) for label in labels)
     names = sorted({f"key {each.auth.secret_ref.key!r} of Secret {each.auth.secret_ref.name!r}" for each in refs if each and each.auth})
-    return " or ".join(names) or "the provider's Secret"
+    return " and ".join(names) or "the provider's Secret"

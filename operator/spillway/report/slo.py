@@ -25,12 +25,13 @@ class Attainment:
 
 
 def attainment(slo: Slo, signals: Signals) -> Attainment:
-    """Return the attainment of every target over all requests. A failed request met none."""
+    """Return the attainment of every target over all requests. A failed request met none; one that its client gave up does not count."""
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
     failed = (number(signals.failed_per_s) or 0.0) * signals.window_s
     spilled = (number(signals.spilled_per_s) or 0.0) * signals.window_s
     arrived = number(signals.arrivals_per_s)
-    kept = None if arrived is None else max(0.0, arrived * signals.window_s - spilled - failed)
+    cancelled = (number(signals.cancelled_per_s) or 0.0) * signals.window_s
+    kept = None if arrived is None else max(0.0, arrived * signals.window_s - spilled - failed - cancelled)
     return Attainment(
         first_token=None
         if slo.time_to_first_token_ms is None

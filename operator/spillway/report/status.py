@@ -1,8 +1,9 @@
 """The status of a workload: conditions and counts at once, numbers at most once a minute."""
 
 from datetime import datetime
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from spillway.api.status import (
     CapacityStatus,
@@ -24,6 +25,8 @@ from spillway.report.findings import Pass, find_all
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.slo import describe_slo, has_targets
 
+M = TypeVar("M", bound=BaseModel)
+
 
 def report(
     workload: Workload,
@@ -42,7 +45,7 @@ def report(
     due = memory.numbers_written_at is None or memory.numbers_written_at == now
     owns = workload.spec.owns
     existing = _existing(seen)
-    return InferenceWorkloadStatus(
+    status = InferenceWorkloadStatus(
         observed_generation=workload.generation,
         url=f"http://{workload.key.name}.{workload.key.namespace}.svc.{cluster_domain}/v1",
         placement=_placement(decision, previous.placement, now),
@@ -56,6 +59,18 @@ def report(
         replicas_summary=f"{ready_replicas(seen)}/{this.desired}" if owns else None,
         conditions=merge(conditions, find_all(this), generation=workload.generation, now=now),
     )
+    return _without_empty_sections(status)
+
+
+def _without_empty_sections(section: M) -> M:
+    """Return it with every section of which nothing is known absent, at any depth.
+
+    Written as an empty object over fields that are ours, server-side apply would make null of it, which the API server refuses.
+    """
+    full = {
+        name: _without_empty_sections(part) for name in type(section).model_fields if isinstance(part := getattr(section, name), BaseModel)
+    }
+    return section.model_copy(update={name: part if part.model_dump(exclude_none=True) else None for name, part in full.items()})
 
 
 def _previous(workload: Workload) -> InferenceWorkloadStatus:

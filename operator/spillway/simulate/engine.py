@@ -259,6 +259,8 @@ class _Loop:
             arrivals_per_s=read(len(self._arrived) / window),
             spilled_per_s=read(sum(spilled for _, spilled in self._arrived) / window),
             failed_per_s=read(refused / window),
+            refused_per_s=read(refused / window),
+            cancelled_per_s=read(0.0),
             in_flight_owned=read(running + waiting),
             input_tokens_mean=mean([each.request.input_tokens for each in answered]),
             output_tokens_mean=mean([each.request.output_tokens for each in answered]),
@@ -275,8 +277,8 @@ class _Loop:
             owned_latency=UNSEEN,
             hosted_latency=UNSEEN,
             hosted_healthy={},
-            hosted_rejected_per_s=read(0.0),
-            hosted_credential_loaded=UNSEEN,
+            hosted_rejected_per_s={},
+            hosted_credential_loaded={},
             counters=Sample(value=tuple(self._counters.values()), at=at),
         )
 

@@ -102,8 +102,11 @@ def with_settings(given: Case, **changes: Any) -> Case:
 
 def _observation(catalogue: Catalogue, pools: tuple[Pool, ...]) -> Observation:
     """Return a cluster in which nothing runs yet and nothing was measured."""
-    readings = {each.name: NOT_ASKED for each in fields(Signals) if each.name not in ("window_s", "hosted_healthy")}
-    signals = Signals(window_s=60.0, hosted_healthy={}, **readings)
+    by_backend = ("hosted_healthy", "hosted_rejected_per_s", "hosted_credential_loaded")
+    readings: dict[str, Any] = {
+        each.name: {} if each.name in by_backend else NOT_ASKED for each in fields(Signals) if each.name != "window_s"
+    }
+    signals = Signals(window_s=60.0, **readings)
     return Observation(
         catalogue=catalogue,
         replicas=(),

@@ -52,6 +52,17 @@ async def test_a_leading_task_that_just_returns_ends_all_of_it() -> None:
     assert isinstance(only(found.value), LeadingEndedError)
 
 
+async def test_a_leading_task_that_is_cancelled_from_within_ends_all_of_it() -> None:
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    leading = Leading(lease=FakeLease(), prepare=nothing, tasks=lambda: {"a": cancelled(), "b": forever()}, fit=lambda: True)  # type: ignore[arg-type]
+    async with asyncio.timeout(1):
+        with pytest.raises(ExceptionGroup) as found:
+            await leading.run()
+    assert isinstance(only(found.value), LeadingEndedError)
+
+
 async def test_a_lost_lease_ends_all_of_it_also_while_preparing() -> None:
     lease = FakeLease()
     leading = Leading(lease=lease, prepare=forever, tasks=dict, fit=lambda: True)  # type: ignore[arg-type]

@@ -158,3 +158,48 @@ def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterV
     assert view.pools(KEY, "uid-x") == ()
     (found,) = view.pools(KEY, "former")
     assert (found.replicas, found.ready_replicas, found.engine_image) == (2, 1, "engine:1")
+
+
+def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_place(view: ClusterView) -> None:
+    deployment = {
+        "metadata": {
+            "name": "x-engine-12345678",
+            "namespace": "ns",
+            "uid": "d",
+            "labels": {"spillway.dev/workload": "x", "app.kubernetes.io/component": "engine"},
+            "ownerReferences": [{"controller": True, "uid": "uid-x"}],
+        },
+        "spec": {"replicas": 1, "template": {"spec": {"containers": [{"command": ["vllm", "serve", "m", "--max-num-seqs", "8"]}]}}},
+    }
+    view.put("Deployment", deployment, NOW)
+
+    def put(name: str, template: str, *, ready: bool) -> None:
+        found = pod(ready=ready)
+        found["metadata"] |= {"name": name, "uid": name, "labels": {**found["metadata"]["labels"], "pod-template-hash": template}}
+        if not ready:
+            found["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}]
+        view.put("Pod", found, NOW)
+
+    def blocked() -> bool:
+        (found,) = view.pools(KEY, "uid-x")
+        assert found.max_num_seqs == 8
+        return found.rollout_blocked is not None
+
+    put("a", "old", ready=True)
+    assert not blocked()
+    put("b", "old", ready=False)
+    assert not blocked(), "one more of the same is scaling up, not a rollout"
+    put("b", "new", ready=False)
+    assert blocked()
+    put("b", "new", ready=True)
+    assert not blocked()
+
+
+def test_a_gateway_pod_tells_which_configuration_it_runs_and_an_ended_one_is_none(view: ClusterView) -> None:
+    found = pod(component="gateway")
+    found["metadata"]["annotations"] = {"spillway.dev/config-hash": "abc"}
+    view.put("Pod", found, NOW)
+    assert [each.config_hash for each in view.gateways(KEY)] == ["abc"]
+    found["status"]["phase"] = "Failed"
+    view.put("Pod", found, NOW)
+    assert view.gateways(KEY) == ()

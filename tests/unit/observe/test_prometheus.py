@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import requests
 
 from spillway.api.vocabulary import Reason
@@ -53,8 +54,13 @@ async def test_a_server_that_is_not_there_is_asked_once_per_tick_only() -> None:
     assert asked.asked == 1
 
 
-async def test_a_strange_answer_is_an_error_and_no_crash() -> None:
-    assert missing(await read(Scripted([{"metric": {}}]))).reason is Reason.PROMETHEUS_ERROR
+@pytest.mark.parametrize(
+    "row",
+    [{"metric": {}}, {"metric": {}, "value": []}, {"metric": {}, "value": [1.0]}, {"metric": "x", "value": [1.0, "1"]}, 7],
+    ids=["no value", "an empty value", "a time without a value", "labels that are none", "no row"],
+)
+async def test_a_strange_answer_is_an_error_and_no_crash(row: Any) -> None:
+    assert missing(await read(Scripted([row]))).reason is Reason.PROMETHEUS_ERROR
 
 
 async def test_nothing_scraped_is_missing() -> None:

@@ -1,6 +1,7 @@
 """Prometheus' answers as readings: what is zero, what is missing, and why."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +47,9 @@ def reason(reading: object) -> Reason:
 
 def test_scraped_gateways_without_traffic_are_zero_and_not_missing() -> None:
     signals = read(scraped())
-    assert [value(each) for each in (signals.arrivals_per_s, signals.spilled_per_s, signals.failed_per_s, signals.in_flight_owned)] == [0] * 4
+    assert [value(each) for each in (signals.arrivals_per_s, signals.spilled_per_s, signals.failed_per_s, signals.in_flight_owned)] == [
+        0
+    ] * 4
     assert value(signals.counters) == ()
 
 
@@ -82,11 +85,15 @@ def test_arrivals_spills_and_failures_by_backend_and_code() -> None:
         row(0.5, backend="none", code="503"),
         row(0.25, backend="owned", code="429"),
         row(0.25, backend="owned", code="404"),
+        row(0.125, backend="none", code="0"),
+        *(row(7.0, backend="none", code=code) for code in ("400", "404", "405", "413")),
     ]
     signals = read({**scraped(), queries.REQUESTS: requests})
-    assert value(signals.arrivals_per_s) == 4.0
+    assert value(signals.arrivals_per_s) == 4.125  # what nobody was to answer is no arrival
     assert value(signals.spilled_per_s) == 1.0
     assert value(signals.failed_per_s) == 0.75
+    assert value(signals.refused_per_s) == 0.5
+    assert value(signals.cancelled_per_s) == 0.125
 
 
 def test_tokens_per_request_count_only_requests_with_token_counts() -> None:
@@ -131,7 +138,9 @@ def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
     def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
         return [row(count, backend=backend, le=le) for le, count in counts]
 
-    first = buckets("owned", ("250", 0.4), ("500", 0.9), ("+Inf", 1.0)) + buckets("acme/big/model", ("250", 0.0), ("500", 0.1), ("+Inf", 0.2))
+    first = buckets("owned", ("250", 0.4), ("500", 0.9), ("+Inf", 1.0)) + buckets(
+        "acme/big/model", ("250", 0.0), ("500", 0.1), ("+Inf", 0.2)
+    )
     whole = buckets("owned", ("4000", 1.0), ("6000", 2.0), ("+Inf", 2.0))
     signals = read({**scraped(), queries.FIRST_BODY: first, queries.DURATION: whole})
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
@@ -155,13 +164,25 @@ def test_a_hosted_backend_is_healthy_when_some_gateway_says_so() -> None:
 
 
 @pytest.mark.parametrize(("injected", "failed", "expected"), [(1.0, 0.0, True), (0.0, 1.0, False), (1.0, 1.0, False)])
-def test_requests_show_whether_the_key_is_there(injected: float, failed: float, expected: bool) -> None:
-    answers = {**scraped(), queries.INJECTED: [row(injected)], queries.NOT_INJECTED: [row(failed)]}
-    assert value(read(answers).hosted_credential_loaded) is expected
+def test_requests_show_whether_the_key_is_there(injected: float, failed: float, expected: bool) -> None:  # noqa: FBT001
+    ours, other = ({"envoy_http_conn_manager_prefix": hosted_cluster_name("acme", model)} for model in ("big/model", "other"))
+    answers = {
+        **scraped(),
+        queries.INJECTED: [row(injected, **ours), row(0.0, **other)],
+        queries.NOT_INJECTED: [row(failed, **ours), row(1.0, **other)],
+    }
+    assert value(read(answers).hosted_credential_loaded["acme/big/model"]) is expected
+
+
+def test_a_refused_key_is_that_of_one_backend() -> None:
+    rows = [row(0.5, envoy_cluster_name=hosted_cluster_name("acme", "other"))]
+    target = replace(TARGET, backends=(("acme", "big/model"), ("acme", "other")))
+    found = read({**scraped(), queries.HOSTED_REJECTED: rows}, target).hosted_rejected_per_s
+    assert {label: value(each) for label, each in found.items()} == {"acme/big/model": 0.0, "acme/other": 0.5}
 
 
 def test_without_requests_nobody_knows_whether_the_key_is_there() -> None:
-    assert reason(read(scraped()).hosted_credential_loaded) is Reason.METRICS_MISSING
+    assert reason(read(scraped()).hosted_credential_loaded["acme/big/model"]) is Reason.METRICS_MISSING
 
 
 def test_raw_counters_come_per_pod_and_backend() -> None:
@@ -169,7 +190,9 @@ def test_raw_counters_come_per_pod_and_backend() -> None:
         return row(amount, __name__=f"envoy_spillway_{name}", pod="x-gateway-1", backend=backend)
 
     rows = [counter("requests", 7), counter("input_tokens", 70), counter("requests", 1, "none")]
-    (found,) = value(read({**scraped(), queries.COUNTERS: rows}).counters)  # type: ignore[misc]
+    counters = read({**scraped(), queries.COUNTERS: rows}).counters
+    assert isinstance(counters, Sample)
+    (found,) = counters.value
     assert (found.pod, found.backend, found.requests, found.input_tokens, found.output_tokens) == ("x-gateway-1", "owned", 7, 70, 0)
 
 

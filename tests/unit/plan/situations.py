@@ -99,6 +99,8 @@ QUIET: dict[str, Any] = {
     "arrivals_per_s": 0.0,
     "spilled_per_s": 0.0,
     "failed_per_s": 0.0,
+    "refused_per_s": 0.0,
+    "cancelled_per_s": 0.0,
     "in_flight_owned": 0.0,
     "input_tokens_mean": MISSING,
     "output_tokens_mean": MISSING,
@@ -114,17 +116,18 @@ QUIET: dict[str, Any] = {
     "gpu_utilization_percent": MISSING,
     "owned_latency": MISSING,
     "hosted_latency": MISSING,
-    "hosted_rejected_per_s": 0.0,
-    "hosted_credential_loaded": MISSING,
     "counters": (),
 }
 
 
-def signals(*, hosted_healthy: Mapping[str, Any] | None = None, window_s: float = 60.0, **changes: Any) -> Signals:
+BY_BACKEND = ("hosted_healthy", "hosted_rejected_per_s", "hosted_credential_loaded")
+
+
+def signals(*, window_s: float = 60.0, **changes: Any) -> Signals:
     """Return the readings of a quiet workload, with these changes."""
+    by_backend: dict[str, Any] = {name: {label: reading(state) for label, state in changes.pop(name, {}).items()} for name in BY_BACKEND}
     readings = {name: reading(found) for name, found in (QUIET | changes).items()}
-    health = {label: reading(state) for label, state in (hosted_healthy or {}).items()}
-    return Signals(window_s=window_s, hosted_healthy=health, **readings)
+    return Signals(window_s=window_s, **readings, **by_backend)
 
 
 def blind(**changes: Any) -> Signals:

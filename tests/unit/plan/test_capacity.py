@@ -134,6 +134,16 @@ def test_the_engine_never_refuses_what_the_gateways_cap_may_send(
     assert found.max_queued_requests & (found.max_queued_requests - 1) == 0
 
 
+@pytest.mark.parametrize("mode", ["Hybrid", "Dedicated"])
+def test_another_upper_bound_moves_nothing_in_the_pod_template_up_to_sixteen_replicas(mode: str) -> None:
+    def limits(most: int) -> capacity.EngineLimits:
+        wanted = spec(mode, model={"maxContextTokens": 4096}, scaling={"maxReplicas": most})
+        return capacity.engine_limits(wanted, accelerator())
+
+    assert all(limits(most) == limits(1) for most in range(2, 17))
+    assert limits(17) == limits(32) != limits(16)
+
+
 def test_no_token_limit_where_the_longest_prompt_is_unknown() -> None:
     assert capacity.size(spec(), accelerator(), Memory()).max_queued_tokens is None
 

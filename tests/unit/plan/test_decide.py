@@ -7,9 +7,23 @@ import pytest
 
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory
+from spillway.plan.observation import Pool
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
-from tests.unit.plan.situations import NOW, SETTINGS, accelerator, catalogue, later, observe, one_pass, pool, signals, workload
+from tests.unit.plan.situations import (
+    NOW,
+    POOL,
+    SETTINGS,
+    accelerator,
+    catalogue,
+    later,
+    observe,
+    one_pass,
+    pool,
+    provider,
+    signals,
+    workload,
+)
 
 BUSY = signals(running=16.0)
 
@@ -127,3 +141,37 @@ def test_measurements_reach_the_capacity() -> None:
     decision, _ = one_pass(seen=observe(1, signals=signals(step_time_ms=20.0, batch_mean=8.0)))
     assert decision.pool is not None
     assert decision.pool.capacity.requests_per_s == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.example.com:80800/v1", "https://api.example.com:65536", "https://api.example.com:0/v1", "https://[1:2]/v1"]
+)
+def test_a_base_url_that_cannot_be_dialled_is_a_problem_and_not_an_error(url: str) -> None:
+    decision, _ = one_pass(seen=observe(catalogue=catalogue(providers={"acme": provider(baseURL=url)})))
+    (problem,) = decision.problems
+    assert problem.reason is Reason.INVALID_SPEC
+    assert url in problem.message
+
+
+def test_the_cap_follows_ready_replicas_whatever_is_wrong_with_the_spec() -> None:
+    before, memory = one_pass(seen=observe(2))
+    assert before.pool is not None
+    nowhere = catalogue(providers={})
+    for ready in (2, 1, 0):
+        decision, memory = one_pass(seen=observe(ready, catalogue=nowhere), memory=memory)
+        assert decision.problems
+        assert decision.gateway.cap_known
+        assert decision.gateway.cap_total == ready * before.pool.capacity.slots
+
+
+def test_a_new_operator_reckons_with_the_batch_that_replicas_were_told() -> None:
+    told = replace(observe(2), pools=(Pool(name=POOL, replicas=2, ready_replicas=2, max_num_seqs=8),))
+    decision, _ = one_pass(workload("Hosted"), told)
+    assert (decision.pool, decision.gateway.cap_total) == (None, 16)
+
+
+def test_a_cap_of_which_nothing_is_known_is_only_ever_lowered_to_none() -> None:
+    broken = catalogue(providers={})
+    assert not one_pass(seen=observe(1, catalogue=broken))[0].gateway.cap_known
+    without = one_pass(seen=observe(0, catalogue=broken))[0].gateway
+    assert (without.cap_known, without.cap_total) == (True, 0)

@@ -52,7 +52,7 @@ def test_hosted_tokens_are_priced_per_backend() -> None:
 
 def test_own_tokens_count_and_cost_nothing_more() -> None:
     found = advanced(None, scraped(counters(backend="owned", input_tokens=1e6, output_tokens=1e6), counters(backend="none", requests=3)))
-    assert (found.hosted_usd, found.input_tokens, found.unpriced_tokens) == (0.0, 1e6, 0.0)
+    assert (found.hosted_usd, found.input_tokens, found.unpriced_tokens) == (0.0, 1e6, {})
 
 
 def test_the_same_answer_twice_counts_once() -> None:
@@ -110,9 +110,25 @@ def test_a_price_that_is_not_listed_is_unknown_and_not_zero() -> None:
     )
     for known in (gone, catalogue(providers={})):
         found = advanced(None, scraped(MILLION, catalogue=known))
-        assert (found.hosted_usd, found.unpriced_tokens) == (0.0, 2e6)
+        assert (found.hosted_usd, found.unpriced_tokens) == (0.0, {"acme/llama-8b": (1e6, 1e6)})
     decision, _ = one_pass(seen=scraped(MILLION, catalogue=gone), wanted=workload("Dedicated"))
     assert decision.cost.month_to_date_usd is None
+
+
+def test_tokens_without_a_price_are_charged_when_there_is_one() -> None:
+    decision, memory = one_pass(seen=scraped(MILLION, catalogue=catalogue(providers={})), wanted=workload("Dedicated"))
+    decision, memory = one_pass(seen=scraped(MILLION, at=later(15)), memory=memory, at=later(15))
+    assert decision.cost.month_to_date_usd == pytest.approx(0.5)
+    assert decision.cost.hosted_usd_per_hour == 0.0  # what is owed from before is no rate
+    decision, memory = one_pass(seen=scraped(MILLION, at=later(30)), memory=memory, at=later(30))
+    assert decision.cost.month_to_date_usd == pytest.approx(0.5)
+
+
+def test_one_backend_without_a_price_leaves_the_others_debts_alone() -> None:
+    owed = Ledger(month="2026-11", unpriced_tokens={"acme/llama-8b": (1e6, 1e6), "gone/m": (5.0, 5.0)})
+    settled = book.settle(owed, catalogue())
+    assert settled.hosted_usd == pytest.approx(0.5)
+    assert settled.unpriced_tokens == {"gone/m": (5.0, 5.0)}
 
 
 def test_requests_without_usage_are_estimated_priced_and_counted_apart() -> None:
@@ -173,18 +189,21 @@ def test_time_without_a_price_is_unknown_until_there_is_one() -> None:
     unpriced = observe(1, catalogue=catalogue({"h100": accelerator(price=None)}))
     for seen in (unpriced, observe(1, catalogue=catalogue({}))):
         found = advanced(None, seen)
-        assert (found.dedicated_usd, found.unpriced_replica_s) == (0.0, 3600.0)
+        assert (found.dedicated_usd, found.unpriced_accelerator_s) == (0.0, {"h100": 3600.0})
     decision, memory = one_pass(seen=unpriced)
     assert decision.cost.month_to_date_usd is None
     decision, _ = one_pass(seen=observe(1), memory=memory)
     assert decision.cost.month_to_date_usd == pytest.approx(4.0)
 
 
-def test_time_without_a_price_waits_while_prices_differ() -> None:
-    owed = Ledger(month="2026-11", unpriced_replica_s=3600.0)
-    assert book.settle_unpriced(owed, {"a": 4.0, "b": 2.0}) == owed
-    assert book.settle_unpriced(owed, {"a": None}) == owed
-    assert book.settle_unpriced(owed, {"a": 4.0, "b": 4.0}).dedicated_usd == pytest.approx(4.0)
+def test_time_without_a_price_is_charged_by_class_with_or_without_replicas() -> None:
+    two_of_a_node = accelerator(price={"onDemandUSDPerHour": "16", "per": "Node", "asOf": "2026-07-20", "source": "x"})
+    unpriced = observe(1, catalogue=catalogue({}), replicas=(replica(tensor_parallel_size=2), replica(1, accelerator_class="l4")))
+    owed = advanced(None, unpriced)
+    assert owed.unpriced_accelerator_s == {"h100": 7200.0, "l4": 3600.0}
+    settled = book.settle(owed, catalogue({"h100": two_of_a_node, "l4": accelerator(price=None)}))
+    assert settled.dedicated_usd == pytest.approx(4.0)
+    assert settled.unpriced_accelerator_s == {"l4": 3600.0}
 
 
 # Months
@@ -291,6 +310,21 @@ def test_what_is_written_is_read_back() -> None:
     assert book.from_json(text) == ledger
     assert book.to_json(book.from_json(text)) == text
     assert book.from_json('{"month": "2026-11", "later": 1}') == Ledger(month="2026-11")
+
+
+def test_what_is_owed_is_written_and_read_back() -> None:
+    owed = advanced(None, scraped(MILLION, catalogue=catalogue({}, {}), replicas=(replica(),)))
+    assert owed.unpriced_tokens
+    assert owed.unpriced_accelerator_s
+    assert book.from_json(book.to_json(owed)) == owed
+
+
+def test_a_ledger_of_the_first_form_is_read() -> None:
+    found = book.from_json('{"month":"2026-11","hosted_usd":2.0,"unpriced_replica_s":60.0,"unpriced_tokens":9.0}')
+    assert (found.hosted_usd, found.unpriced_accelerator_s, found.unpriced_tokens) == (2.0, {"": 60.0}, {"": (9.0, 0.0)})
+    assert book.settle(found, catalogue()) == found  # nobody knows whose they were
+    priced = book.from_json('{"month":"2026-11","unpriced_replica_s":0.0,"unpriced_tokens":0.0}')
+    assert priced == Ledger(month="2026-11")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Decision, DemandPoint, Memory, ScaleDecision, Settling
 from spillway.plan.observation import Observation
-from spillway.plan.scale import lacking_resource, lower_bound, upper_bound
+from spillway.plan.scale import lower_bound, unschedulable, upper_bound
 from tests.unit.plan.situations import (
     MISSING,
     NOW,
@@ -214,6 +214,17 @@ def test_wakes_from_zero_on_the_first_spilled_request() -> None:
     assert (found.replicas, found.reason) == (1, Reason.WOKEN_BY_SPILL)
 
 
+def test_wakes_for_a_request_that_nobody_could_answer() -> None:
+    asleep = workload(scaling={"minReplicas": 0})
+    found = scaled(one_pass(asleep, observe(0, signals=signals(refused_per_s=0.02, failed_per_s=0.02, arrivals_per_s=0.02)))[0])
+    assert (found.replicas, found.reason) == (1, Reason.WOKEN_BY_SPILL)
+
+
+def test_sleeps_on_while_nothing_that_arrives_is_for_a_backend() -> None:
+    asleep = workload(scaling={"minReplicas": 0})
+    assert scaled(one_pass(asleep, observe(0, signals=signals(arrivals_per_s=5.0)))[0]).replicas == 0
+
+
 def test_wakes_with_as_many_as_the_spill_needs() -> None:
     asleep = workload(scaling={"minReplicas": 0, "scaleUpStabilizationSeconds": 600})
     found = scaled(one_pass(asleep, observe(0, signals=signals(spilled_per_s=1.0, arrivals_per_s=1.0)))[0])
@@ -271,14 +282,24 @@ def test_what_cannot_be_scheduled_is_not_chased() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pods", "lacking"),
+    ("pods", "words"),
     [
         pytest.param((replica(),), None, id="all found a node"),
-        pytest.param((replica(unschedulable=UNSCHEDULABLE),), "nvidia.com/gpu", id="the resource"),
+        pytest.param((replica(unschedulable=UNSCHEDULABLE),), "Insufficient nvidia.com/gpu", id="the resource"),
         pytest.param(
-            (replica(unschedulable="0/3 nodes are available: 3 node(s) had untolerated taint"),), "a node that fits", id="anything else"
+            (
+                replica(unschedulable="0/3 nodes are available: 2 node(s) had untolerated taint {gpu: 1}, 1 Insufficient cpu."),
+                replica(1, unschedulable="0/4 nodes are available: 3 Insufficient cpu, 1 node(s) had untolerated taint {gpu: 1}."),
+            ),
+            "Insufficient cpu, node(s) had untolerated taint {gpu: 1}",
+            id="several, in an order of its own",
         ),
-        pytest.param((replica(unschedulable="3 Insufficient cpu, 3 Insufficient nvidia.com/gpu."),), "cpu, nvidia.com/gpu", id="several"),
+        pytest.param(
+            (replica(unschedulable="0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: none."),),
+            "node(s) didn't match Pod's node affinity/selector",
+            id="a label",
+        ),
+        pytest.param((replica(unschedulable="no gpu"),), "no gpu", id="what has no counts"),
         pytest.param(
             (replica(unschedulable=UNSCHEDULABLE, terminating=True), replica(1, unschedulable=UNSCHEDULABLE, ended_at=NOW)),
             None,
@@ -286,9 +307,8 @@ def test_what_cannot_be_scheduled_is_not_chased() -> None:
         ),
     ],
 )
-def test_names_what_the_scheduler_lacks(pods: tuple[Any, ...], lacking: str | None) -> None:
-    found = lacking_resource(observe(replicas=pods, pools=()))
-    assert found == lacking
+def test_keeps_the_schedulers_words_without_its_counts(pods: tuple[Any, ...], words: str | None) -> None:
+    assert unschedulable(observe(replicas=pods, pools=())) == words
 
 
 # First count
@@ -371,11 +391,12 @@ def test_a_count_that_did_not_arrive_is_no_longer_trusted_after_a_while() -> Non
 # Laws
 
 RATES = st.one_of(st.just(MISSING), st.floats(min_value=0, max_value=200))
+LIVE = ("arrivals_per_s", "spilled_per_s", "refused_per_s", "in_flight_owned", "residence_s", "running", "waiting")
 
 
 @st.composite
 def readings(draw: st.DrawFn) -> dict[str, Any]:
-    return {name: draw(RATES) for name in ("arrivals_per_s", "spilled_per_s", "in_flight_owned", "residence_s", "running", "waiting")} | {
+    return {name: draw(RATES) for name in LIVE} | {
         "kv_cache_usage_ratio": draw(st.one_of(st.just(MISSING), st.floats(min_value=0, max_value=1)))
     }
 
@@ -399,7 +420,7 @@ def test_the_count_is_always_within_its_bounds(
     mode=MODES,
     replicas=st.integers(min_value=0, max_value=8),
     found=readings(),
-    name=st.sampled_from(["arrivals_per_s", "spilled_per_s", "in_flight_owned", "waiting", "kv_cache_usage_ratio"]),
+    name=st.sampled_from(["arrivals_per_s", "spilled_per_s", "refused_per_s", "in_flight_owned", "waiting", "kv_cache_usage_ratio"]),
     more=st.floats(min_value=0, max_value=100),
     memory=MEMORIES,
 )

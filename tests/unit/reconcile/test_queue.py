@@ -160,3 +160,21 @@ async def test_a_failing_pass_is_reported_and_does_not_stop_the_worker(queue: Re
     with pytest.raises(asyncio.CancelledError):
         await worker
     assert [(key, str(problem)) for key, problem in seen] == [(A, "no")]
+
+
+async def test_a_long_queue_that_moves_is_not_stalled_and_a_pass_that_hangs_is(queue: ReconcileQueue, clock: Clock) -> None:
+    assert queue.stalled_s == 0
+    for key in (A, B):
+        queue.add(key)
+    clock.now += 10
+    assert queue.stalled_s == 10  # nobody takes what is due
+    assert await queue.get() == A
+    assert queue.stalled_s == 0
+    clock.now += 7
+    queue.done(A, None)
+    assert queue.stalled_s == 7  # B waits
+    assert await queue.get() == B
+    clock.now += 30
+    assert queue.stalled_s == 30  # B hangs
+    queue.done(B, None)
+    assert queue.stalled_s == 0

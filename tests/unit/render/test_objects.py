@@ -69,13 +69,26 @@ def test_a_hosted_workload_has_no_engine_object() -> None:
 
 
 def test_a_dedicated_workload_mounts_no_secret() -> None:
-    assert not [volume for pod in pods(dedicated()) for volume in pod["spec"]["volumes"] if "secret" in volume]
+    assert not [volume for pod in pods(dedicated()) for volume in pod["spec"]["volumes"] if "secret" in volume or "projected" in volume]
+
+
+def projections(case: Case) -> list[list[dict[str, Any]]]:
+    return [volume["projected"]["sources"] for volume in case.gateway()["spec"]["template"]["spec"]["volumes"] if "projected" in volume]
 
 
 def test_a_missing_hosted_key_keeps_no_gateway_from_starting() -> None:
-    secrets = [volume["secret"] for volume in hybrid().gateway()["spec"]["template"]["spec"]["volumes"] if "secret" in volume]
-    assert [each["secretName"] for each in secrets] == ["rented-key"]
+    secrets = [source["secret"] for sources in projections(hybrid()) for source in sources if "secret" in source]
+    assert [each["name"] for each in secrets] == ["rented-key"]
     assert all(each["optional"] for each in secrets)
+
+
+def test_a_late_hosted_key_takes_the_place_of_a_file_that_is_there_from_the_start() -> None:
+    """The kubelet makes the link of a file that is new in a volume only after the rename that Envoy watches."""
+    (sources,) = projections(hybrid())
+    below, above = sources
+    assert below == {"configMap": {"name": "chat-gateway-cap"}}, "whole: with items a missing file would keep the pod from starting"
+    (item,) = above["secret"]["items"]
+    assert item["path"] in envoy.cap_files(hybrid().decide())
 
 
 def test_watched_files_are_mounted_as_folders_because_a_sub_path_is_never_updated() -> None:
@@ -91,7 +104,8 @@ def test_another_static_configuration_rolls_the_gateway_and_another_cap_does_not
             mock.patch.object(envoy, "gateway_files", return_value={"envoy.yaml": static}),
             mock.patch.object(envoy, "cap_files", return_value={"cap.yaml": cap}),
         ):
-            return gateway.gateway_deployment(case.workload, decision, case.settings)
+            files = gateway.static_files(case.workload, decision, case.settings)
+            return gateway.gateway_deployment(case.workload, decision, case.settings, files)
 
     assert rendered("a", "1") == rendered("a", "2")
     assert rendered("a", "1") != rendered("b", "1")

@@ -38,6 +38,8 @@ from tests.unit.plan.situations import (
 from tests.unit.plan.test_cost import LEARNED
 
 UP = {"acme/llama-8b": True}
+ONE, OTHER = "acme/llama-8b", "open/llama-8b"
+BOTH_UP = {ONE: True, OTHER: True}
 FINE = signals(hosted_healthy=UP)
 
 
@@ -68,6 +70,15 @@ def case(kind: ConditionType, wanted: Workload, seen: Observation, said: tuple[s
 
 
 HYBRID, HOSTED, DEDICATED = workload(), workload("Hosted"), workload("Dedicated")
+TWO_REFS = {"backends": [{"providerRef": {"name": name}, "model": "llama-8b"} for name in ("acme", "open")]}
+TWO = workload(hosted=TWO_REFS)
+TWO_KNOWN = catalogue(providers={"acme": provider(), "open": provider(auth={"secretRef": {"name": "open-key", "key": "token"}})})
+
+
+def two(**readings: Any) -> Observation:
+    return observe(1, catalogue=TWO_KNOWN, signals=signals(**readings))
+
+
 NO_GATEWAY = {"gateways": (gateway(ready=False),)}
 STARTING = {"replicas": (replica(ready=False),)}
 PENDING = {"replicas": (replica(ready=False, bound_at=None, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),)}
@@ -110,7 +121,7 @@ CASES = [
     case(K.PLACEMENT_RESOLVED, WRONG, observe(1), ("False", Reason.INVALID_SPEC), id="not with problems"),
     case(K.REPLICAS_READY, HYBRID, observe(1), ("True", Reason.REPLICAS_READY), id="all of them"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **STARTING), ("False", Reason.REPLICAS_STARTING), id="not yet"),
-    case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "waits for nvidia.com/gpu", id="no GPU free"),
+    case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU free"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
     case(K.REPLICAS_READY, ASLEEP, observe(0), ("True", Reason.SCALED_TO_ZERO), id="none wanted"),
     case(K.REPLICAS_READY, HOSTED, observe(0), ("Unknown", Reason.NOT_REQUESTED), id="none asked for"),
@@ -118,10 +129,27 @@ CASES = [
     case(K.HOSTED_BACKEND_READY, HYBRID, observe(1, signals=FINE), ("True", Reason.HOSTED_HEALTHY), id="health check passes"),
     case(
         K.HOSTED_BACKEND_READY,
-        HYBRID,
-        observe(1, signals=signals(hosted_healthy={"acme/llama-8b": False, "acme/other": True})),
+        TWO,
+        two(hosted_healthy={ONE: False, OTHER: True}),
         ("True", Reason.HOSTED_HEALTHY),
+        "A hosted backend answers its health check. No gateway reaches acme/llama-8b over TLS",
         id="one of two",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        TWO,
+        two(hosted_healthy=BOTH_UP, hosted_credential_loaded={ONE: True, OTHER: False}),
+        ("True", Reason.HOSTED_HEALTHY),
+        "No gateway has a key for open/llama-8b; create key 'token' of Secret 'open-key'.",
+        id="one of two lacks its key",
+    ),
+    case(
+        K.HOSTED_BACKEND_READY,
+        TWO,
+        two(hosted_healthy=BOTH_UP, hosted_credential_loaded={ONE: False}, hosted_rejected_per_s={OTHER: 0.1}),
+        ("False", Reason.HOSTED_CREDENTIAL_MISSING),
+        "open/llama-8b refuses the key (401 or 403); check key 'token' of Secret 'open-key'.",
+        id="each of two with a trouble of its own",
     ),
     case(
         K.HOSTED_BACKEND_READY,
@@ -133,15 +161,15 @@ CASES = [
     ),
     case(
         K.HOSTED_BACKEND_READY,
-        HYBRID,
-        observe(1, signals=signals(hosted_healthy={"acme/llama-8b": False, "acme/other": MISSING})),
+        TWO,
+        two(hosted_healthy={ONE: False, OTHER: MISSING}),
         ("Unknown", Reason.NO_EVIDENCE),
         id="one fails, no word of the other",
     ),
     case(
         K.HOSTED_BACKEND_READY,
         HYBRID,
-        observe(1, signals=signals(hosted_credential_loaded=False, hosted_healthy=UP)),
+        observe(1, signals=signals(hosted_credential_loaded={ONE: False}, hosted_healthy=UP)),
         ("False", Reason.HOSTED_CREDENTIAL_MISSING),
         "create key 'token' of Secret 'acme-key'",
         id="key missing",
@@ -149,7 +177,7 @@ CASES = [
     case(
         K.HOSTED_BACKEND_READY,
         HYBRID,
-        observe(1, signals=signals(hosted_rejected_per_s=0.1, hosted_credential_loaded=True, hosted_healthy=UP)),
+        observe(1, signals=signals(hosted_rejected_per_s={ONE: 0.1}, hosted_credential_loaded={ONE: True}, hosted_healthy=UP)),
         ("False", Reason.HOSTED_CREDENTIAL_REJECTED),
         "check key 'token' of Secret 'acme-key'",
         id="key refused",
@@ -157,7 +185,7 @@ CASES = [
     case(
         K.HOSTED_BACKEND_READY,
         HYBRID,
-        observe(1, signals=signals(hosted_rejected_per_s=0.1), catalogue=catalogue(providers={"acme": provider(auth=None)})),
+        observe(1, signals=signals(hosted_rejected_per_s={ONE: 0.1}), catalogue=catalogue(providers={"acme": provider(auth=None)})),
         ("False", Reason.HOSTED_CREDENTIAL_REJECTED),
         "check the provider's Secret",
         id="refused without a key",
@@ -184,7 +212,21 @@ CASES = [
         id="one of two crashes",
     ),
     case(K.DEGRADED, ASLEEP, observe(0, signals=FINE), ("False", Reason.FULLY_SERVING), id="scaled to zero is not degraded"),
-    case(K.DEGRADED, HYBRID, observe(1, signals=signals(hosted_credential_loaded=False)), ("True", Reason.HOSTED_UNAVAILABLE), id="no key"),
+    case(
+        K.DEGRADED,
+        HYBRID,
+        observe(1, signals=signals(hosted_credential_loaded={ONE: False})),
+        ("True", Reason.HOSTED_UNAVAILABLE),
+        id="no key",
+    ),
+    case(
+        K.DEGRADED,
+        TWO,
+        two(hosted_healthy=BOTH_UP, hosted_credential_loaded={OTHER: False}),
+        ("True", Reason.HOSTED_UNAVAILABLE),
+        "Some hosted backends",
+        id="no key for one of two",
+    ),
     case(K.DEGRADED, HYBRID, observe(1), ("False", Reason.FULLY_SERVING), id="not before there is evidence"),
     case(K.DEGRADED, HYBRID, observe(1, **NO_GATEWAY), ("True", Reason.GATEWAY_STARTING), id="no gateway"),
     case(K.DEGRADED, WRONG, observe(1, signals=FINE), ("True", Reason.INVALID_SPEC), id="a spec that is not applied"),
@@ -279,7 +321,7 @@ CASES = [
         "maxReplicas",
         id="at the most",
     ),
-    case(K.SCALING_LIMITED, HYBRID, observe(1, **PENDING), ("True", Reason.UNSCHEDULABLE), "waits for nvidia.com/gpu", id="no GPU"),
+    case(K.SCALING_LIMITED, HYBRID, observe(1, **PENDING), ("True", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU"),
     case(
         K.SCALING_LIMITED,
         workload(scaling={"mode": "External"}, replicas=0),
@@ -390,7 +432,7 @@ def _raw(kind: ConditionType, status: str, *, reason: str = "AsExpected", genera
         ),
         pytest.param(
             _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialRejected"),
-            signals(spilled_per_s=0.1, hosted_healthy=UP),
+            signals(hosted_credential_loaded={ONE: True}, hosted_healthy=UP),
             ("True", "HostedHealthy"),
             id="a new key that works",
         ),
@@ -402,7 +444,7 @@ def _raw(kind: ConditionType, status: str, *, reason: str = "AsExpected", genera
         ),
         pytest.param(
             _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialMissing"),
-            signals(hosted_credential_loaded=True, hosted_healthy=UP),
+            signals(hosted_credential_loaded={ONE: True}, hosted_healthy=UP),
             ("True", "HostedHealthy"),
             id="a key that is there now",
         ),
@@ -417,6 +459,14 @@ def _raw(kind: ConditionType, status: str, *, reason: str = "AsExpected", genera
 def test_what_was_known_of_hosted_is_kept_until_there_is_news(before: dict[str, object], readings: Any, said: tuple[str, str]) -> None:
     found = condition(K.HOSTED_BACKEND_READY, workload(previous_status={"conditions": [before]}), observe(1, signals=readings))
     assert (found.status, found.reason) == said
+
+
+def test_a_missing_key_of_one_of_two_is_remembered_while_nothing_asks_it() -> None:
+    _, memory = one_pass(TWO, two(hosted_healthy=BOTH_UP, hosted_credential_loaded={OTHER: False}))
+    quiet = condition(K.DEGRADED, TWO, two(hosted_healthy=BOTH_UP), memory=memory, at=later(900))
+    assert quiet.reason == Reason.HOSTED_UNAVAILABLE
+    found = condition(K.DEGRADED, TWO, two(hosted_healthy=BOTH_UP, hosted_credential_loaded={OTHER: True}), memory=memory, at=later(900))
+    assert found.reason == Reason.FULLY_SERVING
 
 
 # All of them, every pass
@@ -470,15 +520,14 @@ def anything(draw: st.DrawFn) -> Any:
             ttft_p95_ms=st.sampled_from([None, 3.0, math.nan]),
         ),
     )
-    plain: dict[str, Any] = {
-        name: draw(LIVE) for name in QUIET if name not in ("counters", "owned_latency", "hosted_latency", "hosted_credential_loaded")
-    }
+    plain: dict[str, Any] = {name: draw(LIVE) for name in QUIET if name not in ("counters", "owned_latency", "hosted_latency")}
     return signals(
         **plain,
         counters=draw(st.sampled_from([MISSING, ()])),
         owned_latency=draw(side),
         hosted_latency=draw(side),
-        hosted_credential_loaded=draw(st.sampled_from([MISSING, True, False])),
+        hosted_credential_loaded={ONE: draw(st.sampled_from([MISSING, True, False]))},
+        hosted_rejected_per_s={ONE: draw(LIVE)},
         hosted_healthy={"acme/llama-8b": draw(st.sampled_from([MISSING, True, False]))},
     )
 
@@ -501,10 +550,13 @@ def test_why_metrics_are_missing_is_said_without_details(reason: Reason) -> None
 
 @given(one=anything(), other=anything())
 def test_messages_hold_no_live_numbers(one: Any, other: Any) -> None:
-    """The same status and reason are always put in the same words, but for which target or which metrics it is about."""
+    """The same status and reason are always put in the same words, but for which target, metrics or evidence it is about."""
+    several = (K.SLO_MET, K.METRICS_AVAILABLE)
     first, second = (status_of(PROMISED, observe(1, signals=readings)) for readings in (one, other))
     for left, right in zip(first.conditions, second.conditions, strict=True):
-        if (left.status, left.reason) == (right.status, right.reason) and left.type not in (K.SLO_MET, K.METRICS_AVAILABLE):
+        if (left.type, left.reason) == (K.SELF_HOSTING_ECONOMIC, Reason.NO_EVIDENCE):
+            assert not re.search(r"\d", left.message)
+        elif (left.status, left.reason) == (right.status, right.reason) and left.type not in several:
             assert left.message == right.message
 
 

@@ -90,7 +90,20 @@ def test_traffic() -> None:
     }
 
 
-@pytest.mark.parametrize("readings", [{}, {"arrivals_per_s": MISSING}, {"spilled_per_s": MISSING, "arrivals_per_s": 1.0}])
+def test_a_section_of_which_nothing_is_known_is_absent_and_not_empty() -> None:
+    """Server-side apply makes null of an empty object over fields of ours, and the API server refuses it."""
+    unknown = signals(arrivals_per_s=MISSING, owned_latency=latency(5.0, within_ttft=None, within_end_to_end=None, ttft_p95_ms=None))
+    written = status_of(PROMISED, observe(1, signals=unknown)).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert "traffic" not in written
+    assert "owned" not in written["slo"]
+
+    def empty(part: Any) -> bool:
+        return isinstance(part, dict) and (not part or any(empty(each) for each in part.values()))
+
+    assert not empty(written)
+
+
+@pytest.mark.parametrize("readings", [{}, {"spilled_per_s": MISSING, "arrivals_per_s": 1.0}])
 def test_spilled_share_is_absent_without_traffic_or_evidence(readings: dict[str, Any]) -> None:
     traffic = status_of(seen=observe(1, signals=signals(**readings))).traffic
     assert traffic is not None
@@ -176,6 +189,17 @@ def test_attainment_weighs_both_sides_and_failures() -> None:
 )
 def test_attainment_is_absent_where_it_is_unknown(readings: dict[str, Any], absent: set[str]) -> None:
     assert not absent & set(slo(**readings))
+
+
+def test_requests_that_clients_gave_up_count_neither_way() -> None:
+    found = slo(
+        arrivals_per_s=4.0,
+        spilled_per_s=1.0,
+        cancelled_per_s=2.0,
+        owned_latency=latency(60.0, within_end_to_end=1.0),
+        hosted_latency=latency(60.0, within_end_to_end=0.5),
+    )
+    assert found["end_to_end_attainment_percent"] == "75.0"
 
 
 def test_only_promised_targets_count() -> None:

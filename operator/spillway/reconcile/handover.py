@@ -1,0 +1,78 @@
+"""When what is not wanted any more may go: replicas of an old shape serve until something else is known to carry their load."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH
+from spillway.apply.known import Ref
+from spillway.plan.decision import Decision, OwnedPool, Workload
+from spillway.plan.observation import Observation
+from spillway.plan.readings import value
+from spillway.render import names
+from spillway.render.objects import ChildRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """What is wanted, and what stays beside it for now."""
+
+    wanted: frozenset[ChildRef]
+    lingering: frozenset[ChildRef]
+
+    def keeps(self, ref: Ref) -> bool:
+        """Whether a child stays."""
+        child = ChildRef(ref.kind, ref.name)
+        return child in self.wanted or child in self.lingering
+
+
+def hand_over(
+    workload: Workload,
+    seen: Observation,
+    decision: Decision,
+    *,
+    wanted: frozenset[ChildRef],
+    config_hash: str | None,
+    hosted_serves: bool,
+) -> Handover:
+    """Return what stays: while old replicas do, also what makes them reachable and protects them.
+
+    `hosted_serves`: a hosted backend is known to answer and to take the key. What is not known carries nothing.
+    """
+    old = {ChildRef("Deployment", pool.name) for pool in seen.pools} - wanted
+    if not old or _carried(seen, decision, config_hash=config_hash, hosted_serves=hosted_serves):
+        return Handover(wanted=wanted, lingering=frozenset())
+    name = workload.key.name
+    around = {
+        ChildRef("Service", names.replicas(name)),
+        ChildRef("NetworkPolicy", names.engine(name)),
+        ChildRef("PodDisruptionBudget", names.engine(name)),
+    }
+    return Handover(wanted=wanted, lingering=frozenset(old | around))
+
+
+def config_hash_of(objects: Sequence[Mapping[str, Any]], workload: Workload) -> str | None:
+    """Return the hash of the static configuration in the rendered gateway: what its pods carry once they run it."""
+    name = names.gateway(workload.key.name)
+    gateway = next(each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == name)
+    found = gateway["spec"]["template"]["metadata"]["annotations"].get(ANNOTATION_CONFIG_HASH)
+    return str(found) if found is not None else None
+
+
+def hosted_is_seen(seen: Observation) -> bool:
+    """Whether a gateway sees a hosted backend's health check pass now."""
+    health: list[bool | None] = [value(reading) for reading in seen.signals.hosted_healthy.values()]
+    return any(health)
+
+
+def _carried(seen: Observation, decision: Decision, *, config_hash: str | None, hosted_serves: bool) -> bool:
+    if not seen.gateways or not all(pod.ready and pod.config_hash == config_hash for pod in seen.gateways):
+        return False  # some gateway may still send everything to the old replicas
+    pool = decision.pool
+    if pool is not None and (_has_ready(pool, seen) or (pool.replicas == 0 and not decision.backends)):
+        return True  # the latter: nobody else serves, and nothing is wanted to
+    return bool(decision.backends) and hosted_serves
+
+
+def _has_ready(pool: OwnedPool, seen: Observation) -> bool:
+    return any(pod.pool == pool.name and pod.ready and not pod.terminating and pod.ended_at is None for pod in seen.replicas)

@@ -1,0 +1,50 @@
+-- Streamed answers at the edge: takes the time to the first byte of the body, and hides token counts from a client that did not ask.
+local find, sub = string.find, string.sub
+local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
+
+-- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
+-- A quote within a JSON string is always escaped, so these patterns cannot match generated text.
+local function without_usage(text)
+  local kept, pos = {}, 1
+  while true do
+    local _, last = find(text, "\r?\n\r?\n", pos)
+    if not last then break end
+    local event = sub(text, pos, last)
+    if not (find(event, '"usage"%s*:%s*{') and find(event, '"choices"%s*:%s*%[%s*%]')) then kept[#kept + 1] = event end
+    pos = last + 1
+  end
+  local rest = sub(text, pos)
+  local over = #rest > LONGEST_EVENT or sub(rest, 1, 12) == "data: [DONE]"
+  if over then
+    kept[#kept + 1] = rest
+    rest = ""
+  end
+  return table.concat(kept), rest, over
+end
+
+function envoy_on_response(h)
+  local headers = h:headers()
+  local kind = headers:get("content-type")
+  if headers:get(":status") ~= "200" or not kind or not find(kind, "event-stream", 1, true) then return end
+  local mine = h:streamInfo():dynamicMetadata():get("spillway")
+  if not mine then return end
+  local started, hide, first, rest = mine.started, mine.hide_usage, true, ""
+  for chunk in h:bodyChunks() do
+    local length = chunk:length()
+    if length > 0 then
+      if first then
+        first = false
+        local waited = h:timestamp(EnvoyTimestampResolution.MILLISECOND) - started
+        h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", waited)
+        if not hide then return end
+      end
+      local text = chunk:getBytes(0, length)
+      if rest ~= "" or find(text, '"usage"', 1, true) or not find(text, "\n\r?\n$") then
+        local shown, over
+        shown, rest, over = without_usage(rest .. text)
+        chunk:setBytes(shown)
+        if over then return end
+      end
+    end
+  end
+end

@@ -1,0 +1,68 @@
+"""The month's money is never forgotten by a pass that fails, nor overwritten because it cannot be read."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from spillway.apply.known import KnownObjects
+from spillway.plan.decision import Ledger, Workload
+from spillway.reconcile.bookkeeping import Bookkeeping
+from spillway.render.ledger import ledger_object, parse_ledger
+from tests.unit.plan.situations import workload
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SPENT = Ledger(month="2026-11", hosted_usd=12.5)
+
+
+class Writer:
+    """Stands for the applier and for the API server that lists what it has."""
+
+    def __init__(self, *there: dict[str, Any]) -> None:
+        self.there = list(there)
+
+    async def apply_one(self, owner: Workload, obj: dict[str, Any]) -> None:
+        del owner
+        self.there = [obj]
+
+    async def request(self, *_: Any, **__: Any) -> Any:
+        return {"items": self.there}
+
+
+def stored(data: dict[str, str] | None = None) -> dict[str, Any]:
+    found = ledger_object(workload(), SPENT)
+    return found if data is None else {**found, "data": data}
+
+
+async def loaded(server: Writer) -> Bookkeeping:
+    books = Bookkeeping(server, KnownObjects(), every_s=60)  # type: ignore[arg-type]  # the seam
+    await books.load(server)  # type: ignore[arg-type]
+    return books
+
+
+async def test_a_pass_that_failed_finds_the_ledger_again() -> None:
+    books = await loaded(Writer(stored()))
+    assert books.found("uid-1") == books.found("uid-1") == SPENT
+    assert books.found("another") is None
+
+
+async def test_what_was_written_since_is_newer_than_what_was_read() -> None:
+    books = await loaded(Writer(stored()))
+    newer = Ledger(month="2026-11", hosted_usd=20.0)
+    await books.write(workload(), newer, NOW, at_once=True)
+    assert books.found("uid-1") == newer
+    books.forget(workload().key)
+    assert books.found("uid-1") is None
+
+
+async def test_a_ledger_that_cannot_be_read_is_told_and_kept_beside_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
+    server = Writer(stored({"ledger.json": '{"month": '}))
+    books = await loaded(server)
+    assert books.found("uid-1") is None
+    assert "ml/chat-ledger cannot be read" in caplog.text
+    await books.write(workload(), SPENT, NOW, at_once=True)
+    again = await loaded(server)
+    await again.write(workload(), SPENT, NOW, at_once=True)
+    (data,) = (each["data"] for each in server.there)
+    assert parse_ledger(data) == SPENT
+    assert '{"month": ' in data.values()

@@ -1,0 +1,67 @@
+"""Replicas that are not wanted any more go once something else is known to carry their load, and not before."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spillway.apply.known import Ref
+from spillway.plan.observation import GatewayPod, Observation, Pool
+from spillway.reconcile.handover import hand_over, hosted_is_seen
+from spillway.render.objects import ChildRef
+from tests.unit.plan.situations import MISSING, POOL, observe, one_pass, pool, replica, signals, workload
+
+OLD = "chat-engine-00000000"
+AROUND = {("Service", "chat-replicas"), ("NetworkPolicy", "chat-engine"), ("PodDisruptionBudget", "chat-engine")}
+HOSTED = frozenset({ChildRef("Deployment", "chat-gateway"), ChildRef("Service", "chat")})
+OWNED = HOSTED | {ChildRef("Deployment", POOL), *(ChildRef(*each) for each in AROUND)}
+
+
+def gateways(*hashes: str, ready: bool = True) -> tuple[GatewayPod, ...]:
+    return tuple(GatewayPod(uid=f"g{index}", name=f"g{index}", ready=ready, config_hash=each) for index, each in enumerate(hashes))
+
+
+def seen(**changes: Any) -> Observation:
+    old = Pool(name=OLD, replicas=1, ready_replicas=1)
+    plain: dict[str, Any] = {"pools": (old, pool(1)), "replicas": (replica(pool=OLD),), "gateways": gateways("new", "new")}
+    return observe(0, **(plain | changes))
+
+
+def stays(mode: str, there: Observation, *, hosted_serves: bool) -> bool:
+    """Return whether the old pool stays; what is around it must go and stay with it."""
+    decision, _ = one_pass(workload(mode), there)
+    wanted = HOSTED if decision.pool is None else OWNED
+    if decision.pool is None:
+        there = replace(there, pools=there.pools[:1])
+    found = hand_over(workload(mode), there, decision, wanted=wanted, config_hash="new", hosted_serves=hosted_serves)
+    kept = found.keeps(Ref("Deployment", "ml", OLD))
+    if decision.pool is None:
+        assert all(found.keeps(Ref(kind, "ml", name)) == kept for kind, name in AROUND)
+    assert found.keeps(Ref("Service", "ml", "chat"))
+    return kept
+
+
+@pytest.mark.parametrize("mode", ["Hosted", "Hybrid"])
+def test_an_old_pool_stays_until_a_hosted_backend_is_known_to_serve(mode: str) -> None:
+    assert stays(mode, seen(), hosted_serves=False)
+    assert not stays(mode, seen(), hosted_serves=True)
+
+
+@pytest.mark.parametrize("pods", [(), gateways("new", "old"), gateways("new", "new", ready=False)])
+def test_an_old_pool_stays_until_every_gateway_runs_the_new_configuration(pods: tuple[GatewayPod, ...]) -> None:
+    assert stays("Hosted", seen(gateways=pods), hosted_serves=True)
+
+
+def test_another_shape_takes_over_with_its_first_ready_replica() -> None:
+    assert stays("Dedicated", seen(), hosted_serves=True), "a Dedicated workload has no hosted backend"
+    starting = replica(1, ready=False)
+    assert stays("Dedicated", seen(replicas=(replica(pool=OLD), starting)), hosted_serves=False)
+    assert not stays("Dedicated", seen(replicas=(replica(pool=OLD), replica(1))), hosted_serves=False)
+    assert not stays("Hybrid", seen(replicas=(replica(pool=OLD), replica(1))), hosted_serves=False)
+
+
+def test_what_is_not_known_of_a_hosted_backend_is_not_seen() -> None:
+    assert not hosted_is_seen(observe(signals=signals(hosted_healthy={})))
+    assert not hosted_is_seen(observe(signals=signals(hosted_healthy={"acme/llama-8b": MISSING})))
+    assert not hosted_is_seen(observe(signals=signals(hosted_healthy={"acme/llama-8b": False})))
+    assert hosted_is_seen(observe(signals=signals(hosted_healthy={"acme/llama-8b": True})))
