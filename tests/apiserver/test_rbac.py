@@ -1,6 +1,7 @@
 """The chart's rights, on a real API server: enough for the operator, and no more than it was seen to use."""
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -229,19 +230,19 @@ def provider() -> dict[str, Any]:
     }
 
 
-def workload(name: str, mode: str) -> dict[str, Any]:
+def workload(name: str, mode: str, accelerator: str = "nvidia-l4") -> dict[str, Any]:
     spec: dict[str, Any] = {
         "model": {"id": "acme/tiny-chat"},
         "placement": {"mode": mode},
         "hosted": {"backends": [{"providerRef": {"name": "rented"}, "model": "m"}]},
     }
     if mode != "Hosted":
-        spec["dedicated"] = {"accelerators": ["nvidia-l4"], "scaling": {"minReplicas": 1, "maxReplicas": 2}}
+        spec["dedicated"] = {"accelerators": [accelerator], "scaling": {"minReplicas": 1, "maxReplicas": 2}}
     metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE}
     return {"apiVersion": "spillway.dev/v1alpha1", "kind": "InferenceWorkload", "metadata": metadata, "spec": spec}
 
 
-def pod(site: Site, name: str, labels: dict[str, str]) -> None:
+def pod(site: Site, name: str, labels: dict[str, str], annotations: dict[str, str] | None = None) -> None:
     """Make a ready pod: no controller and no kubelet runs here."""
     container = {
         "name": "main",
@@ -249,7 +250,7 @@ def pod(site: Site, name: str, labels: dict[str, str]) -> None:
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     spec = {"containers": [container], "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
-    metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE, "labels": labels}
+    metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE, "labels": labels, "annotations": annotations or {}}
     answer = site.server.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     assert answer.code == 0, answer.err
     now = "2026-01-01T00:00:00Z"
@@ -265,6 +266,15 @@ def get(site: Site, *what: str) -> Any:
 
 def exists(site: Site, kind: str, name: str) -> bool:
     return site.server.run_kubectl("-n", WORKLOAD_NAMESPACE, "get", kind, name).code == 0
+
+
+def gone(site: Site, kind: str, name: str) -> bool:
+    return not exists(site, kind, name)
+
+
+def engines(site: Site) -> list[Any]:
+    found: list[Any] = get(site, "deployments", "-l", "spillway.dev/workload=chat,app.kubernetes.io/component=engine")["items"]
+    return found
 
 
 def condition(site: Site, name: str, type_: str) -> tuple[str, str] | None:
@@ -354,18 +364,27 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert site.server.apply(workload("chat", "Hybrid")).code == 0
         wait_until(lambda: condition(site, "chat", "SpecValid") == ("True", "Valid"), 60)
         wait_until(lambda: all(exists(site, *each) for each in children("chat")), 30)
-        (engine,) = get(site, "deployments", "-l", "spillway.dev/workload=chat,app.kubernetes.io/component=engine")["items"]
+        (engine,) = engines(site)
+        gateway = get(site, "deployment", "chat-gateway")["spec"]["template"]["metadata"]
         for number in (1, 2):
-            labels = {"spillway.dev/workload": "chat", "app.kubernetes.io/component": "gateway"}
-            pod(site, f"chat-gateway-{number}", labels)
+            pod(site, f"chat-gateway-{number}", gateway["labels"], gateway["annotations"])
         pod(site, "chat-engine-1", engine["spec"]["template"]["metadata"]["labels"])
         wait_until(lambda: "spillway.dev/gateway-config" in get(site, "pod", "chat-gateway-1")["metadata"].get("annotations", {}), 30)
         assert site.server.apply(workload("taken", "Hosted"), workload("busy", "Hosted")).code == 0
         wait_until(lambda: condition(site, "taken", "SpecValid") == ("False", "NameConflict"), 30)
         wait_until(lambda: condition(site, "busy", "SpecValid") == ("False", "NameConflict"), 30)
-        assert site.server.apply(workload("chat", "Hosted")).code == 0
-        wait_until(lambda: not exists(site, "networkpolicy", "chat-engine"), 30)
+        # Another shape takes over with its first ready replica; what is around replicas goes with the last of them.
+        assert site.server.apply(workload("chat", "Hybrid", "nvidia-l40s")).code == 0
+        wait_until(lambda: len(engines(site)) > 1, 30)
+        after = next(each for each in engines(site) if each["metadata"]["name"] != engine["metadata"]["name"])
+        pod(site, "chat-engine-2", after["spec"]["template"]["metadata"]["labels"])
         wait_until(lambda: not exists(site, "deployment", engine["metadata"]["name"]), 30)
+        assert site.server.apply(workload("chat", "Hosted")).code == 0
+        wait_until(lambda: condition(site, "chat", "PlacementResolved") == ("True", "HostedRequested"), 30)
+        assert exists(site, "networkpolicy", "chat-engine")
+        site.server.kubectl("-n", WORKLOAD_NAMESPACE, "delete", "deployment", after["metadata"]["name"])
+        for each in (("networkpolicy", "chat-engine"), ("poddisruptionbudget", "chat-engine"), ("service", "chat-replicas")):
+            wait_until(functools.partial(gone, site, *each), 30)
         process.terminate()
         assert process.wait(30) == 0, log.read_text()[-3000:]
     return log

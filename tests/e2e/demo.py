@@ -24,7 +24,7 @@ from tests.e2e.traffic import Load, describe
 
 NAMESPACE, NAME = "quickstart", "chat"
 QUIET_S, BURST_MAX_S, TWO_REPLICAS_S, CALM_MAX_S = 60, 180, 20, 240
-BURST_STREAMS = 20
+BURST_STREAMS = 12
 TOKENS = 40
 SHOWN_S = 10  # who answered over the last seconds
 REFRESH_S = 1.0

@@ -27,20 +27,11 @@ class Handover:
 
 
 def hand_over(
-    workload: Workload,
-    seen: Observation,
-    decision: Decision,
-    *,
-    wanted: frozenset[ChildRef],
-    config_hash: str | None,
-    hosted_serves: bool,
+    workload: Workload, seen: Observation, decision: Decision, *, wanted: frozenset[ChildRef], config_hash: str | None
 ) -> Handover:
-    """Return what stays: while old replicas do, also what makes them reachable and protects them.
-
-    `hosted_serves`: a hosted backend is known to answer and to take the key. What is not known carries nothing.
-    """
+    """Return what stays: while old replicas do, also what makes them reachable and protects them."""
     old = {ChildRef("Deployment", pool.name) for pool in seen.pools} - wanted
-    if not old or _carried(seen, decision, config_hash=config_hash, hosted_serves=hosted_serves):
+    if not old or _carried(seen, decision, config_hash=config_hash):
         return Handover(wanted=wanted, lingering=frozenset())
     name = workload.key.name
     around = {
@@ -59,20 +50,21 @@ def config_hash_of(objects: Sequence[Mapping[str, Any]], workload: Workload) -> 
     return str(found) if found is not None else None
 
 
-def hosted_is_seen(seen: Observation) -> bool:
-    """Whether a gateway sees a hosted backend's health check pass now."""
-    health: list[bool | None] = [value(reading) for reading in seen.signals.hosted_healthy.values()]
-    return any(health)
-
-
-def _carried(seen: Observation, decision: Decision, *, config_hash: str | None, hosted_serves: bool) -> bool:
+def _carried(seen: Observation, decision: Decision, *, config_hash: str | None) -> bool:
     if not seen.gateways or not all(pod.ready and pod.config_hash == config_hash for pod in seen.gateways):
         return False  # some gateway may still send everything to the old replicas
     pool = decision.pool
     if pool is not None and (_has_ready(pool, seen) or (pool.replicas == 0 and not decision.backends)):
         return True  # the latter: nobody else serves, and nothing is wanted to
-    return bool(decision.backends) and hosted_serves
+    return _hosted_serves(seen, decision)
 
 
 def _has_ready(pool: OwnedPool, seen: Observation) -> bool:
     return any(pod.pool == pool.name and pod.ready and not pod.terminating and pod.ended_at is None for pod in seen.replicas)
+
+
+def _hosted_serves(seen: Observation, decision: Decision) -> bool:
+    """Whether a hosted backend is known to answer, and not known to lack or refuse its key. What is not known carries nothing."""
+    wanted = {backend.label for backend in decision.backends} - decision.key_trouble.keys()
+    health: list[bool | None] = [value(reading) for label, reading in seen.signals.hosted_healthy.items() if label in wanted]
+    return any(health)

@@ -20,7 +20,7 @@ from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
 from spillway.plan.observation import GatewayPod, Observation
 from spillway.reconcile.bookkeeping import Bookkeeping
-from spillway.reconcile.handover import config_hash_of, hand_over, hosted_is_seen
+from spillway.reconcile.handover import config_hash_of, hand_over
 from spillway.reconcile.settings import Settings
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from spillway.reconcile.world import World
@@ -28,7 +28,6 @@ from spillway.render import names
 from spillway.render.gateway import gateway_cap
 from spillway.render.objects import ChildRef, render, wanted
 from spillway.report.conditions import no, previous_conditions
-from spillway.report.findings import Pass, hosted_backend_ready
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
 
@@ -133,7 +132,7 @@ class Reconciler:
         before = self._memory(workload)
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
-        applied = await self._act(workload, observation, decision, now)
+        applied = await self._act(workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
@@ -152,7 +151,7 @@ class Reconciler:
             raise PassFailedError("; ".join(applied.failures))
         return self._revisit_s(decision)
 
-    async def _act(self, workload: Workload, seen: Observation, decision: Decision, now: datetime) -> Applied:
+    async def _act(self, workload: Workload, seen: Observation, decision: Decision) -> Applied:
         """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
         if decision.problems:
             return await self._follow(workload, decision)
@@ -163,14 +162,7 @@ class Reconciler:
         self._world.caps[workload.key] = decision.gateway.cap_total
         try:
             await self._announce(workload, rendered.cap)
-            handover = hand_over(
-                workload,
-                seen,
-                decision,
-                wanted=rendered.children,
-                config_hash=rendered.config_hash,
-                hosted_serves=_hosted_serves(workload, seen, decision, now),
-            )
+            handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
             failures = await self._applier.prune(workload, handover.keeps)
         except ApiError as problem:
             failures = (str(problem),)
@@ -273,15 +265,6 @@ class Reconciler:
         self._bookkeeping.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)
-
-
-def _hosted_serves(workload: Workload, seen: Observation, decision: Decision, now: datetime) -> bool:
-    """Whether a hosted backend is known to answer and to take the key, as the status tells it."""
-    if not hosted_is_seen(seen):
-        return False
-    previous = previous_conditions(workload.previous_status)
-    this = Pass(workload=workload, seen=seen, decision=decision, outcome=ApplyOutcome(), previous=previous, now=now)
-    return hosted_backend_ready(this).status == "True"
 
 
 def _trouble(condition: Condition) -> str | None:

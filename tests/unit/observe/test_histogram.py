@@ -14,7 +14,7 @@ BUCKETS = {0.1: 50.0, 0.5: 90.0, math.inf: 100.0}
     [(0.1, True, 0.5), (0.5, True, 0.9), (0.3, True, None), (0.3, False, 0.7), (0.05, False, 0.25), (9.0, False, 0.9)],
     ids=["an edge", "another edge", "no edge, none wanted", "between edges", "below the first", "above the last"],
 )
-def test_share_within_a_limit(limit: float, exact: bool, expected: float | None) -> None:
+def test_share_within_a_limit(limit: float, exact: bool, expected: float | None) -> None:  # noqa: FBT001 - a column of the table above
     found = share_within(BUCKETS, limit, exact=exact)
     assert found == (None if expected is None else pytest.approx(expected))
 

@@ -7,7 +7,7 @@ import pytest
 
 from spillway.apply.known import Ref
 from spillway.plan.observation import GatewayPod, Observation, Pool
-from spillway.reconcile.handover import hand_over, hosted_is_seen
+from spillway.reconcile.handover import hand_over
 from spillway.render.objects import ChildRef
 from tests.unit.plan.situations import MISSING, POOL, observe, one_pass, pool, replica, signals, workload
 
@@ -27,13 +27,14 @@ def seen(**changes: Any) -> Observation:
     return observe(0, **(plain | changes))
 
 
-def stays(mode: str, there: Observation, *, hosted_serves: bool) -> bool:
+def stays(mode: str, there: Observation, *, healthy: Any = MISSING, **read: Any) -> bool:
     """Return whether the old pool stays; what is around it must go and stay with it."""
+    there = replace(there, signals=signals(hosted_healthy={"acme/llama-8b": healthy}, **read))
     decision, _ = one_pass(workload(mode), there)
     wanted = HOSTED if decision.pool is None else OWNED
     if decision.pool is None:
         there = replace(there, pools=there.pools[:1])
-    found = hand_over(workload(mode), there, decision, wanted=wanted, config_hash="new", hosted_serves=hosted_serves)
+    found = hand_over(workload(mode), there, decision, wanted=wanted, config_hash="new")
     kept = found.keeps(Ref("Deployment", "ml", OLD))
     if decision.pool is None:
         assert all(found.keeps(Ref(kind, "ml", name)) == kept for kind, name in AROUND)
@@ -43,25 +44,24 @@ def stays(mode: str, there: Observation, *, hosted_serves: bool) -> bool:
 
 @pytest.mark.parametrize("mode", ["Hosted", "Hybrid"])
 def test_an_old_pool_stays_until_a_hosted_backend_is_known_to_serve(mode: str) -> None:
-    assert stays(mode, seen(), hosted_serves=False)
-    assert not stays(mode, seen(), hosted_serves=True)
+    assert stays(mode, seen(), healthy=MISSING)
+    assert stays(mode, seen(), healthy=False)
+    assert not stays(mode, seen(), healthy=True)
+
+
+@pytest.mark.parametrize("key", [{"hosted_credential_loaded": {"acme/llama-8b": False}}, {"hosted_rejected_per_s": {"acme/llama-8b": 0.1}}])
+def test_a_hosted_backend_that_has_no_good_key_carries_nothing(key: dict[str, Any]) -> None:
+    assert stays("Hosted", seen(), healthy=True, **key)
 
 
 @pytest.mark.parametrize("pods", [(), gateways("new", "old"), gateways("new", "new", ready=False)])
 def test_an_old_pool_stays_until_every_gateway_runs_the_new_configuration(pods: tuple[GatewayPod, ...]) -> None:
-    assert stays("Hosted", seen(gateways=pods), hosted_serves=True)
+    assert stays("Hosted", seen(gateways=pods), healthy=True)
 
 
 def test_another_shape_takes_over_with_its_first_ready_replica() -> None:
-    assert stays("Dedicated", seen(), hosted_serves=True), "a Dedicated workload has no hosted backend"
+    assert stays("Dedicated", seen(), healthy=True), "a Dedicated workload has no hosted backend"
     starting = replica(1, ready=False)
-    assert stays("Dedicated", seen(replicas=(replica(pool=OLD), starting)), hosted_serves=False)
-    assert not stays("Dedicated", seen(replicas=(replica(pool=OLD), replica(1))), hosted_serves=False)
-    assert not stays("Hybrid", seen(replicas=(replica(pool=OLD), replica(1))), hosted_serves=False)
-
-
-def test_what_is_not_known_of_a_hosted_backend_is_not_seen() -> None:
-    assert not hosted_is_seen(observe(signals=signals(hosted_healthy={})))
-    assert not hosted_is_seen(observe(signals=signals(hosted_healthy={"acme/llama-8b": MISSING})))
-    assert not hosted_is_seen(observe(signals=signals(hosted_healthy={"acme/llama-8b": False})))
-    assert hosted_is_seen(observe(signals=signals(hosted_healthy={"acme/llama-8b": True})))
+    assert stays("Dedicated", seen(replicas=(replica(pool=OLD), starting)))
+    assert not stays("Dedicated", seen(replicas=(replica(pool=OLD), replica(1))))
+    assert not stays("Hybrid", seen(replicas=(replica(pool=OLD), replica(1))))
