@@ -1,5 +1,6 @@
 """One cluster, one installation and one workload for the whole session; a failing test leaves its surroundings in a folder."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.e2e.cluster.cache import cache_dir, say
 from tests.e2e.cluster.choice import choose
 from tests.e2e.stack import SYSTEM_NAMESPACE, Stack, eventually
+from tests.e2e.traffic import burst
 
 NAMESPACE = "quickstart"
 DIAGNOSTICS = (
@@ -57,6 +59,9 @@ def chat(chat_once: Stack) -> Stack:
     eventually(at_rest, within=180, what="the quickstart at rest with one replica")
     chat_once.await_condition(NAMESPACE, "MetricsAvailable", within=60)
     chat_once.await_condition(NAMESPACE, "Ready", within=60)
+    # the gateways learn of a replica's address from DNS, some seconds after it is ready; until then they rightly spill
+    url = chat_once.url(NAMESPACE, "chat") + "/v1"
+    eventually(lambda: asyncio.run(burst(url, "chat", 4, max_tokens=4)).owned == 4, within=60, what="both gateways to use the replica")
     return chat_once
 
 

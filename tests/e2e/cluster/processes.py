@@ -15,6 +15,9 @@ from tests.e2e.cluster.waiting import wait_until
 KILL_TIMEOUT_S = 20
 
 
+_STARTED: list[subprocess.Popen[bytes]] = []  # kept, since they outlive their starter on purpose and a collected Popen warns of that
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a process is put: a network namespace (None: the caller's) and the cgroup file it enters before anything else."""
@@ -59,6 +62,7 @@ class Register:
                 start_new_session=True,
                 pass_fds=pass_fds,
             )
+        _STARTED.append(process)
         started = start_time(process.pid)
         if started is not None:
             (self.pids / name).write_text(f"{process.pid} {started}")
