@@ -67,8 +67,15 @@ def test_traffic_goes_on_when_the_leading_operator_is_killed_and_the_standby_tak
     chat.await_condition(NAMESPACE, "Ready", within=30)
 
 
-def test_a_missing_hosted_key_leaves_owned_traffic_unharmed_and_arrives_late_without_a_restart(chat: Stack) -> None:
+@pytest.fixture
+def without_key(chat: Stack) -> Iterator[Stack]:
     chat.kubectl("-n", NAMESPACE, "delete", "secret", "rented-key")
+    yield chat
+    chat.secrets(NAMESPACE)
+
+
+def test_a_missing_hosted_key_leaves_owned_traffic_unharmed_and_arrives_late_without_a_restart(without_key: Stack) -> None:
+    chat = without_key
     chat.kubectl("-n", NAMESPACE, "rollout", "restart", "deployment/chat-gateway")
     chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
     gateways = {p["metadata"]["uid"] for p in running_gateways(chat)}
