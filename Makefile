@@ -28,7 +28,9 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 
 test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
 	$(MAKE) --no-print-directory check-generated
-	$(BIN)/python -m pytest tests/chart tests/apiserver tests/dataplane tests/engine tests/e2e
+	$(BIN)/python -m pytest tests/chart tests/apiserver
+	$(BIN)/python -m pytest tests/dataplane tests/engine
+	$(BIN)/python -m pytest tests/e2e
 
 test-e2e: venv ## the end-to-end tests alone, on PROVIDER (auto, kind, local, existing)
 	SPILLWAY_E2E_PROVIDER=$(PROVIDER) $(BIN)/python -m pytest tests/e2e
