@@ -17,6 +17,7 @@ LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-
 class PlacementMode(StrEnum):
     """Where requests are served."""
 
+    AUTO = "Auto"
     DEDICATED = "Dedicated"
     HOSTED = "Hosted"
     HYBRID = "Hybrid"
@@ -27,6 +28,28 @@ class DataResidency(StrEnum):
 
     HOSTED_ALLOWED = "HostedAllowed"
     CLUSTER_ONLY = "ClusterOnly"
+
+
+class ApplyMode(StrEnum):
+    """What becomes of a recommendation."""
+
+    AUTOMATIC = "Automatic"
+    RECOMMEND = "Recommend"
+
+
+class LatencyNeed(StrEnum):
+    """Who waits for an answer, and how long."""
+
+    INTERACTIVE = "Interactive"
+    BACKGROUND = "Background"
+    OFFLINE = "Offline"
+
+
+class TrafficPattern(StrEnum):
+    """How the load moves around its mean."""
+
+    STEADY = "Steady"
+    BURSTY = "Bursty"
 
 
 class Quantization(StrEnum):
@@ -58,6 +81,49 @@ class Architecture(ApiModel):
     attention_heads: Annotated[int, Field(ge=1, le=1024, description="Query heads per layer (num_attention_heads).")]
     key_value_heads: Annotated[int, Field(ge=1, le=1024, description="Key-value heads per layer (num_key_value_heads).")]
     head_size: Annotated[int, Field(ge=1, le=1024, description="Size of one head (head_dim).")]
+    hidden_size: Annotated[
+        int | None, Field(ge=1, le=10**6, description="Width of a layer (hidden_size). Default: attentionHeads x headSize.")
+    ] = None
+    vocabulary_size: Annotated[
+        int | None,
+        Field(ge=1, le=10**7, description="Tokens of the vocabulary (vocab_size); embeddings stay in 16 bits when weights are quantized."),
+    ] = None
+    tied_embeddings: Annotated[bool, Field(description="Whether input and output share one embedding table (tie_word_embeddings).")] = False
+    weight_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10**14,
+            description="Bytes of the published weights, used where model.quantization says nothing. Default: two per parameter.",
+        ),
+    ] = None
+    latent_size: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10**5,
+            description="Multi-head latent attention: values cached per token and layer (kv_lora_rank + qk_rope_head_dim), kept on every "
+            "accelerator. Default: keys and values per head.",
+        ),
+    ] = None
+    attention_layers: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="Layers that keep keys and values, in a hybrid model whose other layers are recurrent. Default: all.",
+        ),
+    ] = None
+    sliding_window_layers: Annotated[
+        int | None, Field(ge=0, le=1000, description="Layers among them that attend to the last slidingWindowTokens only. Default: none.")
+    ] = None
+    sliding_window_tokens: Annotated[int | None, Field(ge=1, le=10**7, description="Tokens that such a layer keeps (sliding_window).")] = (
+        None
+    )
+    recurrent_state_kib: Annotated[
+        int | None,
+        Field(alias="recurrentStateKiB", ge=1, le=10**8, description="State of the recurrent layers per running request, KiB."),
+    ] = None
 
 
 class HuggingFaceSource(ApiModel):
@@ -157,7 +223,12 @@ class RequestRate(ApiModel):
     """Requests per second, as decimal strings."""
 
     mean: Annotated[DecimalString, Field(description='Mean rate, for example "2.5".')]
-    peak: Annotated[DecimalString | None, Field(description="Highest rate sustained for a minute. Default: the mean.")] = None
+    peak: Annotated[
+        DecimalString | None,
+        Field(
+            description="Highest rate sustained for a minute. Default: the mean for a Steady pattern, four times the mean for a Bursty one."
+        ),
+    ] = None
 
 
 class TokenLengths(ApiModel):
@@ -174,6 +245,24 @@ class Traffic(ApiModel):
     requests_per_month: Annotated[int | None, Field(ge=0, le=10**12, description="Expected volume in 30 days.")] = None
     input_tokens: Annotated[TokenLengths | None, Field(description="Tokens of a prompt. Default: mean 1000.")] = None
     output_tokens: Annotated[TokenLengths | None, Field(description="Tokens of an answer. Default: mean 250.")] = None
+    cached_input_percent: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100,
+            description="Share of the prompt tokens that repeat the beginning of an earlier prompt; a hosted provider may bill them less.",
+        ),
+    ] = 0
+    latency: Annotated[
+        LatencyNeed,
+        Field(
+            description="Interactive: somebody waits for each answer. Background: a program waits and may ask again. Offline: the answer "
+            "may take hours, so peaks wait and a hosted batch API may serve."
+        ),
+    ] = LatencyNeed.INTERACTIVE
+    pattern: Annotated[
+        TrafficPattern, Field(description="Steady: the load follows the day. Bursty: it leaps, so its peak is far above its mean.")
+    ] = TrafficPattern.STEADY
 
 
 class Placement(ApiModel):
@@ -182,12 +271,18 @@ class Placement(ApiModel):
     mode: Annotated[
         PlacementMode,
         Field(
-            description="Dedicated: own replicas only. Hosted: the hosted backends only. Hybrid: own replicas first, the rest to hosted."
+            description="Dedicated: own replicas only. Hosted: the hosted backends only. Hybrid: own replicas first, the rest to hosted. "
+            "Auto: the cheapest of them that keeps the promises."
         ),
     ]
     data_residency: Annotated[
-        DataResidency, Field(description="ClusterOnly: no request ever leaves the cluster; needs mode Dedicated and no hosted backends.")
+        DataResidency,
+        Field(description="ClusterOnly: no request ever leaves the cluster; needs mode Dedicated or Auto, and no hosted backends."),
     ] = DataResidency.HOSTED_ALLOWED
+    apply: Annotated[
+        ApplyMode,
+        Field(description="Under mode Auto, Automatic: move to what is recommended once the saving has lasted. Recommend: only say so."),
+    ] = ApplyMode.RECOMMEND
 
 
 class Scaling(ApiModel):
@@ -389,9 +484,15 @@ class InferenceWorkloadSpec(ApiModel):
     @property
     def owns(self) -> bool:
         """Whether replicas of our own may serve."""
+        if self.placement.mode is PlacementMode.AUTO:
+            return self.dedicated is not None
         return self.placement.mode is not PlacementMode.HOSTED
 
     @property
     def rents(self) -> bool:
         """Whether hosted backends may serve."""
-        return self.placement.mode is not PlacementMode.DEDICATED and self.placement.data_residency is DataResidency.HOSTED_ALLOWED
+        if self.placement.data_residency is DataResidency.CLUSTER_ONLY:
+            return False
+        if self.placement.mode is PlacementMode.AUTO:
+            return self.hosted is not None and bool(self.hosted.backends)
+        return self.placement.mode is not PlacementMode.DEDICATED

@@ -18,16 +18,13 @@ from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice, Price
 from spillway.api.status import Basis
 from spillway.api.workload import Architecture, Engine, InferenceWorkloadSpec, Model, Quantization
 from spillway.plan.decision import Capacity, Memory
+from spillway.plan.lengths import Lengths, declared_lengths
 from spillway.plan.observation import Signals
 from spillway.plan.readings import positive
 
 GIB = 1024**3
 HOURS_PER_30_DAYS = 720
 SECONDS_PER_30_DAYS = HOURS_PER_30_DAYS * 3600
-
-DEFAULT_INPUT_TOKENS = 1000  # the API's documented defaults of traffic.inputTokens and outputTokens
-DEFAULT_OUTPUT_TOKENS = 250
-P95_OVER_MEAN = 3.0  # Azure 2023 and ServeGen traces: p90 is 2.4 to 2.8 times the mean
 
 BYTES_PER_PARAMETER = {
     Quantization.BF16: 2.0,
@@ -63,15 +60,6 @@ MEASURED_STEP = 0.2  # a measurement must move by this share before it replaces 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lengths:
-    """Tokens of one request."""
-
-    input_mean: float
-    input_p95: float
-    output_mean: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
     """T(B) = a + b * B."""
 
@@ -94,15 +82,6 @@ class EngineLimits:
     kv_tokens: int | None
 
 
-def declared_lengths(spec: InferenceWorkloadSpec) -> Lengths:
-    """Return the token lengths the spec declares, or the documented defaults."""
-    prompt = spec.traffic.input_tokens if spec.traffic else None
-    answer = spec.traffic.output_tokens if spec.traffic else None
-    mean = float(prompt.mean) if prompt else float(DEFAULT_INPUT_TOKENS)
-    p95 = float(prompt.p95) if prompt and prompt.p95 else mean * P95_OVER_MEAN
-    return Lengths(input_mean=mean, input_p95=max(mean, p95), output_mean=float(answer.mean) if answer else float(DEFAULT_OUTPUT_TOKENS))
-
-
 def current_lengths(spec: InferenceWorkloadSpec, memory: Memory) -> Lengths:
     """Return the lengths seen lately, else the declared ones."""
     declared = declared_lengths(spec)
@@ -110,6 +89,7 @@ def current_lengths(spec: InferenceWorkloadSpec, memory: Memory) -> Lengths:
         input_mean=memory.measured_input_tokens or declared.input_mean,
         input_p95=declared.input_p95,
         output_mean=max(1.0, memory.measured_output_tokens or declared.output_mean),
+        output_p95=declared.output_p95,
     )
 
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, Lengths, current_lengths, declared_rate
+from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, current_lengths, declared_rate
 from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
 from spillway.plan.ledger import month_end, replica_price
+from spillway.plan.lengths import Lengths
 from spillway.plan.observation import Missing, Observation, ReplicaPod
 from spillway.plan.readings import number
 from spillway.plan.scale import lower_bound

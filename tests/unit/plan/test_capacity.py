@@ -10,6 +10,7 @@ from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec, Quantization
 from spillway.plan import capacity
 from spillway.plan.decision import Memory
+from spillway.plan.lengths import declared_lengths
 from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, signals, spec
 
 SHAPED = {"model": {"id": "meta/llama-8b", "architecture": LLAMA_8B}}
@@ -40,7 +41,7 @@ def test_kv_cache_agrees_with_the_calibration(changes: dict[str, Any], measured_
 )
 def test_step_time_of_an_empty_batch_is_near_the_calibration(changes: dict[str, Any], measured_ms: float) -> None:
     wanted = shaped()
-    step = capacity.estimated_step_time(wanted, accelerator(**changes), capacity.declared_lengths(wanted))
+    step = capacity.estimated_step_time(wanted, accelerator(**changes), declared_lengths(wanted))
     assert step is not None
     assert step.a_ms == pytest.approx(measured_ms + 1.5, rel=0.2)
 
@@ -130,7 +131,7 @@ def test_the_engine_never_refuses_what_the_gateways_cap_may_send(
     found = capacity.size(wanted, accelerator(), Memory(measured_step_ms=step, measured_batch=1.0))
     assert found.max_queued_requests >= 2 * most * found.slots
     assert found.max_queued_tokens is not None
-    assert found.max_queued_tokens >= max(context, found.max_queued_requests * capacity.declared_lengths(wanted).input_p95)
+    assert found.max_queued_tokens >= max(context, found.max_queued_requests * declared_lengths(wanted).input_p95)
     assert found.max_queued_requests & (found.max_queued_requests - 1) == 0
 
 
@@ -186,7 +187,7 @@ def test_requests_per_second_are_unknown_without_shape_and_measurement() -> None
 
 def test_a_measured_step_keeps_the_shape_of_the_estimate() -> None:
     wanted = shaped()
-    estimate = capacity.estimated_step_time(wanted, accelerator(), capacity.declared_lengths(wanted))
+    estimate = capacity.estimated_step_time(wanted, accelerator(), declared_lengths(wanted))
     assert estimate is not None
     twice = capacity.measured_step_time(estimate, Memory(measured_step_ms=2 * estimate.at(40), measured_batch=40))
     assert twice is not None
@@ -233,7 +234,7 @@ def test_declared_rate(traffic: dict[str, Any] | None, rate: float | None) -> No
 
 
 def test_declared_lengths() -> None:
-    lengths = capacity.declared_lengths(spec(traffic={"inputTokens": {"mean": 100, "p95": 400}, "outputTokens": {"mean": 30}}))
+    lengths = declared_lengths(spec(traffic={"inputTokens": {"mean": 100, "p95": 400}, "outputTokens": {"mean": 30}}))
     assert (lengths.input_mean, lengths.input_p95, lengths.output_mean) == (100, 400, 30)
 
 
@@ -241,7 +242,7 @@ def test_a_hosted_workload_has_no_replica_to_size() -> None:
     hosted = spec("Hosted", model={"architecture": LLAMA_8B})
     assert capacity.kv_capacity_tokens(hosted, accelerator()) is None
     assert capacity.prefill_tokens_per_s(hosted, accelerator()) is None
-    assert capacity.estimated_step_time(hosted, accelerator(), capacity.declared_lengths(hosted)) is None
+    assert capacity.estimated_step_time(hosted, accelerator(), declared_lengths(hosted)) is None
 
 
 @pytest.mark.parametrize(
