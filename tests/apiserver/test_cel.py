@@ -103,7 +103,7 @@ def test_every_variable_that_spillway_sets_is_refused_with_the_field_to_use(obje
     [
         ("extra-args", "model.id", "--trust-remote-code", "should match"),
         ("extra-args", "model.id", 'a"b', "should match"),
-        ("extra-args", "placement.mode", "Auto", 'supported values: "Dedicated", "Hosted", "Hybrid"'),
+        ("extra-args", "placement.mode", "Batch", 'supported values: "Auto", "Dedicated", "Hosted", "Hybrid"'),
         ("extra-args", "budget", {"monthlyUSD": 100}, 'must be of type string: "integer"'),
         ("extra-args", "budget", {"monthlyUSD": "-1"}, "should match"),
         ("extra-args", "dedicated.engine.env", [{"name": "A"}, {"name": "A"}], "Duplicate value"),

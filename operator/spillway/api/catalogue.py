@@ -9,7 +9,7 @@ from pydantic import Field
 
 from spillway.api.base import ApiModel, SecretKeyRef
 from spillway.api.quantities import DecimalString
-from spillway.api.workload import MODEL_NAME_PATTERN, LabelValue, Toleration
+from spillway.api.workload import MODEL_NAME_PATTERN, LabelValue, Quantization, Toleration
 
 
 class Auth(ApiModel):
@@ -44,6 +44,26 @@ class ProviderModel(ApiModel):
     output_usd_per_million_tokens: Annotated[
         DecimalString, Field(alias="outputUSDPerMillionTokens", description="Price of a million answer tokens.")
     ]
+    cached_input_usd_per_million_tokens: Annotated[
+        DecimalString | None,
+        Field(
+            alias="cachedInputUSDPerMillionTokens",
+            description="Price of a million prompt tokens that repeat the beginning of an earlier prompt. Default: as any prompt token.",
+        ),
+    ] = None
+    context_tokens: Annotated[
+        int | None, Field(ge=16, le=10**8, description="Longest prompt plus answer it takes. A workload that needs more cannot use it.")
+    ] = None
+    quantization: Annotated[
+        Quantization | None, Field(description="Storage of the weights the provider serves; a plan says so where it differs from your own.")
+    ] = None
+    time_to_first_token_ms: Annotated[
+        int | None,
+        Field(ge=1, le=3_600_000, description="Wait for the first token that the provider states or you measured, milliseconds."),
+    ] = None
+    inter_token_latency_ms: Annotated[
+        int | None, Field(ge=1, le=60_000, description="Gap between tokens that the provider states or you measured, milliseconds.")
+    ] = None
 
 
 class PriceSource(ApiModel):
@@ -51,6 +71,13 @@ class PriceSource(ApiModel):
 
     as_of: Annotated[date, Field(description="Day on which the prices were read.")]
     source: Annotated[str, Field(min_length=1, max_length=500, description="Where they were read.")]
+
+
+class ProviderBatch(ApiModel):
+    """The provider's batch API: cheaper, and answers come within hours. Plans count with it for Offline traffic."""
+
+    discount_percent: Annotated[int, Field(ge=1, le=100, description="How much less a token costs than in the models' prices, percent.")]
+    completion_window_hours: Annotated[int, Field(ge=1, le=720, description="Hours within which a job is done.")] = 24
 
 
 class HostedProviderSpec(ApiModel):
@@ -76,6 +103,7 @@ class HostedProviderSpec(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ]
+    batch: Annotated[ProviderBatch | None, Field(description="Batch API, where there is one.")] = None
     prices: Annotated[PriceSource | None, Field(description="Date and source of the prices.")] = None
 
 
@@ -90,6 +118,14 @@ class AcceleratorPrice(ApiModel):
     """What owning costs."""
 
     on_demand_usd_per_hour: Annotated[DecimalString, Field(alias="onDemandUSDPerHour", description="Price of an hour on demand.")]
+    reserved_usd_per_hour: Annotated[
+        DecimalString | None,
+        Field(alias="reservedUSDPerHour", description="Price of an hour under a commitment, paid for every hour of the month."),
+    ] = None
+    spot_usd_per_hour: Annotated[
+        DecimalString | None,
+        Field(alias="spotUSDPerHour", description="Price of an hour of capacity that can be taken away at short notice."),
+    ] = None
     per: Annotated[
         PricePer, Field(description="Whether the price is for one accelerator or a whole node; a replica then costs its share of the node.")
     ] = PricePer.ACCELERATOR

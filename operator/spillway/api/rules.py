@@ -105,6 +105,8 @@ _DECIMAL = f"matches('{DECIMAL_PATTERN.replace(chr(92), chr(92) * 2)}')"
 _FREE_KEY = " && ".join(f"!k.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES)
 _RESERVED = ", ".join(RESERVED_PREFIXES)
 
+_BACKENDS = "(has(self.hosted) && has(self.hosted.backends) && size(self.hosted.backends) > 0)"
+
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
 WORKLOAD_RULES = (
@@ -124,23 +126,54 @@ WORKLOAD_RULES = (
     Rule(
         name="hosted-without-backend",
         model="InferenceWorkloadSpec",
-        rule="self.placement.mode == 'Dedicated' || (has(self.hosted) && has(self.hosted.backends) && size(self.hosted.backends) > 0)",
+        rule=f"self.placement.mode in ['Dedicated', 'Auto'] || {_BACKENDS}",
         message="placement.mode Hosted and Hybrid need a hosted backend: add one to hosted.backends, or choose mode Dedicated",
         reason="FieldValueRequired",
     ),
     Rule(
         name="dedicated-missing",
         model="InferenceWorkloadSpec",
-        rule="self.placement.mode == 'Hosted' || has(self.dedicated)",
+        rule="self.placement.mode in ['Hosted', 'Auto'] || has(self.dedicated)",
         message="placement.mode Dedicated and Hybrid need own replicas: add dedicated (dedicated: {} takes any accelerator class and one "
         "replica), or choose mode Hosted",
         reason="FieldValueRequired",
     ),
     Rule(
+        name="auto-without-choice",
+        model="InferenceWorkloadSpec",
+        rule=f"self.placement.mode != 'Auto' || has(self.dedicated) || {_BACKENDS}",
+        message="placement.mode Auto needs something to choose from: add hosted.backends, dedicated (dedicated: {} takes any accelerator "
+        "class), or both",
+        reason="FieldValueRequired",
+    ),
+    Rule(
+        name="auto-external",
+        model="InferenceWorkloadSpec",
+        rule="self.placement.mode != 'Auto' || !has(self.dedicated) || self.dedicated.scaling.mode != 'External'",
+        message="placement.mode Auto decides the replicas itself: remove dedicated.scaling.mode External, or choose Dedicated or Hybrid",
+        at=".dedicated.scaling.mode",
+    ),
+    Rule(
+        name="apply-without-auto",
+        model="Placement",
+        rule="self.apply != 'Automatic' || self.mode == 'Auto'",
+        message="apply Automatic moves workloads of mode Auto only: set mode Auto, or apply Recommend",
+        at=".apply",
+    ),
+    Rule(
+        name="offline-latency",
+        model="InferenceWorkloadSpec",
+        rule="!has(self.traffic) || self.traffic.latency != 'Offline' || !has(self.slo) "
+        "|| (!has(self.slo.timeToFirstTokenMs) && !has(self.slo.interTokenLatencyMs))",
+        message="traffic.latency Offline means that answers may take hours: remove slo.timeToFirstTokenMs and slo.interTokenLatencyMs, or "
+        "choose Background",
+        at=".traffic.latency",
+    ),
+    Rule(
         name="cluster-only-backend",
         model="InferenceWorkloadSpec",
         # Of another mode the rule cluster-only-mode speaks: one mistake, one message.
-        rule="self.placement.dataResidency != 'ClusterOnly' || self.placement.mode != 'Dedicated' || !has(self.hosted) "
+        rule="self.placement.dataResidency != 'ClusterOnly' || !(self.placement.mode in ['Dedicated', 'Auto']) || !has(self.hosted) "
         "|| !has(self.hosted.backends) || size(self.hosted.backends) == 0",
         message="placement.dataResidency ClusterOnly lets no request leave the cluster: remove hosted.backends, or choose HostedAllowed",
         reason="FieldValueForbidden",
@@ -149,15 +182,16 @@ WORKLOAD_RULES = (
     Rule(
         name="cluster-only-mode",
         model="Placement",
-        rule="self.dataResidency != 'ClusterOnly' || self.mode == 'Dedicated'",
-        message="dataResidency ClusterOnly needs mode Dedicated and no hosted.backends, as Hosted and Hybrid send requests "
+        rule="self.dataResidency != 'ClusterOnly' || self.mode in ['Dedicated', 'Auto']",
+        message="dataResidency ClusterOnly needs mode Dedicated or Auto and no hosted.backends, as Hosted and Hybrid send requests "
         "out of the cluster",
         at=".mode",
     ),
     Rule(
         name="scale-to-zero-without-hosted",
         model="InferenceWorkloadSpec",
-        rule="self.placement.mode != 'Dedicated' || !has(self.dedicated) || self.dedicated.scaling.minReplicas > 0",
+        rule=f"!has(self.dedicated) || self.dedicated.scaling.minReplicas > 0 || self.placement.mode in ['Hosted', 'Hybrid'] "
+        f"|| (self.placement.mode == 'Auto' && {_BACKENDS})",
         message="dedicated.scaling.minReplicas 0 needs a hosted backend to answer while no replica runs: set it to 1 or more, or choose "
         "placement.mode Hybrid",
         at=".dedicated.scaling.minReplicas",
@@ -376,6 +410,18 @@ TOLERATION_RULES = (
     ),
 )
 
+
+def _not_above(name: str, *, model: str, field: str, bound: str, message: str) -> Rule:
+    """Return the rule that a price is no higher than another one. What is no decimal, the schema refuses already."""
+    return Rule(
+        name=name,
+        model=model,
+        rule=f"!has(self.{field}) || !self.{field}.{_DECIMAL} || !self.{bound}.{_DECIMAL} || double(self.{field}) <= double(self.{bound})",
+        message=message,
+        at=f".{field}",
+    )
+
+
 PROVIDER_RULES = (
     Rule(
         name="provider-name",
@@ -405,9 +451,32 @@ PROVIDER_RULES = (
         message="baseURL ends with the API's version, such as https://api.example.com/v1: remove /completions or /chat/completions",
         at=".baseURL",
     ),
+    _not_above(
+        "cached-input-price",
+        model="ProviderModel",
+        field="cachedInputUSDPerMillionTokens",
+        bound="inputUSDPerMillionTokens",
+        message="cachedInputUSDPerMillionTokens cannot be above inputUSDPerMillionTokens; leave it out where cached tokens cost the same",
+    ),
 )
 
+
 ACCELERATOR_RULES = (
+    _not_above(
+        "reserved-price",
+        model="AcceleratorPrice",
+        field="reservedUSDPerHour",
+        bound="onDemandUSDPerHour",
+        message="reservedUSDPerHour cannot be above onDemandUSDPerHour: give the price of one hour under the commitment, for the same "
+        "machine",
+    ),
+    _not_above(
+        "spot-price",
+        model="AcceleratorPrice",
+        field="spotUSDPerHour",
+        bound="onDemandUSDPerHour",
+        message="spotUSDPerHour cannot be above onDemandUSDPerHour: give both for the same machine, or leave spot out",
+    ),
     Rule(
         name="accelerator-resource",
         model="AcceleratorClassSpec",

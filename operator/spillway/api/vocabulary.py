@@ -83,6 +83,7 @@ class Reason(StrEnum):
     MODE_DEDICATED = "DedicatedRequested"
     MODE_HOSTED = "HostedRequested"
     MODE_HYBRID = "HybridRequested"
+    MODE_AUTO = "AutoResolved"
     # replicas
     REPLICAS_READY = "ReplicasReady"
     REPLICAS_STARTING = "ReplicasStarting"
@@ -135,6 +136,8 @@ class Reason(StrEnum):
     HOSTED_CHEAPER_AT_ANY_LOAD = "HostedCheaperAtAnyLoad"
     NO_PRICES = "NoPrices"
     NO_HOSTED_ALTERNATIVE = "NoHostedAlternative"
+    RESIDENCY_FORCES_DEDICATED = "ResidencyForcesDedicated"
+    OWN_WEIGHTS_FORCE_DEDICATED = "OwnWeightsForceDedicated"
     # degraded
     FULLY_SERVING = "FullyServing"
     OWNED_UNAVAILABLE = "OwnedUnavailable"

@@ -88,7 +88,10 @@ class Architecture(ApiModel):
         int | None,
         Field(ge=1, le=10**7, description="Tokens of the vocabulary (vocab_size); embeddings stay in 16 bits when weights are quantized."),
     ] = None
-    tied_embeddings: Annotated[bool, Field(description="Whether input and output share one embedding table (tie_word_embeddings).")] = False
+    embedding_tables: Annotated[
+        int,
+        Field(ge=1, le=2, description="2: prompts and answers have a table of embeddings each; 1: they share it (tie_word_embeddings)."),
+    ] = 2
     weight_bytes: Annotated[
         int | None,
         Field(

@@ -26,7 +26,7 @@ from spillway.plan.hosted_keys import remember_keys, restored_keys
 from spillway.plan.ledger import advance, settle
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation
-from spillway.plan.placement import MODE_REASONS, Choice, choose_accelerator, tensor_parallel_size
+from spillway.plan.placement import MODE_REASONS, Choice, choose_accelerator, resolved_mode, tensor_parallel_size
 from spillway.plan.rounding import usd
 from spillway.plan.scale import scale
 from spillway.plan.settings import PlanSettings
@@ -75,7 +75,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)
     decision = Decision(
         problems=tuple(problems),
-        mode=spec.placement.mode,
+        mode=resolved_mode(spec),
         mode_reason=MODE_REASONS[spec.placement.mode],
         pool=None if problems else pool,
         backends=() if problems else backends,

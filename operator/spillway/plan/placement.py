@@ -15,6 +15,7 @@ MODE_REASONS = {
     PlacementMode.DEDICATED: Reason.MODE_DEDICATED,
     PlacementMode.HOSTED: Reason.MODE_HOSTED,
     PlacementMode.HYBRID: Reason.MODE_HYBRID,
+    PlacementMode.AUTO: Reason.MODE_AUTO,
 }
 
 
@@ -48,6 +49,15 @@ def choose_accelerator(workload_name: str, spec: InferenceWorkloadSpec, catalogu
             return Choice(name=name, accelerator=accelerator)
         misfits.append(found)
     return misfits[0]
+
+
+def resolved_mode(spec: InferenceWorkloadSpec) -> PlacementMode:
+    """Return what serves: the mode asked for, and for Auto what the spec names to choose from."""
+    if spec.placement.mode is not PlacementMode.AUTO:
+        return spec.placement.mode
+    if spec.owns and spec.rents:
+        return PlacementMode.HYBRID
+    return PlacementMode.DEDICATED if spec.owns else PlacementMode.HOSTED
 
 
 def tensor_parallel_size(spec: InferenceWorkloadSpec) -> int:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from spillway.api.status import Condition
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import PlacementMode
+from spillway.api.workload import DataResidency, PlacementMode
 from spillway.plan.capacity import SECONDS_PER_30_DAYS
 from spillway.plan.cost import current_rate
 from spillway.plan.decision import Decision, Workload
@@ -308,6 +308,8 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
     spec, cost = this.workload.spec, this.decision.cost
     if not spec.owns:
         return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+    if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
+        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves nothing to compare owning with.")
     if spec.hosted is None or not spec.hosted.backends:
         return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")
     if spec.dedicated is not None and spec.dedicated.committed_replicas >= spec.dedicated.scaling.max_replicas:
