@@ -150,6 +150,16 @@ class AcceleratorClassSpec(ApiModel):
     ]
     tera_flops: Annotated[TeraFlops, Field(alias="teraFLOPs", description="Dense peak arithmetic of one accelerator.")]
     per_node: Annotated[int, Field(ge=1, le=64, description="Accelerators in one node; the largest tensor parallel size.")]
+    interconnect_gbps: Annotated[
+        int | None,
+        Field(
+            alias="interconnectGBps",
+            ge=1,
+            le=10**5,
+            description="Bandwidth between the accelerators of a node, GB per second, both directions together: NVLink 900 on H100, PCIe 64 "
+            "on L40S. Default: 600 where the product is an SXM or NVL one, else 64.",
+        ),
+    ] = None
     resource_name: Annotated[str, Field(max_length=317, description="Extended resource that a pod asks for.")] = "nvidia.com/gpu"
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32, description="Labels of the nodes that have it.")] = {}
     tolerations: Annotated[list[Toleration], Field(max_length=32, description="Tolerations for those nodes.")] = []

@@ -1,10 +1,25 @@
 """What is known of a model's shape: given in the spec, or found in the catalogue by its id."""
 
+import re
 from dataclasses import dataclass
+from functools import cache
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture, Model, Quantization
 from spillway.plan.decision import Problem
+from spillway.plan.model_catalogue import MODELS, CatalogueModel
+
+# Endings of an id that change neither shape nor cache: how it was tuned, how it is stored, when it was released.
+_ENDINGS = re.compile(
+    r"^(instruct|it|chat|hf|base|fp8|dynamic|block|static|pertensor|per|tensor|awq|gptq|int4|int8|w4a16|w8a8|quantized\.w4a16|quantized\.w8a8|"
+    r"bf16|fp16|bnb|4bit|8bit|v0\.\d+|v1\.0|v1|\d{4}|rl)$"
+)
+_STORAGE = (
+    (re.compile(r"awq"), Quantization.AWQ),
+    (re.compile(r"gptq|int4|w4a16"), Quantization.GPTQ),
+    (re.compile(r"fp8"), Quantization.FP8),
+    (re.compile(r"w8a8|int8"), Quantization.INT8),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +29,18 @@ class KnownModel:
     architecture: Architecture
     quantization: Quantization | None  # what the spec says, else what the id says; None: as published
     source: str  # where the shape comes from
+    context_tokens: int | None = None  # the longest the model allows; None where that is not known
 
 
 def known_model(model: Model) -> KnownModel | None:
     """Return the model's shape: the spec's own, else the catalogue's; None when neither knows it."""
+    quantization = model.quantization or stored_as(model.id)
     if model.architecture is not None:
-        return KnownModel(architecture=model.architecture, quantization=model.quantization, source="model.architecture")
-    return None
+        return KnownModel(architecture=model.architecture, quantization=quantization, source="model.architecture")
+    found = catalogue_model(model.id)
+    if found is None:
+        return None
+    return KnownModel(architecture=found.architecture, quantization=quantization, source=found.source, context_tokens=found.context_tokens)
 
 
 def resolve_model(model: Model) -> KnownModel | Problem:
@@ -33,3 +53,29 @@ def resolve_model(model: Model) -> KnownModel | Problem:
         message=f"the shape of model {model.id!r} is not known: it is not in the catalogue of models. Give model.architecture, or give "
         "the model's config.json (spillway plan --model-config FILE), or name a model of the same shape from the catalogue as model.id.",
     )
+
+
+def catalogue_model(model_id: str) -> CatalogueModel | None:
+    """Return the catalogue's model of this id, whoever published it and however it is tuned or stored; None when it is not there."""
+    return _by_name().get(plain_name(model_id))
+
+
+def plain_name(model_id: str) -> str:
+    """Return the id without organisation and without the endings that change no shape: Qwen/Qwen3-32B-FP8 is qwen3-32b."""
+    name = model_id.rstrip("/").rsplit("/", 1)[-1].lower().replace("_", "-").removeprefix("meta-")
+    return "-".join(part for part in name.split("-") if not _ENDINGS.match(part)) or name
+
+
+def stored_as(model_id: str) -> Quantization | None:
+    """Return the quantization that the id names; None where it names none, and the model is as published."""
+    name = model_id.lower()
+    found = next((quantization for pattern, quantization in _STORAGE if pattern.search(name)), None)
+    entry = catalogue_model(model_id)
+    published_so = entry is not None and entry.id.lower() == name
+    return None if published_so else found
+
+
+@cache
+def _by_name() -> dict[str, CatalogueModel]:
+    names = {plain_name(name): model for model in MODELS for name in model.also}
+    return names | {plain_name(model.id): model for model in MODELS}

@@ -1,0 +1,204 @@
+"""A model's config.json, as Hugging Face repositories carry it, read into the shape that sizing needs.
+
+Parameters are counted from the shape, since config.json does not state them; the count is within 1 % of what is published of the models of
+the catalogue (tests/unit/plan/test_architecture.py). Biases, norms and routers, which make the difference, are left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from spillway.api.workload import Architecture
+from spillway.plan.layers import LayerPlan, block_letters, layer_plan, whole_number
+
+# Shapes that this reader does not know how to count or whose cache is of another kind: better no answer than a wrong one.
+UNLIKE_OTHERS = {
+    "deepseek_ref": "its cache is compressed by layer",
+    "deepseek_v4": "its cache is compressed by layer",
+    "kimi_linear": "its layers mix two kinds of attention",
+    "nemotron-nas": "every layer has a shape of its own",
+    "minimax_m3": "its layers mix two kinds of attention",
+    "mamba": "it has no attention",
+    "mamba2": "it has no attention",
+    "rwkv": "it has no attention",
+    "t5": "it is an encoder and decoder",
+    "bert": "it does not generate",
+}
+UNGATED = frozenset({"bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "nemotron", "nemotron_h", "opt", "phi", "starcoder2"})
+GATED_MATRICES = 3  # gate, up and down
+UNGATED_MATRICES = 2  # up and down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Why a config.json does not give a shape: what, which and what next."""
+
+    message: str
+
+
+class _MissingError(Exception):
+    """A field is not there or not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """The fields, under the names that different families use for them."""
+
+    raw: Mapping[str, object]
+
+    def maybe(self, *names: str) -> int | None:
+        for name in names:
+            if self.raw.get(name) is not None:
+                return self._whole(name)
+        return None
+
+    def number(self, *names: str) -> int:
+        found = self.maybe(*names)
+        if found is None:
+            raise _MissingError(f"it has no {' or '.join(names)}")
+        return found
+
+    def _whole(self, name: str) -> int:
+        found = whole_number(self.raw[name])
+        if found is None or found < 0:
+            raise _MissingError(f"{name} is {self.raw[name]!r}, which is not a whole number")
+        return found
+
+    @property
+    def model_type(self) -> str:
+        return str(self.raw.get("model_type", ""))
+
+
+def architecture_of(config: Mapping[str, object]) -> Architecture | Unreadable:
+    """Return the shape that a config.json describes, or why it does not describe one."""
+    inner = config.get("text_config")  # a model that sees images keeps its language model there
+    raw = {**config, **inner} if isinstance(inner, Mapping) else dict(config)
+    read = _Config(raw)
+    why = UNLIKE_OTHERS.get(read.model_type)
+    if why is not None:
+        return _unreadable(f"model_type {read.model_type!r} is not one this reader can count: {why}")
+    try:
+        return _read(read, config)
+    except _MissingError as missing:
+        return _unreadable(str(missing))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _unreadable(f"{'.'.join(str(part) for part in first['loc'])} {first['msg'].lower()}")
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        return _unreadable(f"its fields do not go together ({error})")
+
+
+def _unreadable(why: str) -> Unreadable:
+    return Unreadable(message=f"config.json does not give a shape: {why}. Correct the file, or give model.architecture instead.")
+
+
+def _read(read: _Config, config: Mapping[str, object]) -> Architecture:
+    hidden = read.number("hidden_size", "n_embd", "d_model")
+    heads = read.number("num_attention_heads", "n_head", "n_heads")
+    letters = block_letters(read.raw)
+    layers = read.number("num_hidden_layers", "n_layer", "n_layers") if letters is None else len(letters)
+    vocabulary = read.number("vocab_size")
+    latent = read.maybe("kv_lora_rank")
+    head = read.maybe("head_dim") or hidden // heads
+    _same_everywhere(read, head)
+    if latent:
+        head = read.number("qk_nope_head_dim") + read.number("qk_rope_head_dim")
+    plan = layer_plan(read.raw, layers)
+    kv_heads = read.maybe("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
+    tables = 1 if _tied(read.raw) else 2
+    embeddings = tables * vocabulary * hidden
+    total, active = _count(read, plan, hidden=hidden, heads=heads, kv_heads=kv_heads, head=head)
+    return Architecture(
+        parameters=total + embeddings,
+        active_parameters=active + embeddings if active < total else None,
+        layers=layers,
+        attention_heads=heads,
+        key_value_heads=kv_heads,
+        head_size=head,
+        hidden_size=hidden,
+        vocabulary_size=vocabulary,
+        embedding_tables=tables,
+        weight_bytes=_stored_bytes(config, read, total=total, embeddings=embeddings),
+        latent_size=_latent_size(read, latent) if latent else None,
+        attention_layers=plan.attention if plan.attention < layers else None,
+        sliding_window_layers=plan.windowed or None,
+        sliding_window_tokens=plan.window_tokens if plan.windowed else None,
+        recurrent_state_kib=plan.state_kib or None,
+    )
+
+
+def _same_everywhere(read: _Config, head: int) -> None:
+    """Layers with a window may have heads of their own; one shape for all would be wrong then."""
+    heads = read.maybe("num_key_value_heads")
+    other_heads, other_head = read.maybe("swa_num_key_value_heads", "num_global_key_value_heads"), read.maybe("global_head_dim")
+    if other_heads not in (None, heads) or other_head not in (None, head) or read.maybe("num_kv_shared_layers"):
+        raise _MissingError("its layers do not all keep the same keys and values")
+
+
+def _tied(raw: Mapping[str, object]) -> bool:
+    """Whether one table serves input and output; gemma says so by its kind, others by a field that defaults to no."""
+    stated = raw.get("tie_word_embeddings")
+    return bool(stated) if stated is not None else str(raw.get("model_type", "")).startswith(("gemma", "bloom", "gpt2"))
+
+
+def _count(read: _Config, plan: LayerPlan, *, hidden: int, heads: int, kv_heads: int, head: int) -> tuple[int, int]:
+    """Return the parameters of all layers, and those that one token passes through."""
+    attention = plan.attention * _attention_parameters(read, hidden=hidden, heads=heads, kv_heads=kv_heads, head=head)
+    mixing = attention + plan.recurrent * plan.recurrent_parameters
+    matrices = UNGATED_MATRICES if read.model_type in UNGATED else GATED_MATRICES
+    inner = read.maybe("intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden
+    dense = plan.dense * matrices * hidden * inner
+    if not plan.expert_layers:
+        return mixing + dense, mixing + dense
+    width = read.maybe("moe_intermediate_size") or inner
+    if read.model_type.startswith("llama4"):
+        width = read.number("intermediate_size")
+    latent = read.maybe("moe_latent_size") or hidden
+    expert = matrices * latent * width
+    shared = read.maybe("n_shared_experts", "num_shared_experts")
+    shared_width = read.maybe("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size")
+    if shared_width is None:
+        shared_width = (shared or (1 if read.model_type.startswith("llama4") else 0)) * width
+    always = matrices * hidden * shared_width + (plan.expert_layers and 2 * hidden * (latent if latent != hidden else 0))
+    experts = read.number("n_routed_experts", "num_experts", "num_local_experts")
+    chosen = read.number("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
+    beside = mixing + dense + plan.expert_layers * always
+    return beside + plan.expert_layers * experts * expert, beside + plan.expert_layers * chosen * expert
+
+
+def _attention_parameters(read: _Config, *, hidden: int, heads: int, kv_heads: int, head: int) -> int:
+    latent = read.maybe("kv_lora_rank")
+    if not latent:
+        gate = 1 if read.raw.get("attn_output_gate") else 0
+        return hidden * head * (heads * (2 + gate) + 2 * kv_heads)
+    rope, value = read.number("qk_rope_head_dim"), read.number("v_head_dim")
+    query = read.maybe("q_lora_rank")
+    queries = hidden * query + query * heads * head if query else hidden * heads * head
+    keys_values = hidden * (latent + rope) + latent * heads * (head - rope + value)
+    return queries + keys_values + heads * value * hidden
+
+
+def _latent_size(read: _Config, latent: int) -> int:
+    """Return the values cached per token: the latent, the rotated key, and of sparse attention an index in one byte each."""
+    return latent + read.number("qk_rope_head_dim") + (read.maybe("index_head_dim") or 0) // 2
+
+
+def _stored_bytes(config: Mapping[str, object], read: _Config, *, total: int, embeddings: int) -> int | None:
+    """Return the bytes of weights that are published quantized; None for 16 bits."""
+    quantized = config.get("quantization_config") or read.raw.get("quantization_config")
+    bits = _bits(quantized) if isinstance(quantized, Mapping) else None
+    return None if bits is None else int(total * bits / 8) + 2 * embeddings
+
+
+def _bits(quantized: Mapping[str, object]) -> float | None:
+    method = str(quantized.get("quant_method", ""))
+    if method == "mxfp4":
+        return 4.25  # 4 bits and an 8-bit scale for each 32
+    if "fp8" in method:
+        return 8.0
+    stated = whole_number(quantized.get("bits"))
+    if stated is None and isinstance(groups := quantized.get("config_groups"), Mapping):
+        weights = [group.get("weights") for group in groups.values() if isinstance(group, Mapping)]
+        stated = next((whole_number(each.get("num_bits")) for each in weights if isinstance(each, Mapping)), None)
+    return None if stated is None else stated * (1.06 if stated < 8 else 1.0)  # noqa: PLR2004 - below 8 bits, scales of groups count
