@@ -117,6 +117,19 @@ def request_kv_bytes(model: Architecture, tokens: float, tensor_parallel_size: i
     return kv_bytes_per_layer(model, tensor_parallel_size, value_bytes=value_bytes) * kept + state
 
 
+def attended_tokens(model: Architecture, tokens: float) -> float:
+    """Return how many tokens of full attention cost as much to read as a request of so many: windows and recurrent state read less."""
+    per_token = kv_bytes_per_layer(model, 1) * attention_layers(model)
+    return request_kv_bytes(model, tokens, 1) / per_token if per_token else 0.0
+
+
+def splits(model: Architecture, tensor_parallel_size: int) -> bool:
+    """Whether the model's heads can be shared out over so many accelerators: evenly, or each key-value head on an equal number."""
+    heads = model.key_value_heads
+    evenly = model.latent_size is not None or heads % tensor_parallel_size == 0 or tensor_parallel_size % heads == 0
+    return model.attention_heads % tensor_parallel_size == 0 and evenly
+
+
 def kv_value_bytes(engine: Engine) -> int:
     """Return the bytes of one cached value: two, or one where extraArgs ask for an fp8 cache."""
     arguments = " ".join(engine.extra_args).replace("=", " ").split()

@@ -3,13 +3,40 @@
 Everything here is arithmetic on values; `plan/economics.py` puts prices to it and the operator asks the same.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import Architecture, Engine, Quantization, Slo
-from spillway.plan.capacity import GIB, kv_bytes_per_token, usable_bytes, weights_bytes
+from spillway.plan.calibration import HARDWARE
 from spillway.plan.lengths import Lengths
+from spillway.plan.memory import (
+    DEFAULT_MAX_NUM_SEQS,
+    GIB,
+    Memory,
+    attended_tokens,
+    kv_tokens,
+    kv_value_bytes,
+    memory,
+    request_kv_bytes,
+    splits,
+    step_tokens,
+)
+from spillway.plan.roofline import StepModel, computes_in_eight_bits
+from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT, Promise, Service, largest_batch, sustained
+from spillway.plan.speed import SAME_FACTS, step_model
+
+__all__ = ["Memory", "ReplicaSize", "SizeBasis", "error_percent", "replica_size", "sizes"]
+
+KV_FILL = 0.9  # preemption starts when the last blocks go
+
+# How far off requests per second were, benchmarks/capacity, leaving out the model's family or the accelerator
+CALIBRATED_ERROR_PERCENT = 15
+ESTIMATED_ERROR_PERCENT = 20
+ESTIMATED_EXPERTS_ERROR_PERCENT = 35
+ESTIMATED_QUANTIZED_ERROR_PERCENT = 45
+UNLIKE_HARDWARE_ERROR_PERCENT = 10  # on top, for accelerators slower than any that was measured (A10G, L4)
 
 
 class SizeBasis(StrEnum):
@@ -20,28 +47,12 @@ class SizeBasis(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """Where the memory of one accelerator goes, GiB."""
-
-    weights_gib: float
-    activations_gib: float  # the largest step's, and what the runtime itself holds
-    graphs_gib: float  # captured CUDA graphs
-    usable_gib: float  # memory x gpuMemoryUtilizationPercent
-    kv_cache_gib: float  # what is left; negative: so much is missing
-
-    @property
-    def fits(self) -> bool:
-        """Whether anything is left for the KV cache."""
-        return self.kv_cache_gib > 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaSize:
     """What one replica of a class at a tensor parallel size sustains at the workload's token lengths."""
 
     accelerator_class: str
     tensor_parallel_size: int
-    memory: Memory
+    memory: Memory  # of each accelerator
     kv_tokens: int  # tokens in the KV cache of the whole replica
     concurrency: int  # largest batch within the SLO, the KV cache and the engine's own bound; 0: not even one request
     requests_per_s: float  # at that batch
@@ -69,58 +80,138 @@ def sizes(
     slo: Slo | None,
     max_context_tokens: int | None,
 ) -> tuple[ReplicaSize, ...]:
-    """Return one size for each tensor parallel size a node of the class allows, smallest first; what cannot serve says why.
+    """Return one size for each tensor parallel size that splits the model's heads within a node, smallest first.
 
-    The engine's own tensorParallelSize is not looked at; its memory share and its bound on the batch are.
+    What cannot serve is there too and says why. The engine's own tensorParallelSize is not looked at; its share of the memory, its bounds
+    on the batch and on a step, and its kind of KV cache are.
     """
     return tuple(
-        _thin(parallel, model, quantization, accelerator_class, accelerator, engine, lengths, slo, max_context_tokens)
+        replica_size(
+            model,
+            quantization=quantization,
+            accelerator_class=accelerator_class,
+            accelerator=accelerator,
+            tensor_parallel_size=parallel,
+            engine=engine,
+            lengths=lengths,
+            slo=slo,
+            max_context_tokens=max_context_tokens,
+        )
         for parallel in range(1, accelerator.per_node + 1)
-        if model.attention_heads % parallel == 0
+        if splits(model, parallel)
     )
 
 
-def _thin(
-    parallel: int,
+def replica_size(
     model: Architecture,
+    *,
     quantization: Quantization | None,
     accelerator_class: str,
     accelerator: AcceleratorClassSpec,
+    tensor_parallel_size: int,
     engine: Engine,
     lengths: Lengths,
     slo: Slo | None,
     max_context_tokens: int | None,
 ) -> ReplicaSize:
-    weights = weights_bytes(model, quantization)
-    usable = usable_bytes(accelerator, tensor_parallel_size=parallel, utilization_percent=engine.gpu_memory_utilization_percent)
-    kv_tokens = max(0, int((usable - weights) // kv_bytes_per_token(model, parallel)))
-    per_ms = accelerator.memory_bandwidth_gbps * 1e6 * parallel * 0.75
-    a_ms = weights / per_ms + 1.5
-    prefill_ms = 2.0 * (model.active_parameters or model.parameters) / (accelerator.tera_flops.bf16 * 1e9 * parallel * 0.6)
-    b_ms = lengths.context_mean * kv_bytes_per_token(model, parallel) / per_ms + lengths.input_mean / lengths.output_mean * prefill_ms
-    target = slo.inter_token_latency_ms if slo else None
-    batch = min(engine.max_num_seqs or 256, int(0.9 * kv_tokens / lengths.context_mean), int((target - a_ms) / b_ms) if target else 256)
-    fits = batch > 0 and kv_tokens >= (max_context_tokens or 0)
-    batch = batch if fits else 0
-    step = a_ms + b_ms * batch
-    ttft = 15 + step + lengths.input_mean * prefill_ms
+    """Return what one replica of this tensor parallel size sustains, or why it cannot serve."""
+    value_bytes = kv_value_bytes(engine)
+    found = memory(model, quantization=quantization, accelerator=accelerator, tensor_parallel_size=tensor_parallel_size, engine=engine)
+    longest = max_context_tokens or math.ceil(lengths.input_p95 + lengths.output_mean)
+    tokens = kv_tokens(model, found, tensor_parallel_size, context_tokens=longest, value_bytes=value_bytes)
+    speed = step_model(
+        model, quantization=quantization, accelerator=accelerator, tensor_parallel_size=tensor_parallel_size, value_bytes=value_bytes
+    )
+    service = service_of(
+        model, speed.step, lengths=lengths, slo=slo, step_tokens=step_tokens(engine, accelerator), max_context_tokens=max_context_tokens
+    )
+    limit = batch_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)
+    batch = largest_batch(service, slo, limit=limit)
+    seen = sustained(service, slo, bound=max(1, batch))
+    problem = (
+        _misfit(found, accelerator, tensor_parallel_size, model)
+        or _too_few(tokens, longest)
+        or _missed(slo, service, batch=batch, seen=seen)
+    )
     return ReplicaSize(
         accelerator_class=accelerator_class,
-        tensor_parallel_size=parallel,
-        memory=Memory(
-            weights_gib=weights / parallel / GIB,
-            activations_gib=1.0,
-            graphs_gib=1.0,
-            usable_gib=usable / parallel / GIB,
-            kv_cache_gib=(usable - weights) / parallel / GIB,
-        ),
-        kv_tokens=kv_tokens,
-        concurrency=batch,
-        requests_per_s=0.85 * batch / ((lengths.output_mean * step + ttft) / 1000),
-        ttft_ms=ttft if fits else None,
-        inter_token_latency_ms=step if fits else None,
-        end_to_end_ms=ttft + lengths.output_mean * step if fits else None,
-        basis=SizeBasis.ESTIMATED,
-        error_percent=25,
-        problem=None if fits else "it does not fit",
+        tensor_parallel_size=tensor_parallel_size,
+        memory=found,
+        kv_tokens=tokens,
+        concurrency=batch if problem is None else 0,
+        requests_per_s=seen.requests_per_s if problem is None else 0.0,
+        ttft_ms=seen.ttft_ms if found.fits else None,
+        inter_token_latency_ms=seen.inter_token_ms if found.fits else None,
+        end_to_end_ms=seen.end_to_end_ms if found.fits else None,
+        basis=SizeBasis.CALIBRATED if speed.calibrated else SizeBasis.ESTIMATED,
+        error_percent=error_percent(model, quantization, accelerator, calibrated=speed.calibrated),
+        problem=problem,
     )
+
+
+def service_of(
+    model: Architecture, step: StepModel, *, lengths: Lengths, slo: Slo | None, step_tokens: int, max_context_tokens: int | None
+) -> Service:
+    """Return a replica at work on requests of these lengths."""
+    return Service(
+        step=step,
+        lengths=lengths,
+        attended_tokens=attended_tokens(model, lengths.context_mean),
+        step_tokens=step_tokens,
+        longest_prompt_tokens=max_context_tokens,
+        attainment_percent=slo.attainment_percent if slo else DEFAULT_ATTAINMENT_PERCENT,
+    )
+
+
+def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> int:
+    """Return how many requests the KV cache and the engine's own bound let run together; 0 where the weights do not fit."""
+    bound = engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS
+    if not found.fits:
+        return 0
+    each = request_kv_bytes(model, lengths.context_mean, tensor_parallel_size, value_bytes=kv_value_bytes(engine))
+    return min(bound, int(KV_FILL * found.kv_cache_gib * GIB / each)) if each else bound
+
+
+def error_percent(model: Architecture, quantization: Quantization | None, accelerator: AcceleratorClassSpec, *, calibrated: bool) -> int:
+    """Return how far off such a figure may be: what benchmarks/capacity measured of models and accelerators the fit had not seen."""
+    if calibrated:
+        return CALIBRATED_ERROR_PERCENT
+    dense = model.active_parameters is None or model.active_parameters == model.parameters
+    plain = not computes_in_eight_bits(model, quantization) and quantization in (None, Quantization.BF16, Quantization.FP16)
+    error = ESTIMATED_ERROR_PERCENT if dense and plain else ESTIMATED_EXPERTS_ERROR_PERCENT if plain else ESTIMATED_QUANTIZED_ERROR_PERCENT
+    slow = accelerator.memory_bandwidth_gbps < min(each.bandwidth_gbps for each in HARDWARE.values()) * (1 - SAME_FACTS)
+    return error + (UNLIKE_HARDWARE_ERROR_PERCENT if slow else 0)
+
+
+def _misfit(found: Memory, accelerator: AcceleratorClassSpec, tensor_parallel_size: int, model: Architecture) -> str | None:
+    if found.fits:
+        return None
+    wider = any(splits(model, parallel) for parallel in range(tensor_parallel_size + 1, accelerator.per_node + 1))
+    node = "" if wider else f"; a replica runs within one node, which has {accelerator.per_node}"
+    needed = found.weights_gib + found.activations_gib + found.graphs_gib
+    return (
+        f"does not fit: {needed:.1f} GiB per accelerator for weights ({found.weights_gib:.1f}), activations and CUDA graphs, "
+        f"{found.usable_gib:.1f} usable, {-found.kv_cache_gib:.1f} missing{node}"
+    )
+
+
+def _too_few(tokens: int, longest: int) -> str | None:
+    if tokens >= longest:
+        return None
+    return f"the KV cache holds {tokens} tokens, and one request may need {longest}: lower model.maxContextTokens or take more memory"
+
+
+def _missed(slo: Slo | None, service: Service, *, batch: int, seen: Promise) -> str | None:
+    """Return which target is missed with one request at a time, and by how much."""
+    if slo is None:
+        return None
+    if batch < 1:
+        alone = service.inter_token_ms(1)
+        return f"misses interTokenLatencyMs {slo.inter_token_latency_ms}: {alone:.0f} ms with one request at a time"
+    for name, target, found in (
+        ("timeToFirstTokenMs", slo.time_to_first_token_ms, seen.ttft_ms),
+        ("endToEndMs", slo.end_to_end_ms, seen.end_to_end_ms),
+    ):
+        if target is not None and found > target:
+            return f"misses {name} {target}: {found:.0f} ms at {slo.attainment_percent} % with one request at a time"
+    return None
