@@ -1,9 +1,11 @@
-"""The command line: `spillway operator`, `spillway crds`, `spillway version`. What a command needs is imported when it is called."""
+"""The command line: `spillway plan`, `operator`, `crds`, `version`. What a command needs is imported when it is called."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+
+from spillway.cli.plan_arguments import add_plan_arguments
 
 __all__ = ["main"]
 
@@ -16,6 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from spillway.cli.operator import run_operator
 
             return run_operator(parsed, os.environ)
+        case "plan":
+            from spillway.cli import plan
+
+            return plan.run(parsed)
         case "crds":
             from spillway.cli import crds
 
@@ -51,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in options.items():
         operator.add_argument(f"--{name}", help=text)
     operator.set_defaults(options=tuple(name.replace("-", "_") for name in options))
+    plan = commands.add_parser(
+        "plan",
+        help="what to own and what to rent, without a cluster",
+        description="Compare every way to serve each InferenceWorkload in the files: owned, rented, both, or in batches. The files are the "
+        "cluster's manifests: workloads, HostedProviders, AcceleratorClasses. Without an AcceleratorClass in them, the chart's catalogue "
+        "counts. Exit codes: 0, 2 for bad input, 3 when nothing is possible.",
+    )
+    add_plan_arguments(plan)
     crds = commands.add_parser("crds", help="print the CRDs, for kubectl apply --server-side -f -")
     crds.add_argument("folder", nargs="*", help="write all generated files below these folders instead")
     commands.add_parser("version", help="print the version")

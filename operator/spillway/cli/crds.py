@@ -1,5 +1,6 @@
-"""CRDs and the field reference as files: `python -m spillway.cli.crds <repository>`, or printed: `spillway crds`."""
+"""What is generated from the models and the chart: `python -m spillway.cli.crds <repository>`. `spillway crds` prints the CRDs."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +8,16 @@ from pathlib import Path
 import yaml
 
 from spillway.api.crd import KINDS, crd, crds
+from spillway.api.plan_output import PlanOutput
 from spillway.api.reference import reference
 
 HEADER = "# Generated from operator/spillway/api by `make generate`; edit the models there.\n"
 FOLDERS = (Path("crds"), Path("charts/spillway/crds"), Path("charts/spillway-crds/templates"))
 REFERENCE = Path("docs/reference.md")
+PLAN_SCHEMA = Path("docs/plan-output.schema.json")
+VALUES = Path("charts/spillway/values.yaml")
+CATALOGUE = Path("operator/spillway/cli/accelerator_classes.json")  # what `spillway plan` takes where no AcceleratorClass is given
+_CLUSTER_ONLY = ("nodeSelector", "tolerations")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -25,13 +31,32 @@ def to_yaml(document: object) -> str:
 
 
 def write(root: Path) -> tuple[Path, ...]:
-    """Write the CRDs (three identical copies: plain and one for either chart) and the field reference below `root`."""
-    written = [_write(root / REFERENCE, reference())]
+    """Write what is generated below `root`.
+
+    That is the CRDs (three identical copies: plain and one for either chart), the field reference, the schema of plans, and the chart's
+    catalogue of accelerators for the command line.
+    """
+    written = [_write(root / REFERENCE, reference()), _write(root / PLAN_SCHEMA, plan_schema())]
+    if (root / VALUES).is_file():
+        written.append(_write(root / CATALOGUE, catalogue((root / VALUES).read_text())))
     for kind in KINDS:
         definition = crd(kind)
         text = HEADER + to_yaml(definition)
         written += [_write(root / folder / f"spillway.dev_{kind.plural}.yaml", text) for folder in FOLDERS]
     return tuple(written)
+
+
+def plan_schema() -> str:
+    """Return the JSON schema of what `spillway plan -o json` prints."""
+    whole = PlanOutput.model_json_schema(by_alias=True, mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def catalogue(values: str) -> str:
+    """Return the accelerator classes of the chart's values as JSON, without what only a cluster needs."""
+    classes = yaml.safe_load(values)["acceleratorClasses"]["catalogue"]
+    needed = {name: {key: value for key, value in spec.items() if key not in _CLUSTER_ONLY} for name, spec in classes.items()}
+    return json.dumps(needed, indent=2) + "\n"
 
 
 def render() -> str:

@@ -1,0 +1,207 @@
+"""What a month costs, owned, rented or both, and from which volume on owning pays. Pure arithmetic: docs/economics.md derives it.
+
+Idle capacity is paid: a replica costs its hour whether or not it is used, so utilisation divides the price of a token. The cost of
+owning is a sum over replicas in the order in which the load needs them: the k-th one runs while the load is above what k - 1 carry.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spillway.api.catalogue import AcceleratorPrice, PricePer, ProviderModel
+from spillway.plan.lengths import Lengths
+from spillway.plan.load import FLOOR, HOURS_PER_MONTH, SECONDS_PER_MONTH, Load, replicas_for
+
+BREAK_EVEN_STEPS = 60  # halvings of the bracket: far below a request
+
+
+class Pricing(StrEnum):
+    """How owned capacity is paid for."""
+
+    ON_DEMAND = "OnDemand"
+    RESERVED = "Reserved"  # a commitment for the replicas that run nearly always, on demand for the rest
+    SPOT = "Spot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaPrice:
+    """What one replica costs for an hour, USD."""
+
+    on_demand: float
+    reserved: float | None = None
+    spot: float | None = None
+
+    def usd(self, pricing: Pricing, *, share: float) -> float:
+        """Return the mean cost of an hour of a replica that runs this share of the time."""
+        if pricing is Pricing.SPOT and self.spot is not None:
+            return self.spot * share
+        if pricing is Pricing.RESERVED and self.reserved is not None:
+            return min(self.reserved, self.on_demand * share)
+        return self.on_demand * share
+
+    def always(self, pricing: Pricing) -> float:
+        """Return the cost of an hour of a replica that runs always."""
+        return self.usd(pricing, share=1.0)
+
+    @property
+    def pricings(self) -> tuple[Pricing, ...]:
+        """The ways to pay that have a price."""
+        optional = ((Pricing.RESERVED, self.reserved), (Pricing.SPOT, self.spot))
+        return (Pricing.ON_DEMAND, *(pricing for pricing, usd in optional if usd is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What is owned of one size: how fast a replica is, what it costs, and what is there anyway."""
+
+    requests_per_s: float  # of one replica, within the promises
+    price: ReplicaPrice
+    pricing: Pricing = Pricing.ON_DEMAND
+    least: int = 1  # replicas that always run
+    committed: int = 0  # of them paid for already: they cost nothing more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthlyCost:
+    """A month of one way to serve a load."""
+
+    owned_usd: float
+    hosted_usd: float
+    replicas_mean: float
+    replicas_peak: int
+    utilization: float | None  # share of what the running replicas could carry; None without replicas
+
+    @property
+    def usd(self) -> float:
+        """Everything that is billed."""
+        return self.owned_usd + self.hosted_usd
+
+
+def replica_share(price: AcceleratorPrice, *, tensor_parallel_size: int, per_node: int) -> float:
+    """Return how many times the stated price a replica costs: a node's price is shared by the accelerators in it."""
+    return tensor_parallel_size / per_node if price.per is PricePer.NODE else float(tensor_parallel_size)
+
+
+def replica_price(price: AcceleratorPrice | None, *, tensor_parallel_size: int, per_node: int) -> ReplicaPrice | None:
+    """Return what one replica costs for an hour, each way it can be paid for; None without a price."""
+    if price is None:
+        return None
+    share = replica_share(price, tensor_parallel_size=tensor_parallel_size, per_node=per_node)
+    return ReplicaPrice(
+        on_demand=float(price.on_demand_usd_per_hour) * share,
+        reserved=None if price.reserved_usd_per_hour is None else float(price.reserved_usd_per_hour) * share,
+        spot=None if price.spot_usd_per_hour is None else float(price.spot_usd_per_hour) * share,
+    )
+
+
+def stranded_share(price: AcceleratorPrice, *, replicas: int, tensor_parallel_size: int, per_node: int) -> float:
+    """Return what the unused accelerators of the nodes cost, as a share of what the replicas cost; 0 where nodes are not what is billed."""
+    if price.per is not PricePer.NODE or not replicas:
+        return 0.0
+    nodes = math.ceil(replicas / (per_node // tensor_parallel_size))
+    used = replicas * tensor_parallel_size
+    return (nodes * per_node - used) / used
+
+
+def request_usd(listing: ProviderModel, lengths: Lengths, *, cached_share: float = 0.0) -> float:
+    """Return what a provider bills for a request of mean lengths, of whose prompt this share (0 to 1) is billed as cached."""
+    fresh = float(listing.input_usd_per_million_tokens)
+    cached = fresh if listing.cached_input_usd_per_million_tokens is None else float(listing.cached_input_usd_per_million_tokens)
+    prompt = lengths.input_mean * (cached_share * cached + (1 - cached_share) * fresh)
+    return (prompt + lengths.output_mean * float(listing.output_usd_per_million_tokens)) / 1e6
+
+
+def hosted_cost(load: Load, usd_per_request: float) -> MonthlyCost:
+    """Return a month of renting everything."""
+    return MonthlyCost(
+        owned_usd=0.0, hosted_usd=load.requests_per_month * usd_per_request, replicas_mean=0.0, replicas_peak=0, utilization=None
+    )
+
+
+def dedicated_cost(load: Load, fleet: Fleet) -> MonthlyCost:
+    """Return a month of owning enough for the peak, where replicas follow the load between the least and that."""
+    peak = max(1, fleet.least, replicas_for(load.peak_per_s, fleet.requests_per_s))
+    return _owned(load, fleet, _running_shares(load, fleet, peak), hosted_usd=0.0)
+
+
+def hybrid_cost(load: Load, fleet: Fleet, usd_per_request: float) -> MonthlyCost:
+    """Return a month of owning the number of replicas, one at least, that costs least, and renting what is above it."""
+    shares = _running_shares(load, fleet, max(1, fleet.least, replicas_for(load.peak_per_s, fleet.requests_per_s)))
+    owned = sum(_usd_per_hour(fleet, index, share) for index, share in enumerate(shares[: max(1, fleet.least)]))
+    best, cheapest = 0, math.inf
+    for count in range(max(1, fleet.least), len(shares) + 1):
+        if count > max(1, fleet.least):
+            owned += _usd_per_hour(fleet, count - 1, shares[count - 1])
+        total = owned * HOURS_PER_MONTH + _spilled_usd(load, fleet, count, usd_per_request)
+        if total < cheapest:
+            best, cheapest = count, total
+    return _owned(load, fleet, shares[:best], hosted_usd=_spilled_usd(load, fleet, best, usd_per_request))
+
+
+def kappa(*, hosted_usd_per_request: float | None, usd_per_replica_hour: float | None, requests_per_s: float | None) -> float | None:
+    """Return the hosted price of a request over its share of a fully used replica; below 1 owning loses at any load."""
+    if hosted_usd_per_request is None or not usd_per_replica_hour or not requests_per_s:
+        return None
+    return hosted_usd_per_request / (usd_per_replica_hour / 3600 / requests_per_s)
+
+
+def break_even_of_replica(*, hosted_usd_per_request: float | None, usd_per_replica_hour: float | None) -> int | None:
+    """Return how many hosted requests in 30 days cost as much as one replica that always runs."""
+    if not hosted_usd_per_request or usd_per_replica_hour is None:
+        return None
+    return math.ceil(usd_per_replica_hour * HOURS_PER_MONTH / hosted_usd_per_request)
+
+
+def break_even_requests(load: Load, fleet: Fleet, usd_per_request: float | None) -> int | None:
+    """Return the volume, in requests per 30 days of this load's shape, from which the first replicas save more than they cost.
+
+    None where they never do: kappa is below 1, or nothing is billed for a request.
+    """
+    if not usd_per_request:
+        return None
+    least = max(1, fleet.least)
+    paid = max(0, least - fleet.committed) * fleet.price.always(fleet.pricing) * HOURS_PER_MONTH
+    capacity = least * fleet.requests_per_s
+
+    def saved(volume: float) -> float:
+        return load.at(volume).served_per_s(capacity) * SECONDS_PER_MONTH * usd_per_request
+
+    high = capacity * SECONDS_PER_MONTH / FLOOR[load.pattern]  # the load never falls below what these replicas carry
+    if saved(high) < paid:
+        return None
+    low = 0.0
+    for _ in range(BREAK_EVEN_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if saved(middle) >= paid else (middle, high)
+    return math.ceil(high - 1e-3)
+
+
+def usd_per_million_tokens(usd: float, load: Load, lengths: Lengths) -> float | None:
+    """Return the blended price of a million tokens, prompts and answers alike; None without traffic."""
+    tokens = load.requests_per_month * (lengths.input_mean + lengths.output_mean)
+    return usd / tokens * 1e6 if tokens else None
+
+
+def _running_shares(load: Load, fleet: Fleet, count: int) -> list[float]:
+    """Return the share of the time in which each replica runs, the first ones always."""
+    return [1.0 if index < max(1, fleet.least) else load.share_above(index * fleet.requests_per_s) for index in range(count)]
+
+
+def _usd_per_hour(fleet: Fleet, index: int, share: float) -> float:
+    return 0.0 if index < fleet.committed else fleet.price.usd(fleet.pricing, share=share)
+
+
+def _spilled_usd(load: Load, fleet: Fleet, count: int, usd_per_request: float) -> float:
+    return (load.mean_per_s - load.served_per_s(count * fleet.requests_per_s)) * SECONDS_PER_MONTH * usd_per_request
+
+
+def _owned(load: Load, fleet: Fleet, shares: Sequence[float], *, hosted_usd: float) -> MonthlyCost:
+    mean = sum(shares)
+    return MonthlyCost(
+        owned_usd=HOURS_PER_MONTH * sum(_usd_per_hour(fleet, index, share) for index, share in enumerate(shares)),
+        hosted_usd=hosted_usd,
+        replicas_mean=mean,
+        replicas_peak=len(shares),
+        utilization=load.served_per_s(len(shares) * fleet.requests_per_s) / (mean * fleet.requests_per_s),
+    )

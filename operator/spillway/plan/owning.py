@@ -1,0 +1,159 @@
+"""Ways to own: every class, tensor parallel size and way to pay, with and without renting the peaks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.workload import Engine, InferenceWorkloadSpec, LatencyNeed
+from spillway.plan.decision import Problem
+from spillway.plan.economics import (
+    Fleet,
+    MonthlyCost,
+    Pricing,
+    ReplicaPrice,
+    break_even_requests,
+    dedicated_cost,
+    hybrid_cost,
+    kappa,
+    replica_price,
+    stranded_share,
+    usd_per_million_tokens,
+)
+from spillway.plan.load import Load
+from spillway.plan.models import resolve_model
+from spillway.plan.offers import Offer
+from spillway.plan.options import Cause, Obstacle, Option, Question, ServedBy, over_budget
+from spillway.plan.sizing import ReplicaSize, sizes
+
+MOST_REPLICAS = 1000  # what dedicated.scaling.maxReplicas allows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renting:
+    """What renting costs, to compare with and to spill to."""
+
+    overflow: Offer | None  # where peaks go; None: nowhere
+    cheapest_usd: float | None  # a request where it is cheapest to rent; None: nothing can be rented
+
+
+def all_sizes(question: Question) -> tuple[ReplicaSize, ...] | Problem:
+    """Return one size for each class and tensor parallel size; a problem where the model's shape is not known. They hold for any load."""
+    known = resolve_model(question.spec.model)
+    if isinstance(known, Problem):
+        return known
+    return tuple(
+        size
+        for name, accelerator in sorted(question.classes.items())
+        for size in sizes(
+            known.architecture,
+            quantization=known.quantization,
+            accelerator_class=name,
+            accelerator=accelerator,
+            engine=question.spec.dedicated.engine if question.spec.dedicated else Engine(),
+            lengths=question.lengths,
+            slo=question.spec.slo,
+            max_context_tokens=question.spec.model.max_context_tokens,
+        )
+    )
+
+
+def owned_options(question: Question, size: ReplicaSize, load: Load, renting: Renting) -> Iterator[Option]:
+    """Return the ways to serve on replicas of this size; one that says why where there is none."""
+    accelerator = question.classes[size.accelerator_class]
+    price = replica_price(accelerator.price, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node)
+    barred = _barred(question.spec, size, priced=price is not None)
+    if not size.feasible or price is None:
+        yield Option(mode=ServedBy.DEDICATED, obstacles=barred, size=size)
+        return
+    for pricing in price.pricings:
+        for overflow in (None,) if renting.overflow is None else (None, renting.overflow):
+            fleet = _fleet(question.spec, size, price, pricing, spills=overflow is not None)
+            yield _option(question, size, load, fleet, overflow, renting, barred)
+
+
+def _option(
+    question: Question,
+    size: ReplicaSize,
+    load: Load,
+    fleet: Fleet,
+    overflow: Offer | None,
+    renting: Renting,
+    barred: tuple[Obstacle, ...],
+) -> Option:
+    cost = dedicated_cost(load, fleet) if overflow is None else hybrid_cost(load, fleet, question.request_usd(overflow))
+    spot = overflow is None and fleet.pricing is Pricing.SPOT
+    return Option(
+        mode=ServedBy.DEDICATED if overflow is None else ServedBy.HYBRID,
+        obstacles=(
+            *barred,
+            *(_spot_barred(question.spec) if spot else ()),
+            *_too_many(cost),
+            *over_budget(question.spec, cost),
+        ),
+        size=size,
+        pricing=fleet.pricing,
+        offer=overflow,
+        cost=cost,
+        usd_per_million_tokens=usd_per_million_tokens(cost.usd, load, question.lengths),
+        stranded_usd=_stranded_usd(cost, size, question.classes[size.accelerator_class]),
+        kappa=kappa(
+            hosted_usd_per_request=renting.cheapest_usd,
+            usd_per_replica_hour=fleet.price.always(fleet.pricing),
+            requests_per_s=size.requests_per_s,
+        ),
+        break_even_requests=break_even_requests(load, fleet, renting.cheapest_usd),
+    )
+
+
+def _fleet(spec: InferenceWorkloadSpec, size: ReplicaSize, price: ReplicaPrice, pricing: Pricing, *, spills: bool) -> Fleet:
+    dedicated = spec.dedicated
+    least = dedicated.scaling.min_replicas if dedicated else 1
+    return Fleet(
+        requests_per_s=size.requests_per_s,
+        price=price,
+        pricing=pricing,
+        least=least if spills else max(1, least),
+        committed=_committed(spec, size),
+    )
+
+
+def _committed(spec: InferenceWorkloadSpec, size: ReplicaSize) -> int:
+    """Return how many replicas of this size are paid for: those of the classes and the tensor parallel size that the spec runs."""
+    dedicated = spec.dedicated
+    if dedicated is None or dedicated.engine.tensor_parallel_size != size.tensor_parallel_size:
+        return 0
+    listed = dedicated.accelerators
+    return dedicated.committed_replicas if not listed or size.accelerator_class in listed else 0
+
+
+def _barred(spec: InferenceWorkloadSpec, size: ReplicaSize, *, priced: bool) -> tuple[Obstacle, ...]:
+    found: list[Obstacle] = []
+    if size.problem is not None:
+        found.append(Obstacle(cause=Cause.SIZE, message=size.problem))
+    listed = spec.dedicated.accelerators if spec.dedicated else []
+    if listed and size.accelerator_class not in listed:
+        found.append(Obstacle(cause=Cause.NOT_LISTED, message="Not in dedicated.accelerators."))
+    if not priced:
+        message = f"AcceleratorClass {size.accelerator_class!r} has no price; give it spec.price."
+        found.append(Obstacle(cause=Cause.NO_PRICE, message=message))
+    return tuple(found)
+
+
+def _spot_barred(spec: InferenceWorkloadSpec) -> tuple[Obstacle, ...]:
+    if spec.traffic is not None and spec.traffic.latency is not LatencyNeed.INTERACTIVE:
+        return ()
+    return (Obstacle(cause=Cause.SPOT, message="Spot capacity can be taken away, and nothing else would answer Interactive requests."),)
+
+
+def _too_many(cost: MonthlyCost) -> tuple[Obstacle, ...]:
+    if cost.replicas_peak <= MOST_REPLICAS:
+        return ()
+    return (Obstacle(cause=Cause.TOO_MANY, message=f"Needs {cost.replicas_peak} replicas; one workload has at most {MOST_REPLICAS}."),)
+
+
+def _stranded_usd(cost: MonthlyCost, size: ReplicaSize, accelerator: AcceleratorClassSpec) -> float:
+    if accelerator.price is None:
+        return 0.0
+    return cost.owned_usd * stranded_share(
+        accelerator.price, replicas=cost.replicas_peak, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node
+    )

@@ -1,0 +1,165 @@
+"""From a plan to the document that is printed: figures rounded as they are read, sentences beside them."""
+
+from collections.abc import Iterable
+from datetime import date
+
+from spillway.api.plan_output import (
+    EngineeringOutput,
+    OptionOutput,
+    PlanOutput,
+    Recommended,
+    SelfHosting,
+    SweepPoint,
+    TrafficOutput,
+)
+from spillway.plan.choice import Engineering, Plan
+from spillway.plan.options import Option, ServedBy
+from spillway.plan.sweep import Point
+from spillway.report.plan_words import assumptions, describe, engineering_remark, near_ties, relaxations, warnings, why
+
+
+def plan_output(
+    plan: Plan,
+    *,
+    label: str,
+    today: date,
+    engineering: Engineering | None = None,
+    points: Iterable[Point] = (),
+    remarks: Iterable[str] = (),
+) -> PlanOutput:
+    """Return the document of a plan. `today` dates the prices, `points` are of a sweep, `remarks` speak of the input."""
+    load, lengths = plan.load, plan.question.lengths
+    return PlanOutput(
+        workload=label,
+        model=plan.question.spec.model.id,
+        traffic=TrafficOutput(
+            requests_per_month=_round(load.requests_per_month, 0) or 0.0,
+            requests_per_second_mean=_round(load.mean_per_s, 4) or 0.0,
+            requests_per_second_peak=_round(load.peak_per_s, 4) or 0.0,
+            input_tokens_mean=lengths.input_mean,
+            output_tokens_mean=lengths.output_mean,
+        ),
+        recommended=_recommended(plan),
+        settings=settings(plan),
+        near_ties=near_ties(plan),
+        options=[_option(option) for option in plan.options],
+        break_even_requests_per_month=plan.break_even.break_even_requests if plan.break_even else None,
+        self_hosting_economic=SelfHosting(economic=plan.verdict.economic, reason=plan.verdict.reason.value, message=plan.verdict.message),
+        engineering=None if engineering is None else _engineering(plan, engineering),
+        relax=relaxations(plan),
+        warnings=warnings(plan, today, remarks),
+        assumptions=assumptions(plan),
+        sweep=[_point(point) for point in points],
+    )
+
+
+def settings(plan: Plan) -> dict[str, str]:
+    """Return the fields to set for what is recommended, of those that the spec has otherwise."""
+    chosen, spec = plan.recommended, plan.question.spec
+    if chosen is None or chosen.mode is ServedBy.BATCH:
+        return {}
+    wanted: dict[str, str] = {"placement.mode": chosen.mode.value}
+    has: dict[str, str | None] = {"placement.mode": spec.placement.mode.value}
+    if chosen.size is not None and chosen.cost is not None:
+        own = spec.dedicated
+        wanted |= {
+            "dedicated.accelerators": f"[{chosen.size.accelerator_class}]",
+            "dedicated.engine.tensorParallelSize": str(chosen.size.tensor_parallel_size),
+            "dedicated.scaling.maxReplicas": str(chosen.cost.replicas_peak),
+        }
+        has |= {
+            "dedicated.accelerators": f"[{', '.join(own.accelerators)}]" if own else None,
+            "dedicated.engine.tensorParallelSize": str(own.engine.tensor_parallel_size) if own else None,
+            "dedicated.scaling.maxReplicas": str(own.scaling.max_replicas) if own else None,
+        }
+    if chosen.offer is not None:
+        wanted["hosted.backends"] = f"[{{providerRef: {{name: {chosen.offer.provider_name}}}, model: {chosen.offer.listing.name}}}]"
+        first = spec.hosted.backends[0] if spec.hosted and spec.hosted.backends else None
+        has["hosted.backends"] = f"[{{providerRef: {{name: {first.provider_ref.name}}}, model: {first.model}}}]" if first else None
+    return {field: value for field, value in wanted.items() if has[field] != value}
+
+
+def _recommended(plan: Plan) -> Recommended | None:
+    chosen = plan.recommended
+    if chosen is None or chosen.cost is None:
+        return None
+    return Recommended(
+        mode=chosen.mode.value,
+        accelerator_class=chosen.size.accelerator_class if chosen.size else None,
+        tensor_parallel_size=chosen.size.tensor_parallel_size if chosen.size else None,
+        pricing=chosen.pricing.value if chosen.pricing else None,
+        provider=chosen.offer.label if chosen.offer else None,
+        replicas_mean=_round(chosen.cost.replicas_mean, 2) or 0.0,
+        replicas_peak=chosen.cost.replicas_peak,
+        monthly_usd=_round(chosen.cost.usd, 2) or 0.0,
+        usd_per_million_tokens=_round(chosen.usd_per_million_tokens, 4),
+        reason=why(plan),
+    )
+
+
+def _option(option: Option) -> OptionOutput:
+    size, cost, listing = option.size, option.cost, option.offer.listing if option.offer else None
+    utilization = cost.utilization if cost else None
+    batch = option.mode is ServedBy.BATCH
+    stated_ttft = None if listing is None or batch else listing.time_to_first_token_ms
+    stated_gap = None if listing is None or batch else listing.inter_token_latency_ms
+    return OptionOutput(
+        mode=option.mode.value,
+        accelerator_class=size.accelerator_class if size else None,
+        tensor_parallel_size=size.tensor_parallel_size if size else None,
+        pricing=option.pricing.value if option.pricing else None,
+        provider=option.offer.label if option.offer else None,
+        feasible=option.feasible,
+        reason=describe(option),
+        replicas_mean=_round(cost.replicas_mean, 2) if cost else None,
+        replicas_peak=cost.replicas_peak if cost else None,
+        utilization_percent=None if utilization is None else _round(100 * utilization, 1),
+        monthly_usd=_round(cost.usd, 2) if cost else None,
+        usd_per_million_tokens=_round(option.usd_per_million_tokens, 4),
+        stranded_monthly_usd=_round(option.stranded_usd, 2),
+        kappa=_round(option.kappa, 3),
+        break_even_requests_per_month=option.break_even_requests,
+        ttft_ms=_round(size.ttft_ms if size else stated_ttft, 1),
+        inter_token_latency_ms=_round(size.inter_token_latency_ms if size else stated_gap, 1),
+        requests_per_second_per_replica=_round(size.requests_per_s, 3) if size and size.concurrency else None,
+        concurrency=size.concurrency if size else None,
+        kv_tokens=size.kv_tokens if size else None,
+        memory_gib_per_accelerator=_round(size.memory.weights_gib + size.memory.activations_gib + size.memory.graphs_gib, 1)
+        if size
+        else None,
+        basis=size.basis.value if size else None,
+        error_percent=size.error_percent if size else None,
+    )
+
+
+def _engineering(plan: Plan, people: Engineering) -> EngineeringOutput:
+    chosen = plan.recommended
+    owns = chosen is not None and chosen.owns and chosen.usd is not None
+    return EngineeringOutput(
+        once_usd=people.once_usd,
+        monthly_usd=people.monthly_usd,
+        amortised_monthly_usd=_round(people.usd_per_month, 2) or 0.0,
+        first_month_usd=_round((chosen.usd or 0.0) + people.once_usd + people.monthly_usd, 2) if owns and chosen else None,
+        remark=engineering_remark(plan, people),
+    )
+
+
+def _point(point: Point) -> SweepPoint:
+    def usd(mode: ServedBy) -> float | None:
+        option = point.by_mode.get(mode)
+        return None if option is None else _round(option.usd, 2)
+
+    cheapest = point.cheapest
+    return SweepPoint(
+        requests_per_month=_round(point.requests_per_month, 0) or 0.0,
+        hosted_usd=usd(ServedBy.HOSTED),
+        batch_usd=usd(ServedBy.BATCH),
+        dedicated_usd=usd(ServedBy.DEDICATED),
+        hybrid_usd=usd(ServedBy.HYBRID),
+        recommended=cheapest.mode.value if cheapest else None,
+        accelerator_class=cheapest.size.accelerator_class if cheapest and cheapest.size else None,
+    )
+
+
+def _round(number: float | None, digits: int) -> float | None:
+    return None if number is None else round(number, digits)

@@ -1,0 +1,276 @@
+"""A plan as text for a terminal, and as Markdown: the recommendation first, then the alternatives, then what it rests on."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from spillway.api.plan_output import OptionOutput, PlanOutput, SweepPoint
+from spillway.report.plan_words import amount, dollars
+
+LEAST_WIDTH = 60
+MOST_ALTERNATIVES = 10
+MOST_IMPOSSIBLE = 6
+MOST_SWEPT = 12  # rows of a sweep that a table shows
+
+Row = tuple[str, ...]
+HEAD: Row = ("", "mode", "on", "replicas", "$/month", "$/Mtok", "kappa", "TTFT", "ITL")
+LEFT = 3  # columns that are text
+NOTE = "replicas mean/peak; kappa: hosted price over own, full; TTFT and ITL in ms"
+NARROWEST = 12  # characters that a name keeps
+
+
+def as_text(plan: PlanOutput, width: int) -> str:
+    """Return a plan as lines of at most this width."""
+    width = max(LEAST_WIDTH, width)
+    parts = [_title(plan, width), *_recommendation(plan, width), *_alternatives(plan, width), *_impossible(plan, width)]
+    parts += [_swept(plan.sweep)] if plan.sweep else []
+    parts += [_bullets("CHECK", plan.warnings, width), _bullets("ASSUMED", plan.assumptions, width)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_markdown(plan: PlanOutput) -> str:
+    """Return a plan as Markdown."""
+    chosen = plan.recommended
+    parts = [f"# Plan for {plan.workload}", _subtitle(plan)]
+    if chosen is None:
+        parts += ["**Nothing is possible.** Relax one of these:", _list(plan.relax)]
+    else:
+        parts.append(
+            f"**{_called(plan)}: {dollars(chosen.monthly_usd)} a month**{_per_token(chosen.usd_per_million_tokens)}. {chosen.reason}"
+        )
+        parts.append(_list(_facts(plan)))
+        if plan.settings:
+            parts.append("Set:\n\n" + "\n".join(f"- `{field}: {value}`" for field, value in plan.settings.items()))
+    rows = [_cells(option, marked=index == 0 and chosen is not None) for index, option in enumerate(_shown(plan))]
+    parts += ["## Alternatives", _markdown_table(HEAD, rows)] if rows else []
+    barred = _barred(plan)
+    if barred:
+        parts += ["## Not possible", _markdown_table(("mode", "on", "why"), [(each.mode, _on(each), each.reason) for each in barred])]
+    if plan.sweep:
+        parts += ["## By volume", _markdown_table(SWEEP_HEAD, [_sweep_cells(point) for point in plan.sweep])]
+    for title, lines in (("Check", plan.warnings), ("Assumed", plan.assumptions)):
+        parts += [f"## {title}", _list(lines)] if lines else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(plan: PlanOutput, width: int) -> str:
+    return _wrapped(f"{plan.workload}: {_subtitle(plan)}", width)
+
+
+def _subtitle(plan: PlanOutput) -> str:
+    load = plan.traffic
+    return (
+        f"{plan.model}, {amount(load.requests_per_month)} requests a month "
+        f"({load.requests_per_second_mean:.3g}/s, peak {load.requests_per_second_peak:.3g}/s), "
+        f"{load.input_tokens_mean:.0f} tokens in and {load.output_tokens_mean:.0f} out"
+    )
+
+
+def _recommendation(plan: PlanOutput, width: int) -> Iterator[str]:
+    chosen = plan.recommended
+    if chosen is None:
+        yield "NOTHING IS POSSIBLE"
+        yield _bullets("RELAX ONE OF", plan.relax, width)
+        return
+    yield "\n".join(
+        [
+            _wrapped(f"RECOMMENDED  {_called(plan)}", width, hanging="  "),
+            f"  {dollars(chosen.monthly_usd)} a month{_per_token(chosen.usd_per_million_tokens)}",
+            _wrapped(chosen.reason, width, indent="  "),
+            *(_wrapped(fact, width, indent="  ") for fact in _facts(plan)),
+        ]
+    )
+    if plan.settings:
+        yield "TO GET THERE, SET\n" + "\n".join(
+            _wrapped(f"{field}: {value}", width, indent="  ", hanging="    ") for field, value in plan.settings.items()
+        )
+
+
+def _facts(plan: PlanOutput) -> Iterator[str]:
+    yield from (f"Nearly as good: {each}" for each in plan.near_ties[:2])
+    if plan.break_even_requests_per_month is not None:
+        yield f"Owning pays from {amount(plan.break_even_requests_per_month)} requests a month on."
+    elif plan.self_hosting_economic.economic is False:
+        yield "No volume makes owning pay."
+    if plan.engineering is not None:
+        first = plan.engineering.first_month_usd
+        yield (
+            f"People, not counted above: {dollars(plan.engineering.amortised_monthly_usd)} a month"
+            + (f", first month {dollars(first)} in all. " if first is not None else ". ")
+            + plan.engineering.remark
+        )
+
+
+def _called(plan: PlanOutput) -> str:
+    chosen = plan.recommended
+    if chosen is None:
+        return "nothing"
+    parts = [chosen.mode]
+    if chosen.accelerator_class is not None:
+        count = str(chosen.replicas_peak) if chosen.replicas_mean == chosen.replicas_peak else f"up to {chosen.replicas_peak}"
+        replica = "replica" if chosen.replicas_peak == 1 else "replicas"
+        paid = "" if chosen.pricing in {None, "OnDemand"} else f" ({str(chosen.pricing).lower()})"
+        parts.append(f"{count} {replica} of {chosen.tensor_parallel_size} x {chosen.accelerator_class}{paid}")
+    if chosen.provider is not None:
+        parts.append(f"peaks to {chosen.provider}" if chosen.mode == "Hybrid" else chosen.provider)
+    return ", ".join(parts)
+
+
+def _per_token(usd: float | None) -> str:
+    return "" if usd is None else f", ${usd:.3g} per million tokens"
+
+
+def _shown(plan: PlanOutput) -> list[OptionOutput]:
+    """Return the cheapest possible option of each kind, the recommended one first."""
+    chosen = plan.recommended
+    kinds: dict[tuple[str, str | None, str | None], OptionOutput] = {}
+    possible = [option for option in plan.options if option.feasible]
+    if chosen is not None:
+        same = [
+            each
+            for each in possible
+            if _identity(each) == (chosen.mode, chosen.accelerator_class, chosen.tensor_parallel_size, chosen.pricing, chosen.provider)
+        ]
+        possible = [*same, *(each for each in possible if each not in same)]
+    for option in possible:
+        kinds.setdefault((option.mode, option.accelerator_class, None if option.accelerator_class else option.provider), option)
+    return _varied(list(kinds.values()))
+
+
+def _varied(options: list[OptionOutput]) -> list[OptionOutput]:
+    """Return the first ones, with the cheapest of every mode among them."""
+    first_of_mode = {option.mode: option for option in reversed(options)}
+    kept = options[: MOST_ALTERNATIVES - len(first_of_mode)]
+    kept += [option for option in options if option not in kept and first_of_mode[option.mode] is option]
+    kept += [option for option in options if option not in kept][: MOST_ALTERNATIVES - len(kept)]
+    return [option for option in options if option in kept]
+
+
+def _identity(option: OptionOutput) -> tuple[str, str | None, int | None, str | None, str | None]:
+    return option.mode, option.accelerator_class, option.tensor_parallel_size, option.pricing, option.provider
+
+
+def _alternatives(plan: PlanOutput, width: int) -> Iterator[str]:
+    shown = _shown(plan)
+    if not shown:
+        return
+    rows = [_cells(option, marked=index == 0 and plan.recommended is not None) for index, option in enumerate(shown)]
+    rest = sum(option.feasible for option in plan.options) - len(shown)
+    lines = ["OPTIONS", _table(HEAD, rows, width), *([f"  and {rest} more that are possible: -o json has all"] if rest > 0 else [])]
+    yield "\n".join([*lines, _wrapped(NOTE, width, indent="  ")])
+
+
+def _cells(option: OptionOutput, *, marked: bool) -> Row:
+    mean, peak = option.replicas_mean, option.replicas_peak
+    replicas = "" if not peak or mean is None else str(peak) if mean == peak else f"{mean:.1f}/{peak}"
+    return (
+        ">" if marked else "",
+        option.mode,
+        _on(option),
+        replicas,
+        "" if option.monthly_usd is None else dollars(option.monthly_usd).removeprefix("$"),
+        "" if option.usd_per_million_tokens is None else f"{option.usd_per_million_tokens:.3g}",
+        "" if option.kappa is None else f"{option.kappa:.2f}",
+        "" if option.ttft_ms is None else f"{option.ttft_ms:.0f}",
+        "" if option.inter_token_latency_ms is None else f"{option.inter_token_latency_ms:.0f}",
+    )
+
+
+def _on(option: OptionOutput) -> str:
+    if option.accelerator_class is None:
+        return option.provider or ""
+    paid = "" if option.pricing in {None, "OnDemand"} else f" {str(option.pricing).lower()}"
+    return f"{option.tensor_parallel_size} x {option.accelerator_class}{paid}"
+
+
+def _barred(plan: PlanOutput) -> list[OptionOutput]:
+    """Return what is not possible and has no possible sibling on the same class or of the same mode: the one that is closest."""
+    able = {(option.mode, option.accelerator_class) for option in plan.options if option.feasible}
+    kinds: dict[tuple[str, str | None], OptionOutput] = {}
+    for option in plan.options:
+        if (
+            not option.feasible
+            and (option.mode, option.accelerator_class) not in able
+            and not (option.accelerator_class is None and any(mode == option.mode for mode, _ in able))
+        ):
+            kinds.setdefault((option.mode, option.accelerator_class), option)
+    return list(kinds.values())
+
+
+def _impossible(plan: PlanOutput, width: int) -> Iterator[str]:
+    barred = _barred(plan)
+    if not barred:
+        return
+    lines = [
+        _wrapped(f"{f'{each.mode} {_on(each)}'.strip()}: {each.reason}", width, indent="  ", hanging="    ")
+        for each in barred[:MOST_IMPOSSIBLE]
+    ]
+    more = len(barred) - MOST_IMPOSSIBLE
+    yield "NOT POSSIBLE\n" + "\n".join([*lines, *([f"  and {more} more: -o json has all"] if more > 0 else [])])
+
+
+SWEEP_HEAD: Row = ("requests/month", "Hosted", "Batch", "Dedicated", "Hybrid", "cheapest")
+
+
+def _swept(points: Sequence[SweepPoint]) -> str:
+    step = max(1, -(-len(points) // MOST_SWEPT))
+    shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
+    return "BY VOLUME, USD a month\n" + _table(SWEEP_HEAD, [_sweep_cells(point) for point in shown], width=10**6, text_columns=0)
+
+
+def _sweep_cells(point: SweepPoint) -> Row:
+    usd = (point.hosted_usd, point.batch_usd, point.dedicated_usd, point.hybrid_usd)
+    cheapest = " on ".join(each for each in (point.recommended, point.accelerator_class) if each)
+    return (amount(point.requests_per_month), *("" if each is None else f"{each:,.0f}" for each in usd), cheapest)
+
+
+def _table(head: Row, rows: Sequence[Row], width: int, text_columns: int = LEFT) -> str:
+    """Return aligned columns; the last text column gives way where the line would be too long, empty columns are left out."""
+    used = [index for index in range(len(head)) if index == 0 or any(row[index] for row in rows)]
+    cells = [[row[index] for index in used] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(used))]
+    texts = [column for column, index in enumerate(used) if index < text_columns]
+    excess = sum(widths) + 2 * (len(widths) - 1) - width
+    if texts and excess > 0:
+        widths[texts[-1]] = max(NARROWEST, widths[texts[-1]] - excess)
+    return "\n".join(_line(row, widths, texts) for row in cells)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], texts: Sequence[int]) -> str:
+    parts = [
+        _cut(text, widths[column]).ljust(widths[column]) if column in texts else text.rjust(widths[column])
+        for column, text in enumerate(row)
+    ]
+    return "  ".join(parts).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    """Shorten a name in its middle: its beginning says who, its end says what."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def _bullets(title: str, lines: Iterable[str], width: int) -> str:
+    listed = [_wrapped(line, width, indent="  - ", hanging="    ") for line in lines]
+    return "\n".join([title, *listed]) if listed else ""
+
+
+def _wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _markdown_table(head: Row, rows: Sequence[Row]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)

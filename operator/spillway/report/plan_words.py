@@ -1,0 +1,265 @@
+"""A plan in sentences: why, what it rests on, what to check, what to relax."""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+from spillway.api.workload import LatencyNeed
+from spillway.plan.choice import Engineering, Plan
+from spillway.plan.decision import Problem
+from spillway.plan.economics import Pricing
+from spillway.plan.models import resolve_model
+from spillway.plan.offers import Offer
+from spillway.plan.options import Cause, Option, ServedBy
+
+OLD_PRICE_DAYS = 90
+WHOLE_DOLLARS = 100  # from here on cents are not read
+
+
+def dollars(usd: float) -> str:
+    """Return an amount as it is read: whole dollars from a hundred on."""
+    return f"${usd:,.0f}" if abs(usd) >= WHOLE_DOLLARS else f"${usd:,.2f}"
+
+
+def amount(number: float) -> str:
+    """Return a large number in three digits: 10.9M."""
+    for bound, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= bound:
+            return f"{number / bound:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def named(option: Option) -> str:
+    """Return what an option is called: "Hybrid on 2 x nvidia-h100-80gb"."""
+    if option.size is not None and option.owns:
+        paid = {Pricing.RESERVED: ", reserved", Pricing.SPOT: ", spot"}.get(option.pricing or Pricing.ON_DEMAND, "")
+        return f"{option.mode} on {option.size.tensor_parallel_size} x {option.size.accelerator_class}{paid}"
+    return f"{option.mode} at {option.offer.label}" if option.offer else str(option.mode)
+
+
+def why(plan: Plan) -> str:
+    """Return why the recommended option is recommended."""
+    chosen = plan.recommended
+    if chosen is None:
+        return "Nothing is possible."
+    return " ".join(_why(plan, chosen))
+
+
+def _why(plan: Plan, chosen: Option) -> Iterator[str]:
+    rented, owned = _best(plan, ServedBy.HOSTED), _best(plan, ServedBy.DEDICATED)
+    cost = chosen.cost
+    used = f"{cost.utilization * 100:.0f} %" if cost and cost.utilization is not None else "none"
+    match chosen.mode:
+        case ServedBy.BATCH:
+            yield "Answers may take hours, so they can wait for the batch price" + (
+                f"; at the usual price they would cost {dollars(rented.usd or 0)}." if rented else "."
+            )
+        case ServedBy.HOSTED:
+            yield plan.verdict.message
+        case ServedBy.DEDICATED:
+            yield f"Owned replicas are {used} used" + (f"; renting everything would cost {dollars(rented.usd or 0)}." if rented else ".")
+        case ServedBy.HYBRID if cost is not None:
+            yield f"Own the base, rent the peaks: owned replicas are {used} used and {_spilled(plan, chosen)} of the requests are rented."
+            yield from (f"Renting everything would cost {dollars(rented.usd or 0)}." for _ in [0] if rented)
+    if not chosen.owns and owned is not None:
+        yield f"Owning would cost {dollars(owned.usd or 0)} ({named(owned)})."
+    if plan.recommended is not plan.cheapest and plan.cheapest is not None and plan.cheapest.usd is not None:
+        yield (f"{named(plan.cheapest)} would cost {dollars(plan.cheapest.usd)}: the same within the estimate's error, so what runs stays.")
+
+
+def _spilled(plan: Plan, option: Option) -> str:
+    if option.cost is None or option.size is None or not plan.load.mean_per_s:
+        return "none"
+    kept = plan.load.served_per_s(option.cost.replicas_peak * option.size.requests_per_s)
+    return f"{(1 - kept / plan.load.mean_per_s) * 100:.1f} %"
+
+
+def _best(plan: Plan, mode: ServedBy) -> Option | None:
+    return next((option for option in plan.options if option.mode is mode and option.affordable_aside and option.usd is not None), None)
+
+
+def near_ties(plan: Plan) -> list[str]:
+    """Return what costs the same within the error."""
+    cheapest = plan.cheapest
+    if cheapest is None or cheapest.usd is None:
+        return []
+    return [
+        f"{named(option)} costs {dollars(option.usd)}: {_difference(option, cheapest)}."
+        for option in plan.near
+        if option.usd is not None and option is not plan.recommended and not _same_replicas(option, plan.recommended)
+    ]
+
+
+def _same_replicas(option: Option, other: Option | None) -> bool:
+    """Whether two options own the same at the same cost: a hybrid that rents nothing is no alternative to owning all."""
+    return other is not None and option.size is other.size and option.size is not None and option.usd == other.usd
+
+
+def _difference(option: Option, cheapest: Option) -> str:
+    more = (option.usd or 0.0) - (cheapest.usd or 0.0)
+    if more < 0.005:  # noqa: PLR2004  half a cent
+        return "the same"
+    error = max(each.size.error_percent for each in (option, cheapest) if each.size is not None and each.owns)
+    return f"{dollars(more)} more, less than the estimate's error of ±{error} %"
+
+
+def describe(option: Option) -> str:
+    """Return what is in an option's way, or that nothing is."""
+    return " ".join(obstacle.message for obstacle in option.obstacles) if option.obstacles else "Possible."
+
+
+def relaxations(plan: Plan) -> list[str]:
+    """Return, when nothing is possible, which single constraint to relax and what that buys."""
+    if plan.recommended is not None or not plan.options:
+        return []
+    fewest = min(len(option.obstacles) for option in plan.options)
+    by_cause: dict[Cause, Option] = {}
+    for option in sorted((each for each in plan.options if len(each.obstacles) == fewest), key=_closest):
+        by_cause.setdefault(option.obstacles[0].cause, option)
+    return [_relaxation(cause, option) for cause, option in by_cause.items()]
+
+
+def _closest(option: Option) -> tuple[bool, float, float]:
+    missing = -option.size.memory.kv_cache_gib if option.size is not None else 0.0
+    return option.usd is None, option.usd or 0.0, missing
+
+
+def _relaxation(cause: Cause, option: Option) -> str:
+    gain = f" {named(option)} would then cost {dollars(option.usd)} a month." if option.usd is not None else ""
+    match cause:
+        case Cause.BUDGET:
+            return f"budget.monthlyUSD: raise it to {option.usd or 0:.0f} for {named(option)}, the cheapest."
+        case Cause.RESIDENCY:
+            return f"placement.dataResidency: choose HostedAllowed.{gain}"
+        case Cause.NOT_LISTED:
+            return f"dedicated.accelerators: add {option.size.accelerator_class if option.size else 'the class'}.{gain}"
+        case Cause.SIZE:
+            where = f"{named(option)}: " if option.size else ""
+            return f"slo, model.quantization or the accelerator classes: {where}{describe(option)}"
+        case Cause.NOT_OFFLINE:
+            return f"traffic.latency: Offline, if nobody waits for the answers.{gain}"
+        case _:
+            return describe(option) + gain
+
+
+def assumptions(plan: Plan) -> list[str]:
+    """Return what the figures rest on."""
+    return [*_of_traffic(plan), *_of_costs(plan), *_of_sizes(plan), *_of_offers(plan)]
+
+
+def _of_traffic(plan: Plan) -> Iterator[str]:
+    spec, load, lengths = plan.question.spec, plan.load, plan.question.lengths
+    latency = spec.traffic.latency if spec.traffic else LatencyNeed.INTERACTIVE
+    if latency is LatencyNeed.OFFLINE:
+        yield f"{load.mean_per_s:.3g} requests/s all the time: Offline traffic waits, so there are no peaks to own for."
+    elif load.peak_per_s > load.mean_per_s:
+        yield (
+            f"{load.mean_per_s:.3g} requests/s on average and {load.peak_per_s:.3g} in the busiest minute; between them the load follows "
+            f"the {load.pattern} curve of docs/economics.md."
+        )
+    else:
+        yield f"{load.mean_per_s:.3g} requests/s all the time: no peak is stated (traffic.requestsPerSecond.peak), which flatters owning."
+    stated = spec.traffic is not None and spec.traffic.input_tokens is not None and spec.traffic.output_tokens is not None
+    yield (
+        f"{lengths.input_mean:.0f} tokens in (95 % have at most {lengths.input_p95:.0f}) and {lengths.output_mean:.0f} out per request"
+        + ("." if stated else ", where traffic does not say otherwise.")
+    )
+    if plan.question.cached_share:
+        yield f"{plan.question.cached_share * 100:.0f} % of the prompt tokens are billed as cached where a provider has a price for it."
+
+
+def _of_costs(plan: Plan) -> Iterator[str]:
+    yield "A month has 720 hours. Idle replicas are paid; they follow the load between dedicated.scaling.minReplicas and the peak."
+    yield "Owning counts the machines' price only: no storage, network, or people."
+    dedicated = plan.question.spec.dedicated
+    if dedicated is not None and dedicated.committed_replicas:
+        yield f"{dedicated.committed_replicas} replicas are paid for already (dedicated.committedReplicas) and cost nothing more."
+    chosen = plan.recommended
+    if chosen is not None and chosen.stranded_usd and chosen.stranded_usd >= 1:
+        yield (
+            f"A replica is charged its share of a node. The accelerators left over on its nodes, worth {dollars(chosen.stranded_usd)} a "
+            "month, count as used by others."
+        )
+
+
+def _of_sizes(plan: Plan) -> Iterator[str]:
+    known = resolve_model(plan.question.spec.model)
+    if not isinstance(known, Problem):
+        yield f"The model's shape is from {known.source}."
+    chosen = plan.recommended if plan.recommended is not None and plan.recommended.size is not None else plan.break_even
+    if chosen is not None and chosen.size is not None:
+        size = chosen.size
+        yield (
+            f"One replica on {size.tensor_parallel_size} x {size.accelerator_class} carries {size.requests_per_s:.3g} requests/s: "
+            f"{size.basis}, ±{size.error_percent} % (docs/sizing.md)."
+        )
+
+
+def _of_offers(plan: Plan) -> Iterator[str]:
+    offers = plan.question.offers
+    if offers.by_name and offers.found:
+        yield "Hosted offers were matched by the model's name; check that they are the same weights."
+    own = plan.question.spec.model.quantization
+    for offer in offers.found:
+        if offer.listing.quantization is not None and offer.listing.quantization is not own:
+            yield f"{offer.label} serves {offer.listing.quantization} weights; yours are {own or 'as published'}."
+
+
+def warnings(plan: Plan, today: date, remarks: Iterable[str] = ()) -> list[str]:
+    """Return what to check before relying on the plan. `remarks` are of the input."""
+    return [*remarks, *_of_prices(plan, today), *_of_latency(plan)]
+
+
+def _of_prices(plan: Plan, today: date) -> Iterator[str]:
+    dated: dict[str, date] = {}
+    undated: list[str] = []
+    for option in plan.options:
+        if option.size is not None and option.usd is not None:
+            price = plan.question.classes[option.size.accelerator_class].price
+            if price is not None:
+                dated[option.size.accelerator_class] = price.as_of
+        if option.offer is not None:
+            if option.offer.prices is None:
+                undated.append(option.offer.label)
+            else:
+                dated[option.offer.label] = option.offer.prices.as_of
+    old = {name: as_of for name, as_of in dated.items() if (today - as_of).days > OLD_PRICE_DAYS}
+    if old:
+        oldest = min(old.values())
+        yield (
+            f"{_those(list(old), 'price')} older than {OLD_PRICE_DAYS} days, the oldest of {oldest.isoformat()} "
+            f"({(today - oldest).days} days): look them up again and set asOf."
+        )
+    if undated:
+        yield f"{_those(list(dict.fromkeys(undated)), 'price')} without a date: set prices.asOf."
+
+
+def _those(names: list[str], what: str) -> str:
+    if len(names) > 3:  # noqa: PLR2004  a sentence holds three names
+        return f"{len(names)} {what}s are"
+    return f"The {what} of {names[0]} is" if len(names) == 1 else f"The {what}s of {' and '.join(names)} are"
+
+
+def _of_latency(plan: Plan) -> Iterator[str]:
+    chosen, slo = plan.recommended, plan.question.spec.slo
+    if slo is None or chosen is None or chosen.offer is None or chosen.mode is ServedBy.BATCH:
+        return
+    if _states_too_little(
+        chosen.offer, asks_pace=slo.inter_token_latency_ms is not None, asks_start=slo.time_to_first_token_ms is not None
+    ):
+        yield f"{chosen.offer.label} states no latency (timeToFirstTokenMs, interTokenLatencyMs), so it is not checked against slo."
+
+
+def _states_too_little(offer: Offer, *, asks_pace: bool, asks_start: bool) -> bool:
+    return (asks_start and offer.listing.time_to_first_token_ms is None) or (asks_pace and offer.listing.inter_token_latency_ms is None)
+
+
+def engineering_remark(plan: Plan, people: Engineering) -> str:
+    """Return what the cost of people changes: it counts for owning only."""
+    chosen = plan.recommended
+    if chosen is None or chosen.usd is None:
+        return "Nothing is possible, so it changes nothing."
+    costed = [(option.usd + (people.usd_per_month if option.owns else 0.0), option) for option in plan.feasible if option.usd is not None]
+    best_usd, best = min(costed, key=lambda each: each[0])
+    if best.mode is chosen.mode:
+        return f"{best.mode} stays the cheapest with it, at {dollars(best_usd)} a month."
+    return f"With it, {named(best)} would be the cheapest at {dollars(best_usd)} a month."
