@@ -264,7 +264,8 @@ class Traffic(ApiModel):
         ),
     ] = LatencyNeed.INTERACTIVE
     pattern: Annotated[
-        TrafficPattern, Field(description="Steady: the load follows the day. Bursty: it leaps, so its peak is far above its mean.")
+        TrafficPattern,
+        Field(description="Steady: the load follows the day. Bursty: it leaps within a minute, faster than a replica starts."),
     ] = TrafficPattern.STEADY
 
 

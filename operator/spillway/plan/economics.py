@@ -1,7 +1,8 @@
 """What a month costs, owned, rented or both, and from which volume on owning pays. Pure arithmetic: docs/economics.md derives it.
 
 Idle capacity is paid: a replica costs its hour whether or not it is used, so utilisation divides the price of a token. The cost of
-owning is a sum over replicas in the order in which the load needs them: the k-th one runs while the load is above what k - 1 carry.
+owning is a sum over replicas in the order in which the load needs them: the k-th one runs while the load is above what k - 1 carry, and
+always where the load is Bursty, which leaps faster than a replica starts.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorPrice, PricePer, ProviderModel
+from spillway.api.workload import TrafficPattern
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import FLOOR, HOURS_PER_MONTH, SECONDS_PER_MONTH, Load, replicas_for
 
@@ -120,7 +122,7 @@ def hosted_cost(load: Load, usd_per_request: float) -> MonthlyCost:
 
 
 def dedicated_cost(load: Load, fleet: Fleet) -> MonthlyCost:
-    """Return a month of owning enough for the peak, where replicas follow the load between the least and that."""
+    """Return a month of owning enough for the peak."""
     peak = max(1, fleet.least, replicas_for(load.peak_per_s, fleet.requests_per_s))
     return _owned(load, fleet, _running_shares(load, fleet, peak), hosted_usd=0.0)
 
@@ -184,7 +186,12 @@ def usd_per_million_tokens(usd: float, load: Load, lengths: Lengths) -> float | 
 
 
 def _running_shares(load: Load, fleet: Fleet, count: int) -> list[float]:
-    """Return the share of the time in which each replica runs, the first ones always."""
+    """Return the share of the time in which each replica runs: the least always, the others while the load needs them.
+
+    A replica takes minutes to start, so it cannot follow a load that leaps: under Bursty all of them run always.
+    """
+    if load.pattern is TrafficPattern.BURSTY:
+        return [1.0] * count
     return [1.0 if index < max(1, fleet.least) else load.share_above(index * fleet.requests_per_s) for index in range(count)]
 
 

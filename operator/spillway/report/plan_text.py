@@ -8,6 +8,8 @@ from spillway.report.plan_words import amount, dollars
 
 LEAST_WIDTH = 60
 MOST_ALTERNATIVES = 10
+MOST_OF_A_MODE = 4
+MOST_NAMED = 3
 MOST_IMPOSSIBLE = 6
 MOST_SWEPT = 12  # rows of a sweep that a table shows
 
@@ -15,6 +17,7 @@ Row = tuple[str, ...]
 HEAD: Row = ("", "mode", "on", "replicas", "$/month", "$/Mtok", "kappa", "TTFT", "ITL")
 LEFT = 3  # columns that are text
 NOTE = "replicas mean/peak; kappa: hosted price over own, full; TTFT and ITL in ms"
+SHARED_NODE = "* charged its share of a node; the rest of the node counts as used by others"
 NARROWEST = 12  # characters that a name keeps
 
 
@@ -137,12 +140,14 @@ def _shown(plan: PlanOutput) -> list[OptionOutput]:
 
 
 def _varied(options: list[OptionOutput]) -> list[OptionOutput]:
-    """Return the first ones, with the cheapest of every mode among them."""
-    first_of_mode = {option.mode: option for option in reversed(options)}
-    kept = options[: MOST_ALTERNATIVES - len(first_of_mode)]
-    kept += [option for option in options if option not in kept and first_of_mode[option.mode] is option]
-    kept += [option for option in options if option not in kept][: MOST_ALTERNATIVES - len(kept)]
-    return [option for option in options if option in kept]
+    """Return the first ones of each mode, and more while there is room."""
+    of_mode: dict[str, int] = {}
+    kept: list[OptionOutput] = []
+    for option in options:
+        of_mode[option.mode] = of_mode.get(option.mode, 0) + 1
+        if of_mode[option.mode] <= MOST_OF_A_MODE:
+            kept.append(option)
+    return kept[:MOST_ALTERNATIVES]
 
 
 def _identity(option: OptionOutput) -> tuple[str, str | None, int | None, str | None, str | None]:
@@ -156,7 +161,8 @@ def _alternatives(plan: PlanOutput, width: int) -> Iterator[str]:
     rows = [_cells(option, marked=index == 0 and plan.recommended is not None) for index, option in enumerate(shown)]
     rest = sum(option.feasible for option in plan.options) - len(shown)
     lines = ["OPTIONS", _table(HEAD, rows, width), *([f"  and {rest} more that are possible: -o json has all"] if rest > 0 else [])]
-    yield "\n".join([*lines, _wrapped(NOTE, width, indent="  ")])
+    notes = [NOTE, *([SHARED_NODE] if any(option.stranded_monthly_usd for option in shown) else [])]
+    yield "\n".join([*lines, *(_wrapped(note, width, indent="  ") for note in notes)])
 
 
 def _cells(option: OptionOutput, *, marked: bool) -> Row:
@@ -179,7 +185,7 @@ def _on(option: OptionOutput) -> str:
     if option.accelerator_class is None:
         return option.provider or ""
     paid = "" if option.pricing in {None, "OnDemand"} else f" {str(option.pricing).lower()}"
-    return f"{option.tensor_parallel_size} x {option.accelerator_class}{paid}"
+    return f"{option.tensor_parallel_size} x {option.accelerator_class}{paid}{'*' if option.stranded_monthly_usd else ''}"
 
 
 def _barred(plan: PlanOutput) -> list[OptionOutput]:
@@ -197,15 +203,20 @@ def _barred(plan: PlanOutput) -> list[OptionOutput]:
 
 
 def _impossible(plan: PlanOutput, width: int) -> Iterator[str]:
-    barred = _barred(plan)
-    if not barred:
+    by_reason: dict[str, list[str]] = {}
+    for option in _barred(plan):
+        by_reason.setdefault(option.reason, []).append(f"{option.mode} {_on(option)}".strip())
+    if not by_reason:
         return
-    lines = [
-        _wrapped(f"{f'{each.mode} {_on(each)}'.strip()}: {each.reason}", width, indent="  ", hanging="    ")
-        for each in barred[:MOST_IMPOSSIBLE]
-    ]
-    more = len(barred) - MOST_IMPOSSIBLE
+    told = [f"{_some(names)}: {reason}" for reason, names in by_reason.items()]
+    more = len(told) - MOST_IMPOSSIBLE
+    lines = [_wrapped(each, width, indent="  ", hanging="    ") for each in told[:MOST_IMPOSSIBLE]]
     yield "NOT POSSIBLE\n" + "\n".join([*lines, *([f"  and {more} more: -o json has all"] if more > 0 else [])])
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 SWEEP_HEAD: Row = ("requests/month", "Hosted", "Batch", "Dedicated", "Hybrid", "cheapest")
@@ -244,10 +255,11 @@ def _line(row: Sequence[str], widths: Sequence[int], texts: Sequence[int]) -> st
 
 
 def _cut(text: str, width: int) -> str:
-    """Shorten a name in its middle: its beginning says who, its end says what."""
+    """Shorten a name in its middle: its beginning, up to a provider's name, says who, its end says what."""
     if len(text) <= width:
         return text
-    head = (width - 1) // 3
+    provider, slash, _ = text.partition("/")
+    head = min(len(provider) + 1, 2 * width // 3) if slash else (width - 1) // 3
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 
 

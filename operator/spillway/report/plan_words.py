@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from spillway.api.workload import LatencyNeed
+from spillway.api.workload import LatencyNeed, TrafficPattern
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.decision import Problem
 from spillway.plan.economics import Pricing
@@ -168,7 +168,10 @@ def _of_traffic(plan: Plan) -> Iterator[str]:
 
 
 def _of_costs(plan: Plan) -> Iterator[str]:
-    yield "A month has 720 hours. Idle replicas are paid; they follow the load between dedicated.scaling.minReplicas and the peak."
+    if plan.load.pattern is TrafficPattern.BURSTY:
+        yield "A month has 720 hours. Bursty traffic leaps faster than a replica starts, so all owned replicas run, and are paid, always."
+    else:
+        yield "A month has 720 hours. Idle replicas are paid; their number follows the load, from dedicated.scaling.minReplicas up."
     yield "Owning counts the machines' price only: no storage, network, or people."
     dedicated = plan.question.spec.dedicated
     if dedicated is not None and dedicated.committed_replicas:
