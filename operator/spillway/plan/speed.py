@@ -114,6 +114,7 @@ def row_value_bytes(row: CalibrationRow) -> int:
     return FP8_KV_BYTES_PER_VALUE if row_quantization(row) is Quantization.FP8 else KV_BYTES_PER_VALUE
 
 
+@cache
 def row_architecture(row: CalibrationRow) -> Architecture:
     """Return the shape of the row's model. Raises LookupError when the catalogue lacks it."""
     found = known_model(Model(id=row.model))

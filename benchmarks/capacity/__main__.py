@@ -1,0 +1,147 @@
+"""How far the capacity model is off for models and accelerators that its fit has not seen.
+
+    python -m benchmarks.capacity [--write]
+
+One model family at a time, and then one accelerator at a time, is left out of the fit of the roofline's constants and predicted by what is
+left: a step with one sequence, what each of 64 sequences of 2048 tokens adds, prompts of 1000 and 8000 tokens, and the requests per second
+that follow for a chat (1000 tokens in, 250 out, 60 ms between tokens, 3 s to the first). KV capacity is compared as it is, since nothing of
+it is fitted, and Splitwise's measurements of 2023 up to one factor per figure, which is what engines have gained since.
+
+`--write` puts tables and plots into benchmarks/capacity/README.md. Exits 1 when a bar is missed: median error at most 15 %, worst family or
+accelerator at most 40 %, and the constants of plan/roofline.py within 5 % of those of a fit.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.capacity.errors import Compared, kv_capacity, leave_one_out, median, ninth_of_ten, splitwise
+from benchmarks.capacity.fitting import drifted, fit
+from benchmarks.capacity.measured import SHARED, family, rows, same_storage
+from benchmarks.capacity.plot import scatter
+from spillway.plan.calibration import CalibrationRow
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MEDIAN_BAR = 15.0
+WORST_BAR = 40.0
+FIGURES = (("base_ms", "base step"), ("slope_ms", "per sequence"), ("prompt_ms", "prompt of 1000"), ("long_prompt_ms", "of 8000"))
+RATE = ("rate", "requests/s")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.capacity", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="write tables and plots into benchmarks/capacity/README.md")
+    parsed = parser.parse_args()
+    measured = rows()
+    by_family = leave_one_out(measured, family)
+    by_accelerator = leave_one_out(measured, lambda row: row.accelerator)
+    text = "\n".join(
+        [
+            f"{len(measured)} rows, {'the shared table' if SHARED.exists() else 'the table of plan/calibration.py'}.",
+            "",
+            *_table("family left out", by_family, same_storage),
+            "",
+            *_table("accelerator left out", by_accelerator, lambda row: row.accelerator),
+            "",
+            *_kinds(by_family, by_accelerator),
+            "",
+            *_kv_table(kv_capacity(measured)),
+            "",
+            *_splitwise_table(),
+        ]
+    )
+    print(text)
+    if parsed.write:
+        _write(text, by_family, by_accelerator)
+    missed = [*_missed("family", by_family, family), *_missed("accelerator", by_accelerator, lambda row: row.accelerator)]
+    missed += [f"plan/roofline.py has drifted from a fit: {each}" for each in drifted(fit(measured))]
+    for each in missed:
+        print(f"MISSED: {each}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def _table(title: str, compared: Sequence[Compared], group: Callable[[CalibrationRow], str]) -> list[str]:
+    names = [*FIGURES, RATE]
+    lines = [f"| {title} | rows | {' | '.join(heading for _, heading in names)} |", "|---|---|" + "---|" * len(names)]
+    for label in sorted({group(each.row) for each in compared}):
+        of = [each for each in compared if group(each.row) == label]
+        lines.append(f"| {label} | {len(of)} | {' | '.join(_cell(of, name) for name, _ in names)} |")
+    return [*lines, f"| **all** | {len(compared)} | {' | '.join(f'**{_cell(compared, name)}**' for name, _ in names)} |"]
+
+
+def _cell(compared: Sequence[Compared], name: str) -> str:
+    errors = [each.error(name) for each in compared]
+    return f"{median(errors):.0f} % ({max(100 * abs(each) for each in errors if each is not None):.0f})"
+
+
+def _kinds(*runs: Sequence[Compared]) -> list[str]:
+    """Return what error_percent in plan/sizing.py is taken from."""
+
+    def kind(row: CalibrationRow) -> str:
+        return "8 bits" if "fp8" in row.model.lower() else "experts" if family(row) in ("Qwen3 experts", "gpt-oss") else "dense, 16 bits"
+
+    lines = ["| nine of ten requests/s within | family left out | accelerator left out |", "|---|---|---|"]
+    for label in ("dense, 16 bits", "experts", "8 bits"):
+        cells = [f"{ninth_of_ten(each.error('rate') for each in run if kind(each.row) == label):.0f} %" for run in runs]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def _kv_table(compared: Sequence[Compared]) -> list[str]:
+    errors = [each.error("kv_tokens") for each in compared]
+    worst = max(compared, key=lambda each: abs(each.error("kv_tokens") or 0))
+    label = f"{worst.row.model} on {worst.row.tensor_parallel_size} x {worst.row.accelerator}"
+    return [
+        "| KV capacity | |",
+        "|---|---|",
+        f"| median error | {median(errors):.1f} % |",
+        f"| nine of ten within | {ninth_of_ten(errors):.1f} % |",
+        f"| worst | {100 * (worst.error('kv_tokens') or 0):+.0f} %, {label} |",
+    ]
+
+
+def _splitwise_table() -> list[str]:
+    found = splitwise()
+    names = FIGURES[:3]
+    factors = {name: statistics.median(seen[name] / told[name] for _, told, seen in found) for name, _ in names}
+    lines = [f"| Splitwise, 2023 | {' | '.join(heading for _, heading in names)} |", "|---|" + "---|" * len(names)]
+    lines.append(f"| slower than today by | {' | '.join(f'{factors[name]:.2f} x' for name, _ in names)} |")
+    for row, told, seen in found:
+        cells = [f"{100 * (told[name] * factors[name] / seen[name] - 1):+.0f} %" for name, _ in names]
+        lines.append(f"| {row.model}, {row.tensor_parallel_size} x {row.accelerator} | {' | '.join(cells)} |")
+    middle = [median(told[name] * factors[name] / seen[name] - 1 for _, told, seen in found) for name, _ in names]
+    return [*lines, f"| **median error after that factor** | {' | '.join(f'**{each:.0f} %**' for each in middle)} |"]
+
+
+def _missed(title: str, compared: Sequence[Compared], group: Callable[[CalibrationRow], str]) -> list[str]:
+    missed: list[str] = []
+    for name, heading in FIGURES:
+        overall = median(each.error(name) for each in compared)
+        if overall > MEDIAN_BAR:
+            missed.append(f"{heading}, {title} left out: median {overall:.0f} %, bar {MEDIAN_BAR:.0f} %")
+        for label in sorted({group(each.row) for each in compared}):
+            found = median(each.error(name) for each in compared if group(each.row) == label)
+            if found > WORST_BAR:
+                missed.append(f"{heading}, {label} left out: median {found:.0f} %, bar {WORST_BAR:.0f} %")
+    return missed
+
+
+def _write(text: str, by_family: Sequence[Compared], by_accelerator: Sequence[Compared]) -> None:
+    readme = HERE / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    panels = [(name, f"{heading}, ms") for name, heading in FIGURES[:3]] + [RATE]
+    (HERE / "families.svg").write_text(scatter("One family left out at a time", by_family, panels, lambda each: same_storage(each.row)))
+    (HERE / "accelerators.svg").write_text(
+        scatter("One accelerator left out at a time", by_accelerator, panels, lambda each: each.row.accelerator)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
