@@ -15,7 +15,7 @@ MOST_SWEPT = 12  # rows of a sweep that a table shows
 
 Row = tuple[str, ...]
 HEAD: Row = ("", "mode", "on", "replicas", "$/month", "$/Mtok", "kappa", "TTFT", "ITL")
-LEFT = 3  # columns that are text
+TEXTS = (1, 2)  # columns that are text; the last of them gives way
 NOTE = "replicas mean/peak; kappa: hosted price over own, full; TTFT and ITL in ms"
 SHARED_NODE = "* charged its share of a node; the rest of the node counts as used by others"
 NARROWEST = 12  # characters that a name keeps
@@ -25,7 +25,7 @@ def as_text(plan: PlanOutput, width: int) -> str:
     """Return a plan as lines of at most this width."""
     width = max(LEAST_WIDTH, width)
     parts = [_title(plan, width), *_recommendation(plan, width), *_alternatives(plan, width), *_impossible(plan, width)]
-    parts += [_swept(plan.sweep)] if plan.sweep else []
+    parts += [_swept(plan.sweep, width)] if plan.sweep else []
     parts += [_bullets("CHECK", plan.warnings, width), _bullets("ASSUMED", plan.assumptions, width)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -49,7 +49,7 @@ def as_markdown(plan: PlanOutput) -> str:
     if barred:
         parts += ["## Not possible", _markdown_table(("mode", "on", "why"), [(each.mode, _on(each), each.reason) for each in barred])]
     if plan.sweep:
-        parts += ["## By volume", _markdown_table(SWEEP_HEAD, [_sweep_cells(point) for point in plan.sweep])]
+        parts += ["## By volume", _markdown_table(SWEEP_HEAD[1:], [_sweep_cells(point)[1:] for point in plan.sweep])]
     for title, lines in (("Check", plan.warnings), ("Assumed", plan.assumptions)):
         parts += [f"## {title}", _list(lines)] if lines else []
     return "\n\n".join(parts) + "\n"
@@ -219,31 +219,31 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-SWEEP_HEAD: Row = ("requests/month", "Hosted", "Batch", "Dedicated", "Hybrid", "cheapest")
+SWEEP_HEAD: Row = ("", "requests/month", "Hosted", "Batch", "Dedicated", "Hybrid", "cheapest")
 
 
-def _swept(points: Sequence[SweepPoint]) -> str:
+def _swept(points: Sequence[SweepPoint], width: int) -> str:
     step = max(1, -(-len(points) // MOST_SWEPT))
     shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
-    return "BY VOLUME, USD a month\n" + _table(SWEEP_HEAD, [_sweep_cells(point) for point in shown], width=10**6, text_columns=0)
+    return "BY VOLUME, USD a month\n" + _table(SWEEP_HEAD, [_sweep_cells(point) for point in shown], width, texts=(6,))
 
 
 def _sweep_cells(point: SweepPoint) -> Row:
     usd = (point.hosted_usd, point.batch_usd, point.dedicated_usd, point.hybrid_usd)
     cheapest = " on ".join(each for each in (point.recommended, point.accelerator_class) if each)
-    return (amount(point.requests_per_month), *("" if each is None else f"{each:,.0f}" for each in usd), cheapest)
+    return ("", amount(point.requests_per_month), *("" if each is None else f"{each:,.0f}" for each in usd), cheapest)
 
 
-def _table(head: Row, rows: Sequence[Row], width: int, text_columns: int = LEFT) -> str:
-    """Return aligned columns; the last text column gives way where the line would be too long, empty columns are left out."""
+def _table(head: Row, rows: Sequence[Row], width: int, texts: tuple[int, ...] = TEXTS) -> str:
+    """Return aligned columns; the last column of text gives way where the line would be too long, empty columns are left out."""
     used = [index for index in range(len(head)) if index == 0 or any(row[index] for row in rows)]
     cells = [[row[index] for index in used] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(used))]
-    texts = [column for column, index in enumerate(used) if index < text_columns]
+    left = [column for column, index in enumerate(used) if index in texts]
     excess = sum(widths) + 2 * (len(widths) - 1) - width
-    if texts and excess > 0:
-        widths[texts[-1]] = max(NARROWEST, widths[texts[-1]] - excess)
-    return "\n".join(_line(row, widths, texts) for row in cells)
+    if left and excess > 0:
+        widths[left[-1]] = max(NARROWEST, widths[left[-1]] - excess)
+    return "\n".join(_line(row, widths, left) for row in cells)
 
 
 def _line(row: Sequence[str], widths: Sequence[int], texts: Sequence[int]) -> str:

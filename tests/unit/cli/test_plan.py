@@ -1,0 +1,361 @@
+"""`spillway plan` as it is used: files in, a plan out, and a sentence instead of a traceback."""
+
+import copy
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spillway.api.plan_output import PlanOutput
+from spillway.cli import crds, main
+from spillway.cli.plan import default_classes
+
+SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
+SCENARIO_2 = "examples/scenario-2-specialised.yaml"
+HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def plan(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["plan", *arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., str]:
+    def write(*documents: object, name: str = "in.yaml") -> str:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        return str(path)
+
+    return write
+
+
+def as_json(plan: Run, *arguments: str) -> dict[str, Any]:
+    code, out, err = plan(*arguments, "-o", "json")
+    assert (code, err) == (0, "")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def options(found: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
+    return [option for option in found["options"] if all(option[key] == value for key, value in wanted.items())]
+
+
+def documents(file: str) -> dict[str, dict[str, Any]]:
+    return {each["kind"]: each for each in yaml.safe_load_all(Path(file).read_text())}
+
+
+# The article's scenarios: its own figures, then what follows from them (docs/economics.md)
+
+
+def test_scenario_1_costs_what_the_article_says_either_way(plan: Run) -> None:
+    found = as_json(plan, "-f", SCENARIO_1, "--engineering-once", "6000", "--amortise-months", "12")
+    (hosted,) = options(found, mode="Hosted")
+    assert hosted["monthlyUSD"] == 7500
+    (two_machines,) = options(found, mode="Dedicated", tensorParallelSize=4)
+    assert two_machines["replicasPeak"] == 2
+    assert two_machines["monthlyUSD"] == 8167.68
+    assert two_machines["monthlyUSD"] + found["engineering"]["onceUSD"] == 14167.68
+
+
+def test_scenario_1_breaks_even_at_10_9_million_requests_and_not_at_3(plan: Run) -> None:
+    found = as_json(plan, "-f", SCENARIO_1)
+    (two_machines,) = options(found, mode="Dedicated", tensorParallelSize=4)
+    assert two_machines["breakEvenRequestsPerMonth"] == 10_890_240
+    swept = as_json(plan, "-f", SCENARIO_1, "--sweep", "requestsPerMonth=3M..3M", "--points", "1")["sweep"]
+    assert swept[0]["hostedUSD"] == 2250
+
+
+def test_scenario_1_needs_one_machine_where_the_article_pays_two(plan: Run) -> None:
+    found = as_json(plan, "-f", SCENARIO_1)
+    assert found["recommended"]["mode"] == "Dedicated"
+    assert found["recommended"]["monthlyUSD"] <= 4083.84
+    assert found["selfHostingEconomic"]["reason"] == "SelfHostingCheaper"
+
+
+def test_scenario_2_costs_1500_hosted_and_4083_84_owned_so_the_verdict_flips(plan: Run) -> None:
+    found = as_json(plan, "-f", SCENARIO_2)
+    (hosted,) = options(found, mode="Hosted")
+    (machine,) = options(found, mode="Dedicated", tensorParallelSize=4)
+    assert hosted["monthlyUSD"] == 1500
+    assert machine["monthlyUSD"] == 4083.84
+    assert found["recommended"]["mode"] == "Batch"
+    assert found["recommended"]["monthlyUSD"] == 750
+    assert found["selfHostingEconomic"]["reason"] == "BelowBreakEven"
+    assert all(option["monthlyUSD"] is None or option["monthlyUSD"] >= 4083.84 for option in options(found, mode="Dedicated"))
+
+
+def test_codellama_34b_does_not_fit_fewer_than_four_a10g(plan: Run) -> None:
+    found = as_json(plan, "-f", SCENARIO_2)
+    assert [option["feasible"] for size in (1, 2) for option in options(found, mode="Dedicated", tensorParallelSize=size)] == [False] * 2
+
+
+# What comes out
+
+
+def test_the_document_has_the_keys_that_are_promised_and_follows_its_schema(plan: Run) -> None:
+    found = as_json(plan, "-f", HYBRID, "--sweep", "requestsPerMonth=1M..5M", "--points", "3")
+    recommended = {
+        "mode", "acceleratorClass", "tensorParallelSize", "replicasMean", "replicasPeak", "monthlyUSD", "usdPerMillionTokens", "reason",
+    }  # fmt: skip
+    of_option = {
+        "mode", "acceleratorClass", "tensorParallelSize", "feasible", "reason", "replicasPeak", "monthlyUSD", "usdPerMillionTokens",
+        "kappa",
+        "ttftMs", "interTokenLatencyMs", "requestsPerSecondPerReplica", "concurrency", "kvTokens", "memoryGiBPerAccelerator",
+    }  # fmt: skip
+    assert recommended <= set(found["recommended"])
+    assert all(of_option <= set(option) for option in found["options"])
+    assert {"breakEvenRequestsPerMonth", "assumptions"} <= set(found)
+    schema = json.loads(Path("docs/plan-output.schema.json").read_text())
+    assert set(schema["required"]) == set(schema["properties"]) == set(found)
+    assert PlanOutput.model_validate(found).model_dump(by_alias=True, mode="json") == found
+
+
+@pytest.mark.parametrize("file", [SCENARIO_1, SCENARIO_2, HYBRID, "examples/quickstart"])
+def test_the_table_fits_80_columns_and_says_the_recommendation_first(plan: Run, file: str) -> None:
+    _, out, _ = plan("-f", file, "--sweep", "requestsPerMonth=1M..30M", "--engineering-once", "6000")
+    assert max(len(line) for line in out.splitlines()) <= 80
+    order = [out.index(title) for title in ("OPTIONS", "BY VOLUME", "ASSUMED")]
+    assert order == sorted(order)
+    assert min(out.find(title) for title in ("RECOMMENDED", "NOTHING IS POSSIBLE") if title in out) < order[0]
+
+
+def test_yaml_says_the_same_as_json(plan: Run) -> None:
+    assert yaml.safe_load(plan("-f", HYBRID, "-o", "yaml")[1]) == as_json(plan, "-f", HYBRID)
+
+
+def test_markdown_has_a_table_of_the_options(plan: Run) -> None:
+    code, out, _ = plan("-f", SCENARIO_1, "-o", "markdown")
+    assert code == 0
+    assert out.startswith("# Plan for scenario-1")
+    assert "| > | Dedicated |" in out
+
+
+def test_several_workloads_are_planned_one_after_the_other(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    second = copy.deepcopy(parts["InferenceWorkload"])
+    second["metadata"]["name"] = "other"
+    code, out, _ = plan("-f", written(*parts.values(), second), "-o", "yaml")
+    assert code == 0
+    assert [each["workload"] for each in yaml.safe_load_all(out)] == ["chat", "other"]
+
+
+def test_the_same_input_gives_the_same_output(plan: Run) -> None:
+    assert plan("-f", HYBRID, "-o", "json") == plan("-f", HYBRID, "-o", "json")
+
+
+def test_without_a_class_in_the_files_the_charts_catalogue_counts(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    workload = parts["InferenceWorkload"]
+    del workload["spec"]["dedicated"]["accelerators"]
+    found = as_json(plan, "-f", written(parts["HostedProvider"], workload))
+    assert {option["acceleratorClass"] for option in found["options"]} >= {"nvidia-l40s", "nvidia-h100-80gb", "nvidia-a10g"}
+
+
+def test_the_catalogue_of_the_command_line_is_the_charts() -> None:
+    values = Path("charts/spillway/values.yaml").read_text()
+    assert Path("operator/spillway/cli/accelerator_classes.json").read_text() == crds.catalogue(values)
+    assert set(default_classes()) == set(yaml.safe_load(values)["acceleratorClasses"]["catalogue"])
+
+
+def test_old_prices_are_told(plan: Run) -> None:
+    checks = as_json(plan, "-f", SCENARIO_1)["warnings"]
+    assert any("older than 90 days, the oldest of 2025-12-31" in each for each in checks)
+
+
+def test_the_work_of_people_is_shown_apart_and_its_effect_told(plan: Run) -> None:
+    without, with_people = (as_json(plan, "-f", SCENARIO_1, *more) for more in ((), ("--engineering-monthly", "5000")))
+    assert with_people["recommended"] == without["recommended"]
+    assert with_people["engineering"]["amortisedMonthlyUSD"] == 5000
+    assert "Hosted" in with_people["engineering"]["remark"]
+
+
+# Prices
+
+
+def test_price_lists_change_what_machines_cost_and_add_what_can_be_rented(plan: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "gpu_instance_prices.csv").write_text(
+        "cloud,region,instance,on_demand_usd_h,spot_usd_h,source\n"
+        'aws,us-east-1,g6e.xlarge,1.00,0.40-0.50,"a list, 2026-11-01"\n'
+        "aws,us-east-1,g6e.2xlarge,0.10,,undated\n"
+    )
+    (tmp_path / "hosted_token_prices.csv").write_text(
+        "provider,model,input_usd_per_mtok,output_usd_per_mtok,cache_read_usd_per_mtok,context_window,deprecated\n"
+        "cheap,llama-v3p1-8b-instruct,0.02,0.05,,16384,False\n"
+        "gone,llama-3.1-8b-instant,0.01,0.01,,,True\n"
+        "other,llama-3.3-70b,0.01,0.01,,,False\n"
+    )
+    parts = documents(HYBRID)
+    found = as_json(plan, "-f", written(*parts.values()), "--prices", str(tmp_path))
+    assert {option["provider"] for option in options(found, mode="Hosted")} == {
+        "cheap/llama-v3p1-8b-instruct",
+        "together/meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo",
+    }
+    owned = {option["pricing"]: option["monthlyUSD"] / option["replicasMean"] for option in options(found, mode="Dedicated")}
+    assert owned["OnDemand"] == pytest.approx(720, rel=0.01)
+    assert owned["Spot"] == pytest.approx(360, rel=0.01)
+    assert any("1 machine prices" in each for each in found["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "has no column"),
+        ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,cheap,2026-01-01\n", "write a price"),
+        ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,nan,2026-01-01\n", "write a price"),
+        ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,-1,2026-01-01\n", "write a price"),
+    ],
+)
+def test_a_price_list_that_cannot_be_read_says_where(plan: Run, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "gpu_instance_prices.csv").write_text(text)
+    code, _, err = plan("-f", HYBRID, "--prices", str(tmp_path))
+    assert code == 2
+    assert "gpu_instance_prices.csv" in err
+    assert said in err
+
+
+# Exit codes
+
+
+def test_when_nothing_is_possible_it_says_which_constraint_to_relax(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    parts["InferenceWorkload"]["spec"]["budget"]["monthlyUSD"] = "100"
+    file = written(*parts.values())
+    code, out, _ = plan("-f", file)
+    assert code == 3
+    assert "NOTHING IS POSSIBLE" in out
+    assert "budget.monthlyUSD: raise it to" in out
+    code, out, _ = plan("-f", file, "-o", "json")
+    assert code == 3
+    assert json.loads(out)["recommended"] is None
+    assert json.loads(out)["relax"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda parts: parts.pop("InferenceWorkload"), "there is no InferenceWorkload"),
+        (lambda parts: parts.pop("HostedProvider"), "spec.hosted.backends: HostedProvider 'together' does not exist"),
+        (lambda parts: parts["InferenceWorkload"]["spec"].pop("traffic"), "spec.traffic: states no volume"),
+        (lambda parts: parts["InferenceWorkload"]["spec"]["dedicated"].update(accelerators=["b9"]), "there is no AcceleratorClass 'b9'"),
+        (lambda parts: parts["InferenceWorkload"]["spec"]["traffic"].update(pattern="Odd"), "spec.traffic.pattern: is 'Odd'; write one of"),
+        (lambda parts: parts["InferenceWorkload"].update(apiVersion="spillway.dev/v9"), "is not known"),
+        (lambda parts: parts["InferenceWorkload"].update(metadata={}), "metadata.name is missing"),
+        (lambda parts: parts["AcceleratorClass"]["spec"]["price"].update(spotUSDPerHour="9"), "spotUSDPerHour cannot be above"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_told_with_file_field_and_what_to_do(
+    plan: Run, written: Callable[..., str], change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    parts = documents(HYBRID)
+    change(parts)
+    code, out, err = plan("-f", written(*parts.values()))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "in.yaml" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-f", "/nowhere.yaml"), "cannot be read"),
+        (("-f", HYBRID, "--sweep", "1M..2M"), "give a range of volumes"),
+        (("-f", HYBRID, "--sweep", "requestsPerMonth=5M..2M"), "give a range of volumes"),
+        (("-f", HYBRID, "--sweep", "requestsPerMonth=1M..2M", "--points", "0"), "--points"),
+        (("-f", HYBRID, "--plot", "x.png"), "--plot needs a range"),
+        (("-f", HYBRID, "--prices", "/nowhere"), "has neither"),
+        (("-f", HYBRID, "--engineering-once", "-1"), "--engineering-once"),
+        (("-f", HYBRID, "--amortise-months", "0"), "--amortise-months"),
+        (("-f", HYBRID, "--model-config", "/nowhere.json"), "cannot be read as JSON"),
+    ],
+)
+def test_a_wrong_option_is_told(plan: Run, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = plan(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "---\n---\n", "a: [", "\t- x", "5", "just words", "- a\n- b", "a: &a [*a]", "a: 1\na: 2", "\x00",
+     "a: !!python/object:os.system {}",
+     "{" * 3000, "apiVersion: spillway.dev/v1alpha1\nkind: InferenceWorkload", "apiVersion: [1]\nkind: {}", "a: " + "9" * 5000],
+)  # fmt: skip
+def test_text_that_is_no_manifest_is_told_without_a_traceback(plan: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.yaml").write_text(text)
+    code, out, err = plan("-f", str(tmp_path / "in.yaml"))
+    assert (code, out) == (2, "")
+    assert "in.yaml" in err
+
+
+# Malformed manifests
+
+WRONG: tuple[Any, ...] = (
+    None, "", "x", 0, -1, 1, 10**30, 1.5, float("inf"), float("nan"), True, [], [1], [None], [[]], {}, {"x": 1}, {"": ""}, "1e9", "-5",
+    "é\n", ["a", "a"], {"mean": 0}, {"name": None}, 10**13, "9" * 30,
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from places(each, (*path, key))
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from places(each, (*path, index))
+
+
+def malformed(count: int) -> Iterator[list[Any]]:
+    chance = random.Random(20261126)
+    whole = list(documents(HYBRID).values())
+    spots = [path for path in places(whole) if path]
+    for number in range(count):
+        broken = copy.deepcopy(whole)
+        for path in chance.sample(spots, 1 + number % 3):
+            owner: Any = broken
+            try:
+                for step in path[:-1]:
+                    owner = owner[step]
+                if chance.random() < 0.2:
+                    del owner[path[-1]]
+                else:
+                    owner[path[-1]] = chance.choice(WRONG)
+            except (KeyError, IndexError, TypeError):
+                continue  # an earlier change has taken the place away
+        yield broken
+
+
+def test_400_malformed_manifests_never_give_a_traceback(plan: Run, written: Callable[..., str]) -> None:
+    codes = []
+    for broken in malformed(400):
+        code, out, err = plan("-f", written(*broken), "-o", "json")
+        codes.append(code)
+        assert code in {0, 2, 3}
+        assert bool(err) == (code == 2), (broken, err)
+        assert bool(out) == (code != 2)
+    assert codes.count(2) >= 200
+
+
+# The command starts fast because it loads little
+
+
+def test_planning_loads_neither_kopf_nor_kubernetes_nor_matplotlib() -> None:
+    script = (
+        f"import sys; from spillway.cli import main; main(['plan', '-f', {HYBRID!r}]); "
+        "print([m for m in ('kopf', 'kubernetes', 'matplotlib', 'aiohttp', 'prometheus_api_client') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
