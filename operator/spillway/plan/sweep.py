@@ -1,5 +1,6 @@
 """The cheapest way of each kind over a range of volumes."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from spillway.plan.sizing import ReplicaSize
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The cheapest possible option of each mode at one volume; a mode without one is left out."""
+    """The cheapest option of each mode at one volume, whatever the budget; a mode that is not possible is left out."""
 
     requests_per_month: float
     by_mode: dict[ServedBy, Option]
@@ -31,10 +32,12 @@ def volumes(low: float, high: float, count: int) -> tuple[float, ...]:
 
 
 def sweep(question: Question, sized: tuple[ReplicaSize, ...] | Problem, load: Load, at: Iterable[float]) -> Iterator[Point]:
-    """Return a point for each volume, one after the other, for a load of the same shape."""
+    """Return a point for each volume, one after the other, for a load of the same shape. The budget is left out: a curve has no end."""
     for volume in at:
         by_mode: dict[ServedBy, Option] = {}
+        cheapest: dict[ServedBy, float] = {}
         for option in all_options(question, sized, load.at(volume)):
-            if option.feasible:
-                by_mode.setdefault(option.mode, option)
+            if option.affordable_aside and option.usd is not None and option.usd < cheapest.get(option.mode, math.inf):
+                cheapest[option.mode] = option.usd
+                by_mode[option.mode] = option
         yield Point(requests_per_month=volume, by_mode=by_mode)

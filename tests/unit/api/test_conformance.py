@@ -56,7 +56,7 @@ WORKLOAD: dict[str, Any] = {"model": {"id": "a/b"}, "placement": {"mode": "Auto"
         ({"dedicated": {"accelerators": ["a"] * 17}}, "spec.dedicated.accelerators", "at most 16"),
         ({"dedicated": {"accelerators": "a"}}, "spec.dedicated.accelerators", "write a list"),
         ({"dedicated": {"engine": {"env": [{"name": "A"}, {"name": "A"}]}}}, "spec.dedicated.engine.env", "twice"),
-        ({"dedicated": {"podTemplate": {"resources": {"limits": {"cpu": "x"}}}}}, "spec.dedicated.podTemplate.resources.limits.cpu", "a qu"),
+        ({"dedicated": {"podTemplate": {"resources": {"limits": {"cpu": "x"}}}}}, "spec.dedicated.podTemplate.resources.limits.cpu", "a q"),
         ({"dedicated": {"podTemplate": {"labels": {"team": 5}}}}, "spec.dedicated.podTemplate.labels.team", "in quotes"),
     ],
 )  # fmt: skip
