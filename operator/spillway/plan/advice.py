@@ -1,0 +1,224 @@
+"""Right-sizing: what of a running workload could be had for less, with the field to change.
+
+Everything is computed from what was seen: where the traffic, what serves it or its price is not known, nothing is said. Savings are against
+what runs now, at the load that was seen, in 30 days at on-demand prices; one that is within the estimates' error is not told.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from spillway.api.catalogue import HostedProviderSpec
+from spillway.api.status import Basis
+from spillway.api.workload import ApplyMode, LatencyNeed, PlacementMode
+from spillway.plan.case import Case, Usage, case_of, hindered_by_none_but, on_demand
+from spillway.plan.choice import all_options
+from spillway.plan.decision import Problem
+from spillway.plan.economics import request_usd
+from spillway.plan.offers import find_offers, is_offline
+from spillway.plan.opportunity import Opportunity, Takes, Topic
+from spillway.plan.options import Cause, Option, Question, ServedBy
+from spillway.plan.renting import batch_options
+from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities
+from spillway.plan.smaller import smaller_model
+from spillway.plan.worthwhile import dollars, pays, rate_words
+
+__all__ = ["advise"]
+
+ALL_OF = 2 / 3  # a part of the bill from here on is most of it
+LONG_PROMPT_TOKENS = 1000  # shorter ones leave little to compress
+SHORTER = 0.8  # prompts a fifth shorter: what is reckoned with, not what is promised
+REPEATED = 0.1  # one request in ten answered from a cache: likewise
+
+
+def advise(question: Question, usage: Usage, *, providers: Mapping[str, HostedProviderSpec]) -> tuple[Opportunity, ...]:
+    """Return what could be had for less, the largest saving first; what saves an unknown sum after it, what saves nothing last.
+
+    `providers` are all that the workload could name, whether it does or not.
+    """
+    case = case_of(question, usage, providers)
+    if case is None:
+        return ()
+    sources: tuple[Callable[[Case], Iterator[Opportunity]], ...] = (
+        _placement,
+        _batch,
+        _provider,
+        owned_opportunities,
+        smaller_model,
+        _tokens,
+        _budget,
+    )
+    found = [each for source in sources for each in source(case)]
+    return tuple(sorted(found, key=_rank))
+
+
+def _rank(each: Opportunity) -> tuple[object, ...]:
+    if each.usd_per_month is None:
+        return (1, 0.0, each.topic)
+    return (0 if each.usd_per_month > 0 else 2, -each.usd_per_month, each.topic)
+
+
+def _placement(case: Case) -> Iterator[Opportunity]:
+    """Advise another mode. Under Auto that applies itself, the operator does so anyway."""
+    placement = case.spec.placement
+    automatic = placement.mode is PlacementMode.AUTO and placement.apply is ApplyMode.AUTOMATIC
+    best = next((each for each in case.options if each.mode is not ServedBy.BATCH and hindered_by_none_but(each, Cause.BUDGET)), None)
+    if automatic or best is None or best.mode is case.current.mode or not pays(case, best):
+        return
+    yield Opportunity(
+        topic=Topic.PLACEMENT,
+        usd_per_month=case.usd - (best.usd or 0.0),
+        message=f"{rate_words(case)}, {_called(best)} costs {dollars(best.usd)} a month, and {_called(case.current)} {dollars(case.usd)}.",
+        settings={"placement.apply": "Automatic"} if placement.mode is PlacementMode.AUTO else _settings(best),
+    )
+
+
+def _settings(best: Option) -> dict[str, str]:
+    settings = {"placement.mode": best.mode.value}
+    if best.size is not None and best.cost is not None:
+        settings |= {
+            "dedicated.accelerators": f"[{best.size.accelerator_class}]",
+            "dedicated.engine.tensorParallelSize": str(best.size.tensor_parallel_size),
+            "dedicated.scaling.maxReplicas": str(best.cost.replicas_peak),
+        }
+    if best.offer is not None:
+        settings["hosted.backends"] = _backend(best)
+    return settings
+
+
+def _backend(option: Option) -> str:
+    offer = option.offer
+    return f"[{{providerRef: {{name: {offer.provider_name}}}, model: {offer.listing.name}}}]" if offer else "[]"
+
+
+def _called(option: Option) -> str:
+    if option.size is not None:
+        return f"{option.mode} on {option.size.tensor_parallel_size} x {option.size.accelerator_class}"
+    return f"{option.mode} at {option.offer.label}" if option.offer else str(option.mode)
+
+
+def _batch(case: Case) -> Iterator[Opportunity]:
+    """Advise batches where nobody waits, or only a program does and the promise would allow it."""
+    traffic = case.spec.traffic
+    if traffic is None or traffic.latency is LatencyNeed.INTERACTIVE:
+        return
+    asked = replace(
+        case.question, spec=case.spec.model_copy(update={"traffic": traffic.model_copy(update={"latency": LatencyNeed.OFFLINE})})
+    )
+    able = [each for each in batch_options(asked, case.load) if hindered_by_none_but(each, Cause.BUDGET)]
+    best = min(able, key=lambda each: each.usd or 0.0, default=None)
+    if best is None or best.offer is None or best.offer.batch is None or not pays(case, best):
+        return
+    hours = best.offer.batch.completion_window_hours
+    yield Opportunity(
+        topic=Topic.BATCH,
+        usd_per_month=case.usd - (best.usd or 0.0),
+        message=f"{rate_words(case)}, batches at {best.offer.label} cost {dollars(best.usd)} a month instead of {dollars(case.usd)}; "
+        f"answers come within {hours} h. The program that sends the requests submits them to the provider's batch API.",
+        settings={} if is_offline(case.spec) else {"traffic.latency": "Offline"},
+        basis=_basis(case),
+        takes=Takes.APPLICATION,
+    )
+
+
+def _provider(case: Case) -> Iterator[Opportunity]:
+    """Advise another provider of the same model."""
+    used = case.current.offer
+    if used is None:
+        return
+    elsewhere = find_offers(case.spec.model_copy(update={"hosted": None}), case.providers)
+    if isinstance(elsewhere, Problem):
+        return
+    asked = replace(case.question, offers=elsewhere)
+    options = on_demand(all_options(asked, case.sized, case.load))
+    able = [each for each in options if each.mode is case.current.mode and _same_size(each, case.current) and each.offer is not None]
+    best = next((each for each in able if hindered_by_none_but(each, Cause.BUDGET, Cause.NOT_LISTED)), None)
+    if best is None or best.offer is None or best.offer.label == used.label or not pays(case, best):
+        return
+    here = request_usd(used.listing, asked.lengths, cached_share=asked.cached_share)
+    there = request_usd(best.offer.listing, asked.lengths, cached_share=asked.cached_share)
+    yield Opportunity(
+        topic=Topic.PROVIDER,
+        usd_per_month=case.usd - (best.usd or 0.0),
+        message=f"A thousand requests of {asked.lengths.input_mean:.0f} tokens in and {asked.lengths.output_mean:.0f} out cost "
+        f"{dollars(there * 1000)} at {best.offer.label} and {dollars(here * 1000)} at {used.label}. It was matched by the model's name: "
+        "check that the weights are the same.",
+        settings={"hosted.backends": _backend(best)},
+        basis=_basis(case),
+        takes=Takes.QUALITY_CHECK,
+    )
+
+
+def _same_size(one: Option, other: Option) -> bool:
+    if one.size is None or other.size is None:
+        return one.size is other.size
+    return (one.size.accelerator_class, one.size.tensor_parallel_size) == (other.size.accelerator_class, other.size.tensor_parallel_size)
+
+
+def _tokens(case: Case) -> Iterator[Opportunity]:
+    """Advise shorter prompts or cached answers by what most of the rented bill is; owned replicas cost the same by the hour."""
+    offer, lengths = case.current.offer, case.question.lengths
+    rented = case.current.cost.hosted_usd if case.current.cost else 0.0
+    if offer is None or not rented:
+        return
+    whole = case.question.request_usd(offer)
+    prompts = (whole - lengths.output_mean * float(offer.listing.output_usd_per_million_tokens) / 1e6) / whole if whole else 0.0
+    told = f"are {{share:.0f}} % of the {dollars(rented)} a month at {offer.label}"
+    if prompts >= ALL_OF and lengths.input_mean >= LONG_PROMPT_TOKENS:
+        saved, shorter = rented * prompts * (1 - SHORTER), round(lengths.input_mean * SHORTER)
+        yield Opportunity(
+            topic=Topic.PROMPTS,
+            usd_per_month=saved,
+            message=f"Prompts {told.format(share=100 * prompts)}, at {lengths.input_mean:.0f} tokens each: prompts a fifth shorter "
+            f"({shorter} tokens) save {dollars(saved)}.",
+            settings={"traffic.inputTokens.mean": str(shorter)},
+            basis=_basis(case),
+            takes=Takes.APPLICATION,
+        )
+    elif prompts <= 1 - ALL_OF:
+        saved = rented * REPEATED
+        yield Opportunity(
+            topic=Topic.ANSWERS,
+            usd_per_month=saved,
+            message=f"Answers {told.format(share=100 * (1 - prompts))}: each tenth of the requests that a cache of answers could take "
+            f"saves {dollars(saved)}. Spillway does not see whether requests repeat.",
+            settings={"traffic.requestsPerSecond.mean": f"{case.load.mean_per_s * (1 - REPEATED):.3g}"},
+            takes=Takes.APPLICATION,
+        )
+
+
+def _budget(case: Case) -> Iterator[Opportunity]:
+    """Say where a budget cannot be kept at all, and where no bill can reach it."""
+    budget = case.spec.budget
+    if budget is None:
+        return
+    able = [each for each in case.options if hindered_by_none_but(each, Cause.BUDGET)]
+    cheapest = min(able, key=lambda each: each.usd or 0.0, default=None)
+    most, limit = _highest_bill(case), float(budget.monthly_usd)
+    if cheapest is not None and cheapest.usd is not None and cheapest.usd - cheapest.error_usd > limit:
+        yield Opportunity(
+            topic=Topic.BUDGET,
+            usd_per_month=0.0,
+            message=f"{rate_words(case)}, the cheapest way to serve, {_called(cheapest)}, costs {dollars(cheapest.usd)} a month: "
+            f"{dollars(limit)} cannot be kept.",
+            settings={"budget.monthlyUSD": str(math.ceil(cheapest.usd))},
+        )
+    elif most is not None and most < limit:
+        yield Opportunity(
+            topic=Topic.BUDGET,
+            usd_per_month=0.0,
+            message=f"All replicas that dedicated.scaling.maxReplicas allows cost {dollars(most)} a month: {dollars(limit)} is never "
+            "reached, so it warns of nothing.",
+            settings={"budget.monthlyUSD": str(math.ceil(most))},
+            basis=Basis.MEASURED,
+        )
+
+
+def _highest_bill(case: Case) -> float | None:
+    """Return what a month can cost at most; None where tokens are rented, which nothing bounds."""
+    return None if case.current.mode is not ServedBy.DEDICATED else highest_owned_usd(case)
+
+
+def _basis(case: Case) -> Basis:
+    """Return how sure a saving on rented tokens is: they were counted, and prices are prices."""
+    return Basis.MEASURED if case.current.mode is ServedBy.HOSTED else Basis.ESTIMATED

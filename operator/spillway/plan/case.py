@@ -1,0 +1,170 @@
+"""What serves a workload and what it carries, as its status tells, put to the planner's own arithmetic.
+
+What runs and what could run are costed alike, so that a saving is not the difference between a measurement and a model.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
+from spillway.api.workload import InferenceWorkloadSpec, RequestRate, TokenLengths, Traffic
+from spillway.plan.choice import all_options
+from spillway.plan.decision import Problem
+from spillway.plan.economics import MonthlyCost, Pricing
+from spillway.plan.load import HOURS_PER_MONTH, Load, declared_load, default_peak_ratio
+from spillway.plan.options import Cause, Option, Question, ServedBy
+from spillway.plan.owning import all_sizes
+from spillway.plan.sizing import ReplicaSize
+
+MOST_SCALED = 4.0  # a measured replica that is further than this from its estimate is taken as a reading gone wrong
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What is known of a running workload; None where it is not."""
+
+    mode: ServedBy | None = None  # what serves now
+    accelerator_class: str | None = None
+    tensor_parallel_size: int | None = None
+    desired_replicas: int | None = None
+    requests_per_s: float | None = None  # mean
+    rate_is_of: str = "now"  # "this month" or "now": over which time the mean is taken
+    peak_requests_per_s: float | None = None  # highest seen; None: only the mean is known
+    input_tokens_mean: int | None = None
+    output_tokens_mean: int | None = None
+    measured_requests_per_s: float | None = None  # of one replica, where the engine was measured
+    owned_usd_per_hour: float | None = None  # billed now
+    hosted_usd_per_hour: float | None = None  # likewise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A workload as it runs, and everything it could be served by instead at the load that was seen."""
+
+    question: Question  # with the traffic that was seen
+    usage: Usage
+    load: Load
+    sized: tuple[ReplicaSize, ...] | Problem
+    options: tuple[Option, ...]  # at on-demand prices, cheapest first; barred ones too
+    current: Option  # what runs now; it always has a cost
+    providers: Mapping[str, HostedProviderSpec] = field(default_factory=dict)  # all that the workload could name
+
+    @property
+    def spec(self) -> InferenceWorkloadSpec:
+        """What was asked for, with the traffic that was seen."""
+        return self.question.spec
+
+    @property
+    def usd(self) -> float:
+        """What runs now, USD a month, by the planner's arithmetic."""
+        return self.current.usd or 0.0
+
+    @property
+    def accelerator(self) -> AcceleratorClassSpec | None:
+        """The class that runs; None where nothing is owned."""
+        return self.question.classes.get(self.current.size.accelerator_class) if self.current.size else None
+
+
+def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProviderSpec]) -> Case | None:
+    """Return the case of a running workload; None where what serves it, what it carries or what that costs is not known."""
+    seen = as_observed(question.spec, usage)
+    if usage.mode is None or seen is None:
+        return None
+    asked = replace(question, spec=seen)
+    load = declared_load(seen)
+    if load is None:
+        return None
+    sized = _as_measured(all_sizes(asked), usage)
+    options = on_demand(all_options(asked, sized, load))
+    current = next((option for option in options if _runs(option, usage, asked)), None)
+    if current is not None and current.usd is None:
+        current = _as_billed(current, usage)
+    if current is None:
+        return None
+    return Case(question=asked, usage=usage, load=load, sized=sized, options=options, current=current, providers=providers)
+
+
+def as_observed(spec: InferenceWorkloadSpec, usage: Usage) -> InferenceWorkloadSpec | None:
+    """Return the spec with the traffic that was seen in place of the declared one; None where it was not seen, or nothing came.
+
+    The declared peak counts where it is higher than what was seen; without either, the pattern's own.
+    """
+    rate, prompt, answer = usage.requests_per_s, usage.input_tokens_mean, usage.output_tokens_mean
+    if not rate or not prompt or not answer:
+        return None
+    before = spec.traffic or Traffic()
+    stated = before.requests_per_second.peak if before.requests_per_second else None
+    peak = max(rate, float(stated or 0.0), usage.peak_requests_per_s or 0.0)
+    if stated is None:
+        peak = max(peak, rate * default_peak_ratio(before.pattern))
+    traffic = before.model_copy(
+        update={
+            "requests_per_month": None,
+            "requests_per_second": RequestRate(mean=_decimal(rate), peak=_decimal(peak)),
+            "input_tokens": _lengths(before.input_tokens, prompt),
+            "output_tokens": _lengths(before.output_tokens, answer),
+        }
+    )
+    return spec.model_copy(update={"traffic": traffic})
+
+
+def on_demand(options: Iterable[Option]) -> tuple[Option, ...]:
+    """Return those that are paid by the hour: how it is paid in fact no object of the cluster tells."""
+    return tuple(option for option in options if option.pricing in {None, Pricing.ON_DEMAND})
+
+
+def hindered_by_none_but(option: Option, *causes: Cause) -> bool:
+    """Whether an option is possible once these are out of its way."""
+    return option.usd is not None and all(each.cause in causes for each in option.obstacles)
+
+
+def _as_billed(current: Option, usage: Usage) -> Option | None:
+    """Return what runs at what it costs now, where the planner would not have it run: an estimate does not forbid what is there."""
+    owned, hosted, replicas = usage.owned_usd_per_hour, usage.hosted_usd_per_hour, usage.desired_replicas
+    if owned is None or hosted is None or replicas is None:
+        return None
+    cost = MonthlyCost(
+        owned_usd=owned * HOURS_PER_MONTH,
+        hosted_usd=hosted * HOURS_PER_MONTH,
+        replicas_mean=float(replicas),
+        replicas_peak=replicas,
+        utilization=None,
+    )
+    return replace(current, mode=usage.mode or current.mode, cost=cost)
+
+
+def _as_measured(sized: tuple[ReplicaSize, ...] | Problem, usage: Usage) -> tuple[ReplicaSize, ...] | Problem:
+    """Return the sizes, all of them scaled by how the running one compares with its measurement: they err together."""
+    measured = usage.measured_requests_per_s
+    if isinstance(sized, Problem) or not measured:
+        return sized
+    running = next((size for size in sized if _is_size(size, usage) and size.requests_per_s), None)
+    if running is None or not 1 / MOST_SCALED <= measured / running.requests_per_s <= MOST_SCALED:
+        return sized
+    factor = measured / running.requests_per_s
+    return tuple(replace(size, requests_per_s=size.requests_per_s * factor) for size in sized)
+
+
+def _runs(option: Option, usage: Usage, question: Question) -> bool:
+    if option.size is not None:
+        possible = option.mode is usage.mode or not option.size.feasible  # one that is not stands for every way to own it
+        return usage.mode in {ServedBy.DEDICATED, ServedBy.HYBRID} and possible and _is_size(option.size, usage)
+    if option.mode is not usage.mode or option.owns:
+        return False
+    backends = question.spec.hosted.backends if question.spec.hosted else []
+    preferred = f"{backends[0].provider_ref.name}/{backends[0].model}" if backends else None
+    return option.offer is not None and preferred in {None, option.offer.label}
+
+
+def _is_size(size: ReplicaSize, usage: Usage) -> bool:
+    return (size.accelerator_class, size.tensor_parallel_size) == (usage.accelerator_class, usage.tensor_parallel_size)
+
+
+def _lengths(before: TokenLengths | None, mean: int) -> TokenLengths:
+    p95 = round(mean * before.p95 / before.mean) if before is not None and before.p95 else None
+    return TokenLengths(mean=mean, p95=p95)
+
+
+def _decimal(rate: float) -> Decimal:
+    return Decimal(f"{rate:.9f}")

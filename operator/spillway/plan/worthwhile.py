@@ -1,0 +1,32 @@
+"""Which savings are worth telling, and how they are told."""
+
+from spillway.plan.case import Case
+from spillway.plan.options import Option
+
+LEAST_SHARE = 0.05  # of the bill: less is not worth a change
+LEAST_USD = 10.0  # a month: likewise
+WHOLE_DOLLARS = 100  # from here on cents are not read
+
+
+def pays(case: Case, option: Option) -> bool:
+    """Whether an option costs less than what runs now by more than either estimate's error."""
+    saved = case.usd - (option.usd or 0.0)
+    return worth_telling(case, saved) and saved > max(case.current.error_usd, option.error_usd)
+
+
+def worth_telling(case: Case, saved_usd: float) -> bool:
+    """Whether a saving is large enough to be told."""
+    return saved_usd >= max(LEAST_USD, LEAST_SHARE * case.usd)
+
+
+def rate_words(case: Case) -> str:
+    """Return the load as a sentence begins with it."""
+    over = " on average this month" if case.usage.rate_is_of == "this month" else " (as in the last minutes)"
+    return f"At {case.load.mean_per_s:.3g} requests/s{over}"
+
+
+def dollars(usd: float | None) -> str:
+    """Return an amount as it is read: whole dollars from a hundred on."""
+    if usd is None:
+        return "an unknown sum"
+    return f"${usd:,.0f}" if abs(usd) >= WHOLE_DOLLARS else f"${usd:,.2f}"
