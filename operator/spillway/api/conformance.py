@@ -198,7 +198,6 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
     "hosted-without-backend": ("spec.hosted", lambda spec: _mode(spec) in {"Dedicated", "Auto"} or _backends(spec)),
     "dedicated-missing": ("spec.dedicated", lambda spec: _mode(spec) in {"Hosted", "Auto"} or _get(spec, "dedicated") is not None),
     "auto-without-choice": ("spec", lambda spec: _mode(spec) != "Auto" or _get(spec, "dedicated") is not None or _backends(spec)),
-    "apply-without-auto": ("spec.placement.apply", lambda spec: _get(spec, "placement.apply") != "Automatic" or _mode(spec) == "Auto"),
     "offline-latency": ("spec.traffic.latency", _offline_without_pace),
     "cluster-only-backend": (
         "spec.hosted",

@@ -154,13 +154,6 @@ WORKLOAD_RULES = (
         at=".dedicated.scaling.mode",
     ),
     Rule(
-        name="apply-without-auto",
-        model="Placement",
-        rule="self.apply != 'Automatic' || self.mode == 'Auto'",
-        message="apply Automatic moves workloads of mode Auto only: set mode Auto, or apply Recommend",
-        at=".apply",
-    ),
-    Rule(
         name="offline-latency",
         model="InferenceWorkloadSpec",
         rule="!has(self.traffic) || self.traffic.latency != 'Offline' || !has(self.slo) "

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spillway.api.base import ApiModel
-from spillway.api.workload import PlacementMode
+from spillway.api.workload import ApplyMode, PlacementMode
 
 
 class Basis(StrEnum):
@@ -29,12 +29,68 @@ class Condition(ApiModel):
     last_transition_time: Annotated[datetime, Field(description="When the status last changed.")]
 
 
-class PlacementStatus(ApiModel):
-    """What serves the workload."""
+class PlanBasis(StrEnum):
+    """Which traffic a plan was made for."""
 
-    mode: Annotated[PlacementMode, Field(description="Where requests are served now.")]
+    DECLARED = "Declared"
+    OBSERVED = "Observed"
+
+
+class RecommendedStatus(ApiModel):
+    """What the plan finds cheapest within the promises, at on-demand prices."""
+
+    mode: Annotated[str, Field(description="Dedicated, Hosted, Hybrid or Batch.")]
+    accelerator_class: Annotated[str | None, Field(description="AcceleratorClass of its replicas.")] = None
+    tensor_parallel_size: Annotated[int | None, Field(description="Accelerators per replica.")] = None
+    replicas_mean: Annotated[str | None, Field(description="Own replicas on average over a month.")] = None
+    replicas_peak: Annotated[int | None, Field(description="Own replicas at the busiest moment.")] = None
+    monthly_usd: Annotated[str | None, Field(alias="monthlyUSD", description="USD in 30 days.")] = None
+    usd_per_million_tokens: Annotated[str | None, Field(alias="usdPerMillionTokens", description="Blended price of a million tokens.")] = (
+        None
+    )
+    reason: Annotated[str, Field(description="Why, with the figures.")]
+
+
+class PlannedTrafficStatus(ApiModel):
+    """The traffic that the plan was made for."""
+
+    basis: Annotated[PlanBasis, Field(description="Declared in spec.traffic, or Observed at the gateway.")]
+    requests_per_second_mean: Annotated[str | None, Field(description="Mean rate.")] = None
+    requests_per_second_peak: Annotated[str | None, Field(description="Rate of the busiest minute.")] = None
+    input_tokens_mean: Annotated[int | None, Field(description="Tokens of a prompt.")] = None
+    output_tokens_mean: Annotated[int | None, Field(description="Tokens of an answer.")] = None
+
+
+class ObservedLoadStatus(ApiModel):
+    """What has been seen of the traffic, over the time for which a saving must hold. A new operator goes on from it."""
+
+    requests_per_second_mean: Annotated[str, Field(description="Mean rate; recent time counts more.")]
+    requests_per_second_peak: Annotated[str, Field(description="Busiest minute; it fades as it recedes.")]
+    input_tokens_mean: Annotated[int | None, Field(description="Tokens of a prompt.")] = None
+    output_tokens_mean: Annotated[int | None, Field(description="Tokens of an answer.")] = None
+    seconds: Annotated[int, Field(ge=0, description="How much time of watching it rests on.")]
+    until: Annotated[datetime, Field(description="Until when.")]
+
+
+class PlacementStatus(ApiModel):
+    """What serves the workload, and what should."""
+
+    mode: Annotated[PlacementMode, Field(description="Where requests are served now; Auto while that is not decided.")]
+    accelerator_class: Annotated[str | None, Field(description="AcceleratorClass of the replicas.")] = None
+    tensor_parallel_size: Annotated[int | None, Field(description="Accelerators per replica.")] = None
     reason: Annotated[str, Field(description="Why.")]
-    evaluated_at: Annotated[datetime, Field(description="When it was last decided.")]
+    recommended: Annotated[RecommendedStatus | None, Field(description="What the plan recommends; absent while nothing is possible.")] = None
+    current_monthly_usd: Annotated[
+        str | None, Field(alias="currentMonthlyUSD", description="What serves now, USD in 30 days, by the plan's arithmetic.")
+    ] = None
+    saving_percent: Annotated[str | None, Field(description="What the recommended costs less than that.")] = None
+    traffic: Annotated[PlannedTrafficStatus | None, Field(description="The traffic that was planned for.")] = None
+    observed: Annotated[ObservedLoadStatus | None, Field(description="The traffic that was seen.")] = None
+    evaluated_at: Annotated[datetime, Field(description="When it was last planned, or decided where there is no plan.")]
+    saving_since: Annotated[
+        datetime | None, Field(description="Since when every plan has found enough to save; apply Automatic moves once that has lasted.")
+    ] = None
+    apply: Annotated[ApplyMode | None, Field(description="What becomes of a recommendation.")] = None
 
 
 class CapacityStatus(ApiModel):

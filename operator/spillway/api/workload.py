@@ -286,7 +286,7 @@ class Placement(ApiModel):
     apply: Annotated[
         ApplyMode,
         Field(description="Under mode Auto, Automatic: move to what is recommended once the saving has lasted. Recommend: only say so."),
-    ] = ApplyMode.RECOMMEND
+    ] = ApplyMode.AUTOMATIC
 
 
 class Scaling(ApiModel):
@@ -329,9 +329,16 @@ class Engine(ApiModel):
             description="vLLM version in the image; decides flags and metric names. Default: the chart's.",
         ),
     ] = None
-    tensor_parallel_size: Annotated[
-        int, Field(ge=1, le=64, description="Accelerators per replica, which share every layer; within one node.")
-    ] = 1
+    stated_tensor_parallel_size: Annotated[
+        int | None,
+        Field(
+            alias="tensorParallelSize",
+            ge=1,
+            le=64,
+            description="Accelerators per replica, which share every layer; within one node. Default: what the plan finds cheapest within "
+            "the promises when the first replica is made, and that from then on.",
+        ),
+    ] = None
     gpu_memory_utilization_percent: Annotated[int, Field(ge=10, le=99, description="Share of accelerator memory that vLLM may use.")] = 90
     max_num_seqs: Annotated[
         int | None,
@@ -351,6 +358,11 @@ class Engine(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = []
+
+    @property
+    def tensor_parallel_size(self) -> int:
+        """Accelerators per replica: what the spec states or the plan has chosen; one until then."""
+        return self.stated_tensor_parallel_size or 1
 
 
 class CacheAccessMode(StrEnum):

@@ -13,10 +13,10 @@ from datetime import UTC, date, datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.plan_output import PlanOutput
+from spillway.api.workload import Architecture
 from spillway.cli.manifests import BadInputError, Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
 from spillway.plan.choice import Engineering, make_plan, running_of
@@ -75,7 +75,7 @@ def _plan(
     workload: NamedWorkload,
     manifests: Manifests,
     lists: PriceLists,
-    architecture: Any,
+    architecture: Architecture | None,
     swept: _Range | None,
     today: date,
 ) -> PlanOutput:
@@ -95,7 +95,7 @@ def _plan(
     return output
 
 
-def _question(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, architecture: Any) -> Question:
+def _question(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, architecture: Architecture | None) -> Question:
     spec = workload.spec
     if architecture is not None and spec.model.architecture is None:
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"architecture": architecture})})
@@ -118,15 +118,17 @@ def default_classes() -> Mapping[str, AcceleratorClassSpec]:
     return {name: AcceleratorClassSpec.model_validate(spec) for name, spec in raw.items()}
 
 
-def _architecture(file: str) -> Any:
-    from spillway.plan.architecture import architecture_of
+def _architecture(file: str) -> Architecture:
+    from spillway.plan.architecture import Unreadable, architecture_of
 
     try:
         config = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
         raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give the model's config.json with --model-config") from None
+    if not isinstance(config, dict):
+        raise BadInputError(f"{file}: is no JSON object; give the model's config.json with --model-config")
     found = architecture_of(config)
-    if isinstance(found, Problem):
+    if isinstance(found, Unreadable):
         raise BadInputError(f"{file}: {found.message}")
     return found
 

@@ -9,6 +9,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, current_lengths, declared_rate
 from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
+from spillway.plan.economics import break_even_of_replica, kappa
 from spillway.plan.ledger import month_end, replica_price
 from spillway.plan.lengths import Lengths
 from spillway.plan.observation import Missing, Observation, ReplicaPod
@@ -39,15 +40,14 @@ def billed_replicas(seen: Observation, *, committed: int) -> tuple[ReplicaPod, .
 def economics(spec: InferenceWorkloadSpec, memory: Memory, pool: OwnedPool | None, alternatives: Sequence[HostedBackend]) -> Economics:
     """Compare one request's price hosted, at the preferred backend, with its share of a fully used replica."""
     hosted = hosted_usd_per_request(current_lengths(spec, memory), alternatives)
-    own, kappa, break_even = None, None, None
-    if pool is not None and pool.usd_per_replica_hour is not None and pool.capacity.requests_per_s:
-        own = pool.usd_per_replica_hour / 3600 / pool.capacity.requests_per_s
-    if hosted is not None and own:
-        kappa = hosted / own
-    if hosted and pool is not None and pool.usd_per_replica_hour is not None and (kappa is None or kappa >= 1):
-        # Below kappa 1 no volume makes a replica pay, so there is no such number.
-        break_even = math.ceil(pool.usd_per_replica_hour * HOURS_PER_30_DAYS / hosted)
-    return Economics(hosted_usd_per_request=hosted, kappa=kappa, break_even_requests=break_even)
+    usd = pool.usd_per_replica_hour if pool is not None else None
+    ratio = kappa(
+        hosted_usd_per_request=hosted, usd_per_replica_hour=usd, requests_per_s=pool.capacity.requests_per_s if pool is not None else None
+    )
+    # Below kappa 1 no volume makes a replica pay, so there is no such number.
+    pays = ratio is None or ratio >= 1
+    break_even = break_even_of_replica(hosted_usd_per_request=hosted, usd_per_replica_hour=usd) if pays else None
+    return Economics(hosted_usd_per_request=hosted, kappa=ratio, break_even_requests=break_even)
 
 
 def hosted_usd_per_request(lengths: Lengths, alternatives: Sequence[HostedBackend]) -> float | None:

@@ -387,3 +387,37 @@ def test_without_matplotlib_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'spillway[plot]'" in done.stderr
+
+
+# A model that the catalogue does not know
+
+CONFIG = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
+
+
+def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    parts = documents(HYBRID)
+    parts["InferenceWorkload"]["spec"]["model"] = {"id": "acme/secret"}
+    file = written(*parts.values())
+    unknown = as_json(plan, "-f", file)
+    assert unknown["recommended"]["mode"] == "Hosted"
+    assert any("--model-config" in option["reason"] for option in options(unknown, mode="Dedicated"))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    known = as_json(plan, "-f", file, "--model-config", str(tmp_path / "config.json"))
+    assert options(known, mode="Dedicated", feasible=True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"model_type": "mamba"}', '{"num_hidden_layers": "x"}', "[" * 5000])
+def test_a_config_json_that_gives_no_shape_is_told(plan: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    code, _, err = plan("-f", HYBRID, "--model-config", str(tmp_path / "config.json"))
+    assert code == 2
+    assert "config.json" in err
