@@ -120,7 +120,7 @@ def running_of(question: Question) -> Running | None:
     return Running(
         mode=ServedBy(spec.placement.mode.value),
         accelerator_class=known,
-        tensor_parallel_size=spec.dedicated.engine.tensor_parallel_size if known and spec.dedicated else None,
+        tensor_parallel_size=spec.dedicated.engine.stated_tensor_parallel_size if known and spec.dedicated else None,
     )
 
 

@@ -120,7 +120,7 @@ def _fleet(spec: InferenceWorkloadSpec, size: ReplicaSize, price: ReplicaPrice, 
 def _committed(spec: InferenceWorkloadSpec, size: ReplicaSize) -> int:
     """Return how many replicas of this size are paid for: those of the classes and the tensor parallel size that the spec runs."""
     dedicated = spec.dedicated
-    if dedicated is None or dedicated.engine.tensor_parallel_size != size.tensor_parallel_size:
+    if dedicated is None or dedicated.engine.stated_tensor_parallel_size not in {None, size.tensor_parallel_size}:
         return 0
     listed = dedicated.accelerators
     return dedicated.committed_replicas if not listed or size.accelerator_class in listed else 0
@@ -133,6 +133,9 @@ def _barred(spec: InferenceWorkloadSpec, size: ReplicaSize, *, priced: bool) -> 
     listed = spec.dedicated.accelerators if spec.dedicated else []
     if listed and size.accelerator_class not in listed:
         found.append(Obstacle(cause=Cause.NOT_LISTED, message="Not in dedicated.accelerators."))
+    stated = spec.dedicated.engine.stated_tensor_parallel_size if spec.dedicated else None
+    if stated not in {None, size.tensor_parallel_size}:
+        found.append(Obstacle(cause=Cause.NOT_LISTED, message=f"dedicated.engine.tensorParallelSize says {stated}."))
     if not priced:
         message = f"AcceleratorClass {size.accelerator_class!r} has no price; give it spec.price."
         found.append(Obstacle(cause=Cause.NO_PRICE, message=message))

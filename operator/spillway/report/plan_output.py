@@ -69,7 +69,7 @@ def settings(plan: Plan) -> dict[str, str]:
         }
         has |= {
             "dedicated.accelerators": f"[{', '.join(own.accelerators)}]" if own else None,
-            "dedicated.engine.tensorParallelSize": str(own.engine.tensor_parallel_size) if own else None,
+            "dedicated.engine.tensorParallelSize": str(own.engine.stated_tensor_parallel_size) if own else None,
             "dedicated.scaling.maxReplicas": str(own.scaling.max_replicas) if own else None,
         }
     if chosen.offer is not None:

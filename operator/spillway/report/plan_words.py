@@ -131,7 +131,7 @@ def _relaxation(cause: Cause, option: Option) -> str:
         case Cause.RESIDENCY:
             return f"placement.dataResidency: choose HostedAllowed.{gain}"
         case Cause.NOT_LISTED:
-            return f"dedicated.accelerators: add {option.size.accelerator_class if option.size else 'the class'}.{gain}"
+            return f"dedicated.accelerators and engine.tensorParallelSize: allow {named(option)}.{gain}"
         case Cause.SIZE:
             where = f"{named(option)}: " if option.size else ""
             return f"slo, model.quantization or the accelerator classes: {where}{describe(option)}"

@@ -199,7 +199,7 @@ def test_the_mode_that_is_asked_for_is_what_runs() -> None:
     assert running_of(question()) is None
     hosted = {"backends": [{"providerRef": {"name": "acme"}, "model": "chat-8b"}]}
     asked = question(spec(placement={"mode": "Hybrid"}, hosted=hosted, dedicated={"accelerators": ["x"]}))
-    assert running_of(asked) == Running(mode=ServedBy.HYBRID, accelerator_class="x", tensor_parallel_size=1)
+    assert running_of(asked) == Running(mode=ServedBy.HYBRID, accelerator_class="x")
 
 
 def test_people_are_amortised() -> None:
@@ -277,3 +277,13 @@ def test_a_backend_that_does_not_exist_is_a_problem_and_not_left_out() -> None:
     found = find_offers(spec(hosted=backends), {"acme": provider()})
     assert isinstance(found, Problem)
     assert "nobody" in found.message
+
+
+def test_a_stated_tensor_parallel_size_is_kept_to() -> None:
+    stated = spec(dedicated={"engine": {"tensorParallelSize": 2}, "committedReplicas": 1})
+    options = all_options(question(stated), (size(), size(tensor_parallel_size=2)), load(2.0))
+    found = {option.size.tensor_parallel_size: option for option in options if option.size and option.mode is ServedBy.DEDICATED}
+    assert causes(found[1]) == {Cause.NOT_LISTED}
+    assert found[2].feasible
+    assert found[1].usd == 1440
+    assert found[2].usd == 0  # of the committed replicas it is known which size they are
