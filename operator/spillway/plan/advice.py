@@ -5,19 +5,18 @@ what runs now, at the load that was seen, in 30 days at on-demand prices; one th
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from spillway.api.catalogue import HostedProviderSpec
 from spillway.api.status import Basis
 from spillway.api.workload import ApplyMode, LatencyNeed, PlacementMode
-from spillway.plan.case import Case, Usage, case_of, hindered_by_none_but, on_demand
+from spillway.plan.case import Case, hindered_by_none_but, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import request_usd
 from spillway.plan.offers import find_offers, is_offline
 from spillway.plan.opportunity import Opportunity, Takes, Topic
-from spillway.plan.options import Cause, Option, Question, ServedBy
+from spillway.plan.options import Cause, Option, ServedBy
 from spillway.plan.renting import batch_options
 from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities
 from spillway.plan.smaller import smaller_model
@@ -31,14 +30,8 @@ SHORTER = 0.8  # prompts a fifth shorter: what is reckoned with, not what is pro
 REPEATED = 0.1  # one request in ten answered from a cache: likewise
 
 
-def advise(question: Question, usage: Usage, *, providers: Mapping[str, HostedProviderSpec]) -> tuple[Opportunity, ...]:
-    """Return what could be had for less, the largest saving first; what saves an unknown sum after it, what saves nothing last.
-
-    `providers` are all that the workload could name, whether it does or not.
-    """
-    case = case_of(question, usage, providers)
-    if case is None:
-        return ()
+def advise(case: Case) -> tuple[Opportunity, ...]:
+    """Return what could be had for less, the largest saving first; what saves an unknown sum after it, what saves nothing last."""
     sources: tuple[Callable[[Case], Iterator[Opportunity]], ...] = (
         _placement,
         _batch,
@@ -195,7 +188,7 @@ def _budget(case: Case) -> Iterator[Opportunity]:
     able = [each for each in case.options if hindered_by_none_but(each, Cause.BUDGET)]
     cheapest = min(able, key=lambda each: each.usd or 0.0, default=None)
     most, limit = _highest_bill(case), float(budget.monthly_usd)
-    if cheapest is not None and cheapest.usd is not None and cheapest.usd - cheapest.error_usd > limit:
+    if cheapest is not None and cheapest.usd is not None and min(case.usd, cheapest.usd - cheapest.error_usd) > limit:
         yield Opportunity(
             topic=Topic.BUDGET,
             usd_per_month=0.0,

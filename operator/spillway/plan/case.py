@@ -67,7 +67,10 @@ class Case:
 
 
 def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProviderSpec]) -> Case | None:
-    """Return the case of a running workload; None where what serves it, what it carries or what that costs is not known."""
+    """Return the case of a running workload; None where what serves it, what it carries or what that costs is not known.
+
+    `providers` are all that the workload could name, whether it does or not.
+    """
     seen = as_observed(question.spec, usage)
     if usage.mode is None or seen is None:
         return None
@@ -79,7 +82,7 @@ def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProv
     options = on_demand(all_options(asked, sized, load))
     current = next((option for option in options if _runs(option, usage, asked)), None)
     if current is not None and current.usd is None:
-        current = _as_billed(current, usage)
+        current = _as_billed(current, usage, asked)
     if current is None:
         return None
     return Case(question=asked, usage=usage, load=load, sized=sized, options=options, current=current, providers=providers)
@@ -119,7 +122,7 @@ def hindered_by_none_but(option: Option, *causes: Cause) -> bool:
     return option.usd is not None and all(each.cause in causes for each in option.obstacles)
 
 
-def _as_billed(current: Option, usage: Usage) -> Option | None:
+def _as_billed(current: Option, usage: Usage, question: Question) -> Option | None:
     """Return what runs at what it costs now, where the planner would not have it run: an estimate does not forbid what is there."""
     owned, hosted, replicas = usage.owned_usd_per_hour, usage.hosted_usd_per_hour, usage.desired_replicas
     if owned is None or hosted is None or replicas is None:
@@ -131,7 +134,8 @@ def _as_billed(current: Option, usage: Usage) -> Option | None:
         replicas_peak=replicas,
         utilization=None,
     )
-    return replace(current, mode=usage.mode or current.mode, cost=cost)
+    overflow = question.offers.found[0] if usage.mode is ServedBy.HYBRID and question.offers.found else None
+    return replace(current, mode=usage.mode or current.mode, offer=overflow, cost=cost)
 
 
 def _as_measured(sized: tuple[ReplicaSize, ...] | Problem, usage: Usage) -> tuple[ReplicaSize, ...] | Problem:

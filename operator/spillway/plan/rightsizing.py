@@ -53,8 +53,8 @@ def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.ACCELERATOR_CLASS,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {_replicas(best.cost.replicas_peak)} of {_sized(chosen)} at the peak cost {dollars(best.usd)} a month and "
-        f"keep the promises; {_sized(size)} costs {dollars(case.usd)} (±{chosen.error_percent} %). The cluster needs such nodes.",
+        message=f"{rate_words(case)}, {_replicas(best.cost.replicas_peak)} of {_sized(chosen)} at the peak cost {dollars(best.usd)} a "
+        f"month and keep the promises; {_sized(size)} costs {dollars(case.usd)} (±{chosen.error_percent} %). The cluster needs such nodes.",
         settings=settings,
     )
 

@@ -69,7 +69,17 @@ def _cheapest_with(case: Case, candidate: str) -> Option | None:
     question = replace(case.question, spec=spec, offers=offers if isinstance(offers, Offers) else Offers(found=(), by_name=True))
     sized = all_sizes(question) if case.current.owns else ()
     options = on_demand(all_options(question, sized, case.load))
-    return next((each for each in options if each.mode is case.current.mode and hindered_by_none_but(each, Cause.BUDGET)), None)
+    listed = case.spec.dedicated.accelerators if case.spec.dedicated else []
+    return next(
+        (
+            each
+            for each in options
+            if each.mode is case.current.mode
+            and hindered_by_none_but(each, Cause.BUDGET, Cause.NOT_LISTED)  # its tensor parallel size need not be the larger model's
+            and (each.size is None or not listed or each.size.accelerator_class in listed)
+        ),
+        None,
+    )
 
 
 def _opportunity(case: Case, candidate: str, best: Option) -> Opportunity:

@@ -1,9 +1,9 @@
 """A plan as text for a terminal, and as Markdown: the recommendation first, then the alternatives, then what it rests on."""
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from spillway.api.plan_output import OptionOutput, PlanOutput, SweepPoint
+from spillway.report.columns import Row, bullets, table, wrapped
 from spillway.report.plan_words import amount, dollars
 
 LEAST_WIDTH = 60
@@ -13,12 +13,10 @@ MOST_NAMED = 3
 MOST_IMPOSSIBLE = 6
 MOST_SWEPT = 12  # rows of a sweep that a table shows
 
-Row = tuple[str, ...]
 HEAD: Row = ("", "mode", "on", "replicas", "$/month", "$/Mtok", "kappa", "TTFT", "ITL")
 TEXTS = (1, 2)  # columns that are text; the last of them gives way
 NOTE = "replicas mean/peak; kappa: hosted price over own, full; TTFT and ITL in ms"
 SHARED_NODE = "* charged its share of a node; the rest of the node counts as used by others"
-NARROWEST = 12  # characters that a name keeps
 
 
 def as_text(plan: PlanOutput, width: int) -> str:
@@ -26,7 +24,7 @@ def as_text(plan: PlanOutput, width: int) -> str:
     width = max(LEAST_WIDTH, width)
     parts = [_title(plan, width), *_recommendation(plan, width), *_alternatives(plan, width), *_impossible(plan, width)]
     parts += [_swept(plan.sweep, width)] if plan.sweep else []
-    parts += [_bullets("CHECK", plan.warnings, width), _bullets("ASSUMED", plan.assumptions, width)]
+    parts += [bullets("CHECK", plan.warnings, width), bullets("ASSUMED", plan.assumptions, width)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -56,7 +54,7 @@ def as_markdown(plan: PlanOutput) -> str:
 
 
 def _title(plan: PlanOutput, width: int) -> str:
-    return _wrapped(f"{plan.workload}: {_subtitle(plan)}", width)
+    return wrapped(f"{plan.workload}: {_subtitle(plan)}", width)
 
 
 def _subtitle(plan: PlanOutput) -> str:
@@ -72,19 +70,19 @@ def _recommendation(plan: PlanOutput, width: int) -> Iterator[str]:
     chosen = plan.recommended
     if chosen is None:
         yield "NOTHING IS POSSIBLE"
-        yield _bullets("RELAX ONE OF", plan.relax, width)
+        yield bullets("RELAX ONE OF", plan.relax, width)
         return
     yield "\n".join(
         [
-            _wrapped(f"RECOMMENDED  {_called(plan)}", width, hanging="  "),
+            wrapped(f"RECOMMENDED  {_called(plan)}", width, hanging="  "),
             f"  {dollars(chosen.monthly_usd)} a month{_per_token(chosen.usd_per_million_tokens)}",
-            _wrapped(chosen.reason, width, indent="  "),
-            *(_wrapped(fact, width, indent="  ") for fact in _facts(plan)),
+            wrapped(chosen.reason, width, indent="  "),
+            *(wrapped(fact, width, indent="  ") for fact in _facts(plan)),
         ]
     )
     if plan.settings:
         yield "TO GET THERE, SET\n" + "\n".join(
-            _wrapped(f"{field}: {value}", width, indent="  ", hanging="    ") for field, value in plan.settings.items()
+            wrapped(f"{field}: {value}", width, indent="  ", hanging="    ") for field, value in plan.settings.items()
         )
 
 
@@ -160,9 +158,13 @@ def _alternatives(plan: PlanOutput, width: int) -> Iterator[str]:
         return
     rows = [_cells(option, marked=index == 0 and plan.recommended is not None) for index, option in enumerate(shown)]
     rest = sum(option.feasible for option in plan.options) - len(shown)
-    lines = ["OPTIONS", _table(HEAD, rows, width), *([f"  and {rest} more that are possible: -o json has all"] if rest > 0 else [])]
+    lines = [
+        "OPTIONS",
+        table(HEAD, rows, width, texts=TEXTS),
+        *([f"  and {rest} more that are possible: -o json has all"] if rest > 0 else []),
+    ]
     notes = [NOTE, *([SHARED_NODE] if any(option.stranded_monthly_usd for option in shown) else [])]
-    yield "\n".join([*lines, *(_wrapped(note, width, indent="  ") for note in notes)])
+    yield "\n".join([*lines, *(wrapped(note, width, indent="  ") for note in notes)])
 
 
 def _cells(option: OptionOutput, *, marked: bool) -> Row:
@@ -210,7 +212,7 @@ def _impossible(plan: PlanOutput, width: int) -> Iterator[str]:
         return
     told = [f"{_some(names)}: {reason}" for reason, names in by_reason.items()]
     more = len(told) - MOST_IMPOSSIBLE
-    lines = [_wrapped(each, width, indent="  ", hanging="    ") for each in told[:MOST_IMPOSSIBLE]]
+    lines = [wrapped(each, width, indent="  ", hanging="    ") for each in told[:MOST_IMPOSSIBLE]]
     yield "NOT POSSIBLE\n" + "\n".join([*lines, *([f"  and {more} more: -o json has all"] if more > 0 else [])])
 
 
@@ -225,58 +227,13 @@ SWEEP_HEAD: Row = ("", "requests/month", "Hosted", "Batch", "Dedicated", "Hybrid
 def _swept(points: Sequence[SweepPoint], width: int) -> str:
     step = max(1, -(-len(points) // MOST_SWEPT))
     shown = [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
-    return "BY VOLUME, USD a month\n" + _table(SWEEP_HEAD, [_sweep_cells(point) for point in shown], width, texts=(6,))
+    return "BY VOLUME, USD a month\n" + table(SWEEP_HEAD, [_sweep_cells(point) for point in shown], width, texts=(6,))
 
 
 def _sweep_cells(point: SweepPoint) -> Row:
     usd = (point.hosted_usd, point.batch_usd, point.dedicated_usd, point.hybrid_usd)
     cheapest = " on ".join(each for each in (point.recommended, point.accelerator_class) if each)
     return ("", amount(point.requests_per_month), *("" if each is None else f"{each:,.0f}" for each in usd), cheapest)
-
-
-def _table(head: Row, rows: Sequence[Row], width: int, texts: tuple[int, ...] = TEXTS) -> str:
-    """Return aligned columns; the last column of text gives way where the line would be too long, empty columns are left out."""
-    used = [index for index in range(len(head)) if index == 0 or any(row[index] for row in rows)]
-    cells = [[row[index] for index in used] for row in (head, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(used))]
-    left = [column for column, index in enumerate(used) if index in texts]
-    excess = sum(widths) + 2 * (len(widths) - 1) - width
-    if left and excess > 0:
-        widths[left[-1]] = max(NARROWEST, widths[left[-1]] - excess)
-    return "\n".join(_line(row, widths, left) for row in cells)
-
-
-def _line(row: Sequence[str], widths: Sequence[int], texts: Sequence[int]) -> str:
-    parts = [
-        _cut(text, widths[column]).ljust(widths[column]) if column in texts else text.rjust(widths[column])
-        for column, text in enumerate(row)
-    ]
-    return "  ".join(parts).rstrip()
-
-
-def _cut(text: str, width: int) -> str:
-    """Shorten a name in its middle: its beginning, up to a provider's name, says who, its end says what."""
-    if len(text) <= width:
-        return text
-    provider, slash, _ = text.partition("/")
-    head = min(len(provider) + 1, 2 * width // 3) if slash else (width - 1) // 3
-    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
-
-
-def _bullets(title: str, lines: Iterable[str], width: int) -> str:
-    listed = [_wrapped(line, width, indent="  - ", hanging="    ") for line in lines]
-    return "\n".join([title, *listed]) if listed else ""
-
-
-def _wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> str:
-    return textwrap.fill(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent if hanging is None else hanging,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -1,0 +1,54 @@
+"""Text in columns and paragraphs, no wider than a terminal."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+Row = tuple[str, ...]
+NARROWEST = 12  # characters that a name keeps
+
+
+def table(head: Row, rows: Sequence[Row], width: int, *, texts: tuple[int, ...]) -> str:
+    """Return aligned columns; `texts` are those of text, the others of numbers. The last column of text gives way where the line would be too long, empty columns are left out."""
+    used = [index for index in range(len(head)) if index == 0 or any(row[index] for row in rows)]
+    cells = [[row[index] for index in used] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(used))]
+    left = [column for column, index in enumerate(used) if index in texts]
+    excess = sum(widths) + 2 * (len(widths) - 1) - width
+    if left and excess > 0:
+        widths[left[-1]] = max(NARROWEST, widths[left[-1]] - excess)
+    return "\n".join(_line(row, widths, left) for row in cells)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], texts: Sequence[int]) -> str:
+    parts = [
+        cut(text, widths[column]).ljust(widths[column]) if column in texts else text.rjust(widths[column])
+        for column, text in enumerate(row)
+    ]
+    return "  ".join(parts).rstrip()
+
+
+def cut(text: str, width: int) -> str:
+    """Shorten a name in its middle: its beginning, up to a provider's name, says who, its end says what."""
+    if len(text) <= width:
+        return text
+    provider, slash, _ = text.partition("/")
+    head = min(len(provider) + 1, 2 * width // 3) if slash else (width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def bullets(title: str, lines: Iterable[str], width: int) -> str:
+    """Return a list below its title; nothing where it is empty."""
+    listed = [wrapped(line, width, indent="  - ", hanging="    ") for line in lines]
+    return "\n".join([title, *listed]) if listed else ""
+
+
+def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = None) -> str:
+    """Return a paragraph; `hanging` indents what follows its first line."""
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent if hanging is None else hanging,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

@@ -1,0 +1,78 @@
+"""What a status tells of a running workload, for advice: what is absent stays unknown."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spillway.api.status import Basis, InferenceWorkloadStatus
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.case import Usage
+from spillway.plan.ledger import month_start
+from spillway.plan.options import ServedBy
+
+LEAST_WATCHED = timedelta(days=1)  # a mean over less is no mean over day and night
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An InferenceWorkload as read from the cluster. `status` is None where there is none, or it cannot be read."""
+
+    namespace: str
+    name: str
+    spec: InferenceWorkloadSpec
+    created_at: datetime
+    status: InferenceWorkloadStatus | None
+
+    @property
+    def label(self) -> str:
+        """`<namespace>/<name>`."""
+        return f"{self.namespace}/{self.name}"
+
+
+def number(text: str | None) -> float | None:
+    """Return the number that a status holds as text; None without one."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def usage_of(seen: Seen, now: datetime) -> Usage:
+    """Return what runs and what it carries. The mean rate is that of the month where a day of it was counted, else the last minutes'."""
+    status = seen.status
+    if status is None:
+        return Usage()
+    dedicated, traffic, cost = status.dedicated, status.traffic, status.cost
+    lately = number(traffic.requests_per_second) if traffic else None
+    monthly = _mean_of_month(seen, status, now)
+    capacity = dedicated.capacity if dedicated else None
+    return Usage(
+        mode=_mode(status),
+        accelerator_class=dedicated.accelerator_class if dedicated else None,
+        tensor_parallel_size=dedicated.tensor_parallel_size if dedicated else None,
+        desired_replicas=dedicated.desired_replicas if dedicated else None,
+        requests_per_s=lately if monthly is None else monthly,
+        rate_is_of="now" if monthly is None else "this month",
+        peak_requests_per_s=lately,
+        input_tokens_mean=traffic.input_tokens_mean if traffic else None,
+        output_tokens_mean=traffic.output_tokens_mean if traffic else None,
+        measured_requests_per_s=number(capacity.requests_per_second) if capacity and capacity.basis is Basis.MEASURED else None,
+        owned_usd_per_hour=number(cost.dedicated_usd_per_hour) if cost else None,
+        hosted_usd_per_hour=number(cost.hosted_usd_per_hour) if cost else None,
+    )
+
+
+def _mode(status: InferenceWorkloadStatus) -> ServedBy | None:
+    mode = status.placement.mode.value if status.placement else None
+    return ServedBy(mode) if mode in set(ServedBy) else None
+
+
+def _mean_of_month(seen: Seen, status: InferenceWorkloadStatus, now: datetime) -> float | None:
+    """Return requests per second since the first of the month: its tokens, from its cost and their price, over tokens per request."""
+    cost, traffic = status.cost, status.traffic
+    spent = number(cost.month_to_date_usd) if cost else None
+    per_million = number(cost.usd_per_million_tokens) if cost else None
+    each = (traffic.input_tokens_mean or 0) + (traffic.output_tokens_mean or 0) if traffic else 0
+    watched = now - max(month_start(now), seen.created_at) - timedelta(seconds=cost.unaccounted_seconds if cost else 0)
+    if not spent or not per_million or not each or watched < LEAST_WATCHED:
+        return None
+    return spent / per_million * 1e6 / each / watched.total_seconds()
