@@ -7,16 +7,19 @@ from pathlib import Path
 
 import yaml
 
-from spillway.api.crd import KINDS, crd, crds
-from spillway.api.plan_output import PlanOutput
+from spillway.api.crd import KINDS, crd, crds, schema
+from spillway.api.plan_output import OutputModel, PlanOutput
 from spillway.api.reference import reference
+from spillway.api.report_output import ReportOutput
 
 HEADER = "# Generated from operator/spillway/api by `make generate`; edit the models there.\n"
 FOLDERS = (Path("crds"), Path("charts/spillway/crds"), Path("charts/spillway-crds/templates"))
 REFERENCE = Path("docs/reference.md")
 PLAN_SCHEMA = Path("docs/plan-output.schema.json")
+REPORT_SCHEMA = Path("docs/report-output.schema.json")
 VALUES = Path("charts/spillway/values.yaml")
 CATALOGUE = Path("operator/spillway/cli/accelerator_classes.json")  # what `spillway plan` takes where no AcceleratorClass is given
+SPEC_SCHEMAS = Path("operator/spillway/cli/spec_schemas.json")  # what `spillway plan` holds manifests to
 _CLUSTER_ONLY = ("nodeSelector", "tolerations")
 
 
@@ -33,10 +36,15 @@ def to_yaml(document: object) -> str:
 def write(root: Path) -> tuple[Path, ...]:
     """Write what is generated below `root`.
 
-    That is the CRDs (three identical copies: plain and one for either chart), the field reference, the schema of plans, and the chart's
-    catalogue of accelerators for the command line.
+    That is the CRDs (three identical copies: plain and one for either chart), the field reference, the schema of plans, and for the
+    command line the schemas of manifests and the chart's catalogue of accelerators.
     """
-    written = [_write(root / REFERENCE, reference()), _write(root / PLAN_SCHEMA, plan_schema())]
+    written = [
+        _write(root / REFERENCE, reference()),
+        _write(root / PLAN_SCHEMA, output_schema(PlanOutput)),
+        _write(root / REPORT_SCHEMA, output_schema(ReportOutput)),
+        _write(root / SPEC_SCHEMAS, spec_schemas()),
+    ]
     if (root / VALUES).is_file():
         written.append(_write(root / CATALOGUE, catalogue((root / VALUES).read_text())))
     for kind in KINDS:
@@ -46,10 +54,15 @@ def write(root: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def plan_schema() -> str:
-    """Return the JSON schema of what `spillway plan -o json` prints."""
-    whole = PlanOutput.model_json_schema(by_alias=True, mode="serialization")
+def output_schema(output: type[OutputModel]) -> str:
+    """Return the JSON schema of what a command prints with -o json."""
+    whole = output.model_json_schema(by_alias=True, mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def spec_schemas() -> str:
+    """Return the schema of each kind's spec as JSON."""
+    return json.dumps({kind.kind: schema(kind)["properties"]["spec"] for kind in KINDS}, indent=1, ensure_ascii=False) + "\n"
 
 
 def catalogue(values: str) -> str:
