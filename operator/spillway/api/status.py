@@ -79,7 +79,7 @@ class PlacementStatus(ApiModel):
     accelerator_class: Annotated[str | None, Field(description="AcceleratorClass of the replicas.")] = None
     tensor_parallel_size: Annotated[int | None, Field(description="Accelerators per replica.")] = None
     reason: Annotated[str, Field(description="Why.")]
-    recommended: Annotated[RecommendedStatus | None, Field(description="What the plan recommends; absent while nothing is possible.")] = None
+    recommended: Annotated[RecommendedStatus | None, Field(description="What the plan recommends; absent when nothing is possible.")] = None
     current_monthly_usd: Annotated[
         str | None, Field(alias="currentMonthlyUSD", description="What serves now, USD in 30 days, by the plan's arithmetic.")
     ] = None

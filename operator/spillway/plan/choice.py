@@ -10,6 +10,7 @@ from spillway.plan.load import Load
 from spillway.plan.offers import has_own_weights
 from spillway.plan.options import Cause, Obstacle, Option, Question, ServedBy
 from spillway.plan.owning import Renting, owned_options
+from spillway.plan.placed import Verdict
 from spillway.plan.renting import batch_options, cheapest_offer, cheapest_request_usd, hosted_options, no_overflow
 from spillway.plan.sizing import ReplicaSize
 
@@ -46,15 +47,6 @@ class Engineering:
     def usd_per_month(self) -> float:
         """A month's part of it."""
         return self.once_usd / self.amortise_months + self.monthly_usd
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether owning pays; None where there is nothing to compare."""
-
-    economic: bool | None
-    reason: Reason
-    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,7 @@ class Fleet:
     pricing: Pricing = Pricing.ON_DEMAND
     least: int = 1  # replicas that always run
     committed: int = 0  # of them paid for already: they cost nothing more
+    most: int | None = None  # replicas that there may be where the rest can be rented; None: any number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,8 @@ def dedicated_cost(load: Load, fleet: Fleet) -> MonthlyCost:
 
 def hybrid_cost(load: Load, fleet: Fleet, usd_per_request: float) -> MonthlyCost:
     """Return a month of owning the number of replicas, one at least, that costs least, and renting what is above it."""
-    shares = _running_shares(load, fleet, max(1, fleet.least, replicas_for(load.peak_per_s, fleet.requests_per_s)))
+    needed = replicas_for(load.peak_per_s, fleet.requests_per_s)
+    shares = _running_shares(load, fleet, max(1, fleet.least, needed if fleet.most is None else min(fleet.most, needed)))
     owned = sum(_usd_per_hour(fleet, index, share) for index, share in enumerate(shares[: max(1, fleet.least)]))
     best, cheapest = 0, math.inf
     for count in range(max(1, fleet.least), len(shares) + 1):

@@ -11,6 +11,8 @@ from spillway.plan.lengths import Lengths, declared_lengths
 from spillway.plan.offers import Offer, Offers
 from spillway.plan.sizing import ReplicaSize
 
+MOST_REPLICAS = 1000  # what dedicated.scaling.maxReplicas allows
+
 
 class ServedBy(StrEnum):
     """The ways to serve, from the fewest things to run on: of two that cost the same the first is taken."""
@@ -99,6 +101,7 @@ class Question:
     spec: InferenceWorkloadSpec
     classes: Mapping[str, AcceleratorClassSpec]
     offers: Offers
+    most_replicas: int = MOST_REPLICAS  # that may be owned
 
     @property
     def lengths(self) -> Lengths:

@@ -25,8 +25,6 @@ from spillway.plan.offers import Offer
 from spillway.plan.options import Cause, Obstacle, Option, Question, ServedBy, over_budget
 from spillway.plan.sizing import ReplicaSize, sizes
 
-MOST_REPLICAS = 1000  # what dedicated.scaling.maxReplicas allows
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renting:
@@ -67,7 +65,7 @@ def owned_options(question: Question, size: ReplicaSize, load: Load, renting: Re
         return
     for pricing in price.pricings:
         for overflow in (None,) if renting.overflow is None else (None, renting.overflow):
-            fleet = _fleet(question.spec, size, price, pricing, spills=overflow is not None)
+            fleet = _fleet(question, size, price, pricing, spills=overflow is not None)
             yield _option(question, size, load, fleet, overflow, renting, barred)
 
 
@@ -87,7 +85,7 @@ def _option(
         obstacles=(
             *barred,
             *(_spot_barred(question.spec) if spot else ()),
-            *_too_many(cost),
+            *_too_many(cost, question.most_replicas),
             *over_budget(question.spec, cost),
         ),
         size=size,
@@ -105,15 +103,16 @@ def _option(
     )
 
 
-def _fleet(spec: InferenceWorkloadSpec, size: ReplicaSize, price: ReplicaPrice, pricing: Pricing, *, spills: bool) -> Fleet:
-    dedicated = spec.dedicated
+def _fleet(question: Question, size: ReplicaSize, price: ReplicaPrice, pricing: Pricing, *, spills: bool) -> Fleet:
+    dedicated = question.spec.dedicated
     least = dedicated.scaling.min_replicas if dedicated else 1
     return Fleet(
         requests_per_s=size.requests_per_s,
         price=price,
         pricing=pricing,
         least=least if spills else max(1, least),
-        committed=_committed(spec, size),
+        committed=_committed(question.spec, size),
+        most=question.most_replicas,
     )
 
 
@@ -148,10 +147,10 @@ def _spot_barred(spec: InferenceWorkloadSpec) -> tuple[Obstacle, ...]:
     return (Obstacle(cause=Cause.SPOT, message="Spot capacity can be taken away, and nothing else would answer Interactive requests."),)
 
 
-def _too_many(cost: MonthlyCost) -> tuple[Obstacle, ...]:
-    if cost.replicas_peak <= MOST_REPLICAS:
+def _too_many(cost: MonthlyCost, most: int) -> tuple[Obstacle, ...]:
+    if cost.replicas_peak <= most:
         return ()
-    return (Obstacle(cause=Cause.TOO_MANY, message=f"Needs {cost.replicas_peak} replicas; one workload has at most {MOST_REPLICAS}."),)
+    return (Obstacle(cause=Cause.TOO_MANY, message=f"Needs {cost.replicas_peak} replicas; it may have at most {most}."),)
 
 
 def _stranded_usd(cost: MonthlyCost, size: ReplicaSize, accelerator: AcceleratorClassSpec) -> float:
