@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from spillway.api.status import Basis
 from spillway.api.workload import ApplyMode, LatencyNeed, PlacementMode
-from spillway.plan.case import Case, hindered_by_none_but, on_demand
+from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import request_usd
@@ -55,15 +55,29 @@ def _placement(case: Case) -> Iterator[Opportunity]:
     """Advise another mode. Under Auto that applies itself, the operator does so anyway."""
     placement = case.spec.placement
     automatic = placement.mode is PlacementMode.AUTO and placement.apply is ApplyMode.AUTOMATIC
-    best = next((each for each in case.options if each.mode is not ServedBy.BATCH and hindered_by_none_but(each, Cause.BUDGET)), None)
+    best = cheapest(case.options, Cause.BUDGET, where=lambda each: each.mode is not ServedBy.BATCH)
     if automatic or best is None or best.mode is case.current.mode or not pays(case, best):
         return
+    doubts = _doubts(case, best)
     yield Opportunity(
         topic=Topic.PLACEMENT,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {_called(best)} costs {dollars(best.usd)} a month, and {_called(case.current)} {dollars(case.usd)}.",
+        message=f"{rate_words(case)}, {_called(best)} costs {dollars(best.usd)} a month, and {_called(case.current)} {dollars(case.usd)}."
+        + "".join(f" {each}" for each in doubts),
         settings={"placement.apply": "Automatic"} if placement.mode is PlacementMode.AUTO else _settings(best),
+        takes=Takes.QUALITY_CHECK if doubts else Takes.NOTHING,
     )
+
+
+def _doubts(case: Case, best: Option) -> list[str]:
+    """Return what to check of an offer that did not serve so far."""
+    used, offer, slo = case.current.offer, best.offer, case.spec.slo
+    if offer is None or (used is not None and used.label == offer.label):
+        return []
+    found = ["The offer was matched by the model's name: check that the weights are the same."] if case.question.offers.by_name else []
+    if slo is not None and slo.time_to_first_token_ms is not None and offer.listing.time_to_first_token_ms is None:
+        found.append("It states no latency, so slo is not checked.")
+    return found
 
 
 def _settings(best: Option) -> dict[str, str]:
@@ -98,8 +112,7 @@ def _batch(case: Case) -> Iterator[Opportunity]:
     asked = replace(
         case.question, spec=case.spec.model_copy(update={"traffic": traffic.model_copy(update={"latency": LatencyNeed.OFFLINE})})
     )
-    able = [each for each in batch_options(asked, case.load) if hindered_by_none_but(each, Cause.BUDGET)]
-    best = min(able, key=lambda each: each.usd or 0.0, default=None)
+    best = cheapest(batch_options(asked, case.load), Cause.BUDGET, where=lambda each: each.offer is not None)
     if best is None or best.offer is None or best.offer.batch is None or not pays(case, best):
         return
     hours = best.offer.batch.completion_window_hours
@@ -124,8 +137,12 @@ def _provider(case: Case) -> Iterator[Opportunity]:
         return
     asked = replace(case.question, offers=elsewhere)
     options = on_demand(all_options(asked, case.sized, case.load))
-    able = [each for each in options if each.mode is case.current.mode and _same_size(each, case.current) and each.offer is not None]
-    best = next((each for each in able if hindered_by_none_but(each, Cause.BUDGET, Cause.NOT_LISTED)), None)
+    best = cheapest(
+        options,
+        Cause.BUDGET,
+        Cause.NOT_LISTED,
+        where=lambda each: each.mode is case.current.mode and _same_size(each, case.current) and each.offer is not None,
+    )
     if best is None or best.offer is None or best.offer.label == used.label or not pays(case, best):
         return
     here = request_usd(used.listing, asked.lengths, cached_share=asked.cached_share)
@@ -185,16 +202,15 @@ def _budget(case: Case) -> Iterator[Opportunity]:
     budget = case.spec.budget
     if budget is None:
         return
-    able = [each for each in case.options if hindered_by_none_but(each, Cause.BUDGET)]
-    cheapest = min(able, key=lambda each: each.usd or 0.0, default=None)
+    least = cheapest(case.options, Cause.BUDGET, where=lambda _: True)
     most, limit = _highest_bill(case), float(budget.monthly_usd)
-    if cheapest is not None and cheapest.usd is not None and min(case.usd, cheapest.usd - cheapest.error_usd) > limit:
+    if least is not None and least.usd is not None and min(case.usd, least.usd - least.error_usd) > limit:
         yield Opportunity(
             topic=Topic.BUDGET,
             usd_per_month=0.0,
-            message=f"{rate_words(case)}, the cheapest way to serve, {_called(cheapest)}, costs {dollars(cheapest.usd)} a month: "
+            message=f"{rate_words(case)}, the cheapest way to serve, {_called(least)}, costs {dollars(least.usd)} a month: "
             f"{dollars(limit)} cannot be kept.",
-            settings={"budget.monthlyUSD": str(math.ceil(cheapest.usd))},
+            settings={"budget.monthlyUSD": str(math.ceil(least.usd))},
         )
     elif most is not None and most < limit:
         yield Opportunity(

@@ -3,7 +3,7 @@
 What runs and what could run are costed alike, so that a saving is not the difference between a measurement and a model.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -117,9 +117,10 @@ def on_demand(options: Iterable[Option]) -> tuple[Option, ...]:
     return tuple(option for option in options if option.pricing in {None, Pricing.ON_DEMAND})
 
 
-def hindered_by_none_but(option: Option, *causes: Cause) -> bool:
-    """Whether an option is possible once these are out of its way."""
-    return option.usd is not None and all(each.cause in causes for each in option.obstacles)
+def cheapest(options: Iterable[Option], *relaxed: Cause, where: Callable[[Option], bool]) -> Option | None:
+    """Return the cheapest option of those wanted that is possible once `relaxed` are out of its way; None without any."""
+    able = [each for each in options if each.usd is not None and where(each) and all(one.cause in relaxed for one in each.obstacles)]
+    return min(able, key=lambda each: each.usd or 0.0, default=None)
 
 
 def _as_billed(current: Option, usage: Usage, question: Question) -> Option | None:

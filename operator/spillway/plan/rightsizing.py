@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from spillway.api.status import Basis
 from spillway.api.workload import Quantization, ScalingMode
-from spillway.plan.case import Case, hindered_by_none_but, on_demand
+from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import replica_price
@@ -53,8 +53,9 @@ def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.ACCELERATOR_CLASS,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {_replicas(best.cost.replicas_peak)} of {_sized(chosen)} at the peak cost {dollars(best.usd)} a "
-        f"month and keep the promises; {_sized(size)} costs {dollars(case.usd)} (±{chosen.error_percent} %). The cluster needs such nodes.",
+        message=f"{rate_words(case)}, {_sized(chosen)} keeps the promises for {dollars(best.usd)} a month with up to "
+        f"{_replicas(best.cost.replicas_peak)} (±{chosen.error_percent} %), and {_sized(size)} costs {dollars(case.usd)}. The cluster "
+        "needs such nodes.",
         settings=settings,
     )
 
@@ -157,16 +158,11 @@ def _prefix_cache(case: Case) -> Iterator[Opportunity]:
 
 def _cheapest(case: Case, options: tuple[Option, ...], wanted: Callable[[ReplicaSize], bool]) -> Option | None:
     """Return the cheapest option of the mode that runs on sizes that are wanted; a class need not be listed, nor the budget kept."""
-    return next(
-        (
-            each
-            for each in options
-            if each.mode is case.current.mode
-            and each.size is not None
-            and wanted(each.size)
-            and hindered_by_none_but(each, Cause.NOT_LISTED, Cause.BUDGET)
-        ),
-        None,
+    return cheapest(
+        options,
+        Cause.NOT_LISTED,
+        Cause.BUDGET,
+        where=lambda each: each.mode is case.current.mode and each.size is not None and wanted(each.size),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from spillway.plan.case import Case, hindered_by_none_but, on_demand
+from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.model_catalogue import MODELS, CatalogueModel
 from spillway.plan.models import catalogue_model, plain_name
@@ -70,15 +70,11 @@ def _cheapest_with(case: Case, candidate: str) -> Option | None:
     sized = all_sizes(question) if case.current.owns else ()
     options = on_demand(all_options(question, sized, case.load))
     listed = case.spec.dedicated.accelerators if case.spec.dedicated else []
-    return next(
-        (
-            each
-            for each in options
-            if each.mode is case.current.mode
-            and hindered_by_none_but(each, Cause.BUDGET, Cause.NOT_LISTED)  # its tensor parallel size need not be the larger model's
-            and (each.size is None or not listed or each.size.accelerator_class in listed)
-        ),
-        None,
+    return cheapest(
+        options,
+        Cause.BUDGET,
+        Cause.NOT_LISTED,  # its tensor parallel size need not be the larger model's
+        where=lambda each: each.mode is case.current.mode and (each.size is None or not listed or each.size.accelerator_class in listed),
     )
 
 
@@ -96,10 +92,11 @@ def _opportunity(case: Case, candidate: str, best: Option) -> Opportunity:
         if best.size
         else f"at {best.offer.label if best.offer else ''}"
     )
+    keeps = "serves it" if case.spec.slo is None else "keeps the latency promises"
     return Opportunity(
         topic=Topic.SMALLER_MODEL,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {candidate} {where} keeps the latency promises for {dollars(best.usd)} a month instead of "
+        message=f"{rate_words(case)}, {candidate} {where} {keeps} for {dollars(best.usd)} a month instead of "
         f"{dollars(case.usd)}. Whether its answers are good enough only your own test tells.",
         settings=settings,
         takes=Takes.QUALITY_CHECK,
