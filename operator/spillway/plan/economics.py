@@ -15,7 +15,8 @@ from spillway.api.workload import TrafficPattern
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import FLOOR, HOURS_PER_MONTH, SECONDS_PER_MONTH, Load, replicas_for
 
-BREAK_EVEN_STEPS = 60  # halvings of the bracket: far below a request
+BREAK_EVEN_STEPS = 60  # about eight are needed
+BREAK_EVEN_PRECISION = 1e-9
 
 
 class Pricing(StrEnum):
@@ -167,18 +168,37 @@ def break_even_requests(load: Load, fleet: Fleet, usd_per_request: float | None)
     least = max(1, fleet.least)
     paid = max(0, least - fleet.committed) * fleet.price.always(fleet.pricing) * HOURS_PER_MONTH
     capacity = least * fleet.requests_per_s
-
-    def saved(volume: float) -> float:
-        return load.at(volume).served_per_s(capacity) * SECONDS_PER_MONTH * usd_per_request
-
-    high = capacity * SECONDS_PER_MONTH / FLOOR[load.pattern]  # the load never falls below what these replicas carry
-    if saved(high) < paid:
+    served = paid / usd_per_request / SECONDS_PER_MONTH  # what must be kept from the hosted side
+    if served > capacity:
         return None
-    low = 0.0
+    return math.ceil(_mean_that_fills(load, served, capacity) * SECONDS_PER_MONTH - 1e-3)
+
+
+def _mean_that_fills(load: Load, served_per_s: float, capacity_per_s: float) -> float:
+    """Return the mean rate, of a load of this shape, of which a capacity serves this much.
+
+    What is served rises with the mean, from at most the mean itself up to the capacity, which the floor of the load fills at last. The root
+    between is found by false position (with Illinois' halving), to nine digits.
+    """
+    shape = load.at(SECONDS_PER_MONTH)  # of mean 1
+    if served_per_s * shape.peak_per_s <= capacity_per_s:
+        return served_per_s
+
+    def missing(mean: float) -> float:
+        return mean * shape.served_per_s(capacity_per_s / mean) - served_per_s
+
+    low, high = served_per_s, capacity_per_s / FLOOR[load.pattern]
+    below, above = missing(low), missing(high)
     for _ in range(BREAK_EVEN_STEPS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if saved(middle) >= paid else (middle, high)
-    return math.ceil(high - 1e-3)
+        middle = low - below * (high - low) / (above - below)
+        found = missing(middle)
+        if abs(found) <= BREAK_EVEN_PRECISION * served_per_s:
+            return middle
+        if found >= 0:
+            high, above, below = middle, found, below / 2
+        else:
+            low, below, above = middle, found, above / 2
+    return high
 
 
 def usd_per_million_tokens(usd: float, load: Load, lengths: Lengths) -> float | None:

@@ -52,19 +52,21 @@ class Load:
         """Return the share of the time, 0 to 1, in which the load is above a rate."""
         if rate_per_s >= self.peak_per_s:
             return 0.0
-        if rate_per_s < self.floor_per_s or not self.exponent:
+        floor, exponent = self.floor_per_s, self.exponent
+        if rate_per_s < floor or not exponent:
             return 1.0
-        return float(1.0 - self._relative(rate_per_s) ** (1 / self.exponent))
+        return float(1.0 - ((rate_per_s - floor) / (self.peak_per_s - floor)) ** (1 / exponent))
 
     def served_per_s(self, capacity_per_s: float) -> float:
         """Return the mean rate of what a capacity serves when everything above it goes elsewhere."""
         if capacity_per_s >= self.peak_per_s:
             return self.mean_per_s
-        if capacity_per_s <= self.floor_per_s or not self.exponent:
+        floor, exponent = self.floor_per_s, self.exponent
+        if capacity_per_s <= floor or not exponent:
             return min(max(0.0, capacity_per_s), self.mean_per_s)
         full = self.share_above(capacity_per_s)
         below = 1.0 - full
-        partly = self.floor_per_s * below + (self.peak_per_s - self.floor_per_s) * below ** (self.exponent + 1) / (self.exponent + 1)
+        partly = floor * below + (self.peak_per_s - floor) * below ** (exponent + 1) / (exponent + 1)
         return float(min(self.mean_per_s, full * capacity_per_s + partly))
 
     def scaled(self, factor: float) -> "Load":
@@ -76,9 +78,6 @@ class Load:
         ratio = self.peak_per_s / self.mean_per_s if self.mean_per_s else default_peak_ratio(self.pattern)
         mean = requests_per_month / SECONDS_PER_MONTH
         return replace(self, mean_per_s=mean, peak_per_s=mean * ratio)
-
-    def _relative(self, rate_per_s: float) -> float:
-        return (rate_per_s - self.floor_per_s) / (self.peak_per_s - self.floor_per_s)
 
 
 def default_peak_ratio(pattern: TrafficPattern) -> float:
