@@ -1,4 +1,4 @@
-"""The command line: `spillway plan`, `operator`, `crds`, `version`. What a command needs is imported when it is called."""
+"""The command line: `spillway plan`, `report`, `operator`, `crds`, `version`. What a command needs is imported when it is called."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from spillway.cli.plan_arguments import add_plan_arguments
+from spillway.cli.report_arguments import add_report_arguments
 
 __all__ = ["main"]
 
@@ -22,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from spillway.cli import plan
 
             return plan.run(parsed)
+        case "report":
+            from spillway.cli import report
+
+            return report.run(parsed)
         case "crds":
             from spillway.cli import crds
 
@@ -65,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
         "counts. Exit codes: 0, 2 for bad input, 3 when nothing is possible.",
     )
     add_plan_arguments(plan)
+    report = commands.add_parser(
+        "report",
+        help="what the workloads of a cluster cost, and what to change",
+        description="Read InferenceWorkloads with their status, HostedProviders and AcceleratorClasses from the cluster; print what each "
+        "workload costs now, this month, all hosted and all owned, and what could be had for less, the largest saving first. Nothing is "
+        "written. Exit codes: 0, 1 when the cluster cannot be asked, 2 for bad input.",
+    )
+    add_report_arguments(report)
     crds = commands.add_parser("crds", help="print the CRDs, for kubectl apply --server-side -f -")
     crds.add_argument("folder", nargs="*", help="write all generated files below these folders instead")
     commands.add_parser("version", help="print the version")

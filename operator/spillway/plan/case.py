@@ -5,16 +5,17 @@ What runs and what could run are costed alike, so that a saving is not the diffe
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.workload import InferenceWorkloadSpec, RequestRate, TokenLengths, Traffic
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import MonthlyCost, Pricing
-from spillway.plan.load import HOURS_PER_MONTH, Load, declared_load, default_peak_ratio
+from spillway.plan.load import HOURS_PER_MONTH, Load, declared_load
+from spillway.plan.observed_load import as_declared
 from spillway.plan.options import Cause, Option, Question, ServedBy
 from spillway.plan.owning import all_sizes
+from spillway.plan.placed import ObservedLoad
 from spillway.plan.sizing import ReplicaSize
 
 MOST_SCALED = 4.0  # a measured replica that is further than this from its estimate is taken as a reading gone wrong
@@ -28,11 +29,8 @@ class Usage:
     accelerator_class: str | None = None
     tensor_parallel_size: int | None = None
     desired_replicas: int | None = None
-    requests_per_s: float | None = None  # mean
-    rate_is_of: str = "now"  # "this month" or "now": over which time the mean is taken
-    peak_requests_per_s: float | None = None  # highest seen; None: only the mean is known
-    input_tokens_mean: int | None = None
-    output_tokens_mean: int | None = None
+    seen: ObservedLoad | None = None  # of the traffic
+    seen_over: str = "in the last minutes"  # the time that it is of, in words
     measured_requests_per_s: float | None = None  # of one replica, where the engine was measured
     owned_usd_per_hour: float | None = None  # billed now
     hosted_usd_per_hour: float | None = None  # likewise
@@ -71,11 +69,11 @@ def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProv
 
     `providers` are all that the workload could name, whether it does or not.
     """
-    seen = as_observed(question.spec, usage)
-    if usage.mode is None or seen is None:
+    seen = usage.seen
+    if usage.mode is None or seen is None or not seen.mean_per_s or not seen.input_tokens or not seen.output_tokens:
         return None
-    asked = replace(question, spec=seen)
-    load = declared_load(seen)
+    asked = replace(question, spec=as_declared(question.spec, seen))
+    load = declared_load(asked.spec)
     if load is None:
         return None
     sized = _as_measured(all_sizes(asked), usage)
@@ -86,30 +84,6 @@ def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProv
     if current is None:
         return None
     return Case(question=asked, usage=usage, load=load, sized=sized, options=options, current=current, providers=providers)
-
-
-def as_observed(spec: InferenceWorkloadSpec, usage: Usage) -> InferenceWorkloadSpec | None:
-    """Return the spec with the traffic that was seen in place of the declared one; None where it was not seen, or nothing came.
-
-    The declared peak counts where it is higher than what was seen; without either, the pattern's own.
-    """
-    rate, prompt, answer = usage.requests_per_s, usage.input_tokens_mean, usage.output_tokens_mean
-    if not rate or not prompt or not answer:
-        return None
-    before = spec.traffic or Traffic()
-    stated = before.requests_per_second.peak if before.requests_per_second else None
-    peak = max(rate, float(stated or 0.0), usage.peak_requests_per_s or 0.0)
-    if stated is None:
-        peak = max(peak, rate * default_peak_ratio(before.pattern))
-    traffic = before.model_copy(
-        update={
-            "requests_per_month": None,
-            "requests_per_second": RequestRate(mean=_decimal(rate), peak=_decimal(peak)),
-            "input_tokens": _lengths(before.input_tokens, prompt),
-            "output_tokens": _lengths(before.output_tokens, answer),
-        }
-    )
-    return spec.model_copy(update={"traffic": traffic})
 
 
 def on_demand(options: Iterable[Option]) -> tuple[Option, ...]:
@@ -164,12 +138,3 @@ def _runs(option: Option, usage: Usage, question: Question) -> bool:
 
 def _is_size(size: ReplicaSize, usage: Usage) -> bool:
     return (size.accelerator_class, size.tensor_parallel_size) == (usage.accelerator_class, usage.tensor_parallel_size)
-
-
-def _lengths(before: TokenLengths | None, mean: int) -> TokenLengths:
-    p95 = round(mean * before.p95 / before.mean) if before is not None and before.p95 else None
-    return TokenLengths(mean=mean, p95=p95)
-
-
-def _decimal(rate: float) -> Decimal:
-    return Decimal(f"{rate:.9f}")

@@ -21,8 +21,7 @@ def worth_telling(case: Case, saved_usd: float) -> bool:
 
 def rate_words(case: Case) -> str:
     """Return the load as a sentence begins with it."""
-    over = " on average this month" if case.usage.rate_is_of == "this month" else " (as in the last minutes)"
-    return f"At {case.load.mean_per_s:.3g} requests/s{over}"
+    return f"At {case.load.mean_per_s:.3g} requests/s {case.usage.seen_over}"
 
 
 def dollars(usd: float | None) -> str:

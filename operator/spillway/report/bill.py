@@ -53,7 +53,7 @@ def bill(
         workloads=sorted(rows, key=lambda row: (row.now_monthly_usd is None, -(row.now_monthly_usd or 0.0), row.workload)),
         opportunities=sorted(found, key=_rank),
         decisions=_decisions(seen),
-        warnings=[*remarks, *_unwritten(seen), *_old_prices(seen, now.date()), *_unwatched(seen)],
+        warnings=[*remarks, *_old_prices(seen, now.date()), *_unwatched(seen)],
     )
 
 
@@ -77,10 +77,11 @@ def _unknown(seen: Seen, usage: Usage, classes: Mapping[str, AcceleratorClassSpe
         return "it has no status: see that the operator runs"
     if usage.mode is None:
         return "its status does not say what serves it"
-    if usage.requests_per_s is None or usage.input_tokens_mean is None or usage.output_tokens_mean is None:
-        return "its traffic is not known: see condition MetricsAvailable"
-    if not usage.requests_per_s:
+    load = usage.seen
+    if load is not None and not load.mean_per_s:
         return "no traffic was seen"
+    if load is None or not load.input_tokens or not load.output_tokens:
+        return "its traffic is not known: see condition MetricsAvailable"
     if usage.mode is ServedBy.HOSTED:
         return None
     if usage.accelerator_class is None or usage.accelerator_class not in classes:
@@ -180,12 +181,6 @@ def _decisions(seen: Iterable[Seen]) -> list[DecisionOutput]:
         for one in each.status.decisions
     ]
     return sorted(made, key=lambda each: (-each.time.timestamp(), each.workload))
-
-
-def _unwritten(seen: Sequence[Seen]) -> Iterable[str]:
-    silent = [each.label for each in seen if each.status is None]
-    if silent:
-        yield f"{_named(silent)} {'has' if len(silent) == 1 else 'have'} no status that can be read: see that the operator runs."
 
 
 def _old_prices(seen: Sequence[Seen], today: date) -> Iterable[str]:

@@ -7,15 +7,19 @@ Row = tuple[str, ...]
 NARROWEST = 12  # characters that a name keeps
 
 
-def table(head: Row, rows: Sequence[Row], width: int, *, texts: tuple[int, ...]) -> str:
-    """Return aligned columns; `texts` are those of text, the others of numbers. The last column of text gives way where the line would be too long, empty columns are left out."""
+def table(head: Row, rows: Sequence[Row], width: int, *, texts: tuple[int, ...], gives: int | None = None) -> str:
+    """Return aligned columns; `texts` are those of text, the others of numbers.
+
+    Where the line would be too long, the column `gives` is cut, the last one of text if none is named. Empty columns are left out.
+    """
     used = [index for index in range(len(head)) if index == 0 or any(row[index] for row in rows)]
     cells = [[row[index] for index in used] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(used))]
     left = [column for column, index in enumerate(used) if index in texts]
     excess = sum(widths) + 2 * (len(widths) - 1) - width
-    if left and excess > 0:
-        widths[left[-1]] = max(NARROWEST, widths[left[-1]] - excess)
+    cuttable = used.index(gives) if gives in used else left[-1] if left else None
+    if cuttable is not None and excess > 0:
+        widths[cuttable] = max(NARROWEST, widths[cuttable] - excess)
     return "\n".join(_line(row, widths, left) for row in cells)
 
 

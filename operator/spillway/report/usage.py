@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from spillway.api.status import Basis, InferenceWorkloadStatus
+from spillway.api.status import Basis, InferenceWorkloadStatus, ObservedLoadStatus
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.case import Usage
 from spillway.plan.ledger import month_start
 from spillway.plan.options import ServedBy
+from spillway.plan.placed import ObservedLoad
 
+LEAST_OBSERVED_S = 3600  # less than an hour says no more than the last minutes
 LEAST_WATCHED = timedelta(days=1)  # a mean over less is no mean over day and night
 
 
@@ -37,24 +39,20 @@ def number(text: str | None) -> float | None:
 
 
 def usage_of(seen: Seen, now: datetime) -> Usage:
-    """Return what runs and what it carries. The mean rate is that of the month where a day of it was counted, else the last minutes'."""
+    """Return what runs and what it carries."""
     status = seen.status
     if status is None:
         return Usage()
-    dedicated, traffic, cost = status.dedicated, status.traffic, status.cost
-    lately = number(traffic.requests_per_second) if traffic else None
-    monthly = _mean_of_month(seen, status, now)
+    dedicated, cost = status.dedicated, status.cost
+    load, over = _load(seen, status, now)
     capacity = dedicated.capacity if dedicated else None
     return Usage(
         mode=_mode(status),
         accelerator_class=dedicated.accelerator_class if dedicated else None,
         tensor_parallel_size=dedicated.tensor_parallel_size if dedicated else None,
         desired_replicas=dedicated.desired_replicas if dedicated else None,
-        requests_per_s=lately if monthly is None else monthly,
-        rate_is_of="now" if monthly is None else "this month",
-        peak_requests_per_s=lately,
-        input_tokens_mean=traffic.input_tokens_mean if traffic else None,
-        output_tokens_mean=traffic.output_tokens_mean if traffic else None,
+        seen=load,
+        seen_over=over,
         measured_requests_per_s=number(capacity.requests_per_second) if capacity and capacity.basis is Basis.MEASURED else None,
         owned_usd_per_hour=number(cost.dedicated_usd_per_hour) if cost else None,
         hosted_usd_per_hour=number(cost.hosted_usd_per_hour) if cost else None,
@@ -64,6 +62,41 @@ def usage_of(seen: Seen, now: datetime) -> Usage:
 def _mode(status: InferenceWorkloadStatus) -> ServedBy | None:
     mode = status.placement.mode.value if status.placement else None
     return ServedBy(mode) if mode in set(ServedBy) else None
+
+
+def _load(seen: Seen, status: InferenceWorkloadStatus, now: datetime) -> tuple[ObservedLoad | None, str]:
+    """Return the traffic and the time it is of: what placement has watched, else the month's mean, else the last minutes'."""
+    watched = status.placement.observed if status.placement else None
+    if watched is not None and watched.seconds >= LEAST_OBSERVED_S:
+        return _observed(watched), f"in the last {watched.seconds / 3600:.0f} h"
+    traffic = status.traffic
+    lately = number(traffic.requests_per_second) if traffic else None
+    monthly = _mean_of_month(seen, status, now)
+    if traffic is None or lately is None:
+        return None, ""
+    mean = lately if monthly is None else monthly
+    load = ObservedLoad(
+        mean_per_s=mean,
+        peak_per_s=max(mean, lately),
+        input_tokens=traffic.input_tokens_mean,
+        output_tokens=traffic.output_tokens_mean,
+        at=now,
+    )
+    return load, "in the last minutes" if monthly is None else "on average this month"
+
+
+def _observed(watched: ObservedLoadStatus) -> ObservedLoad | None:
+    mean, peak = number(watched.requests_per_second_mean), number(watched.requests_per_second_peak)
+    if mean is None or peak is None:
+        return None
+    return ObservedLoad(
+        mean_per_s=mean,
+        peak_per_s=peak,
+        input_tokens=watched.input_tokens_mean,
+        output_tokens=watched.output_tokens_mean,
+        watched_s=watched.seconds,
+        at=watched.until,
+    )
 
 
 def _mean_of_month(seen: Seen, status: InferenceWorkloadStatus, now: datetime) -> float | None:

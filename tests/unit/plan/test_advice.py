@@ -1,5 +1,6 @@
 """What of a running workload could be had for less."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,14 +12,16 @@ from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.cli.plan import default_classes
 from spillway.plan.advice import advise
-from spillway.plan.case import Case, Usage, as_observed, case_of
+from spillway.plan.case import Case, Usage, case_of
 from spillway.plan.offers import Offers, find_offers
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Question, ServedBy
+from spillway.plan.placed import ObservedLoad
 from spillway.plan.smaller import candidates
 from spillway.plan.worthwhile import LEAST_USD
 from tests.unit.plan.planning import accelerator, provider
 
+NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 LLAMA_8B, LLAMA_70B = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"
 H100, A100, L40S, L4 = "nvidia-h100-80gb", "nvidia-a100-80gb", "nvidia-l40s", "nvidia-l4"
 CLASSES = {name: spec for name, spec in default_classes().items() if name in {H100, A100, L40S}}
@@ -41,11 +44,11 @@ def owned(name: str = H100, parallel: int = 1, **changes: Any) -> Usage:
         "accelerator_class": name,
         "tensor_parallel_size": parallel,
         "desired_replicas": 1,
-        "requests_per_s": 1.0,
-        "input_tokens_mean": 1000,
-        "output_tokens_mean": 250,
     }
-    return Usage(**(plain | changes))
+    load: dict[str, Any] = {"mean_per_s": 1.0, "peak_per_s": 1.0, "input_tokens": 1000, "output_tokens": 250, "at": NOW}
+    load |= {name: changes.pop(name) for name in load.keys() & changes.keys()}
+    load["peak_per_s"] = max(load["mean_per_s"], load["peak_per_s"])
+    return Usage(**({"seen": ObservedLoad(**load)} | plain | changes))
 
 
 def rented(**changes: Any) -> Usage:
@@ -85,14 +88,14 @@ def advice(spec: InferenceWorkloadSpec, usage: Usage, **more: Any) -> dict[Topic
     return {each.topic: each for each in advise(found)}
 
 
-@pytest.mark.parametrize("missing", ["mode", "requests_per_s", "input_tokens_mean", "output_tokens_mean", "accelerator_class"])
+@pytest.mark.parametrize("missing", ["mode", "seen", "input_tokens", "output_tokens", "accelerator_class"])
 def test_nothing_is_advised_where_a_figure_is_missing(missing: str) -> None:
     unknown: dict[str, Any] = {missing: None}
     assert case(workload(), owned(**unknown)) is None
 
 
 def test_nothing_is_advised_where_no_traffic_came() -> None:
-    assert case(workload(), owned(requests_per_s=0.0)) is None
+    assert case(workload(), owned(mean_per_s=0.0)) is None
 
 
 def test_nothing_is_advised_where_what_runs_has_no_price() -> None:
@@ -101,23 +104,14 @@ def test_nothing_is_advised_where_what_runs_has_no_price() -> None:
 
 
 def test_the_traffic_that_was_seen_counts_and_not_what_was_declared() -> None:
-    seen = as_observed(workload(), owned(requests_per_s=7.0, input_tokens_mean=300))
-    assert seen is not None
-    assert seen.traffic is not None
-    assert seen.traffic.requests_per_second is not None
-    assert seen.traffic.input_tokens is not None
-    assert (float(seen.traffic.requests_per_second.mean), seen.traffic.input_tokens.mean) == (7.0, 300)
-
-
-def test_a_declared_peak_counts_where_it_is_above_what_was_seen() -> None:
-    found = case(workload(), owned(requests_per_s=0.5))
+    found = case(workload(), owned(mean_per_s=7.0, peak_per_s=20.0, input_tokens=300))
     assert found is not None
-    assert (found.load.mean_per_s, found.load.peak_per_s) == (0.5, 2.0)
+    assert (found.load.mean_per_s, found.load.peak_per_s, found.question.lengths.input_mean) == (7.0, 20.0, 300.0)
 
 
 def test_an_idle_gpu_gives_way_to_renting() -> None:
     spec = workload(placement={"mode": "Dedicated"})
-    found = advice(spec, owned(requests_per_s=0.05), providers=acme())[Topic.PLACEMENT]
+    found = advice(spec, owned(mean_per_s=0.05), providers=acme())[Topic.PLACEMENT]
     hosted_usd = 0.05 * MONTH_S * (1000 * 0.5 + 250 * 1.5) / 1e6
     price = CLASSES[H100].price
     assert price is not None
@@ -128,19 +122,19 @@ def test_an_idle_gpu_gives_way_to_renting() -> None:
 
 
 def test_an_offer_found_by_the_models_name_is_to_be_checked() -> None:
-    found = advice(workload(placement={"mode": "Dedicated"}), owned(requests_per_s=0.05), providers=acme())[Topic.PLACEMENT]
+    found = advice(workload(placement={"mode": "Dedicated"}), owned(mean_per_s=0.05), providers=acme())[Topic.PLACEMENT]
     assert found.takes is Takes.QUALITY_CHECK
     assert "matched by the model's name" in found.message
 
 
 def test_what_must_stay_in_the_cluster_is_not_advised_to_leave_it() -> None:
-    assert Topic.PLACEMENT not in advice(workload(), owned(requests_per_s=0.05), providers=acme())
+    assert Topic.PLACEMENT not in advice(workload(), owned(mean_per_s=0.05), providers=acme())
 
 
 @pytest.mark.parametrize(("apply", "told"), [("Automatic", False), ("Recommend", True)], ids=["applies itself", "only tells"])
 def test_auto_is_advised_to_move_only_where_it_does_not_by_itself(apply: str, told: bool) -> None:  # noqa: FBT001  a table's column
     spec = workload(placement={"mode": "Auto", "apply": apply})
-    found = advice(spec, owned(requests_per_s=0.05), providers=acme())
+    found = advice(spec, owned(mean_per_s=0.05), providers=acme())
     assert (Topic.PLACEMENT in found) is told
     assert not told or found[Topic.PLACEMENT].settings == {"placement.apply": "Automatic"}
 
@@ -164,7 +158,7 @@ def test_needless_tensor_parallelism_is_named() -> None:
 
 def test_tensor_parallelism_that_the_model_needs_is_left_alone() -> None:
     spec = workload(LLAMA_70B, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}})
-    assert Topic.TENSOR_PARALLEL not in advice(spec, owned(parallel=4, output_tokens_mean=300), classes={H100: CLASSES[H100]})
+    assert Topic.TENSOR_PARALLEL not in advice(spec, owned(parallel=4, output_tokens=300), classes={H100: CLASSES[H100]})
 
 
 def floored(floor: int, **changes: Any) -> InferenceWorkloadSpec:
@@ -186,7 +180,7 @@ def test_replicas_that_the_busiest_minute_does_not_need_are_named() -> None:
         (floored(1), owned(desired_replicas=1)),
         (floored(4), owned(desired_replicas=5)),
         (floored(4), owned(desired_replicas=None)),
-        (floored(4), owned(desired_replicas=4, peak_requests_per_s=1000.0)),
+        (floored(4), owned(desired_replicas=4, peak_per_s=1000.0)),
         (floored(4, scaling={"mode": "External"}), owned(desired_replicas=4)),
         (floored(4, committedReplicas=4), owned(desired_replicas=4)),
     ],
@@ -198,7 +192,7 @@ def test_a_floor_is_left_alone_where(spec: InferenceWorkloadSpec, usage: Usage) 
 
 def test_weights_of_half_the_size_that_halve_the_accelerators_are_named() -> None:
     spec = workload(LLAMA_70B, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}})
-    found = advice(spec, owned(parallel=4, output_tokens_mean=300), classes={H100: CLASSES[H100]})[Topic.QUANTIZATION]
+    found = advice(spec, owned(parallel=4, output_tokens=300), classes={H100: CLASSES[H100]})[Topic.QUANTIZATION]
     assert found.settings["model.quantization"] == "fp8"
     assert found.takes is Takes.QUALITY_CHECK
 
@@ -210,7 +204,7 @@ def test_weights_of_half_the_size_that_halve_the_accelerators_are_named() -> Non
 )
 def test_fp8_is_not_named_where(model: dict[str, str], name: str) -> None:
     spec = workload(model=model, dedicated={"accelerators": [name], "engine": {"tensorParallelSize": 4}})
-    assert Topic.QUANTIZATION not in advice(spec, owned(name, 4, output_tokens_mean=300), classes={name: CLASSES[name]})
+    assert Topic.QUANTIZATION not in advice(spec, owned(name, 4, output_tokens=300), classes={name: CLASSES[name]})
 
 
 def prefixed(share: int, *arguments: str) -> InferenceWorkloadSpec:
@@ -232,7 +226,7 @@ def test_a_cache_of_prompts_is_left_alone_where(spec: InferenceWorkloadSpec) -> 
 
 
 def test_shorter_prompts_are_priced_by_their_share_of_the_bill() -> None:
-    found = advice(hosted(), rented(input_tokens_mean=4000, output_tokens_mean=100), providers=acme("1", "1"))
+    found = advice(hosted(), rented(input_tokens=4000, output_tokens=100), providers=acme("1", "1"))
     bill = MONTH_S * 4100 / 1e6
     assert found[Topic.PROMPTS].usd_per_month == pytest.approx(bill * (4000 / 4100) / 5)
     assert found[Topic.PROMPTS].settings == {"traffic.inputTokens.mean": "3200"}
@@ -242,19 +236,19 @@ def test_shorter_prompts_are_priced_by_their_share_of_the_bill() -> None:
 
 
 def test_cached_answers_are_priced_by_the_tenth() -> None:
-    found = advice(hosted(), rented(input_tokens_mean=100, output_tokens_mean=1000), providers=acme("1", "1"))
+    found = advice(hosted(), rented(input_tokens=100, output_tokens=1000), providers=acme("1", "1"))
     assert found[Topic.ANSWERS].usd_per_month == pytest.approx(MONTH_S * 1100 / 1e6 / 10)
     assert Topic.PROMPTS not in found
 
 
 def test_tokens_of_owned_replicas_are_not_priced() -> None:
-    found = advice(workload(), owned(input_tokens_mean=4000, output_tokens_mean=10))
+    found = advice(workload(), owned(input_tokens=4000, output_tokens=10))
     assert not {Topic.PROMPTS, Topic.ANSWERS} & found.keys()
 
 
 def test_a_smaller_model_of_the_family_is_named_with_the_name_clients_send_kept() -> None:
     spec = workload(LLAMA_70B, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}})
-    found = advice(spec, owned(parallel=4, output_tokens_mean=300), classes={H100: CLASSES[H100]})[Topic.SMALLER_MODEL]
+    found = advice(spec, owned(parallel=4, output_tokens=300), classes={H100: CLASSES[H100]})[Topic.SMALLER_MODEL]
     assert found.settings["model.id"] == LLAMA_8B
     assert found.settings["model.servedName"] == "Llama-3.3-70B-Instruct"
     assert found.takes is Takes.QUALITY_CHECK
@@ -263,7 +257,7 @@ def test_a_smaller_model_of_the_family_is_named_with_the_name_clients_send_kept(
 def test_own_weights_have_no_smaller_sibling() -> None:
     model = {"id": LLAMA_70B, "source": {"persistentVolumeClaim": {"claimName": "weights"}}}
     spec = workload(model=model, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}})
-    assert Topic.SMALLER_MODEL not in advice(spec, owned(parallel=4, output_tokens_mean=300), classes={H100: CLASSES[H100]})
+    assert Topic.SMALLER_MODEL not in advice(spec, owned(parallel=4, output_tokens=300), classes={H100: CLASSES[H100]})
 
 
 def test_candidates_are_smaller_ones_of_the_family_largest_first() -> None:
@@ -367,7 +361,7 @@ tokens = st.integers(20, 6000)
 @given(rate=rates, prompt=tokens, answer=st.integers(1, 1500), floor=st.integers(1, 4), rents=st.booleans())
 def test_a_saving_is_never_more_than_the_bill_nor_too_small_to_tell(rate: float, prompt: int, answer: int, floor: int, rents: bool) -> None:  # noqa: FBT001
     spec = hosted() if rents else floored(floor).model_copy(update={"placement": workload(placement={"mode": "Dedicated"}).placement})
-    usage = (rented if rents else owned)(requests_per_s=rate, input_tokens_mean=prompt, output_tokens_mean=answer)
+    usage = (rented if rents else owned)(mean_per_s=rate, input_tokens=prompt, output_tokens=answer)
     found = case(spec, usage, providers=acme(**BATCH), classes={H100: CLASSES[H100], A100: CLASSES[A100]})
     if found is None:
         return

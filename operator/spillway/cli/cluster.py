@@ -1,0 +1,201 @@
+"""What `spillway report` reads from a cluster, as the kubeconfig's user. Every trouble is told by what, which and what next."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from pydantic import ValidationError
+
+from spillway.api.base import ApiModel
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
+from spillway.api.status import InferenceWorkloadStatus
+from spillway.api.vocabulary import GROUP, VERSION
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.cli.manifests import BadInputError
+from spillway.report.usage import Seen
+
+Spec = TypeVar("Spec", bound=ApiModel)
+
+TIMEOUT_S = (5.0, 30.0)  # to connect, to answer
+PAGE = 250  # objects of one answer
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, EXPIRED = 401, 403, 404, 410
+WORKLOADS, PROVIDERS, CLASSES = "inferenceworkloads", "hostedproviders", "acceleratorclasses"
+
+
+class ClusterError(Exception):
+    """The cluster cannot be asked, or says no."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Everything of ours within reach."""
+
+    workloads: tuple[Seen, ...]
+    providers: Mapping[tuple[str, str], HostedProviderSpec] = field(default_factory=dict)
+    classes: Mapping[str, AcceleratorClassSpec] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()  # what could not be read, and what that means
+
+
+class Cluster:
+    """An API server, as one context of a kubeconfig names it; inside of a cluster, the pod's own."""
+
+    def __init__(self, *, kubeconfig: str | None, context: str | None) -> None:
+        """Read the kubeconfig. Raises BadInputError where it cannot be used."""
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        self.namespace = "default"  # of the context
+        try:
+            if kubeconfig is None and context is None and not _has_kubeconfig():
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=kubeconfig, context=context, client_configuration=configuration
+                )
+                self.namespace = _namespace_of(config, kubeconfig, context)
+        except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as problem:
+            raise BadInputError(_unusable(kubeconfig, context, problem)) from None
+        configuration.retries = False
+        self._host: str = configuration.host
+        self._api = client.CustomObjectsApi(client.ApiClient(configuration))
+
+    def contents(self, namespace: str | None) -> Contents:
+        """Return what is in a namespace, or in all of them. Raises ClusterError where workloads cannot be read."""
+        remarks: list[str] = []
+        workloads = tuple(each for body in self._list(WORKLOADS, namespace) if (each := _workload(body, remarks)) is not None)
+        providers = {
+            (body["metadata"]["namespace"], body["metadata"]["name"]): spec
+            for body in self._list_if_allowed(PROVIDERS, namespace, "no advice about renting elsewhere", remarks)
+            if (spec := _spec(HostedProviderSpec, "HostedProvider", body, remarks)) is not None
+        }
+        classes = {
+            body["metadata"]["name"]: accelerator
+            for body in self._list_if_allowed(CLASSES, None, "no advice about what is owned", remarks)
+            if (accelerator := _spec(AcceleratorClassSpec, "AcceleratorClass", body, remarks)) is not None
+        }
+        return Contents(workloads=workloads, providers=providers, classes=classes, remarks=tuple(remarks))
+
+    def _list_if_allowed(self, plural: str, namespace: str | None, without: str, remarks: list[str]) -> list[dict[str, Any]]:
+        try:
+            return list(self._list(plural, namespace))
+        except ClusterError as problem:
+            remarks.append(f"{problem}. Until then there is {without}.")
+            return []
+
+    def _list(self, plural: str, namespace: str | None) -> Iterator[dict[str, Any]]:
+        token: str | None = None
+        while True:
+            answer = self._page(plural, namespace, token)
+            yield from answer.get("items") or []
+            token = (answer.get("metadata") or {}).get("continue")
+            if not token:
+                return
+
+    def _page(self, plural: str, namespace: str | None, token: str | None) -> dict[str, Any]:
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        query: dict[str, Any] = {"limit": PAGE, "_request_timeout": TIMEOUT_S} | ({"_continue": token} if token else {})
+        try:
+            if namespace is None or plural == CLASSES:
+                answer = self._api.list_cluster_custom_object(GROUP, VERSION, plural, **query)
+            else:
+                answer = self._api.list_namespaced_custom_object(GROUP, VERSION, namespace, plural, **query)
+        except ApiException as problem:
+            raise ClusterError(_refusal(problem.status, _message(problem.body), plural, namespace)) from None
+        except (HTTPError, OSError) as problem:
+            raise ClusterError(
+                f"no answer from the cluster at {self._host}: {_reason(problem)}; see that it runs and is reachable"
+            ) from None
+        return cast("dict[str, Any]", answer)  # the package says object
+
+
+def _has_kubeconfig() -> bool:
+    import os
+    from pathlib import Path
+
+    return (
+        bool(os.environ.get("KUBECONFIG")) or Path("~/.kube/config").expanduser().is_file() or "KUBERNETES_SERVICE_HOST" not in os.environ
+    )
+
+
+def _namespace_of(config: Any, kubeconfig: str | None, context: str | None) -> str:
+    contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)
+    chosen = next((each for each in contexts if each["name"] == context), active)
+    return str(chosen.get("context", {}).get("namespace") or "default")
+
+
+def _unusable(kubeconfig: str | None, context: str | None, problem: Exception) -> str:
+    where = kubeconfig or "the kubeconfig"
+    what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+    which = f" (context {context})" if context else ""
+    return f"{where}{which} cannot be used: {what}; name a file with --kubeconfig, or one of its contexts with --context"
+
+
+def _refusal(status: int | None, message: str, plural: str, namespace: str | None) -> str:
+    where = f"namespace {namespace}" if namespace else "the cluster"
+    match status:
+        case 401:
+            return "the cluster does not know this user (401); log in again, or choose another --context"
+        case 403:
+            scope = "cluster" if namespace is None or plural == CLASSES else f"namespace {namespace}"
+            hint = "; or name one with --namespace" if namespace is None and plural != CLASSES else ""
+            return f"no right to list {plural}.{GROUP} in the {scope} (403); ask for the role `view`, which the chart adds them to{hint}"
+        case 404:
+            return f"the cluster has no {plural}.{GROUP} {VERSION}; install the CRDs: spillway crds | kubectl apply --server-side -f -"
+        case _:
+            return f"the API server refused to list {plural}.{GROUP} in {where} ({status}): {message}; try again"
+
+
+def _message(body: Any) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (KeyError, TypeError, ValueError):
+        return str(body)[:200]
+
+
+def _reason(problem: Exception) -> str:
+    inner = getattr(problem, "reason", None) or problem
+    text = str(inner).rpartition(": ")[2].strip("()")
+    return text or type(inner).__name__
+
+
+def _workload(body: Mapping[str, Any], remarks: list[str]) -> Seen | None:
+    spec = _spec(InferenceWorkloadSpec, "InferenceWorkload", body, remarks)
+    if spec is None:
+        return None
+    metadata = body["metadata"]
+    try:
+        status = InferenceWorkloadStatus.model_validate(body["status"]) if body.get("status") else None
+    except ValidationError as problem:
+        remarks.append(
+            f"InferenceWorkload {_label(body)}: its status cannot be read ({_first(problem)}); is this version as new as the operator?"
+        )
+        status = None
+    return Seen(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        spec=spec,
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]).astimezone(UTC),
+        status=status,
+    )
+
+
+def _spec(kind_spec: type[Spec], kind: str, body: Mapping[str, Any], remarks: list[str]) -> Spec | None:
+    try:
+        return kind_spec.model_validate(body.get("spec"))
+    except ValidationError as problem:
+        remarks.append(f"{kind} {_label(body)}: its spec cannot be read ({_first(problem)}), so it is left out; correct it.")
+        return None
+
+
+def _label(body: Mapping[str, Any]) -> str:
+    metadata = body["metadata"]
+    return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
+
+
+def _first(problem: ValidationError) -> str:
+    error = problem.errors()[0]
+    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
