@@ -26,6 +26,7 @@ UNLIKE_OTHERS = {
     "bert": "it does not generate",
 }
 UNGATED = frozenset({"bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "nemotron", "nemotron_h", "opt", "phi", "starcoder2"})
+MOST_LAYERS = 1000  # as in the API; the layers are listed one by one
 GATED_MATRICES = 3  # gate, up and down
 UNGATED_MATRICES = 2  # up and down
 
@@ -104,6 +105,8 @@ def _read(read: _Config, config: Mapping[str, object]) -> Architecture:
     _same_everywhere(read, head)
     if latent:
         head = read.number("qk_nope_head_dim") + read.number("qk_rope_head_dim")
+    if layers > MOST_LAYERS:
+        raise _MissingError(f"num_hidden_layers is {layers}, which no model has")
     plan = layer_plan(read.raw, layers)
     kv_heads = read.maybe("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
     tables = 1 if _tied(read.raw) else 2

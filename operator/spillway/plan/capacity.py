@@ -1,4 +1,4 @@
-"""What one replica holds and sustains within the SLO.
+"""What one replica holds and sustains within the SLO, as the operator decides on it.
 
 Two kinds of figure come out of here, and they must not mix:
 
@@ -6,9 +6,8 @@ Two kinds of figure come out of here, and they must not mix:
   accelerator class alone. A measurement must not move it: that would restart GPU pods.
 * What only the gateway and the scaler use (the queue at the cap, requests per second) takes measurements as soon as there are some.
 
-The step-time model is T(B) = a + b * B milliseconds: a step reads the weights once, the KV cache of every running request, and in a
-steady state computes the share of prompts that the batch brings with it. Its constants are fitted to shared calibration tables of
-vLLM 0.14 to 0.24 (Llama 3.1 8B and 70B, Qwen3 32B on L40S, A100, H100, H200), named at each constant.
+Where the model's shape is known, from the spec or the catalogue, the figures are those of plan/sizing.py, as `spillway plan` gives them.
+Where it is not, a step is taken to last a + b * B milliseconds with the calibration's usual slope, as soon as one was measured.
 """
 
 import math
@@ -16,36 +15,24 @@ from dataclasses import dataclass, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice, PricePer
 from spillway.api.status import Basis
-from spillway.api.workload import Architecture, Engine, InferenceWorkloadSpec, Model, Quantization
+from spillway.api.workload import Engine, InferenceWorkloadSpec, Model
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.lengths import Lengths, declared_lengths
+from spillway.plan.memory import kv_tokens, kv_value_bytes, step_tokens
+from spillway.plan.memory import memory as accelerator_memory
+from spillway.plan.models import KnownModel, known_model
 from spillway.plan.observation import Signals
 from spillway.plan.readings import positive
+from spillway.plan.roofline import scaled
+from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained
+from spillway.plan.sizing import batch_in_memory, service_of
+from spillway.plan.speed import step_model
 
-GIB = 1024**3
 HOURS_PER_30_DAYS = 720
 SECONDS_PER_30_DAYS = HOURS_PER_30_DAYS * 3600
 
-BYTES_PER_PARAMETER = {
-    Quantization.BF16: 2.0,
-    Quantization.FP16: 2.0,
-    Quantization.FP8: 1.0,
-    Quantization.INT8: 1.0,
-    Quantization.AWQ: 0.6,  # 4 bits, plus scales, plus embeddings that stay in 16 bits
-    Quantization.GPTQ: 0.6,
-}
-KV_BYTES_PER_VALUE = 2  # vLLM keeps the KV cache in 16 bits unless told otherwise
-RESERVED_BYTES = 3.5 * GIB  # CUDA context, graphs, activations: 8B on L40S and on H100 both lack 3.5 GiB of the plain sum
-RESERVED_SHARE = 0.1  # small accelerators reserve less
-
-BANDWIDTH_EFFICIENCY = 0.75  # 8B bf16: L40S 0.84, H100 0.75, A100 0.70, H200 0.68; 70B on 4 H100 0.70
-COMPUTE_EFFICIENCY = 0.6  # prefill of 8B on H100: 0.82 of the dense peak (BLIS), of 70B on 4 H100: 0.39 (Splitwise) to 0.71
-STEP_OVERHEAD_MS = 1.5  # scheduler and sampling, which the calibration's operator sums leave out: 1 to 2 ms
-SLO_DERATING = 0.85  # the calibration asks for 15 to 20 % until measured
-KV_FILL = 0.9  # preemption starts when the last blocks go
 BATCH_SLOPE = 0.015  # b/a where only one batch was measured: 8B 0.015 (H100) to 0.018 (L40S), 32B 0.008, 70B 0.006
 
-DEFAULT_MAX_NUM_SEQS = 256  # vLLM's own
 BLIND_MAX_NUM_SEQS = 32  # shape unknown: every calibrated pair of model and accelerator stays below 50 ms per step at this batch
 BLIND_INTER_TOKEN_MS = 50.0
 QUEUE_SHARE = 0.5  # of the time a target leaves: the mean wait at which the slowest percent of requests still meets it
@@ -56,19 +43,8 @@ LEAST_REPLICAS_REFUSED_AT = 16  # up to this many replicas the refusal limits do
 CAP_MARGIN = 2  # the engine refuses at twice the gateways' whole cap: stale caps and one request per Envoy worker stay below
 
 LEAST_TELLING_BATCH = 0.5  # a step with less than half the batch says little about a full one
+LEAST_FACTOR = 0.05  # of the estimate: a step that seems to take next to nothing was misread
 MEASURED_STEP = 0.2  # a measurement must move by this share before it replaces the remembered one, or caps would never rest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
-    """T(B) = a + b * B."""
-
-    a_ms: float
-    b_ms: float
-
-    def at(self, batch: float) -> float:
-        """Return the duration of one step with this many running requests, milliseconds."""
-        return self.a_ms + self.b_ms * batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,39 +80,16 @@ def declared_rate(spec: InferenceWorkloadSpec) -> float | None:
     return None
 
 
-def bytes_per_parameter(quantization: Quantization | None) -> float:
-    """Return the bytes one parameter takes; bf16 when the spec does not say."""
-    return BYTES_PER_PARAMETER[quantization or Quantization.BF16]
-
-
-def weights_bytes(architecture: Architecture, quantization: Quantization | None) -> float:
-    """Return the bytes of all weights."""
-    return architecture.parameters * bytes_per_parameter(quantization)
-
-
-def kv_bytes_per_token(architecture: Architecture, tensor_parallel_size: int) -> float:
-    """Return the KV cache of one token over the whole replica; heads fewer than accelerators are kept on each of them."""
-    heads = max(architecture.key_value_heads, tensor_parallel_size)
-    return 2.0 * architecture.layers * heads * architecture.head_size * KV_BYTES_PER_VALUE
-
-
-def usable_bytes(accelerator: AcceleratorClassSpec, *, tensor_parallel_size: int, utilization_percent: int) -> float:
-    """Return the memory a replica has for weights and KV cache."""
-    whole = accelerator.memory_gib * GIB
-    return tensor_parallel_size * (whole * utilization_percent / 100 - min(RESERVED_BYTES, RESERVED_SHARE * whole))
-
-
 def kv_capacity_tokens(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> int | None:
     """Return how many tokens the KV cache of one replica holds, 0 when the weights alone do not fit; None for an unknown shape."""
-    architecture = spec.model.architecture
-    if architecture is None or spec.dedicated is None:
+    known = known_model(spec.model)
+    if known is None or spec.dedicated is None:
         return None
-    engine = spec.dedicated.engine
-    usable = usable_bytes(
-        accelerator, tensor_parallel_size=engine.tensor_parallel_size, utilization_percent=engine.gpu_memory_utilization_percent
+    parallel, engine = spec.dedicated.engine.tensor_parallel_size, spec.dedicated.engine
+    found = accelerator_memory(
+        known.architecture, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel, engine=engine
     )
-    free = usable - weights_bytes(architecture, spec.model.quantization)
-    return max(0, int(free // kv_bytes_per_token(architecture, engine.tensor_parallel_size)))
+    return kv_tokens(known.architecture, found, parallel, context_tokens=max(1, least_kv_tokens(spec)), value_bytes=kv_value_bytes(engine))
 
 
 def least_kv_tokens(spec: InferenceWorkloadSpec) -> int:
@@ -145,40 +98,36 @@ def least_kv_tokens(spec: InferenceWorkloadSpec) -> int:
     return spec.model.max_context_tokens or math.ceil(lengths.input_mean + lengths.output_mean)
 
 
-def prefill_tokens_per_s(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> float | None:
-    """Return the estimated prompt tokens one replica computes per second; None for an unknown shape."""
-    architecture = spec.model.architecture
-    if architecture is None or spec.dedicated is None:
+def expected_service(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths) -> Service | None:
+    """Return a replica at work as the calibration and data sheets have it; None for an unknown shape."""
+    known = known_model(spec.model)
+    if known is None or spec.dedicated is None:
         return None
-    fp8 = accelerator.tera_flops.fp8 if spec.model.quantization is Quantization.FP8 else None
-    flops = (fp8 or accelerator.tera_flops.bf16) * 1e12 * spec.dedicated.engine.tensor_parallel_size * COMPUTE_EFFICIENCY
-    return flops / (2.0 * (architecture.active_parameters or architecture.parameters))
-
-
-def estimated_step_time(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths) -> StepTime | None:
-    """Return the roofline of one step from the accelerator's figures; None for an unknown shape."""
-    architecture = spec.model.architecture
-    prefill = prefill_tokens_per_s(spec, accelerator)
-    if architecture is None or prefill is None or spec.dedicated is None:
-        return None
-    parallel = spec.dedicated.engine.tensor_parallel_size
-    bytes_per_ms = accelerator.memory_bandwidth_gbps * 1e6 * parallel * BANDWIDTH_EFFICIENCY
-    context = lengths.input_mean + lengths.output_mean / 2
-    kv_ms = context * kv_bytes_per_token(architecture, parallel) / bytes_per_ms
-    prompts_ms = (lengths.input_mean / lengths.output_mean) / prefill * 1000  # one prompt enters per request and per output_mean steps
-    return StepTime(
-        a_ms=weights_bytes(architecture, spec.model.quantization) / bytes_per_ms + STEP_OVERHEAD_MS,
-        b_ms=kv_ms + prompts_ms,
+    engine = spec.dedicated.engine
+    speed = step_model(
+        known.architecture,
+        quantization=known.quantization,
+        accelerator=accelerator,
+        tensor_parallel_size=engine.tensor_parallel_size,
+        value_bytes=kv_value_bytes(engine),
+    )
+    return service_of(
+        known.architecture,
+        speed.step,
+        lengths=lengths,
+        slo=spec.slo,
+        step_tokens=step_tokens(engine, accelerator),
+        max_context_tokens=spec.model.max_context_tokens,
     )
 
 
-def measured_step_time(estimate: StepTime | None, memory: Memory) -> StepTime | None:
-    """Return the step time through the measured point, with the estimate's shape or the calibration's usual slope; None when unmeasured."""
+def measured_service(expected: Service, memory: Memory) -> Service | None:
+    """Return the service whose step goes through the measured point, with the shape of what was expected; None when unmeasured."""
     if memory.measured_step_ms is None or memory.measured_batch is None:
         return None
-    shape = estimate or StepTime(a_ms=1.0, b_ms=BATCH_SLOPE)
-    factor = memory.measured_step_ms / shape.at(memory.measured_batch)
-    return StepTime(a_ms=shape.a_ms * factor, b_ms=shape.b_ms * factor)
+    own_ms = expected.step_ms(memory.measured_batch) - STEP_OVERHEAD_MS
+    factor = max(LEAST_FACTOR, (memory.measured_step_ms - STEP_OVERHEAD_MS) / own_ms)
+    return replace(expected, step=scaled(expected.step, factor))
 
 
 def engine_limits(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> EngineLimits:
@@ -188,8 +137,7 @@ def engine_limits(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec
     must not restart GPU pods.
     """
     lengths = declared_lengths(spec)
-    kv_tokens = kv_capacity_tokens(spec, accelerator)
-    batch = _batch(spec, accelerator, lengths, kv_tokens)
+    batch = _batch(spec, accelerator, lengths, known_model(spec.model))
     bound = batch * (QUEUE_BATCHES_SPILLING if spec.rents else QUEUE_BATCHES_ALONE)
     most_replicas = spec.dedicated.scaling.max_replicas if spec.dedicated else 1
     whole_cap = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(most_replicas)) * (batch + bound)
@@ -201,7 +149,7 @@ def engine_limits(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec
         max_queued_requests=requests,
         # Without a known longest prompt a limit could refuse a legal one for ever, so there is none.
         max_queued_tokens=None if longest is None else _power_of_two(math.ceil(max(longest, requests * lengths.input_p95))),
-        kv_tokens=kv_tokens,
+        kv_tokens=kv_capacity_tokens(spec, accelerator),
     )
 
 
@@ -209,24 +157,19 @@ def size(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, memory:
     """Return what one replica of this class sustains, measured where there are measurements."""
     limits = engine_limits(spec, accelerator)
     lengths = current_lengths(spec, memory)
-    estimate = estimated_step_time(spec, accelerator, lengths)
-    measured = measured_step_time(estimate, memory)
-    step = measured or estimate
-    prefill = prefill_tokens_per_s(spec, accelerator)
-    prefill_s = lengths.input_mean / prefill if prefill else 0.0
-    rate = None
-    if step is not None:
-        rate = limits.max_num_seqs / (lengths.output_mean * step.at(limits.max_num_seqs) / 1000 + prefill_s)
+    expected = expected_service(spec, accelerator, lengths)
+    known = _known_pace(spec, limits, expected, memory) if expected is not None else _blind_pace(limits, lengths, memory)
+    prompt_s = 0.0 if known.prefill_tokens_per_s is None else lengths.input_mean / known.prefill_tokens_per_s
     return Capacity(
         max_num_seqs=limits.max_num_seqs,
-        queue_per_replica=_queue(spec, limits, lengths, rate=rate, prefill_s=prefill_s),
-        requests_per_s=rate,
-        prefill_tokens_per_s=prefill,
-        step_time_ms=None if step is None else step.at(limits.max_num_seqs),
+        queue_per_replica=_queue(spec, limits, lengths, rate=known.requests_per_s, prefill_s=prompt_s),
+        requests_per_s=known.requests_per_s,
+        prefill_tokens_per_s=known.prefill_tokens_per_s,
+        step_time_ms=known.step_ms,
         kv_tokens=limits.kv_tokens,
         max_queued_tokens=limits.max_queued_tokens,
         max_queued_requests=limits.max_queued_requests,
-        basis=Basis.ESTIMATED if measured is None else Basis.MEASURED,
+        basis=Basis.ESTIMATED if memory.measured_step_ms is None or memory.measured_batch is None else Basis.MEASURED,
     )
 
 
@@ -267,16 +210,47 @@ def usd_per_replica_hour(price: AcceleratorPrice | None, *, tensor_parallel_size
     return float(price.on_demand_usd_per_hour) * share
 
 
-def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths, kv_tokens: int | None) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pace:
+    """How fast a replica works with its full batch; None where nothing says so."""
+
+    requests_per_s: float | None
+    step_ms: float | None
+    prefill_tokens_per_s: float | None
+
+
+def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, memory: Memory) -> _Pace:
+    """Return the pace of a known shape: the load that keeps the SLO, derated until a step was measured."""
+    measured = measured_service(expected, memory)
+    service = measured or expected
+    seen = sustained(service, spec.slo, bound=limits.max_num_seqs, derating=DERATING if measured is None else 1.0)
+    return _Pace(
+        requests_per_s=seen.requests_per_s or service.requests_per_s(1),
+        step_ms=service.step_ms(limits.max_num_seqs),
+        prefill_tokens_per_s=1000 / service.step.prompt_ms if service.step.prompt_ms else None,
+    )
+
+
+def _blind_pace(limits: EngineLimits, lengths: Lengths, memory: Memory) -> _Pace:
+    """Return the pace of an unknown shape: nothing, or the calibration's usual slope through the measured step."""
+    if memory.measured_step_ms is None or memory.measured_batch is None:
+        return _Pace(requests_per_s=None, step_ms=None, prefill_tokens_per_s=None)
+    step_ms = memory.measured_step_ms * (1 + BATCH_SLOPE * limits.max_num_seqs) / (1 + BATCH_SLOPE * memory.measured_batch)
+    return _Pace(requests_per_s=limits.max_num_seqs / (lengths.output_mean * step_ms / 1000), step_ms=step_ms, prefill_tokens_per_s=None)
+
+
+def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths, known: KnownModel | None) -> int:
     if spec.dedicated is not None and spec.dedicated.engine.max_num_seqs is not None:
         return spec.dedicated.engine.max_num_seqs
-    step = estimated_step_time(spec, accelerator, lengths)
-    if step is None or kv_tokens is None:
+    expected = expected_service(spec, accelerator, lengths)
+    if expected is None or known is None or spec.dedicated is None:
         return max(1, min(BLIND_MAX_NUM_SEQS, int(BLIND_MAX_NUM_SEQS * _inter_token_ms(spec) / BLIND_INTER_TOKEN_MS)))
-    by_memory = int(KV_FILL * kv_tokens / (lengths.input_mean + lengths.output_mean / 2))
-    target = spec.slo.inter_token_latency_ms if spec.slo else None
-    by_pace = DEFAULT_MAX_NUM_SEQS if target is None else int((target * SLO_DERATING - step.a_ms) / step.b_ms)
-    return max(1, min(DEFAULT_MAX_NUM_SEQS, by_memory, by_pace))
+    parallel, engine = spec.dedicated.engine.tensor_parallel_size, spec.dedicated.engine
+    found = accelerator_memory(
+        known.architecture, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel, engine=engine
+    )
+    limit = batch_in_memory(known.architecture, found, parallel, lengths=lengths, engine=engine)
+    return max(1, largest_batch(expected, spec.slo, limit=limit))
 
 
 def _queue(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, *, rate: float | None, prefill_s: float) -> int:

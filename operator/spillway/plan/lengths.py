@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 from spillway.api.workload import InferenceWorkloadSpec
@@ -42,6 +43,7 @@ def declared_lengths(spec: InferenceWorkloadSpec) -> Lengths:
     )
 
 
+@lru_cache(maxsize=1024)
 def length_spread(mean: float, p95: float) -> float:
     """Return sigma of the lognormal distribution with this mean and 95th percentile; 0 where every request is alike.
 
@@ -51,6 +53,7 @@ def length_spread(mean: float, p95: float) -> float:
     return Z95 - math.sqrt(max(0.0, Z95 * Z95 - 2 * ratio))
 
 
+@lru_cache(maxsize=1024)
 def length_at(percent: float, *, mean: float, p95: float) -> float:
     """Return the length that this percentage of requests does not exceed; never less than the mean."""
     sigma = length_spread(mean, p95)

@@ -145,8 +145,8 @@ MODELS: tuple[CatalogueModel, ...] = (
     _model("Nemotron", "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 31_569_076_224, 52, 262_144, heads=32, kv=2, head=128, hidden=2_688, vocabulary=131_072, active=3_571_212_288, attention=6, state_kib=47_104),
     _model("Nemotron", "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", 120_582_045_696, 88, 262_144, heads=32, kv=2, head=128, hidden=4_096, vocabulary=131_072, active=12_683_575_296, stored=121_655_787_520, attention=8, state_kib=163_840),
     _model("Command", "CohereForAI/c4ai-command-r-08-2024", 32_296_140_800, 40, 131_072, heads=64, kv=8, head=128, hidden=8_192, vocabulary=256_000, tables=1, also=("command-r-08-2024", "c4ai-command-r")),
-    _model("OLMo", "allenai/OLMo-2-0325-32B-Instruct", 32_233_226_240, 64, 4_096, heads=40, kv=8, head=128, hidden=5_120, vocabulary=100_352, also=("olmo-2-32b",)),
+    _model("OLMo", "allenai/OLMo-2-0325-32B-Instruct", 32_233_226_240, 64, 4_096, heads=40, kv=8, head=128, hidden=5_120, vocabulary=100_352),
     _model("SmolLM", "HuggingFaceTB/SmolLM3-3B", 3_074_949_120, 36, 65_536, heads=16, kv=4, head=128, hidden=2_048, vocabulary=128_256, tables=1),
-    _model("MiMo", "XiaomiMiMo/MiMo-7B-RL", 7_622_098_944, 36, 32_768, heads=32, kv=8, head=128, hidden=4_096, vocabulary=151_680, also=("mimo-7b",)),
+    _model("MiMo", "XiaomiMiMo/MiMo-7B-RL", 7_622_098_944, 36, 32_768, heads=32, kv=8, head=128, hidden=4_096, vocabulary=151_680),
 )
 # fmt: on

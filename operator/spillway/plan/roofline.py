@@ -11,7 +11,7 @@ The constants are fitted on plan/calibration.py by benchmarks/capacity, which al
 accelerators that the fit has not seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spillway.api.workload import Architecture, Quantization
 from spillway.plan.calibration import Hardware
@@ -69,7 +69,7 @@ class StepModel:
 
     def touched(self, tokens: float) -> float:
         """Return the share of the experts that a step with so many tokens reads."""
-        return 1.0 if self.expert_share >= 1 else 1.0 - (1.0 - self.expert_share) ** tokens
+        return 1.0 if self.expert_share >= 1 else 1.0 - (1.0 - self.expert_share) ** max(1.0, tokens)
 
 
 # benchmarks/capacity, fitted on the 43 usable rows of plan/calibration.py; starting an all-reduce costs nothing that the fit could see
@@ -119,6 +119,19 @@ def roofline(
         kv_ms=cached * 1e3 / (bytes_per_ms * efficiency.cache),
         prompt_ms=operations / (prompt_peak * (1.0 if share >= 1 else efficiency.prompt_experts)) + moved_ms,
         square_ms=quadratic * 1e6 / (peak * efficiency.attention),
+    )
+
+
+def scaled(step: StepModel, factor: float) -> StepModel:
+    """Return the step with every duration multiplied."""
+    return replace(
+        step,
+        base_ms=step.base_ms * factor,
+        experts_ms=step.experts_ms * factor,
+        sequence_ms=step.sequence_ms * factor,
+        kv_ms=step.kv_ms * factor,
+        prompt_ms=step.prompt_ms * factor,
+        square_ms=step.square_ms * factor,
     )
 
 

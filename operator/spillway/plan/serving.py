@@ -14,6 +14,7 @@ Prompt lengths are lognormal through their mean and 95th percentile; answers too
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 from spillway.api.workload import Slo
@@ -25,7 +26,8 @@ REQUEST_OVERHEAD_MS = 15.0  # HTTP, tokenization and queueing of one request (BL
 DERATING = 0.85  # of the rate: the calibration asks for 15 to 20 % until measured
 HIGHEST_PERCENT = 99.9  # what 100 % is taken as: no finite load promises more
 DEFAULT_ATTAINMENT_PERCENT = 99
-BISECTIONS = 24
+PRECISION = 1e-4  # of the load that is looked for
+NEXT_TO_NOTHING = 1e-5  # of a full batch: what misses a target at this load misses it at any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Service:
     @property
     def z(self) -> float:
         """The normal quantile of the attainment, never below that of the mean."""
-        return max(0.0, NormalDist().inv_cdf(min(self.attainment_percent, HIGHEST_PERCENT) / 100))
+        return _quantile(min(self.attainment_percent, HIGHEST_PERCENT))
 
     def step_ms(self, batch: float) -> float:
         """Return the mean step with so many running requests: also the mean gap between a request's tokens."""
@@ -125,6 +127,11 @@ class Service:
         return length_at(self.attainment_percent, mean=self.lengths.output_mean, p95=self.lengths.output_p95)
 
 
+@lru_cache(maxsize=256)
+def _quantile(percent: float) -> float:
+    return max(0.0, NormalDist().inv_cdf(percent / 100))
+
+
 def erlang_c(places: int, load: float) -> float:
     """Return the share of arrivals that find all places taken, for a load below the number of places (Erlang's C formula)."""
     blocked = 1.0
@@ -145,19 +152,19 @@ def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
     return low
 
 
-def sustained(service: Service, slo: Slo | None, *, bound: int) -> Promise:
+def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> Promise:
     """Return the largest load that keeps every target, derated, and what is seen at it. `bound` is the largest batch, at least 1.
 
     Where even an empty replica misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
-    low, high = 0.0, float(bound)
-    if not _keeps(slo, service, bound, high):
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if _keeps(slo, service, bound, middle) else (low, middle)
-    else:
-        low = high
-    return service.promise(mean_batch=DERATING * low, bound=bound)
+    most = float(bound)
+    if _keeps(slo, service, bound, most):
+        return service.promise(mean_batch=derating * most, bound=bound)
+    low, high = 0.0, most if _keeps(slo, service, bound, NEXT_TO_NOTHING * most) else 0.0
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _keeps(slo, service, bound, middle) else (low, middle)
+    return service.promise(mean_batch=derating * low, bound=bound)
 
 
 def _keeps(slo: Slo | None, service: Service, bound: int, mean_batch: float) -> bool:

@@ -1,7 +1,7 @@
 """The coefficients of a step on a class of accelerators: calibrated where the model and size were measured on it, else the roofline."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 
 from spillway.api.catalogue import AcceleratorClassSpec
@@ -159,15 +159,32 @@ def _storage(model: Architecture, quantization: Quantization | None) -> str:
 
 
 def _between(step: StepModel, *, slowest: Iterable[StepModel], fastest: Iterable[StepModel]) -> StepModel:
-    """Return the coefficients, each no higher than the least of `slowest` and no lower than the most of `fastest`."""
-    upper, lower = list(slowest), list(fastest)
+    """Return the step, each part of it no longer than the least of `slowest` and no shorter than the most of `fastest`."""
+    upper, lower = [_parts(each) for each in slowest], [_parts(each) for each in fastest]
 
-    def bounded(name: str) -> float:
-        value: float = min([getattr(step, name), *(getattr(each, name) for each in upper)])
-        least: float = max((getattr(each, name) for each in lower), default=value)
-        return max(value, least)
+    def bounded(index: int, own: float) -> float:
+        value = min([own, *(each[index] for each in upper)])
+        return max([value, *(each[index] for each in lower)])
 
-    return StepModel(**{field.name: bounded(field.name) for field in fields(StepModel)})
+    one_ms, rest_ms, sequence_ms, kv_ms, prompt_ms, square_ms = (bounded(index, own) for index, own in enumerate(_parts(step)))
+    share = step.expert_share
+    experts_ms = rest_ms / (1 - share) if share < 1 else 0.0
+    return StepModel(
+        base_ms=one_ms - experts_ms * step.touched(1) if share < 1 else one_ms,
+        experts_ms=experts_ms,
+        expert_share=share,
+        sequence_ms=sequence_ms,
+        kv_ms=kv_ms,
+        prompt_ms=prompt_ms,
+        square_ms=square_ms,
+    )
+
+
+def _parts(step: StepModel) -> tuple[float, ...]:
+    """Return what can be compared: one token's step and what all other experts add, since base and experts only count together."""
+    one_ms = step.base_ms + step.experts_ms * step.touched(1)
+    rest_ms = step.experts_ms * (1 - step.touched(1))
+    return one_ms, rest_ms, step.sequence_ms, step.kv_ms, step.prompt_ms, step.square_ms
 
 
 def _telling_facts(*, linked: bool, eight: bool) -> tuple[str, ...]:

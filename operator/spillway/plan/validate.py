@@ -5,8 +5,10 @@ from urllib.parse import urlsplit
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import GIB, kv_capacity_tokens, least_kv_tokens, usable_bytes, weights_bytes
+from spillway.plan.capacity import kv_capacity_tokens, least_kv_tokens
 from spillway.plan.decision import HostedBackend, Problem
+from spillway.plan.memory import memory, splits
+from spillway.plan.models import known_model
 from spillway.plan.observation import Catalogue
 
 
@@ -81,9 +83,10 @@ def _is_reachable_url(url: str) -> bool:
 
 def misshapen(spec: InferenceWorkloadSpec) -> Problem | None:
     """Return why the model cannot be split over that many accelerators, whatever their kind."""
-    architecture = spec.model.architecture
-    if architecture is None or spec.dedicated is None:
+    known = known_model(spec.model)
+    if known is None or spec.dedicated is None:
         return None
+    architecture = known.architecture
     parallel = spec.dedicated.engine.tensor_parallel_size
     if architecture.attention_heads % parallel:
         return Problem(
@@ -92,7 +95,7 @@ def misshapen(spec: InferenceWorkloadSpec) -> Problem | None:
             "heads; choose a divisor of it.",
         )
     heads = architecture.key_value_heads
-    if (heads % parallel) if heads >= parallel else (parallel % heads):
+    if not splits(architecture, parallel):
         return Problem(
             reason=Reason.TENSOR_PARALLEL_MISMATCH,
             message=f"dedicated.engine.tensorParallelSize {parallel} neither divides the model's {heads} key-value heads nor is a multiple "
@@ -113,17 +116,20 @@ def misfit(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClass
             message=f"dedicated.engine.tensorParallelSize {parallel} is more than the {accelerator.per_node} accelerators that one node of "
             f"AcceleratorClass {name!r} has; a replica runs within one node, so choose a smaller size or another class.",
         )
-    architecture, held = spec.model.architecture, kv_capacity_tokens(spec, accelerator)
-    if architecture is None or held is None:
+    known, held = known_model(spec.model), kv_capacity_tokens(spec, accelerator)
+    if known is None or held is None:
         return None
     least = least_kv_tokens(spec)
     if held >= least:
         return None
-    weights = weights_bytes(architecture, spec.model.quantization) / GIB
-    usable = usable_bytes(accelerator, tensor_parallel_size=parallel, utilization_percent=engine.gpu_memory_utilization_percent) / GIB
+    found = memory(
+        known.architecture, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel, engine=engine
+    )
+    beside = found.activations_gib + found.graphs_gib
     return Problem(
         reason=Reason.MODEL_DOES_NOT_FIT,
-        message=f"the model does not fit {parallel} x AcceleratorClass {name!r}: weights take {weights:.1f} GiB of {usable:.1f} GiB "
-        f"usable and the rest holds {held} of the {least} tokens that one request may need; raise dedicated.engine.tensorParallelSize, "
-        "quantize, lower model.maxContextTokens, or name a class with more memory.",
+        message=f"the model does not fit {parallel} x AcceleratorClass {name!r}: on each, weights take {found.weights_gib:.1f} GiB and "
+        f"activations and CUDA graphs {beside:.1f} GiB of {found.usable_gib:.1f} GiB usable, and the rest holds {held} of the {least} "
+        "tokens that one request may need; raise dedicated.engine.tensorParallelSize, quantize, lower model.maxContextTokens, or name a "
+        "class with more memory.",
     )

@@ -16,8 +16,9 @@ from spillway.api.vocabulary import (
     PORT_HTTP,
 )
 from spillway.api.workload import Dedicated, PodTemplate, Resources, Toleration
-from spillway.plan.capacity import weights_bytes
 from spillway.plan.decision import OwnedPool, Workload
+from spillway.plan.memory import weights_bytes
+from spillway.plan.models import known_model
 from spillway.render import drain, names, vllm
 from spillway.render.manifest import KubernetesObject, child, container_security, label_value, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
@@ -62,10 +63,10 @@ def engine_deployment(workload: Workload, pool: OwnedPool, settings: RenderSetti
 
 def start_up_budget_s(workload: Workload) -> int:
     """Return how long a replica may take to serve: 20 minutes, and more for weights that take longer to load."""
-    architecture = workload.spec.model.architecture
-    if architecture is None:
+    known = known_model(workload.spec.model)
+    if known is None:
         return START_UP_S
-    weights = weights_bytes(architecture, workload.spec.model.quantization)
+    weights = weights_bytes(known.architecture, known.quantization)
     loading_s = math.ceil(weights / START_UP_BYTES_PER_S / 60) * 60
     return max(START_UP_S, START_UP_S // 2 + loading_s)
 

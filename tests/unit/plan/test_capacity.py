@@ -7,82 +7,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.status import Basis
-from spillway.api.workload import InferenceWorkloadSpec, Quantization
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan import capacity
 from spillway.plan.decision import Memory
 from spillway.plan.lengths import declared_lengths
+from spillway.plan.sizing import sizes
 from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, signals, spec
 
 SHAPED = {"model": {"id": "meta/llama-8b", "architecture": LLAMA_8B}}
-L40S = {"product": "L40S", "memoryGiB": 48, "memoryBandwidthGBps": 864, "teraFLOPs": {"bf16": 362, "fp8": 733}}
 
 
 def shaped(mode: str = "Hybrid", **changes: Any) -> InferenceWorkloadSpec:
     return spec(mode, **({"engine": {"maxNumSeqs": None}} | SHAPED | changes))
 
 
-@pytest.mark.parametrize(
-    ("changes", "measured_tokens"),
-    [
-        pytest.param({}, 438_000, id="8B on one H100 holds what the calibration table says"),
-        pytest.param(L40S, 202_000, id="8B on one L40S too"),
-    ],
-)
-def test_kv_cache_agrees_with_the_calibration(changes: dict[str, Any], measured_tokens: int) -> None:
-    assert capacity.kv_capacity_tokens(shaped(), accelerator(**changes)) == pytest.approx(measured_tokens, rel=0.02)
+def test_a_model_of_the_catalogue_is_sized_without_its_shape_in_the_spec() -> None:
+    by_name = spec(engine={"maxNumSeqs": None}, model={"id": "meta-llama/Llama-3.1-8B-Instruct"}, slo={"interTokenLatencyMs": 50})
+    by_shape = capacity.engine_limits(shaped(slo={"interTokenLatencyMs": 50}), accelerator())
+    assert capacity.engine_limits(by_name, accelerator()).max_num_seqs == by_shape.max_num_seqs
+    assert capacity.size(by_name, accelerator(), Memory()).requests_per_s is not None
 
 
-@pytest.mark.parametrize(
-    ("changes", "measured_ms"),
-    [
-        pytest.param({}, 6.4, id="H100: 6.4 ms and 1 to 2 ms of overhead"),
-        pytest.param(L40S, 22.9, id="L40S: 22.9 ms"),
-    ],
-)
-def test_step_time_of_an_empty_batch_is_near_the_calibration(changes: dict[str, Any], measured_ms: float) -> None:
-    wanted = shaped()
-    step = capacity.estimated_step_time(wanted, accelerator(**changes), declared_lengths(wanted))
-    assert step is not None
-    assert step.a_ms == pytest.approx(measured_ms + 1.5, rel=0.2)
-
-
-@pytest.mark.parametrize(
-    ("quantization", "gigabytes"),
-    [
-        (None, 16.06),
-        (Quantization.BF16, 16.06),
-        (Quantization.FP16, 16.06),
-        (Quantization.FP8, 8.03),
-        (Quantization.INT8, 8.03),
-        (Quantization.AWQ, 4.8),
-    ],
-)
-def test_weights_by_quantization(quantization: Quantization | None, gigabytes: float) -> None:
-    architecture = shaped().model.architecture
-    assert architecture is not None
-    assert capacity.weights_bytes(architecture, quantization) / 1e9 == pytest.approx(gigabytes, rel=0.01)
-
-
-def test_fp8_weights_compute_prompts_at_the_fp8_rate_where_there_is_one() -> None:
-    quantized = shaped(model={"id": "m", "architecture": LLAMA_8B, "quantization": "fp8"})
-    with_fp8 = capacity.prefill_tokens_per_s(quantized, accelerator())
-    without = capacity.prefill_tokens_per_s(quantized, accelerator(teraFLOPs={"bf16": 989}))
-    assert with_fp8 is not None
-    assert without is not None
-    assert with_fp8 == pytest.approx(2 * without, rel=0.01)
-
-
-def test_heads_fewer_than_accelerators_are_kept_on_each() -> None:
-    architecture = shaped().model.architecture
-    assert architecture is not None
-    assert capacity.kv_bytes_per_token(architecture, 16) == 2 * capacity.kv_bytes_per_token(architecture, 8)
+def test_the_operator_and_the_planner_say_the_same_of_a_replica() -> None:
+    wanted = shaped("Dedicated", slo={"interTokenLatencyMs": 50, "timeToFirstTokenMs": 2000})
+    assert wanted.dedicated is not None
+    assert wanted.model.architecture is not None
+    planned = sizes(
+        wanted.model.architecture,
+        quantization=None,
+        accelerator_class="h100",
+        accelerator=accelerator(),
+        engine=wanted.dedicated.engine,
+        lengths=declared_lengths(wanted),
+        slo=wanted.slo,
+        max_context_tokens=None,
+    )[0]
+    found = capacity.size(wanted, accelerator(), Memory())
+    assert (found.max_num_seqs, found.requests_per_s) == (planned.concurrency, planned.requests_per_s)
 
 
 @pytest.mark.parametrize(
     ("wanted", "batch"),
     [
         pytest.param(spec(), 8, id="what the spec says"),
-        pytest.param(shaped(slo={"interTokenLatencyMs": 50}), 207, id="the largest that meets the inter-token target"),
+        pytest.param(shaped(slo={"interTokenLatencyMs": 35}), 168, id="the largest that meets the inter-token target"),
         pytest.param(shaped(), 256, id="vLLM's own default without a target"),
         pytest.param(shaped(slo={"interTokenLatencyMs": 5}), 1, id="one where the target cannot be met"),
         pytest.param(shaped(traffic={"inputTokens": {"mean": 100_000}}), 3, id="what the KV cache holds"),
@@ -153,9 +121,9 @@ def test_no_token_limit_where_the_longest_prompt_is_unknown() -> None:
     ("wanted", "queue"),
     [
         pytest.param(
-            shaped(engine={"maxNumSeqs": 100}, slo={"timeToFirstTokenMs": 2000}), 15, id="as many as leave it within half the TTFT target"
+            shaped(engine={"maxNumSeqs": 100}, slo={"timeToFirstTokenMs": 2000}), 17, id="as many as leave it within half the TTFT target"
         ),
-        pytest.param(shaped(engine={"maxNumSeqs": 100}, slo={"endToEndMs": 10_000}), 30, id="as many as leave time for the whole request"),
+        pytest.param(shaped(engine={"maxNumSeqs": 100}, slo={"endToEndMs": 10_000}), 38, id="as many as leave time for the whole request"),
         pytest.param(
             shaped(engine={"maxNumSeqs": 100}, slo={"timeToFirstTokenMs": 20}), 0, id="none where the prompt alone takes the target"
         ),
@@ -187,11 +155,20 @@ def test_requests_per_second_are_unknown_without_shape_and_measurement() -> None
 
 def test_a_measured_step_keeps_the_shape_of_the_estimate() -> None:
     wanted = shaped()
-    estimate = capacity.estimated_step_time(wanted, accelerator(), declared_lengths(wanted))
+    estimate = capacity.expected_service(wanted, accelerator(), declared_lengths(wanted))
     assert estimate is not None
-    twice = capacity.measured_step_time(estimate, Memory(measured_step_ms=2 * estimate.at(40), measured_batch=40))
+    twice = capacity.measured_service(estimate, Memory(measured_step_ms=2 * estimate.step_ms(40), measured_batch=40))
     assert twice is not None
-    assert twice.at(100) == pytest.approx(2 * estimate.at(100))
+    assert twice.step_ms(40) == pytest.approx(2 * estimate.step_ms(40))
+    assert twice.step_ms(100) == pytest.approx(2 * estimate.step_ms(100), rel=0.05)
+
+
+def test_a_step_that_seems_to_take_nothing_makes_no_replica_infinitely_fast() -> None:
+    estimate = capacity.expected_service(shaped(), accelerator(), declared_lengths(shaped()))
+    assert estimate is not None
+    misread = capacity.measured_service(estimate, Memory(measured_step_ms=0.01, measured_batch=40))
+    assert misread is not None
+    assert misread.step_ms(40) > 1.5
 
 
 SUBJECT = ("pool", spec().model, spec().dedicated.engine)  # type: ignore[union-attr]
@@ -241,8 +218,7 @@ def test_declared_lengths() -> None:
 def test_a_hosted_workload_has_no_replica_to_size() -> None:
     hosted = spec("Hosted", model={"architecture": LLAMA_8B})
     assert capacity.kv_capacity_tokens(hosted, accelerator()) is None
-    assert capacity.prefill_tokens_per_s(hosted, accelerator()) is None
-    assert capacity.estimated_step_time(hosted, accelerator(), declared_lengths(hosted)) is None
+    assert capacity.expected_service(hosted, accelerator(), declared_lengths(hosted)) is None
 
 
 @pytest.mark.parametrize(

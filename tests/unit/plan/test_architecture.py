@@ -1,0 +1,222 @@
+"""config.json: the shape comes out right for every kind of attention, and what is wrong with a file is said."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.api.workload import Architecture
+from spillway.plan.architecture import Unreadable, architecture_of
+from spillway.plan.models import catalogue_model
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14_336,
+    "vocab_size": 128_256,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 131_072,
+}
+MIXTRAL = LLAMA | {"model_type": "mixtral", "vocab_size": 32_000, "num_local_experts": 8, "num_experts_per_tok": 2}
+DEEPSEEK: dict[str, Any] = {
+    "model_type": "deepseek_v3",
+    "hidden_size": 7168,
+    "num_hidden_layers": 61,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "intermediate_size": 18_432,
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "num_experts_per_tok": 8,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 3,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129_280,
+    "tie_word_embeddings": False,
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}
+GPT_OSS: dict[str, Any] = {
+    "model_type": "gpt_oss",
+    "hidden_size": 2880,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "intermediate_size": 2880,
+    "num_local_experts": 32,
+    "num_experts_per_tok": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 12,
+    "sliding_window": 128,
+    "vocab_size": 201_088,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 131_072,
+    "quantization_config": {"quant_method": "mxfp4"},
+}
+GEMMA: dict[str, Any] = {
+    "model_type": "gemma3",
+    "text_config": {
+        "model_type": "gemma3_text",
+        "hidden_size": 3840,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 256,
+        "intermediate_size": 15_360,
+        "sliding_window": 1024,
+        "vocab_size": 262_208,
+        "max_position_embeddings": 131_072,
+    },
+}
+QWEN_NEXT: dict[str, Any] = {
+    "model_type": "qwen3_next",
+    "hidden_size": 2048,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "head_dim": 256,
+    "attn_output_gate": True,
+    "full_attention_interval": 4,
+    "linear_num_key_heads": 16,
+    "linear_key_head_dim": 128,
+    "linear_num_value_heads": 32,
+    "linear_value_head_dim": 128,
+    "num_experts": 512,
+    "num_experts_per_tok": 10,
+    "moe_intermediate_size": 512,
+    "shared_expert_intermediate_size": 512,
+    "vocab_size": 151_936,
+    "tie_word_embeddings": False,
+}
+NEMOTRON: dict[str, Any] = {
+    "model_type": "nemotron_h",
+    "hidden_size": 2688,
+    "num_hidden_layers": 52,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 2,
+    "head_dim": 128,
+    "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    "mamba_num_heads": 64,
+    "mamba_head_dim": 64,
+    "ssm_state_size": 128,
+    "n_groups": 8,
+    "n_routed_experts": 128,
+    "num_experts_per_tok": 6,
+    "moe_intermediate_size": 1856,
+    "moe_shared_expert_intermediate_size": 3712,
+    "vocab_size": 131_072,
+    "tie_word_embeddings": False,
+}
+
+
+def read(config: dict[str, Any]) -> Architecture:
+    found = architecture_of(config)
+    assert isinstance(found, Architecture), found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("config", "model_id", "published_billions"),
+    [
+        pytest.param(LLAMA, "meta-llama/Llama-3.1-8B-Instruct", 8.03, id="grouped queries"),
+        pytest.param(MIXTRAL, "mistralai/Mixtral-8x7B-Instruct-v0.1", 46.7, id="experts"),
+        pytest.param(DEEPSEEK, "deepseek-ai/DeepSeek-V3", 671, id="latent attention, fp8, dense layers first"),
+        pytest.param(GPT_OSS, "openai/gpt-oss-20b", 20.9, id="every second layer a window, 4 bits"),
+        pytest.param(GEMMA, "google/gemma-3-12b-it", 11.8, id="five windows of six, language model inside"),
+        pytest.param(QWEN_NEXT, "Qwen/Qwen3-Next-80B-A3B-Instruct", 79.7, id="three of four layers recurrent"),
+        pytest.param(NEMOTRON, "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 31.6, id="each layer one thing"),
+    ],
+)
+def test_a_file_gives_the_shape_of_the_catalogue_and_the_published_count(
+    config: dict[str, Any], model_id: str, published_billions: float
+) -> None:
+    found, listed = read(config), catalogue_model(model_id)
+    assert listed is not None
+    assert found == listed.architecture
+    assert found.parameters / 1e9 == pytest.approx(published_billions, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("config", "active_billions"),
+    [pytest.param(MIXTRAL, 12.9, id="Mixtral"), pytest.param(DEEPSEEK, 37, id="DeepSeek"), pytest.param(QWEN_NEXT, 3.9, id="Qwen3 Next")],
+)
+def test_experts_that_a_token_does_not_pass_are_not_active(config: dict[str, Any], active_billions: float) -> None:
+    found = read(config)
+    assert found.active_parameters is not None
+    assert found.active_parameters / 1e9 == pytest.approx(active_billions, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "layers", "tokens"),
+    [
+        pytest.param({"sliding_window": 4096}, 32, 4096, id="all layers"),
+        pytest.param({"sliding_window": 4096, "use_sliding_window": False}, None, None, id="not where it is switched off"),
+        pytest.param({"sliding_window": 131_072}, None, None, id="not where it is as long as the context"),
+        pytest.param({"sliding_window": None}, None, None, id="not where it is null"),
+        pytest.param({"model_type": "gemma2", "sliding_window": 4096}, 16, 4096, id="every second layer of Gemma 2"),
+    ],
+)
+def test_windows(changes: dict[str, Any], layers: int | None, tokens: int | None) -> None:
+    found = read(LLAMA | changes)
+    assert (found.sliding_window_layers, found.sliding_window_tokens) == (layers, tokens)
+
+
+@pytest.mark.parametrize(
+    ("quantized", "bytes_each"),
+    [
+        pytest.param({"quant_method": "fp8"}, 1.0, id="fp8"),
+        pytest.param({"quant_method": "awq", "bits": 4}, 0.53, id="awq"),
+        pytest.param(
+            {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 8}}}}, 1.0, id="in groups"
+        ),
+    ],
+)
+def test_weights_published_quantized_are_counted_so_and_embeddings_in_16_bits(quantized: dict[str, Any], bytes_each: float) -> None:
+    found = read(LLAMA | {"quantization_config": quantized})
+    table = 2 * 128_256 * 4096
+    assert found.weight_bytes == pytest.approx((found.parameters - table) * bytes_each + 2 * table, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        pytest.param({}, "hidden_size", id="nothing in it"),
+        pytest.param({key: value for key, value in LLAMA.items() if key != "num_hidden_layers"}, "num_hidden_layers", id="no layers"),
+        pytest.param(LLAMA | {"num_hidden_layers": "32"}, "num_hidden_layers is '32'", id="a number in quotes"),
+        pytest.param(LLAMA | {"num_hidden_layers": True}, "num_hidden_layers is True", id="a truth for a number"),
+        pytest.param(LLAMA | {"num_attention_heads": 0}, "do not go together", id="no heads"),
+        pytest.param(LLAMA | {"num_hidden_layers": 10**9}, "which no model has", id="beyond any bound"),
+        pytest.param(GPT_OSS | {"layer_types": ["full_attention"]}, "layer_types lists 1 layers of 24", id="a list that is too short"),
+        pytest.param(NEMOTRON | {"hybrid_override_pattern": "MX"}, "hybrid_override_pattern", id="letters it does not know"),
+        pytest.param(MIXTRAL | {"num_experts_per_tok": None}, "num_experts_per_tok", id="experts without how many"),
+        pytest.param({"model_type": "deepseek_v4"}, "compressed by layer", id="a cache of another kind"),
+        pytest.param({"model_type": "bert"}, "does not generate", id="a model that does not generate"),
+        pytest.param(LLAMA | {"swa_num_key_value_heads": 4}, "same keys and values", id="layers with different heads"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_what_to_do(config: dict[str, Any], said: str) -> None:
+    found = architecture_of(config)
+    assert isinstance(found, Unreadable)
+    assert said in found.message
+    assert "give model.architecture" in found.message
+
+
+@given(
+    base=st.sampled_from([LLAMA, MIXTRAL, DEEPSEEK, GPT_OSS, QWEN_NEXT, NEMOTRON]),
+    changes=st.dictionaries(
+        st.sampled_from(sorted({key for config in (LLAMA, MIXTRAL, DEEPSEEK, GPT_OSS, QWEN_NEXT, NEMOTRON) for key in config})),
+        st.one_of(
+            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers(), max_size=3), st.just({})
+        ),
+        max_size=4,
+    ),
+)
+def test_no_file_makes_it_fall_over(base: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert isinstance(architecture_of(base | changes), Architecture | Unreadable)
