@@ -1,5 +1,6 @@
 """The one entry: workload + what is seen + what is remembered + now → what to do, and what to remember."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -7,7 +8,7 @@ from pydantic import ValidationError
 
 from spillway.api.status import DecisionStatus, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import Engine, Model
+from spillway.api.workload import Engine, Model, PlacementMode
 from spillway.plan.capacity import remember, size, usd_per_replica_hour
 from spillway.plan.cost import judge_budget, report_cost, spend_points
 from spillway.plan.decision import (
@@ -26,7 +27,11 @@ from spillway.plan.hosted_keys import remember_keys, restored_keys
 from spillway.plan.ledger import advance, settle
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation
-from spillway.plan.placement import MODE_REASONS, Choice, choose_accelerator, resolved_mode, tensor_parallel_size
+from spillway.plan.placed import Placing
+from spillway.plan.placement import Choice
+from spillway.plan.placing import Told, resolve
+from spillway.plan.refusals import with_steady_refusals
+from spillway.plan.restoring import restored_placing
 from spillway.plan.rounding import usd
 from spillway.plan.scale import scale
 from spillway.plan.settings import PlanSettings
@@ -34,6 +39,7 @@ from spillway.plan.spill import plan_gateway, slots_in_use
 from spillway.plan.validate import name_conflicts, resolve_backends
 
 LOG_LENGTH = 10
+REQUESTED = (Reason.MODE_DEDICATED, Reason.MODE_HOSTED, Reason.MODE_HYBRID)
 
 BUDGET_SENTENCES = {
     Reason.BUDGET_EXCEEDED: "budget exceeded",
@@ -47,18 +53,19 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
 
     With problems, nothing is to be applied and what runs goes on running; money is counted all the same.
     """
-    spec = workload.spec
-    memory = _restored(workload, memory)
-    resolved, unresolved = resolve_backends(spec, seen.catalogue)
-    choice = choose_accelerator(workload.key.name, spec, seen.catalogue, seen.pools) if spec.owns else None
-    problems = [*name_conflicts(seen.foreign_objects), *(unresolved if spec.rents else ())]
-    if isinstance(choice, Problem):
-        problems.append(choice)
+    asked, memory = workload, _restored(workload, memory)
+    found = resolve(workload, seen, memory, now, settings)
+    workload, spec = replace(workload, spec=found.spec), found.spec
+    problems = [*name_conflicts(seen.foreign_objects), *found.problems]
+    resolved, _ = resolve_backends(spec, seen.catalogue)
     backends = resolved if spec.rents else ()
-    memory = remember(memory, seen.signals, _measured_subject(workload, choice))
+    choice = found.choice
+    memory = remember(memory, seen.signals, _measured_subject(asked, choice))
     memory = remember_keys(memory, spec, seen)
 
-    pool = _pool(workload, seen, choice, memory, backends) if isinstance(choice, Choice) else None
+    pool = None if choice is None else _pool(workload, seen, choice, memory, backends)
+    if pool is not None and asked.spec.placement.mode is PlacementMode.AUTO:
+        pool = replace(pool, capacity=with_steady_refusals(pool.capacity, spec, pool.accelerator))
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
         scaled, points = scale(
@@ -75,8 +82,10 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)
     decision = Decision(
         problems=tuple(problems),
-        mode=resolved_mode(spec),
-        mode_reason=MODE_REASONS[spec.placement.mode],
+        mode=spec.placement.mode,
+        mode_reason=found.reason,
+        spec=spec,
+        placing=_kept(found.placing, memory.placing, problems),
         pool=None if problems else pool,
         backends=() if problems else backends,
         gateway=plan_gateway(spec, seen, slots),
@@ -86,28 +95,20 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         key_trouble=memory.key_trouble,
         revisit_after=settings.tick,
     )
-    return _logged(workload, decision, memory, now)
+    return _logged(workload, decision, found.told, memory, now)
 
 
 def _restored(workload: Workload, memory: Memory) -> Memory:
     """Return the memory of an operator that has just started, with what the status and its own writing still say."""
-    if memory.placed is not None or not workload.previous_status:
+    if memory.placing is not None or not workload.previous_status:
         return memory
     try:
         status = InferenceWorkloadStatus.model_validate(workload.previous_status)
     except ValidationError:
         return memory  # written by something else; it is rebuilt
-    placed = None
-    if status.placement is not None:
-        dedicated = status.dedicated
-        placed = _placement_words(
-            status.placement.mode,
-            dedicated.accelerator_class if dedicated else None,
-            dedicated.tensor_parallel_size if dedicated else None,
-        )
     return replace(
         memory,
-        placed=placed,
+        placing=restored_placing(status),
         decisions=memory.decisions or tuple(status.decisions),
         key_trouble=memory.key_trouble or restored_keys(workload, status),
         budget=memory.budget or _previous_budget(status),
@@ -119,9 +120,17 @@ def _previous_budget(status: InferenceWorkloadStatus) -> Reason | None:
     return next((reason for reason in BUDGET_SENTENCES if reason == said), None)
 
 
+def _kept(found: Placing, before: Placing | None, problems: Sequence[Problem]) -> Placing:
+    """Return what is remembered of the placement: with problems nothing was moved, whatever was decided."""
+    if not problems:
+        return found
+    last = before or Placing()
+    return replace(found, placed=last.placed, destination=last.destination, saving_since=last.saving_since)
+
+
 def _pool(workload: Workload, seen: Observation, choice: Choice, memory: Memory, backends: tuple[HostedBackend, ...]) -> OwnedPool:
     """Return the pool that should exist, with the default engine it runs already: a later default must not restart its replicas."""
-    parallel = tensor_parallel_size(workload.spec)
+    parallel = choice.tensor_parallel_size
     name = pool_name(workload.key.name, choice.name, parallel)
     running = next((each for each in seen.pools if each.name == name), None)
     return OwnedPool(
@@ -140,11 +149,11 @@ def _pool(workload: Workload, seen: Observation, choice: Choice, memory: Memory,
     )
 
 
-def _measured_subject(workload: Workload, choice: Choice | Problem | None) -> tuple[str, Model, Engine] | None:
+def _measured_subject(workload: Workload, choice: Choice | None) -> tuple[str, Model, Engine] | None:
     """Return what engine measurements speak of; another class, model or engine setting makes them those of something else."""
-    if not isinstance(choice, Choice) or workload.spec.dedicated is None:
+    if choice is None or workload.spec.dedicated is None:
         return None
-    name = pool_name(workload.key.name, choice.name, tensor_parallel_size(workload.spec))
+    name = pool_name(workload.key.name, choice.name, choice.tensor_parallel_size)
     return name, workload.spec.model, workload.spec.dedicated.engine
 
 
@@ -171,15 +180,14 @@ def _account(workload: Workload, seen: Observation, memory: Memory, now: datetim
     )
 
 
-def _logged(workload: Workload, decision: Decision, memory: Memory, now: datetime) -> tuple[Decision, Memory]:
+def _logged(workload: Workload, decision: Decision, told: Sequence[Told], memory: Memory, now: datetime) -> tuple[Decision, Memory]:
     """Return both with this pass's changes written into the log. What did not change is not a decision."""
+    before = memory.placing.placed if memory.placing is not None else None
     taken: list[DecisionStatus] = []
-    placed = memory.placed
-    if not decision.problems:
-        pool = decision.pool
-        placed = _placement_words(decision.mode, pool.accelerator_class if pool else None, pool.tensor_parallel_size if pool else None)
-        if placed != memory.placed:
-            taken.append(_entry(now, placed, decision.mode_reason, _placement_why(decision), decision))
+    if decision.mode_reason in REQUESTED and not decision.problems and decision.placing.placed != before:
+        taken.append(_entry(now, f"placement {decision.placing.placed}", decision.mode_reason, _placement_why(decision), decision))
+    advice = [each for each in told if not decision.problems or each.reason is Reason.NOTHING_FEASIBLE]
+    taken.extend(_entry(now, each.what, each.reason, each.why, decision) for each in advice)
     scaled = decision.scale
     if scaled is not None and scaled.replicas != (scaled.previous or 0):
         what = f"replicas {scaled.previous or 0} -> {scaled.replicas}"
@@ -190,7 +198,7 @@ def _logged(workload: Workload, decision: Decision, memory: Memory, now: datetim
     newest_first = tuple(reversed(taken))
     return (
         replace(decision, events=newest_first),
-        replace(memory, placed=placed, budget=decision.budget, decisions=(*newest_first, *memory.decisions)[:LOG_LENGTH]),
+        replace(memory, placing=decision.placing, budget=decision.budget, decisions=(*newest_first, *memory.decisions)[:LOG_LENGTH]),
     )
 
 
@@ -209,10 +217,6 @@ def _entry(now: datetime, what: str, reason: Reason, why: str, decision: Decisio
     pool = decision.pool
     own = None if pool is None or pool.usd_per_replica_hour is None else pool.replicas * pool.usd_per_replica_hour
     return DecisionStatus(time=now.replace(microsecond=0), what=what, reason=reason, why=why, usd_per_hour=usd(own))
-
-
-def _placement_words(mode: str, accelerator_class: str | None, parallel: int | None) -> str:
-    return f"placement {mode}" if accelerator_class is None else f"placement {mode} on {parallel} x {accelerator_class} per replica"
 
 
 def _placement_why(decision: Decision) -> str:

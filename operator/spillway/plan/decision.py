@@ -1,13 +1,14 @@
 """What a pass decides, and what it must remember. Rendering and reporting read these; nothing else passes between them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import Basis, DecisionStatus
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import Engine, InferenceWorkloadSpec, Model, PlacementMode
+from spillway.plan.placed import Placing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +215,7 @@ class Memory:
     settling: Settling | None = None
     slots: int | None = None  # requests that a replica may hold, as the cap was last reckoned with
     key_trouble: Mapping[str, Reason] = field(default_factory=dict)  # hosted backend -> what its last request showed of its key
-    placed: str | None = None  # placement last decided, in words
+    placing: Placing | None = None  # None: nothing has been placed, or this operator has just started
     budget: Reason | None = None  # verdict on the budget last given
 
 
@@ -223,8 +224,10 @@ class Decision:
     """One pass's answer. With problems, nothing is applied and what runs goes on running."""
 
     problems: tuple[Problem, ...] = ()
-    mode: PlacementMode
+    mode: PlacementMode  # in force; Auto while nothing has been placed
     mode_reason: Reason
+    spec: InferenceWorkloadSpec | None = None  # with mode, class and tensor parallel size resolved; None: as it is written
+    placing: Placing = field(default_factory=Placing)
     pool: OwnedPool | None = None  # None: nothing is owned
     backends: tuple[HostedBackend, ...] = ()  # empty: nothing ever leaves the cluster
     gateway: GatewayPlan
@@ -234,3 +237,7 @@ class Decision:
     key_trouble: Mapping[str, Reason] = field(default_factory=dict)  # hosted backends whose key is missing or refused
     events: tuple[DecisionStatus, ...] = ()  # decisions newly taken in this pass
     revisit_after: timedelta = timedelta(seconds=15)
+
+    def resolved(self, workload: Workload) -> Workload:
+        """Return the workload as it is served: rendering and reporting need not know how its mode came about."""
+        return workload if self.spec is None else replace(workload, spec=self.spec)

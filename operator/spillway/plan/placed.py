@@ -9,6 +9,9 @@ from spillway.api.status import PlanBasis
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 
+MOVING = {PlacementMode.DEDICATED: Reason.MOVING_TO_DEDICATED, PlacementMode.HOSTED: Reason.MOVING_TO_HOSTED}
+"""Where a move ends that passes through Hybrid → how that is told, and remembered across restarts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
@@ -105,6 +108,7 @@ class Evaluation:
     relax: tuple[str, ...] = ()  # when nothing is possible: what to change, each alone
     barred: str = ""  # the same with its figures
     verdict: Verdict | None = None
+    observed: ObservedLoad | None = None  # what had been seen by then
 
     @property
     def is_stuck(self) -> bool:

@@ -1,5 +1,6 @@
-"""What serves a workload: the requested mode, and which accelerator its replicas get."""
+"""On what replicas run: the accelerator class and how many of them a replica takes; and the spec with all of that resolved."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from spillway.api.catalogue import AcceleratorClassSpec
@@ -7,8 +8,12 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Problem
+from spillway.plan.lengths import declared_lengths
+from spillway.plan.models import known_model
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue, Pool
+from spillway.plan.placed import Placed
+from spillway.plan.sizing import ReplicaSize, sizes
 from spillway.plan.validate import misfit, misshapen
 
 MODE_REASONS = {
@@ -21,66 +26,170 @@ MODE_REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The accelerator class of the replicas."""
+    """The accelerators of a replica."""
 
-    name: str
+    name: str  # of their class
     accelerator: AcceleratorClassSpec
+    tensor_parallel_size: int = 1
 
 
-def choose_accelerator(workload_name: str, spec: InferenceWorkloadSpec, catalogue: Catalogue, pools: tuple[Pool, ...]) -> Choice | Problem:
-    """Return the accelerator class for a workload that owns replicas, or why there is none.
+def choose_accelerator(
+    workload_name: str, spec: InferenceWorkloadSpec, catalogue: Catalogue, pools: tuple[Pool, ...], *, kept: Placed | None = None
+) -> Choice | Problem:
+    """Return the accelerators of a workload that owns replicas, or why there are none. `kept` is what was decided last.
 
     A list of preferences is followed strictly: the first class that exists and fits. An empty list means the cheapest that fits, but a
-    running pool stays where it is while its class still fits: a price that moved is no reason to restart replicas.
+    running pool stays where it is while its class still fits: a price that moved is no reason to restart replicas. So does the tensor
+    parallel size where the spec leaves it open.
     """
-    if (problem := misshapen(spec)) is not None:
-        return problem
     preferred = spec.dedicated.accelerators if spec.dedicated else []
-    candidates = [name for name in preferred if name in catalogue.accelerator_classes] if preferred else _by_price(spec, catalogue)
-    if not candidates:
+    known = [name for name in preferred if name in catalogue.accelerator_classes] if preferred else sorted(catalogue.accelerator_classes)
+    if not known:
         return _unknown(preferred)
-    if not preferred:
-        candidates = _running_first(workload_name, spec, candidates, pools)
+    running = {name: _running_sizes(workload_name, name, catalogue.accelerator_classes[name], pools) for name in known}
     misfits: list[Problem] = []
-    for name in candidates:
-        accelerator = catalogue.accelerator_classes[name]
-        found = misfit(spec, name, accelerator)
-        if found is None:
-            return Choice(name=name, accelerator=accelerator)
-        misfits.append(found)
+    for name in known if preferred else _by_need(spec, catalogue, running, kept):
+        choice = _shape(spec, name, catalogue.accelerator_classes[name], running[name], kept)
+        problem = _unfit(spec, choice)
+        if problem is None:
+            return choice
+        misfits.append(problem)
     return misfits[0]
 
 
-def resolved_mode(spec: InferenceWorkloadSpec) -> PlacementMode:
-    """Return what serves: the mode asked for, and for Auto what the spec names to choose from."""
-    if spec.placement.mode is not PlacementMode.AUTO:
-        return spec.placement.mode
-    if spec.owns and spec.rents:
-        return PlacementMode.HYBRID
-    return PlacementMode.DEDICATED if spec.owns else PlacementMode.HOSTED
+def effective_spec(spec: InferenceWorkloadSpec, placed: Placed, *, starts: bool = False) -> InferenceWorkloadSpec:
+    """Return the spec with its mode, class and tensor parallel size as they are resolved, so that nothing else need know how.
+
+    With `starts` it wants a replica though nothing asks for one: it is about to take over.
+    """
+    placement = spec.placement.model_copy(update={"mode": placed.mode})
+    dedicated = spec.dedicated
+    if dedicated is not None and placed.accelerator_class is not None:
+        engine = dedicated.engine.model_copy(update={"stated_tensor_parallel_size": placed.tensor_parallel_size})
+        least = max(1, dedicated.scaling.min_replicas) if starts else dedicated.scaling.min_replicas
+        scaling = dedicated.scaling.model_copy(update={"min_replicas": least})
+        dedicated = dedicated.model_copy(update={"accelerators": [placed.accelerator_class], "engine": engine, "scaling": scaling})
+    return spec.model_copy(update={"placement": placement, "dedicated": dedicated})
+
+
+def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Problem | None:  # noqa: PLR0911  one per ground
+    """Return why a workload of mode Auto cannot be served so: the spec or the catalogue rules it out, whatever it costs."""
+    if placed.rents and not spec.rents:
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="The spec lets no request leave the cluster, or names no backend.")
+    if not placed.owns:
+        return None
+    name, dedicated = placed.accelerator_class or "", spec.dedicated
+    if dedicated is None:
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="The spec has no dedicated, so nothing may be owned.")
+    if dedicated.accelerators and name not in dedicated.accelerators:
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"dedicated.accelerators does not list {name!r}.")
+    accelerator = catalogue.accelerator_classes.get(name)
+    if accelerator is None:
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"AcceleratorClass {name!r} does not exist any more.")
+    if dedicated.engine.stated_tensor_parallel_size not in {None, placed.tensor_parallel_size}:
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="dedicated.engine.tensorParallelSize asks for another size.")
+    return _unfit(spec, Choice(name=name, accelerator=accelerator, tensor_parallel_size=placed.tensor_parallel_size or 1))
+
+
+def unlisted(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Problem | None:
+    """Return the problem that a list of classes of which none exists is."""
+    preferred = spec.dedicated.accelerators if spec.dedicated else []
+    return _unknown(preferred) if preferred and not any(name in catalogue.accelerator_classes for name in preferred) else None
 
 
 def tensor_parallel_size(spec: InferenceWorkloadSpec) -> int:
-    """Return how many accelerators one replica takes."""
+    """Return how many accelerators one replica takes, once that is resolved."""
     return spec.dedicated.engine.tensor_parallel_size if spec.dedicated else 1
 
 
-def _by_price(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> list[str]:
-    def key(name: str) -> tuple[bool, float, str]:
-        accelerator = catalogue.accelerator_classes[name]
-        usd = usd_per_replica_hour(accelerator.price, tensor_parallel_size=tensor_parallel_size(spec), per_node=accelerator.per_node)
-        return (usd is None, usd or 0.0, name)
-
-    return sorted(catalogue.accelerator_classes, key=key)
-
-
-def _running_first(workload_name: str, spec: InferenceWorkloadSpec, candidates: list[str], pools: tuple[Pool, ...]) -> list[str]:
+def _running_sizes(workload_name: str, name: str, accelerator: AcceleratorClassSpec, pools: tuple[Pool, ...]) -> dict[int, int]:
+    """Return the tensor parallel sizes of this class that there are pools of, with the ready replicas of each."""
     ready = {pool.name: pool.ready_replicas for pool in pools}
+    if not ready:
+        return {}
+    names = {size: pool_name(workload_name, name, size) for size in range(1, accelerator.per_node + 1)}
+    return {size: ready[found] for size, found in names.items() if found in ready}
 
-    def key(name: str) -> int:
-        return -1 - ready[found] if (found := pool_name(workload_name, name, tensor_parallel_size(spec))) in ready else 0
 
-    return sorted(candidates, key=key)
+def _shape(
+    spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec, running: Mapping[int, int], kept: Placed | None
+) -> Choice:
+    """Return the class with the size that is stated, else the one decided last, else one that runs, else the planner's."""
+    stated = spec.dedicated.engine.stated_tensor_parallel_size if spec.dedicated else 1
+    if stated is not None:
+        return Choice(name=name, accelerator=accelerator, tensor_parallel_size=stated)
+    sizes_there = sorted(running, key=lambda size: -running[size])
+    if kept is not None and kept.accelerator_class == name and kept.tensor_parallel_size is not None:
+        sizes_there.insert(0, kept.tensor_parallel_size)
+    for size in sizes_there:
+        choice = Choice(name=name, accelerator=accelerator, tensor_parallel_size=size)
+        if _unfit(spec, choice) is None:
+            return choice
+    return Choice(name=name, accelerator=accelerator, tensor_parallel_size=_planned_size(spec, name, accelerator))
+
+
+def _planned_size(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec) -> int:
+    """Return the size at which a request takes the least accelerators; without one that keeps the promises, the smallest that fits."""
+    found = _sizes(spec, name, accelerator)
+    able = [size for size in found if size.feasible and size.requests_per_s]
+    if able:
+        return min(able, key=_accelerators_per_request).tensor_parallel_size
+    shapes = [Choice(name=name, accelerator=accelerator, tensor_parallel_size=size.tensor_parallel_size) for size in found]
+    fitting = [shape.tensor_parallel_size for shape in shapes if _unfit(spec, shape) is None]
+    return min(fitting, default=max((shape.tensor_parallel_size for shape in shapes), default=1))
+
+
+def _sizes(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec) -> tuple[ReplicaSize, ...]:
+    """Return what a replica of each tensor parallel size sustains; nothing for an unknown shape."""
+    known = known_model(spec.model)
+    if known is None or spec.dedicated is None:
+        return ()
+    return sizes(
+        known.architecture,
+        quantization=known.quantization,
+        accelerator_class=name,
+        accelerator=accelerator,
+        engine=spec.dedicated.engine,
+        lengths=declared_lengths(spec),
+        slo=spec.slo,
+        max_context_tokens=spec.model.max_context_tokens,
+    )
+
+
+def _accelerators_per_request(size: ReplicaSize) -> float:
+    return size.tensor_parallel_size / size.requests_per_s
+
+
+def _unfit(spec: InferenceWorkloadSpec, shape: Choice) -> Problem | None:
+    sized = effective_spec(
+        spec,
+        Placed(mode=PlacementMode.DEDICATED, accelerator_class=shape.name, tensor_parallel_size=shape.tensor_parallel_size),
+    )
+    return misshapen(sized) or misfit(sized, shape.name, shape.accelerator)
+
+
+def _by_need(
+    spec: InferenceWorkloadSpec, catalogue: Catalogue, running: Mapping[str, Mapping[int, int]], kept: Placed | None
+) -> Iterator[str]:
+    """Return the classes to try: those that run, with the most ready replicas first, the one decided last, and then the cheapest."""
+    there = sorted((name for name in running if running[name]), key=lambda name: -max(running[name].values()))
+    if kept is not None and kept.accelerator_class in running and kept.accelerator_class not in there:
+        there.append(kept.accelerator_class)
+    yield from there
+    yield from sorted((name for name in running if name not in there), key=lambda name: _cost_rank(spec, name, catalogue))
+
+
+def _cost_rank(spec: InferenceWorkloadSpec, name: str, catalogue: Catalogue) -> tuple[bool, bool, float, str]:
+    """Return the order of a class: by the price of a request where the size is the planner's, else by the price of a replica."""
+    accelerator = catalogue.accelerator_classes[name]
+    stated = spec.dedicated.engine.stated_tensor_parallel_size if spec.dedicated else 1
+    able = [size for size in _sizes(spec, name, accelerator) if size.feasible and size.requests_per_s] if stated is None else []
+    best = min(able, key=_accelerators_per_request, default=None)
+    usd = usd_per_replica_hour(
+        accelerator.price, tensor_parallel_size=best.tensor_parallel_size if best else stated or 1, per_node=accelerator.per_node
+    )
+    each = usd if usd is None or best is None else usd / best.requests_per_s
+    return best is None and stated is None, each is None, each or 0.0, name
 
 
 def _unknown(preferred: list[str]) -> Problem:

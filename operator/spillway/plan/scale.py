@@ -112,7 +112,7 @@ def scale(
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
         return _follow(spec, demand, shown, current), ()
     if current is None:
-        return _first(spec, capacity, demand, moved_from=sum(each.replicas for each in seen.pools)), ()
+        return _first(spec, seen, capacity, demand), ()
     wanted = _wanted(demand, current, settings.tolerance)
     points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
     choice = _Choosing(spec=spec, seen=seen, demand=demand, current=current, wanted=wanted, points=points, now=now).choose()
@@ -250,17 +250,20 @@ def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity
     return seen * running / (running + waiting)
 
 
-def _first(spec: InferenceWorkloadSpec, capacity: Capacity, demand: Demand, *, moved_from: int) -> ScaleDecision:
-    """Return the count of a pool that does not exist yet: what the declared traffic needs, or what the pool before it had."""
-    rate = declared_rate(spec)
+def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand) -> ScaleDecision:
+    """Return the count of a pool that does not exist yet: what arrives needs, else the declared traffic, or what the pool before it had."""
+    moved_from = sum(each.replicas for each in seen.pools)
+    arriving = positive(seen.signals.arrivals_per_s)
+    rate = declared_rate(spec) if arriving is None else arriving
     needed = math.ceil(rate / capacity.requests_per_s - TINY) if rate and capacity.requests_per_s else 0
     replicas = min(upper_bound(spec), max(lower_bound(spec), needed, moved_from))
     if moved_from:
         why = f"takes over from {moved_from} replicas of another kind"
     elif needed:
-        why = f"declared {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}"
+        source = "declared" if arriving is None else "arriving"
+        why = f"{source} {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}"
     else:
-        why = "no declared traffic that says more than the lower bound"
+        why = "no traffic that says more than the lower bound"
     return ScaleDecision(replicas=replicas, previous=None, demand_replicas=demand.replicas, reason=Reason.INITIAL, why=why)
 
 

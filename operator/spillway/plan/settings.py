@@ -14,6 +14,9 @@ class PlanSettings:
     numbers_every: timedelta = timedelta(seconds=60)
     settle: timedelta = timedelta(seconds=30)  # how long an applied replica count may take to be visible
     grace: timedelta = timedelta(seconds=30)  # a gap of up to two ticks and this is no gap
+    placement_interval: timedelta = timedelta(hours=1)  # between two plans of a workload of which nothing changed but the traffic
+    placement_hold: timedelta = timedelta(hours=24)  # how long all plans must agree before one is followed: a day has quiet hours
+    placement_saving: float = 0.1  # share of the cost that a move must save
 
     @property
     def longest_break(self) -> timedelta:

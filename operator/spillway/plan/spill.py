@@ -1,15 +1,25 @@
 """When the gateway sends a request elsewhere: the concurrency that own replicas may hold."""
 
 import math
+from collections.abc import Iterable, Mapping
 
+from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.decision import GatewayPlan
+from spillway.plan.decision import GatewayPlan, HostedBackend
 from spillway.plan.observation import Observation
+from spillway.plan.readings import value
 
 
 def ready_replicas(seen: Observation) -> int:
     """Return how many replicas take requests: ready, and not on their way out."""
     return sum(1 for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None)
+
+
+def hosted_serves(backends: Iterable[HostedBackend], seen: Observation, key_trouble: Mapping[str, Reason]) -> bool:
+    """Return whether a hosted backend is known to answer, and not known to lack or refuse its key. What is not known carries nothing."""
+    wanted = {backend.label for backend in backends} - key_trouble.keys()
+    health: list[bool | None] = [value(reading) for label, reading in seen.signals.hosted_healthy.items() if label in wanted]
+    return any(health)
 
 
 def slots_in_use(seen: Observation, remembered: int | None) -> int | None:

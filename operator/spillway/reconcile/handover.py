@@ -8,7 +8,7 @@ from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH
 from spillway.apply.known import Ref
 from spillway.plan.decision import Decision, OwnedPool, Workload
 from spillway.plan.observation import Observation
-from spillway.plan.readings import value
+from spillway.plan.spill import hosted_serves
 from spillway.render import names
 from spillway.render.objects import ChildRef
 
@@ -56,15 +56,8 @@ def _carried(seen: Observation, decision: Decision, *, config_hash: str | None) 
     pool = decision.pool
     if pool is not None and (_has_ready(pool, seen) or (pool.replicas == 0 and not decision.backends)):
         return True  # the latter: nobody else serves, and nothing is wanted to
-    return _hosted_serves(seen, decision)
+    return hosted_serves(decision.backends, seen, decision.key_trouble)
 
 
 def _has_ready(pool: OwnedPool, seen: Observation) -> bool:
     return any(pod.pool == pool.name and pod.ready and not pod.terminating and pod.ended_at is None for pod in seen.replicas)
-
-
-def _hosted_serves(seen: Observation, decision: Decision) -> bool:
-    """Whether a hosted backend is known to answer, and not known to lack or refuse its key. What is not known carries nothing."""
-    wanted = {backend.label for backend in decision.backends} - decision.key_trouble.keys()
-    health: list[bool | None] = [value(reading) for label, reading in seen.signals.hosted_healthy.items() if label in wanted]
-    return any(health)

@@ -155,6 +155,7 @@ class Reconciler:
         """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
         if decision.problems:
             return await self._follow(workload, decision)
+        workload = decision.resolved(workload)
         rendered = self._render(workload, decision)
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:

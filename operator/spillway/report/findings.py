@@ -1,22 +1,24 @@
 """What each condition says. One function per condition; none of them puts a live number into a message."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spillway.api.status import Condition
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import DataResidency, PlacementMode
+from spillway.api.workload import ApplyMode, DataResidency, InferenceWorkloadSpec, PlacementMode
 from spillway.plan.capacity import SECONDS_PER_30_DAYS
 from spillway.plan.cost import current_rate
 from spillway.plan.decision import Decision, Workload
 from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
+from spillway.plan.offers import has_own_weights
+from spillway.plan.options import ServedBy
 from spillway.plan.readings import number, value
 from spillway.plan.scale import unschedulable
 from spillway.plan.spill import ready_replicas
-from spillway.report.conditions import Finding, no, unknown, yes
+from spillway.report.conditions import Finding, Verdict, no, unknown, yes
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.slo import attainment, has_targets
 
@@ -37,6 +39,8 @@ _GAPS = {
     Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
     Reason.PROMETHEUS_ERROR: "Prometheus cannot be asked for {what}",
 }
+_REQUESTED = (Reason.MODE_DEDICATED, Reason.MODE_HOSTED, Reason.MODE_HYBRID)
+_VERDICTS: Mapping[bool | None, Verdict] = {True: "True", False: "False", None: "Unknown"}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -88,6 +92,8 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
 def ready(this: Pass, hosted: Finding) -> Finding:
     """Ready: the gateway is up and at least one permitted backend serves."""
     if not this.gateway_up:
+        if _unplaceable(this):
+            return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
         if this.decision.problems:
             return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
         return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
@@ -100,7 +106,7 @@ def ready(this: Pass, hosted: Finding) -> Finding:
 
 def spec_valid(this: Pass) -> Finding:
     """SpecValid: everything the spec refers to exists and fits."""
-    problems = this.decision.problems
+    problems = [each for each in this.decision.problems if each.reason is not Reason.NOTHING_FEASIBLE]
     if not problems:
         return yes(Reason.VALID, "The spec can be acted upon.")
     return no(problems[0].reason, " ".join(problem.message for problem in problems))
@@ -109,12 +115,40 @@ def spec_valid(this: Pass) -> Finding:
 def placement_resolved(this: Pass) -> Finding:
     """PlacementResolved: it is decided what serves."""
     decision = this.decision
+    if _unplaceable(this):
+        return no(Reason.NOTHING_FEASIBLE, f"{decision.problems[0].message} What runs goes on.")
     if decision.problems:
         return no(Reason.INVALID_SPEC, "Not decided while the spec has problems, see SpecValid. What runs goes on.")
-    if decision.pool is None:
-        return yes(decision.mode_reason, f"Mode {decision.mode}.")
-    shape = f"{decision.pool.tensor_parallel_size} x {decision.pool.accelerator_class} per replica"
-    return yes(decision.mode_reason, f"Mode {decision.mode}, {shape}.")
+    pool, plan = decision.pool, decision.placing.evaluation
+    shape = "" if pool is None else f", {pool.tensor_parallel_size} x {pool.accelerator_class} per replica"
+    if plan is not None and plan.is_stuck and decision.mode_reason not in _REQUESTED:
+        changes = "; or ".join(plan.relax)
+        return no(
+            Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} goes on, and nothing keeps the promises and the budget: {changes}."
+        )
+    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_onwards(this)]))
+
+
+def _unplaceable(this: Pass) -> bool:
+    return any(problem.reason is Reason.NOTHING_FEASIBLE for problem in this.decision.problems)
+
+
+def _onwards(this: Pass) -> Iterator[str]:
+    """Return where a move is going, and what would be cheaper."""
+    placing = this.decision.placing
+    match placing.destination:
+        case PlacementMode.DEDICATED:
+            yield "On the way to Dedicated: hosted backends answer until enough replicas are ready."
+        case PlacementMode.HOSTED:
+            yield "On the way to Hosted: own replicas answer until a hosted backend is known to."
+    best = placing.evaluation.recommended if placing.evaluation is not None else None
+    if best is None or placing.serving is None or str(best) == str(placing.serving):
+        return
+    automatic = this.decision.mode_reason not in _REQUESTED and this.workload.spec.placement.apply is ApplyMode.AUTOMATIC
+    if automatic and best.mode != ServedBy.BATCH:
+        yield f"{best} is recommended, and followed once it has saved enough for long enough."
+    else:
+        yield f"{best} is recommended, see status.placement.recommended."
 
 
 def replicas_ready(this: Pass) -> Finding:
@@ -307,11 +341,9 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
     """SelfHostingEconomic: owning costs less than renting would, at the current volume."""
     spec, cost = this.workload.spec, this.decision.cost
     if not spec.owns:
-        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
-    if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
-        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves nothing to compare owning with.")
-    if spec.hosted is None or not spec.hosted.backends:
-        return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")
+        return _owning_would_be(this)
+    if (nothing := _nothing_to_compare(spec)) is not None:
+        return nothing
     if spec.dedicated is not None and spec.dedicated.committed_replicas >= spec.dedicated.scaling.max_replicas:
         return yes(Reason.SELF_HOSTING_CHEAPER, "All replicas are paid for already (committedReplicas).")
     if cost.kappa is not None and cost.kappa < 1:
@@ -337,6 +369,24 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
             "There are too few requests to use one replica enough; hosted alone would be cheaper.",
         )
     return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+
+
+def _owning_would_be(this: Pass) -> Finding:
+    """Return the plan's verdict on owning what is rented."""
+    plan = this.decision.placing.evaluation
+    if plan is None or plan.verdict is None:
+        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+    return Finding(status=_VERDICTS[plan.verdict.economic], reason=plan.verdict.reason, message=plan.verdict.message)
+
+
+def _nothing_to_compare(spec: InferenceWorkloadSpec) -> Finding | None:
+    if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
+        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves nothing to compare owning with.")
+    if spec.hosted is not None and spec.hosted.backends:
+        return None
+    if has_own_weights(spec):
+        return unknown(Reason.OWN_WEIGHTS_FORCE_DEDICATED, "The weights are your own and no hosted backend is named that serves them.")
+    return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")
 
 
 def _detail(gap: Missing) -> str:

@@ -10,11 +10,11 @@ from spillway.api.status import (
     CostStatus,
     DedicatedStatus,
     InferenceWorkloadStatus,
-    PlacementStatus,
     SloStatus,
     TrafficStatus,
 )
 from spillway.api.vocabulary import COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
+from spillway.api.workload import ApplyMode, PlacementMode
 from spillway.plan.decision import CostReport, Decision, Memory, OwnedPool, Workload
 from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number
@@ -23,6 +23,7 @@ from spillway.plan.spill import ready_replicas
 from spillway.report.conditions import merge, previous_conditions
 from spillway.report.findings import Pass, find_all
 from spillway.report.outcome import ApplyOutcome
+from spillway.report.placement import describe_placement
 from spillway.report.slo import describe_slo, has_targets
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,6 +40,8 @@ def report(
     cluster_domain: str = "cluster.local",
 ) -> InferenceWorkloadStatus:
     """Return the whole status. `memory` is the one that decide returned with this decision: it says whether numbers are due."""
+    asked = workload.spec.placement
+    workload = decision.resolved(workload)
     previous = _previous(workload)
     conditions = previous_conditions(workload.previous_status)
     this = Pass(workload=workload, seen=seen, decision=decision, outcome=outcome, previous=conditions, now=now)
@@ -48,7 +51,9 @@ def report(
     status = InferenceWorkloadStatus(
         observed_generation=workload.generation,
         url=f"http://{workload.key.name}.{workload.key.namespace}.svc.{cluster_domain}/v1",
-        placement=_placement(decision, previous.placement, now),
+        placement=describe_placement(
+            decision, previous.placement, now, apply=asked.apply if asked.mode is PlacementMode.AUTO else ApplyMode.RECOMMEND
+        ),
         dedicated=_dedicated(this, previous.dedicated, due=due) if owns else None,
         traffic=_traffic(seen.signals) if due or previous.traffic is None else previous.traffic,
         slo=_slo(workload, seen.signals, previous.slo, due=due),
@@ -83,12 +88,6 @@ def _previous(workload: Workload) -> InferenceWorkloadStatus:
 
 def _existing(seen: Observation) -> int:
     return sum(1 for pod in seen.replicas if not pod.terminating and pod.ended_at is None)
-
-
-def _placement(decision: Decision, before: PlacementStatus | None, now: datetime) -> PlacementStatus:
-    if before is not None and (before.mode, before.reason) == (decision.mode, decision.mode_reason):
-        return before
-    return PlacementStatus(mode=decision.mode, reason=decision.mode_reason, evaluated_at=now.replace(microsecond=0))
 
 
 def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> DedicatedStatus:

@@ -126,7 +126,9 @@ def test_with_problems_nothing_is_decided_but_money_is_counted() -> None:
     assert (decision.pool, decision.scale, decision.backends, decision.events) == (None, None, (), ())
     assert after.ledger is not None
     assert after.ledger.dedicated_usd == pytest.approx(8.0)
-    assert after.placed == memory.placed
+    assert after.placing is not None
+    assert memory.placing is not None
+    assert after.placing.placed == memory.placing.placed
 
 
 def test_numbers_are_due_once_a_minute() -> None:

@@ -44,7 +44,7 @@ CLASSES = {"h100": priced("4"), "l40s": priced("1.5", memoryGiB=48), "t4": price
     ],
 )
 def test_accelerator_class(accelerators: list[str], changes: dict[str, Any], name: str) -> None:
-    wanted = spec(dedicated={"accelerators": accelerators, "engine": {"maxNumSeqs": 8}}, **changes)
+    wanted = spec(dedicated={"accelerators": accelerators, "engine": {"maxNumSeqs": 8, "tensorParallelSize": 1}}, **changes)
     assert chosen(choose_accelerator("chat", wanted, catalogue(CLASSES), ())) == name
 
 
@@ -103,7 +103,7 @@ def test_a_running_pool_follows_an_edited_preference() -> None:
             id="weights alone too big",
         ),
         pytest.param(
-            {"model": {"architecture": LLAMA_8B, "maxContextTokens": 500_000}},
+            {"engine": {"tensorParallelSize": 1}, "model": {"architecture": LLAMA_8B, "maxContextTokens": 500_000}},
             CLASSES,
             Reason.MODEL_DOES_NOT_FIT,
             "of the 500000 tokens",
