@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, WorkloadOutput
 from spillway.report.bill_style import STYLE
-from spillway.report.bill_text import TAKES, advised_against, counted, missing_from, saved, serving, some
+from spillway.report.bill_text import TAKES, counted, first_of_each, missing_from, saved, serving
 from spillway.report.plan_words import amount, dollars
 
 MOST_DECISIONS = 30
@@ -97,7 +97,7 @@ def _bars(parent: ET.Element, usd: Iterable[float | None], *, most: float, title
             _in(picture, "rect", {"width": f"{width:.2f}%", "height": "14", "rx": "3", "class": f"bar {kind}"})
         if kind == "now" and budget is not None and most and budget <= most:
             place = f"{100 * budget / most:.2f}%"
-            line = _in(picture, "line", {"x1": place, "x2": place, "y1": "0", "y2": "14", "class": "budget"})
+            line = _in(picture, "line", {"x1": place, "x2": place, "y1": "-3", "y2": "17", "class": "budget"})
             _in(line, "title", f"budget {dollars(budget)}")
         _in(bars, "div", said, "usd" if each is not None else "usd quiet")
 
@@ -108,9 +108,17 @@ def _opportunities(main: ET.Element, found: list[OpportunityOutput]) -> None:
     section = _section(main, "What could be had for less")
     _in(section, "p", "Savings of one workload do not add up: each is against what runs now. USD a month.", "quiet")
     most = max((each.usd_per_month or 0.0 for each in found), default=0.0)
+    shown = first_of_each(found)
     items = _in(section, "ol", kind="plain")
-    for each in found:
+    for each in shown:
         _opportunity(_in(items, "li", kind="item"), each, most)
+    rest = [each for each in found if each not in shown]
+    if rest:
+        details = _in(section, "details")
+        _in(details, "summary", f"{len(rest)} more")
+        items = _in(details, "ol", kind="plain")
+        for each in rest:
+            _opportunity(_in(items, "li", kind="item"), each, most)
 
 
 def _opportunity(item: ET.Element, each: OpportunityOutput, most: float) -> None:
@@ -153,9 +161,15 @@ def _workload(item: ET.Element, row: WorkloadOutput, most: float) -> None:
         _in(line, "span", "over budget", "chip bad")
     _in(item, "p", row.model, "quiet small")
     usd = (row.now_monthly_usd, row.if_all_hosted_monthly_usd, row.if_all_dedicated_monthly_usd)
-    _bars(item, usd, most=most, title=row.workload, budget=row.budget_monthly_usd)
+    known = any(each is not None for each in usd)
+    if known:
+        _bars(item, usd, most=most, title=row.workload, budget=row.budget_monthly_usd)
+    else:
+        _in(item, "p", "What it costs is unknown.")
+    if row.advice_missing is not None:
+        _in(item, "p", f"No advice: {row.advice_missing}.", "quiet")
     facts = _in(item, "dl", kind="facts")
-    for name, value in _facts(row):
+    for name, value in _facts(row) if known else ():
         fact = _in(facts, "div")
         _in(fact, "dt", name)
         _in(fact, "dd", value)
@@ -204,12 +218,9 @@ def _decisions(main: ET.Element, report: ReportOutput) -> None:
 
 
 def _notes(main: ET.Element, report: ReportOutput) -> None:
-    lines = [f"No advice for {some(names)}: {reason}." for reason, names in advised_against(report).items()]
-    notes = [*report.warnings, *lines]
-    if notes:
-        section = _section(main, "Check")
-        items = _in(section, "ul")
-        for each in notes:
+    if report.warnings:
+        items = _in(_section(main, "Check"), "ul")
+        for each in report.warnings:
             _in(items, "li", each)
     _in(main, "footer", "now: 30 days at the current rate. What is not known is said so; it is never counted as nothing.", "quiet small")
 

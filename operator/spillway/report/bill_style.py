@@ -25,12 +25,14 @@ ol.plain { list-style: none; margin: 0; padding: 0; }
 .line .big { color: var(--good); }
 .chip { font-size: .8rem; padding: .05rem .5rem; border: 1px solid var(--edge); border-radius: 1rem; color: var(--quiet); }
 .chip.bad { color: var(--bad); border-color: var(--bad); }
-.bars { display: grid; grid-template-columns: max-content minmax(4rem, 1fr) max-content; gap: .3rem .75rem; align-items: center;
+.bars { display: grid; grid-template-columns: 4.6rem minmax(4rem, 1fr) 5.2rem; gap: .3rem .75rem; align-items: center;
   margin: .5rem 0; }
 .way { font-size: .85rem; color: var(--quiet); } .usd { text-align: right; }
 svg { display: block; overflow: visible; }
 .track { fill: var(--track); } .bar.now { fill: var(--now); } .bar.hosted { fill: var(--hosted); } .bar.own { fill: var(--own); }
-.bar.saving { fill: var(--good); } .budget { stroke: var(--bad); stroke-width: 2; }
+.bar.saving { fill: var(--good); } .budget { stroke: var(--ink); stroke-width: 2; }
+.item > svg { margin: .45rem 0 .5rem; }
+details { margin: .6rem 0; } summary { cursor: pointer; color: var(--quiet); }
 pre { margin: .5rem 0 0; padding: .5rem .75rem; background: var(--code); border-radius: .4rem; font-size: .85rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 .facts { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; margin: .5rem 0 0; }

@@ -45,33 +45,33 @@ def missing_from(total: Total) -> str:
     return "not known of any" if not total.workloads else f"without {counted(total.unknown, 'workload')}, not known"
 
 
-def called(report: ReportOutput, label: str) -> str:
+def _called(report: ReportOutput, label: str) -> str:
     """Return a workload's name, without the namespace where there is only one."""
-    return label.partition("/")[2] if one_namespace(report) else label
+    return label.partition("/")[2] if _one_namespace(report) else label
 
 
-def one_namespace(report: ReportOutput) -> bool:
+def _one_namespace(report: ReportOutput) -> bool:
     """Whether the report is of one namespace."""
     return report.scope != "all namespaces"
 
 
-def advised_against(report: ReportOutput) -> dict[str, list[str]]:
+def _advised_against(report: ReportOutput) -> dict[str, list[str]]:
     """Return the workloads that nothing can be advised for, by the reason."""
     reasons: dict[str, list[str]] = {}
     for row in report.workloads:
         if row.advice_missing is not None:
-            reasons.setdefault(row.advice_missing, []).append(called(report, row.workload))
+            reasons.setdefault(row.advice_missing, []).append(_called(report, row.workload))
     return reasons
 
 
-def some(names: list[str]) -> str:
+def _some(names: list[str]) -> str:
     """Return a few names and how many more there are."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _scope(report: ReportOutput) -> str:
-    return f"namespace {report.scope}" if one_namespace(report) else report.scope
+    return f"namespace {report.scope}" if _one_namespace(report) else report.scope
 
 
 def _sums(report: ReportOutput, width: int) -> str:
@@ -119,7 +119,7 @@ def _cells(report: ReportOutput, row: WorkloadOutput) -> Row:
         row.budget_monthly_usd is not None and max(row.projected_monthly_usd or 0.0, row.month_to_date_usd or 0.0) > row.budget_monthly_usd
     )
     return (
-        called(report, row.workload),
+        _called(report, row.workload),
         f"{serving(row)}{'*' if row.ready is False else ''}",
         _money(row.now_monthly_usd),
         _money(row.month_to_date_usd),
@@ -145,7 +145,7 @@ def _opportunities(report: ReportOutput, width: int) -> str:
     found = report.opportunities
     if not found:
         return ""
-    shown = _shown(found)
+    shown = first_of_each(found)[:MOST_OPPORTUNITIES]
     more = len(found) - len(shown)
     lines = [line for one in shown for line in _opportunity(report, one, width)]
     note = "Savings of one workload do not add up: each is against what runs now."
@@ -160,15 +160,15 @@ def _opportunities(report: ReportOutput, width: int) -> str:
     )
 
 
-def _shown(found: list[OpportunityOutput]) -> list[OpportunityOutput]:
-    """Return the largest, a few of each workload."""
+def first_of_each(found: list[OpportunityOutput]) -> list[OpportunityOutput]:
+    """Return the largest few opportunities of each workload."""
     of: dict[str, int] = {}
     kept: list[OpportunityOutput] = []
     for one in found:
         of[one.workload] = of.get(one.workload, 0) + 1
         if of[one.workload] <= MOST_OF_A_WORKLOAD:
             kept.append(one)
-    return kept[:MOST_OPPORTUNITIES]
+    return kept
 
 
 def saved(one: OpportunityOutput) -> str:
@@ -181,7 +181,7 @@ def saved(one: OpportunityOutput) -> str:
 def _opportunity(report: ReportOutput, one: OpportunityOutput, width: int) -> Iterator[str]:
     takes = TAKES[one.takes]
     yield wrapped(
-        f"{saved(one):>9}  {called(report, one.workload)}: {one.topic}, {one.basis.lower()}{f', {takes}' if takes else ''}",
+        f"{saved(one):>9}  {_called(report, one.workload)}: {one.topic}, {one.basis.lower()}{f', {takes}' if takes else ''}",
         width,
         hanging=" " * 13,
     )
@@ -193,4 +193,4 @@ def _opportunity(report: ReportOutput, one: OpportunityOutput, width: int) -> It
 
 
 def _unadvised(report: ReportOutput, width: int) -> str:
-    return bullets("NO ADVICE FOR", (f"{some(names)}: {reason}" for reason, names in advised_against(report).items()), width)
+    return bullets("NO ADVICE FOR", (f"{_some(names)}: {reason}" for reason, names in _advised_against(report).items()), width)
