@@ -156,8 +156,8 @@ class AcceleratorClassSpec(ApiModel):
             alias="interconnectGBps",
             ge=1,
             le=10**5,
-            description="Bandwidth between the accelerators of a node, GB per second, both directions together: NVLink 900 on H100, PCIe 64 "
-            "on L40S. Default: 600 where the product is an SXM or NVL one, else 64.",
+            description="Bandwidth between the accelerators of a node, GB per second, both directions together: NVLink 900 on H100, PCIe "
+            "64 on L40S. Default: 600 where the product is an SXM or NVL one, else 64.",
         ),
     ] = None
     resource_name: Annotated[str, Field(max_length=317, description="Extended resource that a pod asks for.")] = "nvidia.com/gpu"

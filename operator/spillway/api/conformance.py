@@ -209,6 +209,18 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
         "spec.model.architecture.activeParameters",
         _ordered("model.architecture.activeParameters", "model.architecture.parameters"),
     ),
+    "architecture-window": (
+        "spec.model.architecture",
+        lambda spec: (
+            (_get(spec, "model.architecture.slidingWindowLayers") is None) == (_get(spec, "model.architecture.slidingWindowTokens") is None)
+        ),
+    ),
+    "architecture-layers": (
+        "spec.model.architecture.layers",
+        lambda spec: all(
+            _ordered(f"model.architecture.{name}", "model.architecture.layers")(spec) for name in ("attentionLayers", "slidingWindowLayers")
+        ),
+    ),
     "slo-without-target": (
         "spec.slo",
         lambda spec: (

@@ -246,6 +246,20 @@ WORKLOAD_RULES = (
         at=".activeParameters",
     ),
     Rule(
+        name="architecture-window",
+        model="Architecture",
+        rule="has(self.slidingWindowLayers) == has(self.slidingWindowTokens)",
+        message="slidingWindowLayers and slidingWindowTokens go together: give both, or neither for a model without windows",
+    ),
+    Rule(
+        name="architecture-layers",
+        model="Architecture",
+        rule="(!has(self.attentionLayers) || self.attentionLayers <= self.layers) && "
+        "(!has(self.slidingWindowLayers) || self.slidingWindowLayers <= self.layers)",
+        message="attentionLayers and slidingWindowLayers are counted among the layers: neither can exceed layers",
+        at=".layers",
+    ),
+    Rule(
         name="slo-without-target",
         model="Slo",
         rule="has(self.timeToFirstTokenMs) || has(self.interTokenLatencyMs) || has(self.endToEndMs)",
