@@ -164,6 +164,7 @@ def _rank(option: Option) -> tuple[object, ...]:
         len(option.obstacles) if not option.feasible else 0,
         option.usd is None,
         round(option.usd or 0.0, 2),
+        0.0 if option.feasible or size is None else -size.memory.kv_cache_gib,  # what fits least badly first
         _ORDER[option.mode],
         size.tensor_parallel_size if size else 0,
         size.accelerator_class if size else "",

@@ -35,8 +35,7 @@ def cheapest_request_usd(question: Question, rented: tuple[Option, ...]) -> floa
 
 def no_overflow(hosted: tuple[Option, ...]) -> tuple[Obstacle, ...]:
     """Return why nothing can be rented for the overflow."""
-    reasons = [each for option in hosted for each in option.obstacles if each.cause is not Cause.BUDGET]
-    return tuple(reasons[:1])
+    return tuple(each for each in hosted[0].obstacles if each.cause is not Cause.BUDGET)
 
 
 def _options(question: Question, load: Load, mode: ServedBy, barred: tuple[Obstacle, ...], offers: tuple[Offer, ...]) -> tuple[Option, ...]:
@@ -63,8 +62,13 @@ def _option(question: Question, load: Load, mode: ServedBy, offer: Offer, barred
 
 
 def _barred(question: Question) -> tuple[Obstacle, ...]:
-    if not question.may_leave:
-        return (Obstacle(cause=Cause.RESIDENCY, message="placement.dataResidency ClusterOnly lets no request leave the cluster."),)
+    if question.may_leave:
+        return _nobody_serves(question)
+    stays = Obstacle(cause=Cause.RESIDENCY, message="placement.dataResidency ClusterOnly lets no request leave the cluster.")
+    return (stays, *_nobody_serves(question))
+
+
+def _nobody_serves(question: Question) -> tuple[Obstacle, ...]:
     if question.offers.found:
         return ()
     if has_own_weights(question.spec):

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 Row = tuple[str, ...]
+SHORTEST_END = 4  # characters of a name that say what, where a provider's name takes the rest
 NARROWEST = 12  # characters that a name keeps
 
 
@@ -36,7 +37,7 @@ def cut(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     provider, slash, _ = text.partition("/")
-    head = min(len(provider) + 1, 2 * width // 3) if slash else (width - 1) // 3
+    head = min(len(provider) + 1, max(2 * width // 3, width - SHORTEST_END)) if slash else (width - 1) // 3
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 
 

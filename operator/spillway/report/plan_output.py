@@ -15,7 +15,8 @@ from spillway.api.plan_output import (
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.options import Option, ServedBy
 from spillway.plan.sweep import Point
-from spillway.report.plan_words import assumptions, describe, engineering_remark, near_ties, relaxations, warnings, why
+from spillway.report.plan_relax import relaxations
+from spillway.report.plan_words import assumptions, describe, engineering_remark, near_ties, warnings, why
 
 
 def plan_output(

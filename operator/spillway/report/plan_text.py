@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from spillway.api.plan_output import OptionOutput, PlanOutput, SweepPoint
+from spillway.api.plan_output import OptionOutput, PlanOutput, Recommended, SweepPoint
 from spillway.report.columns import Row, bullets, table, wrapped
 from spillway.report.plan_words import amount, dollars
 
@@ -10,7 +10,7 @@ LEAST_WIDTH = 60
 MOST_ALTERNATIVES = 10
 MOST_OF_A_MODE = 4
 MOST_NAMED = 3
-MOST_IMPOSSIBLE = 6
+MOST_IMPOSSIBLE = 5
 MOST_SWEPT = 12  # rows of a sweep that a table shows
 
 HEAD: Row = ("", "mode", "on", "replicas", "$/month", "$/Mtok", "kappa", "TTFT", "ITL")
@@ -125,16 +125,15 @@ def _shown(plan: PlanOutput) -> list[OptionOutput]:
     chosen = plan.recommended
     kinds: dict[tuple[str, str | None, str | None], OptionOutput] = {}
     possible = [option for option in plan.options if option.feasible]
-    if chosen is not None:
-        same = [
-            each
-            for each in possible
-            if _identity(each) == (chosen.mode, chosen.accelerator_class, chosen.tensor_parallel_size, chosen.pricing, chosen.provider)
-        ]
-        possible = [*same, *(each for each in possible if each not in same)]
-    for option in possible:
+    same = [option for option in possible if chosen is not None and _identity(option) == _identity(chosen)]
+    for option in (*same, *(each for each in possible if each not in same and not _is_pointless(each))):
         kinds.setdefault((option.mode, option.accelerator_class, None if option.accelerator_class else option.provider), option)
     return _varied(list(kinds.values()))
+
+
+def _is_pointless(option: OptionOutput) -> bool:
+    """Whether it owns a replica that costs more than renting all it can do; JSON has it, a table has better use for the line."""
+    return option.mode == "Hybrid" and option.kappa is not None and option.kappa < 1
 
 
 def _varied(options: list[OptionOutput]) -> list[OptionOutput]:
@@ -148,7 +147,7 @@ def _varied(options: list[OptionOutput]) -> list[OptionOutput]:
     return kept[:MOST_ALTERNATIVES]
 
 
-def _identity(option: OptionOutput) -> tuple[str, str | None, int | None, str | None, str | None]:
+def _identity(option: OptionOutput | Recommended) -> tuple[str, str | None, int | None, str | None, str | None]:
     return option.mode, option.accelerator_class, option.tensor_parallel_size, option.pricing, option.provider
 
 

@@ -9,7 +9,7 @@ from spillway.plan.decision import Problem
 from spillway.plan.economics import Pricing
 from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
-from spillway.plan.options import Cause, Option, ServedBy
+from spillway.plan.options import Option, ServedBy
 
 OLD_PRICE_DAYS = 90
 WHOLE_DOLLARS = 100  # from here on cents are not read
@@ -45,7 +45,7 @@ def why(plan: Plan) -> str:
 
 
 def _why(plan: Plan, chosen: Option) -> Iterator[str]:
-    rented, owned = _best(plan, ServedBy.HOSTED), _best(plan, ServedBy.DEDICATED)
+    rented, owned = _best(plan, ServedBy.HOSTED), _best(plan, ServedBy.DEDICATED, ServedBy.HYBRID)
     cost = chosen.cost
     used = f"{cost.utilization * 100:.0f} %" if cost and cost.utilization is not None else "none"
     match chosen.mode:
@@ -61,7 +61,7 @@ def _why(plan: Plan, chosen: Option) -> Iterator[str]:
             yield f"Own the base, rent the peaks: owned replicas are {used} used and {_spilled(plan, chosen)} of the requests are rented."
             yield from (f"Renting everything would cost {dollars(rented.usd or 0)}." for _ in [0] if rented)
     if not chosen.owns and owned is not None:
-        yield f"Owning would cost {dollars(owned.usd or 0)} ({named(owned)})."
+        yield f"The cheapest way to own, {named(owned)}, would cost {dollars(owned.usd or 0)}."
     if plan.recommended is not plan.cheapest and plan.cheapest is not None and plan.cheapest.usd is not None:
         yield (f"{named(plan.cheapest)} would cost {dollars(plan.cheapest.usd)}: the same within the estimate's error, so what runs stays.")
 
@@ -73,8 +73,14 @@ def _spilled(plan: Plan, option: Option) -> str:
     return f"{(1 - kept / plan.load.mean_per_s) * 100:.1f} %"
 
 
-def _best(plan: Plan, mode: ServedBy) -> Option | None:
-    return next((option for option in plan.options if option.mode is mode and option.affordable_aside and option.usd is not None), None)
+def _best(plan: Plan, *modes: ServedBy) -> Option | None:
+    able = [option for option in plan.options if option.mode in modes and option.affordable_aside and not is_pointless(option)]
+    return min(able, key=lambda option: option.usd or 0.0, default=None)
+
+
+def is_pointless(option: Option) -> bool:
+    """Whether an option owns a replica that costs more than renting all it can do: without it everything would be cheaper."""
+    return option.usd is None or (option.mode is ServedBy.HYBRID and option.kappa is not None and option.kappa < 1)
 
 
 def near_ties(plan: Plan) -> list[str]:
@@ -85,7 +91,10 @@ def near_ties(plan: Plan) -> list[str]:
     return [
         f"{named(option)} costs {dollars(option.usd)}: {_difference(option, cheapest)}."
         for option in plan.near
-        if option.usd is not None and option is not plan.recommended and not _same_replicas(option, plan.recommended)
+        if option.usd is not None
+        and option is not plan.recommended
+        and not _same_replicas(option, plan.recommended)
+        and not is_pointless(option)
     ]
 
 
@@ -104,41 +113,13 @@ def _difference(option: Option, cheapest: Option) -> str:
 
 def describe(option: Option) -> str:
     """Return what is in an option's way, or that nothing is."""
-    return " ".join(obstacle.message for obstacle in option.obstacles) if option.obstacles else "Possible."
+    return " ".join(_sentence(obstacle.message) for obstacle in option.obstacles) if option.obstacles else "Possible."
 
 
-def relaxations(plan: Plan) -> list[str]:
-    """Return, when nothing is possible, which single constraint to relax and what that buys."""
-    if plan.recommended is not None or not plan.options:
-        return []
-    fewest = min(len(option.obstacles) for option in plan.options)
-    by_cause: dict[Cause, Option] = {}
-    for option in sorted((each for each in plan.options if len(each.obstacles) == fewest), key=_closest):
-        by_cause.setdefault(option.obstacles[0].cause, option)
-    return [_relaxation(cause, option) for cause, option in by_cause.items()]
-
-
-def _closest(option: Option) -> tuple[bool, float, float]:
-    missing = -option.size.memory.kv_cache_gib if option.size is not None else 0.0
-    return option.usd is None, option.usd or 0.0, missing
-
-
-def _relaxation(cause: Cause, option: Option) -> str:
-    gain = f" {named(option)} would then cost {dollars(option.usd)} a month." if option.usd is not None else ""
-    match cause:
-        case Cause.BUDGET:
-            return f"budget.monthlyUSD: raise it to {option.usd or 0:.0f} for {named(option)}, the cheapest."
-        case Cause.RESIDENCY:
-            return f"placement.dataResidency: choose HostedAllowed.{gain}"
-        case Cause.NOT_LISTED:
-            return f"dedicated.accelerators and engine.tensorParallelSize: allow {named(option)}.{gain}"
-        case Cause.SIZE:
-            where = f"{named(option)}: " if option.size else ""
-            return f"slo, model.quantization or the accelerator classes: {where}{describe(option)}"
-        case Cause.NOT_OFFLINE:
-            return f"traffic.latency: Offline, if nobody waits for the answers.{gain}"
-        case _:
-            return describe(option) + gain
+def _sentence(text: str) -> str:
+    """Return a message with a capital and a full stop; the name of a field keeps its small letter."""
+    first = text.split(" ", 1)[0]
+    return (text if "." in first else f"{text[:1].upper()}{text[1:]}") + ("" if text.endswith(".") else ".")
 
 
 def assumptions(plan: Plan) -> list[str]:

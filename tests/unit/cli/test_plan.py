@@ -421,3 +421,69 @@ def test_a_config_json_that_gives_no_shape_is_told(plan: Run, tmp_path: Path, te
     code, _, err = plan("-f", HYBRID, "--model-config", str(tmp_path / "config.json"))
     assert code == 2
     assert "config.json" in err
+
+
+# What the words say
+
+
+def test_the_ways_out_name_every_field_that_has_to_change(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["placement"] = {"mode": "Auto", "dataResidency": "ClusterOnly"}
+    del spec["hosted"]
+    spec["dedicated"]["engine"] = {"tensorParallelSize": 2}
+    spec["budget"]["monthlyUSD"] = "100"
+    code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    assert code == 3
+    first, second, *_ = json.loads(out)["relax"]
+    assert "placement.dataResidency: choose HostedAllowed; and budget.monthlyUSD: raise it to" in first + second
+    assert "dedicated: allow 1 x l40s-g6e (accelerators, engine.tensorParallelSize); and budget.monthlyUSD: raise it to" in first + second
+
+
+def test_what_fits_nowhere_and_may_not_leave_is_told_both(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["placement"] = {"mode": "Auto", "dataResidency": "ClusterOnly"}
+    del spec["hosted"]
+    parts["AcceleratorClass"]["spec"]["memoryGiB"] = 8
+    code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    assert code == 3
+    ways = json.loads(out)["relax"]
+    assert ways[0].startswith("placement.dataResidency: choose HostedAllowed: Hosted at together/")
+    assert any("1 x l40s-g6e: Does not fit" in way for way in ways)
+
+
+def test_a_replica_that_costs_more_than_renting_its_work_is_not_shown_as_an_alternative(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    del parts["InferenceWorkload"]["spec"]["budget"]
+    parts["InferenceWorkload"]["spec"]["placement"]["mode"] = "Auto"
+    for price in parts["HostedProvider"]["spec"]["models"]:
+        price.update(inputUSDPerMillionTokens="0.02", outputUSDPerMillionTokens="0.05")
+    file = written(*parts.values())
+    assert options(as_json(plan, "-f", file), mode="Hybrid", feasible=True)
+    table = plan("-f", file)[1]
+    assert "\n   Hybrid" not in table
+    assert "No volume makes owning pay." in table
+    assert "(kappa is" in table
+
+
+def test_bursty_traffic_that_states_no_peak_is_planned_for_one(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    parts["InferenceWorkload"]["spec"]["traffic"] |= {"requestsPerSecond": {"mean": "4"}, "pattern": "Bursty"}
+    found = as_json(plan, "-f", written(*parts.values()))
+    assert found["traffic"]["requestsPerSecondPeak"] == 16
+    assert any("Bursty traffic leaps faster" in each for each in found["assumptions"])
+    (owned, *_) = options(found, mode="Dedicated")
+    assert owned["replicasMean"] == owned["replicasPeak"]
+
+
+def test_accelerators_left_over_in_a_node_are_told(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    parts["AcceleratorClass"]["spec"]["perNode"] = 4
+    parts["InferenceWorkload"]["spec"]["dedicated"]["scaling"] = {"minReplicas": 1}
+    parts["InferenceWorkload"]["spec"]["traffic"]["requestsPerSecond"] = {"mean": "0.1"}
+    file = written(*parts.values())
+    (owned,) = options(as_json(plan, "-f", file), mode="Dedicated", tensorParallelSize=1)
+    assert owned["monthlyUSD"] == pytest.approx(1.861 / 4 * 720)
+    assert owned["strandedMonthlyUSD"] == pytest.approx(1.861 * 3 / 4 * 720)
+    assert "1 x l40s-g6e*" in plan("-f", file)[1]
