@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
+import yaml
 from pydantic import ValidationError
 
 from spillway.api.base import ApiModel
@@ -55,7 +56,7 @@ class Cluster:
                     config_file=kubeconfig, context=context, client_configuration=configuration
                 )
                 self.namespace = _namespace_of(config, kubeconfig, context)
-        except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as problem:
+        except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
             raise BadInputError(_unusable(kubeconfig, context, problem)) from None
         configuration.retries = False
         self._host: str = configuration.host
@@ -104,12 +105,16 @@ class Cluster:
             else:
                 answer = self._api.list_namespaced_custom_object(GROUP, VERSION, namespace, plural, **query)
         except ApiException as problem:
-            raise ClusterError(_refusal(problem.status, _message(problem.body), plural, namespace)) from None
+            raise ClusterError(_refusal(problem.status, _message(problem.body or problem.reason), plural, namespace)) from None
         except (HTTPError, OSError) as problem:
             raise ClusterError(
                 f"no answer from the cluster at {self._host}: {_reason(problem)}; see that it runs and is reachable"
             ) from None
-        return cast("dict[str, Any]", answer)  # the package says object
+        except ValueError:
+            answer = None  # no JSON
+        if not isinstance(answer, dict):
+            raise ClusterError(f"{self._host} does not answer as an API server does; see that the kubeconfig names the right address")
+        return cast("dict[str, Any]", answer)
 
 
 def _has_kubeconfig() -> bool:

@@ -6,7 +6,7 @@ from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, W
 from spillway.report.columns import Row, bullets, table, wrapped
 from spillway.report.plan_words import dollars
 
-LEAST_WIDTH = 60
+LEAST_WIDTH = 72  # five amounts and a name cut to its least
 MOST_ROWS = 40
 MOST_OPPORTUNITIES = 10
 MOST_OF_A_WORKLOAD = 3
@@ -27,6 +27,7 @@ def as_text(report: ReportOutput, width: int) -> str:
     width = max(LEAST_WIDTH, width)
     title = f"{counted(len(report.workloads), 'workload')} in {_scope(report)}, {report.time:%Y-%m-%d %H:%M} UTC"
     if not report.workloads:
+        title += "; all namespaces: -A" if _one_namespace(report) else ""
         return "\n\n".join(part for part in (title, bullets("CHECK", report.warnings, width)) if part) + "\n"
     parts = [title, _sums(report, width), _rows(report, width), _opportunities(report, width), _unadvised(report, width)]
     parts.append(bullets("CHECK", report.warnings, width))

@@ -1,6 +1,7 @@
 """A few workloads as a cluster holds them, for reports: cheap, dear, silent, broken."""
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
@@ -76,6 +77,7 @@ def report(*workloads: Seen, scope: str = "all namespaces", **changes: Any) -> R
     return bill(workloads, scope=scope, **(plain | changes))
 
 
+@cache
 def fleet() -> ReportOutput:
     """Return a report with something of everything."""
     dear = seen(

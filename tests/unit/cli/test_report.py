@@ -1,0 +1,242 @@
+"""`spillway report` against an API server that answers what a test wants: it is replaced at the wire."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from spillway.api.report_output import ReportOutput
+from spillway.cli import main
+from tests.unit.report.fleets import CREATED, classes, provider, seen
+
+Answer = tuple[int, Any]
+Answers = Mapping[str, Callable[[dict[str, list[str]]], Answer]]
+
+
+def listed(*items: dict[str, Any], more: str = "") -> Answer:
+    return 200, {"kind": "List", "apiVersion": "v1", "metadata": {"continue": more}, "items": list(items)}
+
+
+def refused(status: int, message: str = "no") -> Answer:
+    return status, {"kind": "Status", "status": "Failure", "message": message, "code": status}
+
+
+def workload(name: str = "chat", namespace: str = "team", **changes: Any) -> dict[str, Any]:
+    one = seen(name, namespace=namespace)
+    assert one.status is not None
+    plain = {
+        "metadata": {"name": name, "namespace": namespace, "creationTimestamp": CREATED.strftime("%Y-%m-%dT%H:%M:%SZ")},
+        "spec": one.spec.model_dump(by_alias=True, mode="json", exclude_none=True, exclude_unset=True),
+        "status": one.status.model_dump(by_alias=True, mode="json", exclude_none=True),
+    }
+    return plain | changes
+
+
+def offers() -> dict[str, Any]:
+    spec = provider(("llama-3.1-8b-instruct", "0.01", "0.01")).model_dump(by_alias=True, mode="json", exclude_none=True)
+    return {"metadata": {"name": "house", "namespace": "team"}, "spec": spec}
+
+
+def every_class() -> list[dict[str, Any]]:
+    return [
+        {"metadata": {"name": name}, "spec": spec.model_dump(by_alias=True, mode="json", exclude_none=True)}
+        for name, spec in classes().items()
+        if name in {"nvidia-l40s", "nvidia-h100-80gb"}
+    ]
+
+
+def answers(**changes: Callable[[dict[str, list[str]]], Answer]) -> dict[str, Callable[[dict[str, list[str]]], Answer]]:
+    return {
+        "inferenceworkloads": lambda _: listed(workload()),
+        "hostedproviders": lambda _: listed(offers()),
+        "acceleratorclasses": lambda _: listed(*every_class()),
+    } | changes
+
+
+@contextmanager
+def serving(tmp_path: Path, given: Answers, *, namespace: str = "team") -> Iterator[tuple[str, list[str]]]:
+    """Serve these answers; give the path of a kubeconfig, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            split = urlsplit(self.path)
+            asked.append(split.path)
+            status, body = given[split.path.rpartition("/")[2]](parse_qs(split.query))
+            content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", namespace=namespace), asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def kubeconfig(tmp_path: Path, url: str, *, namespace: str = "team") -> str:
+    path = tmp_path / "kubeconfig"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "here", "cluster": {"server": url}}],
+        "users": [{"name": "me", "user": {"token": "t"}}],
+        "contexts": [
+            {"name": "plain", "context": {"cluster": "here", "user": "me", "namespace": namespace}},
+            {"name": "bare", "context": {"cluster": "here", "user": "me"}},
+        ],
+        "current-context": "plain",
+    }
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def test_the_namespace_is_the_contexts_where_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, answers()) as (config, asked):
+        assert main(["report", "--kubeconfig", config]) == 0
+    assert "/apis/spillway.dev/v1alpha1/namespaces/team/inferenceworkloads" in asked
+    assert "1 workload in namespace team" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        (["--namespace", "other"], "/apis/spillway.dev/v1alpha1/namespaces/other/inferenceworkloads"),
+        (["--all-namespaces"], "/apis/spillway.dev/v1alpha1/inferenceworkloads"),
+        (["--context", "bare"], "/apis/spillway.dev/v1alpha1/namespaces/default/inferenceworkloads"),
+    ],
+    ids=["named", "all", "a context without one"],
+)
+def test_the_namespace_is_the_one_asked_for(tmp_path: Path, options: list[str], path: str) -> None:
+    with serving(tmp_path, answers()) as (config, asked):
+        assert main(["report", "--kubeconfig", config, *options]) == 0
+    assert path in asked
+
+
+def test_the_document_has_the_workload_and_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, answers()) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
+    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    assert [row.workload for row in found.workloads] == ["team/chat"]
+    assert found.totals.now.usd == 1440.0
+    assert found.opportunities[0].topic == "Placement"
+    assert found.opportunities[0].settings["placement.mode"] == "Hosted"
+
+
+def test_the_page_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, answers()) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-o", "html"]) == 0
+    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")
+
+
+def test_every_page_of_a_long_list_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def pages(query: dict[str, list[str]]) -> Answer:
+        return listed(workload("second")) if query.get("continue") == ["next"] else listed(workload("first"), more="next")
+
+    with serving(tmp_path, answers(inferenceworkloads=pages)) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
+    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    assert {row.workload for row in found.workloads} == {"team/first", "team/second"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (refused(404), "has no inferenceworkloads.spillway.dev v1alpha1; install the CRDs"),
+        (refused(403), "no right to list inferenceworkloads.spillway.dev in the namespace team (403); ask for the role `view`"),
+        (refused(401), "does not know this user (401); log in again"),
+        (refused(500, "etcd is away"), "refused to list inferenceworkloads.spillway.dev in namespace team (500): etcd is away"),
+        ((500, "not JSON"), "(500): not JSON"),
+        ((200, "<html>a login page</html>"), "does not answer as an API server does"),
+    ],
+    ids=["no CRD", "no right", "not logged in", "trouble", "trouble without JSON", "no API server"],
+)
+def test_what_the_cluster_refuses_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: Answer, says: str) -> None:
+    with serving(tmp_path, answers(inferenceworkloads=lambda _: answer)) as (config, _):
+        assert main(["report", "--kubeconfig", config]) == 1
+    streams = capsys.readouterr()
+    assert says in streams.err
+    assert streams.err.count("\n") == 1
+    assert streams.out == ""
+
+
+def test_without_a_right_to_all_namespaces_one_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, answers(inferenceworkloads=lambda _: refused(403))) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-A"]) == 1
+    assert "or name one with --namespace" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--kubeconfig", kubeconfig(tmp_path, "http://127.0.0.1:9")]) == 1
+    told = capsys.readouterr().err
+    assert "no answer from the cluster at http://127.0.0.1:9" in told
+    assert "refused" in told
+
+
+def test_without_rights_to_classes_and_providers_costs_are_still_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    barred = answers(acceleratorclasses=lambda _: refused(403), hostedproviders=lambda _: refused(403))
+    with serving(tmp_path, barred) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
+    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    assert found.totals.now.usd == 1440.0
+    assert found.opportunities == []
+    assert any("no right to list acceleratorclasses.spillway.dev in the cluster (403)" in each for each in found.warnings)
+    assert any("no advice about renting elsewhere" in each for each in found.warnings)
+
+
+def test_an_object_that_cannot_be_read_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = workload("broken", spec={"model": {}})
+    with serving(tmp_path, answers(inferenceworkloads=lambda _: listed(workload(), broken))) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
+    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    assert [row.workload for row in found.workloads] == ["team/chat"]
+    assert any("InferenceWorkload team/broken: its spec cannot be read (model.id" in each for each in found.warnings)
+
+
+def test_a_status_that_cannot_be_read_is_unknown_and_not_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = workload(status={"cost": {"unaccountedSeconds": "long"}})
+    with serving(tmp_path, answers(inferenceworkloads=lambda _: listed(odd))) as (config, _):
+        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
+    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    assert found.totals.now.usd is None
+    assert any("its status cannot be read" in each for each in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--kubeconfig", "/nowhere/config"], "/nowhere/config cannot be used"),
+        (["--context", "elsewhere"], "(context elsewhere) cannot be used"),
+        (["-n", "a", "-A"], "--namespace and --all-namespaces: give one of them"),
+    ],
+    ids=["no such file", "no such context", "both scopes"],
+)
+def test_bad_input_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str) -> None:
+    config = kubeconfig(tmp_path, "http://127.0.0.1:9")
+    assert main(["report", "--kubeconfig", config, *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "not a kubeconfig", "{", "clusters: 1\ncontexts: 2\n", "\x00"])
+def test_a_broken_kubeconfig_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text(text)
+    assert main(["report", "--kubeconfig", str(broken)]) == 2
+    assert "cannot be used" in capsys.readouterr().err
