@@ -13,11 +13,13 @@ Where it is not, a step is taken to last a + b * B milliseconds with the calibra
 import math
 from dataclasses import dataclass, replace
 
-from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice, PricePer
+from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
 from spillway.api.status import Basis
 from spillway.api.workload import Engine, InferenceWorkloadSpec, Model
 from spillway.plan.decision import Capacity, Memory
+from spillway.plan.economics import replica_price
 from spillway.plan.lengths import Lengths, declared_lengths
+from spillway.plan.load import HOURS_PER_MONTH, SECONDS_PER_MONTH, declared_load
 from spillway.plan.memory import kv_tokens, kv_value_bytes, step_tokens
 from spillway.plan.memory import memory as accelerator_memory
 from spillway.plan.models import KnownModel, known_model
@@ -28,8 +30,8 @@ from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_b
 from spillway.plan.sizing import batch_in_memory, service_of
 from spillway.plan.speed import step_model
 
-HOURS_PER_30_DAYS = 720
-SECONDS_PER_30_DAYS = HOURS_PER_30_DAYS * 3600
+HOURS_PER_30_DAYS = HOURS_PER_MONTH
+SECONDS_PER_30_DAYS = SECONDS_PER_MONTH
 
 BATCH_SLOPE = 0.015  # b/a where only one batch was measured: 8B 0.015 (H100) to 0.018 (L40S), 32B 0.008, 70B 0.006
 
@@ -71,13 +73,8 @@ def current_lengths(spec: InferenceWorkloadSpec, memory: Memory) -> Lengths:
 
 def declared_rate(spec: InferenceWorkloadSpec) -> float | None:
     """Return the declared mean rate in requests per second, or None."""
-    if spec.traffic is None:
-        return None
-    if spec.traffic.requests_per_second is not None:
-        return float(spec.traffic.requests_per_second.mean)
-    if spec.traffic.requests_per_month is not None:
-        return spec.traffic.requests_per_month / SECONDS_PER_30_DAYS
-    return None
+    load = declared_load(spec)
+    return None if load is None else load.mean_per_s
 
 
 def kv_capacity_tokens(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> int | None:
@@ -204,10 +201,8 @@ def remember(memory: Memory, signals: Signals, subject: tuple[str, Model, Engine
 
 def usd_per_replica_hour(price: AcceleratorPrice | None, *, tensor_parallel_size: int, per_node: int) -> float | None:
     """Return the price of one replica for an hour; a node's price is shared by the accelerators in it. None without a price."""
-    if price is None:
-        return None
-    share = tensor_parallel_size / per_node if price.per is PricePer.NODE else tensor_parallel_size
-    return float(price.on_demand_usd_per_hour) * share
+    found = replica_price(price, tensor_parallel_size=tensor_parallel_size, per_node=per_node)
+    return None if found is None else found.on_demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
