@@ -59,7 +59,7 @@ def test_fills_in_the_defaults_that_the_models_state(apiserver: ApiServer, names
         "scaleUpStabilizationSeconds": 0,
         "scaleDownStabilizationSeconds": 300,
     }
-    assert workload["dedicated"]["engine"] == {"tensorParallelSize": 1, "gpuMemoryUtilizationPercent": 90}
+    assert workload["dedicated"]["engine"] == {"gpuMemoryUtilizationPercent": 90}
     assert workload["gateway"] == {"replicas": 2, "maxRequestSeconds": 600}
     assert InferenceWorkloadSpec.model_validate(workload) == InferenceWorkloadSpec.model_validate(WORKLOAD["spec"])
     provider = _applied(apiserver, namespace, PROVIDER)["spec"]

@@ -111,6 +111,7 @@ WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown value": ({"replica": 2}, "replica"),
     "an unknown operator setting": ({"operator": {"tick": 3}}, "tick"),
     "a tick in words": ({"operator": {"tickSeconds": "15s"}}, "tickSeconds"),
+    "a hold time in words": ({"operator": {"placement": {"holdSeconds": "1d"}}}, "holdSeconds"),
     "no replica below zero": ({"replicas": -1}, "replicas"),
     "an unknown pull policy": ({"imagePullPolicy": "Sometimes"}, "imagePullPolicy"),
     "a digest that is none": ({"image": {"digest": "abc"}}, "digest"),

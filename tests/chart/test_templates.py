@@ -103,6 +103,8 @@ def test_the_operator_is_told_everything_by_environment(bundled: Rendered) -> No
     assert environment["SPILLWAY_ENGINE_IMAGE"] == "vllm/vllm-openai:v0.32.0"
     assert environment["SPILLWAY_ENGINE_VERSION"] == "0.32.0"
     assert environment["SPILLWAY_GATEWAY_IMAGE"] == "envoyproxy/envoy:v1.40.0"
+    placement = {name: environment[f"SPILLWAY_PLACEMENT_{name}"] for name in ("MIN_SAVING_PERCENT", "HOLD_SECONDS", "INTERVAL_SECONDS")}
+    assert placement == {"MIN_SAVING_PERCENT": "10", "HOLD_SECONDS": "86400", "INTERVAL_SECONDS": "3600"}
     assert all(isinstance(value, dict | str) for value in environment.values())
 
 

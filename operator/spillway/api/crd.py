@@ -69,6 +69,7 @@ WORKLOAD = Kind(
         Column(name="SLO", path=_condition(ConditionType.SLO_MET, "status"), description="Whether the latency promise holds."),
         Column(name="USD/h", path=".status.cost.usdPerHour", description="Cost per hour now, owned plus hosted."),
         AGE,
+        Column(name="Recommended", path=".status.placement.recommended.mode", wide=True, description="Mode that the plan finds cheapest."),
         Column(name="Spilled %", path=".status.traffic.spilledPercent", wide=True, description="Requests answered by a hosted backend."),
         Column(name="$/1M tokens", path=".status.cost.usdPerMillionTokens", wide=True, description="Blended cost of this month."),
         Column(name="URL", path=".status.url", wide=True, description="OpenAI-compatible base URL."),

@@ -10,6 +10,7 @@ from spillway.plan.settings import PlanSettings
 from spillway.render.settings import RenderSettings
 
 PREFIX = "SPILLWAY_"
+LONGEST_HOLD_S = 30 * 86_400
 
 
 class SettingsError(Exception):
@@ -36,11 +37,20 @@ class Settings:
     connections: int = 32
     pass_timeout_s: float = 20.0
     ledger_every_s: float = 60.0
+    placement_interval_s: float = 3600.0
+    placement_hold_s: float = 86_400.0
+    placement_saving_percent: float = 10.0
 
     @property
     def plan(self) -> PlanSettings:
         """What decisions need of it."""
-        return PlanSettings(tick=timedelta(seconds=self.tick_s), metrics_window=timedelta(seconds=self.metrics_window_s))
+        return PlanSettings(
+            tick=timedelta(seconds=self.tick_s),
+            metrics_window=timedelta(seconds=self.metrics_window_s),
+            placement_interval=timedelta(seconds=self.placement_interval_s),
+            placement_hold=timedelta(seconds=self.placement_hold_s),
+            placement_saving=self.placement_saving_percent / 100,
+        )
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -71,6 +81,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     for name, field in seconds.items():
         if name in found:
             values[field] = _seconds(name, found[name])
+    for name, field in {"PLACEMENT_INTERVAL_SECONDS": "placement_interval_s", "PLACEMENT_HOLD_SECONDS": "placement_hold_s"}.items():
+        if name in found:
+            values[field] = _seconds(name, found[name], most=LONGEST_HOLD_S)
+    if "PLACEMENT_MIN_SAVING_PERCENT" in found:
+        values["placement_saving_percent"] = _percent("PLACEMENT_MIN_SAVING_PERCENT", found["PLACEMENT_MIN_SAVING_PERCENT"])
     for name, field in {"METRICS_PORT": "metrics_port", "PROBE_PORT": "probe_port"}.items():
         if name in found:
             values[field] = _port(name, found[name])
@@ -81,14 +96,24 @@ def _copy(found: Mapping[str, str], values: dict[str, Any], fields: Mapping[str,
     values.update({field: found[name] for name, field in fields.items() if name in found})
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, *, most: int = 3600) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 1 <= seconds <= 3600:  # noqa: PLR2004  one second to one hour
-        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a number of seconds from 1 to 3600")
+    if not 1 <= seconds <= most:
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a number of seconds from 1 to {most}")
     return seconds
+
+
+def _percent(name: str, text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = -1.0
+    if not 0 <= percent <= 100:  # noqa: PLR2004  a share
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a percentage from 0 to 100")
+    return percent
 
 
 def _port(name: str, text: str) -> int:

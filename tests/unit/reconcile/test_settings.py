@@ -2,6 +2,7 @@
 
 import pytest
 
+from spillway.plan.settings import PlanSettings
 from spillway.reconcile.settings import SettingsError, read_settings
 
 
@@ -9,6 +10,7 @@ def test_an_empty_environment_has_the_charts_defaults() -> None:
     settings = read_settings({})
     assert (settings.tick_s, settings.metrics_window_s, settings.lease_s, settings.lease_name) == (15, 60, 15, "spillway-operator")
     assert settings.prometheus_url is None
+    assert settings.plan == PlanSettings()
 
 
 def test_reads_what_the_chart_sets() -> None:
@@ -26,12 +28,17 @@ def test_reads_what_the_chart_sets() -> None:
             "SPILLWAY_NAMESPACE": "spillway-system",
             "SPILLWAY_POD_NAME": "operator-0",
             "SPILLWAY_METRICS_PORT": "9000",
+            "SPILLWAY_PLACEMENT_INTERVAL_SECONDS": "60",
+            "SPILLWAY_PLACEMENT_HOLD_SECONDS": "7200",
+            "SPILLWAY_PLACEMENT_MIN_SAVING_PERCENT": "25",
         }
     )
     assert settings.render.engine_version == "0.31.0"
     assert settings.render.scrape_namespace_labels == {"kubernetes.io/metadata.name": "monitoring"}
     assert (settings.namespace, settings.identity, settings.metrics_port) == ("spillway-system", "operator-0", 9000)
     assert settings.plan.metrics_window.total_seconds() == 30
+    plan = settings.plan
+    assert (plan.placement_interval.total_seconds(), plan.placement_hold.total_seconds(), plan.placement_saving) == (60, 7200, 0.25)
 
 
 def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
@@ -48,6 +55,10 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("SCRAPE_NAMESPACE_LABELS", "["),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
         ("ENGINE_VERSION", "latest"),
+        ("PLACEMENT_HOLD_SECONDS", "0"),
+        ("PLACEMENT_INTERVAL_SECONDS", "1d"),
+        ("PLACEMENT_MIN_SAVING_PERCENT", "101"),
+        ("PLACEMENT_MIN_SAVING_PERCENT", "a tenth"),
     ],
 )
 def test_says_which_setting_is_wrong(name: str, text: str) -> None:
