@@ -42,11 +42,12 @@ class Contents:
 class Cluster:
     """An API server, as one context of a kubeconfig names it; inside of a cluster, the pod's own."""
 
-    def __init__(self, *, kubeconfig: str | None, context: str | None) -> None:
+    def __init__(self, *, kubeconfig: str | None, context: str | None, page: int = PAGE) -> None:
         """Read the kubeconfig. Raises BadInputError where it cannot be used."""
         from kubernetes import client, config
 
         configuration = client.Configuration()
+        self._page_size = page
         self.namespace = "default"  # of the context
         try:
             if kubeconfig is None and context is None and not _has_kubeconfig():
@@ -98,7 +99,7 @@ class Cluster:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        query: dict[str, Any] = {"limit": PAGE, "_request_timeout": TIMEOUT_S} | ({"_continue": token} if token else {})
+        query: dict[str, Any] = {"limit": self._page_size, "_request_timeout": TIMEOUT_S} | ({"_continue": token} if token else {})
         try:
             if namespace is None or plural == CLASSES:
                 answer = self._api.list_cluster_custom_object(GROUP, VERSION, plural, **query)
