@@ -231,7 +231,8 @@ def _blind_pace(limits: EngineLimits, lengths: Lengths, memory: Memory) -> _Pace
     if memory.measured_step_ms is None or memory.measured_batch is None:
         return _Pace(requests_per_s=None, step_ms=None, prefill_tokens_per_s=None)
     step_ms = memory.measured_step_ms * (1 + BATCH_SLOPE * limits.max_num_seqs) / (1 + BATCH_SLOPE * memory.measured_batch)
-    return _Pace(requests_per_s=limits.max_num_seqs / (lengths.output_mean * step_ms / 1000), step_ms=step_ms, prefill_tokens_per_s=None)
+    each_s = lengths.output_mean * step_ms / 1000  # 0 where the measurement was next to nothing, which says nothing
+    return _Pace(requests_per_s=limits.max_num_seqs / each_s if each_s else None, step_ms=step_ms, prefill_tokens_per_s=None)
 
 
 def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths, known: KnownModel | None) -> int:

@@ -173,8 +173,9 @@ def _by_need(
 ) -> Iterator[str]:
     """Return the classes to try: those that run, with the most ready replicas first, the one decided last, and then the cheapest."""
     there = sorted((name for name in running if running[name]), key=lambda name: -max(running[name].values()))
-    if kept is not None and kept.accelerator_class in running and kept.accelerator_class not in there:
-        there.append(kept.accelerator_class)
+    last = kept.accelerator_class if kept is not None else None
+    if last is not None and last in running and last not in there:
+        there.append(last)
     yield from there
     yield from sorted((name for name in running if name not in there), key=lambda name: _cost_rank(spec, name, catalogue))
 

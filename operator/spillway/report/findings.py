@@ -1,25 +1,20 @@
 """What each condition says. One function per condition; none of them puts a live number into a message."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from spillway.api.status import Condition
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import ApplyMode, DataResidency, InferenceWorkloadSpec, PlacementMode
-from spillway.plan.capacity import SECONDS_PER_30_DAYS
-from spillway.plan.cost import current_rate
-from spillway.plan.decision import Decision, Workload
+from spillway.api.workload import PlacementMode
 from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
-from spillway.plan.offers import has_own_weights
-from spillway.plan.options import ServedBy
 from spillway.plan.readings import number, value
 from spillway.plan.scale import unschedulable
 from spillway.plan.spill import ready_replicas
-from spillway.report.conditions import Finding, Verdict, no, unknown, yes
-from spillway.report.outcome import ApplyOutcome
+from spillway.report.conditions import Finding, no, unknown, yes
+from spillway.report.economics_finding import self_hosting_economic
+from spillway.report.passed import Pass
+from spillway.report.placement_finding import is_unplaceable, placement_resolved
 from spillway.report.slo import attainment, has_targets
 
 CANNOT_START = (
@@ -32,40 +27,13 @@ CANNOT_START = (
     "RunContainerError",
 )
 FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has not been scraped yet
-SAME_ECONOMICS = 0.1  # volume must pass the break-even by this share before the verdict turns back
 
 _NOT_THERE = "Prometheus has no samples of {what}"
 _GAPS = {
     Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
     Reason.PROMETHEUS_ERROR: "Prometheus cannot be asked for {what}",
 }
-_REQUESTED = (Reason.MODE_DEDICATED, Reason.MODE_HOSTED, Reason.MODE_HYBRID)
-_VERDICTS: Mapping[bool | None, Verdict] = {True: "True", False: "False", None: "Unknown"}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """Everything one pass knows, for the conditions to read."""
-
-    workload: Workload
-    seen: Observation
-    decision: Decision
-    outcome: ApplyOutcome
-    previous: Mapping[str, Condition]
-    now: datetime
-
-    @property
-    def desired(self) -> int:
-        """Replicas wanted; while nothing is decided, those there are."""
-        if self.decision.scale is not None:
-            return self.decision.scale.replicas
-        return sum(pool.replicas for pool in self.seen.pools)
-
-    @property
-    def gateway_up(self) -> bool:
-        """Whether any gateway serves."""
-        return any(pod.ready for pod in self.seen.gateways)
 
 
 def find_all(this: Pass) -> dict[ConditionType, Finding]:
@@ -92,7 +60,7 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
 def ready(this: Pass, hosted: Finding) -> Finding:
     """Ready: the gateway is up and at least one permitted backend serves."""
     if not this.gateway_up:
-        if _unplaceable(this):
+        if is_unplaceable(this):
             return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
         if this.decision.problems:
             return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
@@ -110,45 +78,6 @@ def spec_valid(this: Pass) -> Finding:
     if not problems:
         return yes(Reason.VALID, "The spec can be acted upon.")
     return no(problems[0].reason, " ".join(problem.message for problem in problems))
-
-
-def placement_resolved(this: Pass) -> Finding:
-    """PlacementResolved: it is decided what serves."""
-    decision = this.decision
-    if _unplaceable(this):
-        return no(Reason.NOTHING_FEASIBLE, f"{decision.problems[0].message} What runs goes on.")
-    if decision.problems:
-        return no(Reason.INVALID_SPEC, "Not decided while the spec has problems, see SpecValid. What runs goes on.")
-    pool, plan = decision.pool, decision.placing.evaluation
-    shape = "" if pool is None else f", {pool.tensor_parallel_size} x {pool.accelerator_class} per replica"
-    if plan is not None and plan.is_stuck and decision.mode_reason not in _REQUESTED:
-        changes = "; or ".join(plan.relax)
-        return no(
-            Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} goes on, and nothing keeps the promises and the budget: {changes}."
-        )
-    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_onwards(this)]))
-
-
-def _unplaceable(this: Pass) -> bool:
-    return any(problem.reason is Reason.NOTHING_FEASIBLE for problem in this.decision.problems)
-
-
-def _onwards(this: Pass) -> Iterator[str]:
-    """Return where a move is going, and what would be cheaper."""
-    placing = this.decision.placing
-    match placing.destination:
-        case PlacementMode.DEDICATED:
-            yield "On the way to Dedicated: hosted backends answer until enough replicas are ready."
-        case PlacementMode.HOSTED:
-            yield "On the way to Hosted: own replicas answer until a hosted backend is known to."
-    best = placing.evaluation.recommended if placing.evaluation is not None else None
-    if best is None or placing.serving is None or str(best) == str(placing.serving):
-        return
-    automatic = this.decision.mode_reason not in _REQUESTED and this.workload.spec.placement.apply is ApplyMode.AUTOMATIC
-    if automatic and best.mode != ServedBy.BATCH:
-        yield f"{best} is recommended, and followed once it has saved enough for long enough."
-    else:
-        yield f"{best} is recommended, see status.placement.recommended."
 
 
 def replicas_ready(this: Pass) -> Finding:
@@ -231,6 +160,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
             Reason.APPLY_FAILED,
             f"Could not apply: {'; '.join(sorted(this.outcome.failures))}. It is tried again.",
         )
+    if is_unplaceable(this):
+        return yes(Reason.NOTHING_FEASIBLE, "No placement is possible, see PlacementResolved. What runs goes on.")
     if this.decision.problems:
         return yes(Reason.INVALID_SPEC, "The latest spec is not applied, see SpecValid. What runs goes on.")
     if (blocked := next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)) is not None:
@@ -312,7 +243,7 @@ def scaling_limited(this: Pass) -> Finding:
     if not this.workload.spec.owns:
         return no(Reason.NOT_REQUESTED, "Mode Hosted has no replicas to scale.")
     if scaled is None:
-        return unknown(Reason.PENDING, "The count is not decided while the spec has problems, see SpecValid.")
+        return unknown(Reason.PENDING, "The count is not decided while the spec has problems, see SpecValid and PlacementResolved.")
     match scaled.limited:
         case None:
             return no(Reason.NOT_LIMITED, "The wanted count is possible.")
@@ -335,58 +266,6 @@ def spill_active(this: Pass) -> Finding:
     if spilled:
         return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
     return no(Reason.NOT_SPILLING, "Own replicas answer every request.")
-
-
-def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
-    """SelfHostingEconomic: owning costs less than renting would, at the current volume."""
-    spec, cost = this.workload.spec, this.decision.cost
-    if not spec.owns:
-        return _owning_would_be(this)
-    if (nothing := _nothing_to_compare(spec)) is not None:
-        return nothing
-    if spec.dedicated is not None and spec.dedicated.committed_replicas >= spec.dedicated.scaling.max_replicas:
-        return yes(Reason.SELF_HOSTING_CHEAPER, "All replicas are paid for already (committedReplicas).")
-    if cost.kappa is not None and cost.kappa < 1:
-        return no(
-            Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
-            "The hosted price is below the cost of a fully used replica: owning loses at any load.",
-        )
-    rate, break_even = current_rate(spec, this.seen), cost.break_even_requests_per_month
-    if break_even is None:
-        return unknown(Reason.NO_PRICES, "The accelerator class or the hosted model has no price.")
-    if cost.kappa is None:
-        return unknown(
-            Reason.NO_EVIDENCE,
-            "What a replica sustains is not known yet: give model.architecture or send traffic.",
-        )
-    if rate is None:
-        return unknown(Reason.NO_EVIDENCE, "The volume is not known: no metrics and no traffic declared.")
-    before = this.previous.get(ConditionType.SELF_HOSTING_ECONOMIC)
-    bound = break_even * (1 - SAME_ECONOMICS) if before is not None and before.status == "True" else break_even
-    if rate * SECONDS_PER_30_DAYS < bound:
-        return no(
-            Reason.BELOW_BREAK_EVEN,
-            "There are too few requests to use one replica enough; hosted alone would be cheaper.",
-        )
-    return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
-
-
-def _owning_would_be(this: Pass) -> Finding:
-    """Return the plan's verdict on owning what is rented."""
-    plan = this.decision.placing.evaluation
-    if plan is None or plan.verdict is None:
-        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
-    return Finding(status=_VERDICTS[plan.verdict.economic], reason=plan.verdict.reason, message=plan.verdict.message)
-
-
-def _nothing_to_compare(spec: InferenceWorkloadSpec) -> Finding | None:
-    if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
-        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves nothing to compare owning with.")
-    if spec.hosted is not None and spec.hosted.backends:
-        return None
-    if has_own_weights(spec):
-        return unknown(Reason.OWN_WEIGHTS_FORCE_DEDICATED, "The weights are your own and no hosted backend is named that serves them.")
-    return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")
 
 
 def _detail(gap: Missing) -> str:

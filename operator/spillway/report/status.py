@@ -21,8 +21,9 @@ from spillway.plan.readings import number
 from spillway.plan.rounding import percent, rate, significant, usd, whole
 from spillway.plan.spill import ready_replicas
 from spillway.report.conditions import merge, previous_conditions
-from spillway.report.findings import Pass, find_all
+from spillway.report.findings import find_all
 from spillway.report.outcome import ApplyOutcome
+from spillway.report.passed import Pass
 from spillway.report.placement import describe_placement
 from spillway.report.slo import describe_slo, has_targets
 

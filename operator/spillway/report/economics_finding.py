@@ -1,0 +1,67 @@
+"""SelfHostingEconomic: whether owning pays."""
+
+from collections.abc import Mapping
+
+from spillway.api.vocabulary import ConditionType, Reason
+from spillway.api.workload import DataResidency, InferenceWorkloadSpec
+from spillway.plan.capacity import SECONDS_PER_30_DAYS
+from spillway.plan.cost import current_rate
+from spillway.plan.offers import has_own_weights
+from spillway.report.conditions import Finding, Verdict, no, unknown, yes
+from spillway.report.passed import Pass
+
+SAME_ECONOMICS = 0.1  # volume must pass the break-even by this share before the verdict turns back
+
+_VERDICTS: Mapping[bool | None, Verdict] = {True: "True", False: "False", None: "Unknown"}
+
+
+def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
+    """SelfHostingEconomic: owning costs less than renting would, at the current volume."""
+    spec, cost = this.workload.spec, this.decision.cost
+    if not spec.owns:
+        return _owning_would_be(this)
+    if (nothing := _nothing_to_compare(spec)) is not None:
+        return nothing
+    if spec.dedicated is not None and spec.dedicated.committed_replicas >= spec.dedicated.scaling.max_replicas:
+        return yes(Reason.SELF_HOSTING_CHEAPER, "All replicas are paid for already (committedReplicas).")
+    if cost.kappa is not None and cost.kappa < 1:
+        return no(
+            Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
+            "The hosted price is below the cost of a fully used replica: owning loses at any load.",
+        )
+    rate, break_even = current_rate(spec, this.seen), cost.break_even_requests_per_month
+    if break_even is None:
+        return unknown(Reason.NO_PRICES, "The accelerator class or the hosted model has no price.")
+    if cost.kappa is None:
+        return unknown(
+            Reason.NO_EVIDENCE,
+            "What a replica sustains is not known yet: give model.architecture or send traffic.",
+        )
+    if rate is None:
+        return unknown(Reason.NO_EVIDENCE, "The volume is not known: no metrics and no traffic declared.")
+    before = this.previous.get(ConditionType.SELF_HOSTING_ECONOMIC)
+    bound = break_even * (1 - SAME_ECONOMICS) if before is not None and before.status == "True" else break_even
+    if rate * SECONDS_PER_30_DAYS < bound:
+        return no(
+            Reason.BELOW_BREAK_EVEN,
+            "There are too few requests to use one replica enough; hosted alone would be cheaper.",
+        )
+    return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+
+
+def _owning_would_be(this: Pass) -> Finding:
+    """Return the plan's verdict on owning what is rented."""
+    plan = this.decision.placing.evaluation
+    if plan is None or plan.verdict is None:
+        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+    return Finding(status=_VERDICTS[plan.verdict.economic], reason=plan.verdict.reason, message=plan.verdict.message)
+
+
+def _nothing_to_compare(spec: InferenceWorkloadSpec) -> Finding | None:
+    if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
+        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves nothing to compare owning with.")
+    if spec.hosted is not None and spec.hosted.backends:
+        return None
+    if has_own_weights(spec):
+        return unknown(Reason.OWN_WEIGHTS_FORCE_DEDICATED, "The weights are your own and no hosted backend is named that serves them.")
+    return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")

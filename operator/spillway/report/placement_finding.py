@@ -1,0 +1,51 @@
+"""PlacementResolved: what serves, where a move is going, and what would be cheaper."""
+
+from collections.abc import Iterator
+
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import ApplyMode, PlacementMode
+from spillway.plan.options import ServedBy
+from spillway.report.conditions import Finding, no, yes
+from spillway.report.passed import Pass
+
+_REQUESTED = (Reason.MODE_DEDICATED, Reason.MODE_HOSTED, Reason.MODE_HYBRID)
+
+
+def placement_resolved(this: Pass) -> Finding:
+    """PlacementResolved: it is decided what serves."""
+    decision = this.decision
+    if is_unplaceable(this):
+        return no(Reason.NOTHING_FEASIBLE, f"{decision.problems[0].message} What runs goes on.")
+    if decision.problems:
+        return no(Reason.INVALID_SPEC, "Not decided while the spec has problems, see SpecValid. What runs goes on.")
+    pool, plan = decision.pool, decision.placing.evaluation
+    shape = "" if pool is None else f", {pool.tensor_parallel_size} x {pool.accelerator_class} per replica"
+    if plan is not None and plan.is_stuck and decision.mode_reason not in _REQUESTED:
+        changes = "; or ".join(plan.relax)
+        return no(
+            Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} goes on, and nothing keeps the promises and the budget: {changes}."
+        )
+    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_onwards(this)]))
+
+
+def is_unplaceable(this: Pass) -> bool:
+    """Whether nothing serves because no way to serve is possible."""
+    return any(problem.reason is Reason.NOTHING_FEASIBLE for problem in this.decision.problems)
+
+
+def _onwards(this: Pass) -> Iterator[str]:
+    """Return where a move is going, and what would be cheaper."""
+    placing = this.decision.placing
+    match placing.destination:
+        case PlacementMode.DEDICATED:
+            yield "On the way to Dedicated: hosted backends answer until enough replicas are ready."
+        case PlacementMode.HOSTED:
+            yield "On the way to Hosted: own replicas answer until a hosted backend is known to."
+    best = placing.evaluation.recommended if placing.evaluation is not None else None
+    if best is None or placing.serving is None or str(best) == str(placing.serving):
+        return
+    automatic = this.decision.mode_reason not in _REQUESTED and this.workload.spec.placement.apply is ApplyMode.AUTOMATIC
+    if automatic and best.mode != ServedBy.BATCH:
+        yield f"{best} is recommended, and followed once it has saved enough for long enough."
+    else:
+        yield f"{best} is recommended, see status.placement.recommended."
