@@ -72,7 +72,9 @@ class StepModel:
         return 1.0 if self.expert_share >= 1 else 1.0 - (1.0 - self.expert_share) ** max(1.0, tokens)
 
 
-# benchmarks/capacity, fitted on the 43 usable rows of plan/calibration.py; starting an all-reduce costs nothing that the fit could see
+# benchmarks/capacity, fitted on the 43 usable rows of plan/calibration.py; starting an all-reduce costs nothing that the fit could see.
+# Other constants give replicas of a known shape another --max-num-seqs, so that an upgrade of the operator restarts them: the changelog
+# has to say so.
 FITTED = Efficiency(
     weights=0.86,
     cache=0.91,

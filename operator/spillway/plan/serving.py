@@ -26,6 +26,7 @@ REQUEST_OVERHEAD_MS = 15.0  # HTTP, tokenization and queueing of one request (BL
 DERATING = 0.85  # of the rate: the calibration asks for 15 to 20 % until measured
 HIGHEST_PERCENT = 99.9  # what 100 % is taken as: no finite load promises more
 DEFAULT_ATTAINMENT_PERCENT = 99
+ANSWERS = 4096  # the operator asks the same of each workload every tick
 PRECISION = 1e-4  # of the load that is looked for
 NEXT_TO_NOTHING = 1e-5  # of a full batch: what misses a target at this load misses it at any
 
@@ -140,6 +141,7 @@ def erlang_c(places: int, load: float) -> float:
     return blocked / (1 - load / places * (1 - blocked))
 
 
+@lru_cache(maxsize=ANSWERS)
 def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
     """Return the most requests that may run together and keep the inter-token target; 0 where one alone misses it."""
     target = slo.inter_token_latency_ms if slo else None
@@ -152,6 +154,7 @@ def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
     return low
 
 
+@lru_cache(maxsize=ANSWERS)
 def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> Promise:
     """Return the largest load that keeps every target, derated, and what is seen at it. `bound` is the largest batch, at least 1.
 
