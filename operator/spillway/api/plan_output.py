@@ -106,7 +106,7 @@ class EngineeringOutput(OutputModel):
 class TrafficOutput(OutputModel):
     """The load that was planned for."""
 
-    requests_per_month: Annotated[float, Field(description="Requests in 30 days.")]
+    requests_per_month: Annotated[int, Field(description="Requests in 30 days.")]
     requests_per_second_mean: Annotated[float, Field(description="Mean rate.")]
     requests_per_second_peak: Annotated[float, Field(description="Rate of the busiest minute.")]
     input_tokens_mean: Annotated[float, Field(description="Tokens of a prompt.")]
@@ -116,7 +116,7 @@ class TrafficOutput(OutputModel):
 class SweepPoint(OutputModel):
     """The cheapest option of each mode at one volume; null where there is none that is possible."""
 
-    requests_per_month: Annotated[float, Field(description="Volume.")]
+    requests_per_month: Annotated[int, Field(description="Volume.")]
     hosted_usd: Annotated[float | None, Field(alias="hostedUSD", description="USD in 30 days, all rented.")]
     batch_usd: Annotated[float | None, Field(alias="batchUSD", description="USD in 30 days, all in batches.")]
     dedicated_usd: Annotated[float | None, Field(alias="dedicatedUSD", description="USD in 30 days, all owned.")]

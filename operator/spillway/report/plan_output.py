@@ -34,7 +34,7 @@ def plan_output(
         workload=label,
         model=plan.question.spec.model.id,
         traffic=TrafficOutput(
-            requests_per_month=_round(load.requests_per_month, 0) or 0.0,
+            requests_per_month=round(load.requests_per_month),
             requests_per_second_mean=_round(load.mean_per_s, 4) or 0.0,
             requests_per_second_peak=_round(load.peak_per_s, 4) or 0.0,
             input_tokens_mean=lengths.input_mean,
@@ -152,7 +152,7 @@ def _point(point: Point) -> SweepPoint:
 
     cheapest = point.cheapest
     return SweepPoint(
-        requests_per_month=_round(point.requests_per_month, 0) or 0.0,
+        requests_per_month=round(point.requests_per_month),
         hosted_usd=usd(ServedBy.HOSTED),
         batch_usd=usd(ServedBy.BATCH),
         dedicated_usd=usd(ServedBy.DEDICATED),

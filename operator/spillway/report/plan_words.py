@@ -57,6 +57,8 @@ def _why(plan: Plan, chosen: Option) -> Iterator[str]:
             yield plan.verdict.message
         case ServedBy.DEDICATED:
             yield f"Owned replicas are {used} used" + (f"; renting everything would cost {dollars(rented.usd or 0)}." if rented else ".")
+            if plan.verdict.economic is None:
+                yield plan.verdict.message
         case ServedBy.HYBRID if cost is not None:
             yield f"Own the base, rent the peaks: owned replicas are {used} used and {_spilled(plan, chosen)} of the requests are rented."
             yield from (f"Renting everything would cost {dollars(rented.usd or 0)}." for _ in [0] if rented)
