@@ -106,6 +106,8 @@ class Cluster:
             else:
                 answer = self._api.list_namespaced_custom_object(GROUP, VERSION, namespace, plural, **query)
         except ApiException as problem:
+            if not problem.status:  # TLS, for one
+                raise ClusterError(self._silence(" ".join(str(problem.reason).split()))) from None
             raise ClusterError(_refusal(problem.status, _message(problem.body or problem.reason), plural, namespace)) from None
         except (HTTPError, OSError) as problem:
             raise ClusterError(
@@ -116,6 +118,9 @@ class Cluster:
         if not isinstance(answer, dict):
             raise ClusterError(f"{self._host} does not answer as an API server does; see that the kubeconfig names the right address")
         return cast("dict[str, Any]", answer)
+
+    def _silence(self, reason: str) -> str:
+        return f"no answer from the cluster at {self._host}: {reason}; see that it runs and is reachable"
 
 
 def _has_kubeconfig() -> bool:
@@ -164,8 +169,8 @@ def _message(body: Any) -> str:
 
 def _reason(problem: Exception) -> str:
     inner = getattr(problem, "reason", None) or problem
-    text = str(inner).rpartition(": ")[2].strip("()")
-    return text or type(inner).__name__
+    text = str(inner).rpartition(": ")[2]
+    return (text if "(" in text else text.rstrip(")")) or type(inner).__name__
 
 
 def _workload(body: Mapping[str, Any], remarks: list[str]) -> Seen | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from spillway.api.status import Basis
-from spillway.api.workload import ApplyMode, LatencyNeed, PlacementMode
+from spillway.api.workload import LatencyNeed, PlacementMode
 from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
@@ -54,9 +54,8 @@ def _rank(each: Opportunity) -> tuple[object, ...]:
 def _placement(case: Case) -> Iterator[Opportunity]:
     """Advise another mode. Under Auto that applies itself, the operator does so anyway."""
     placement = case.spec.placement
-    automatic = placement.mode is PlacementMode.AUTO and placement.apply is ApplyMode.AUTOMATIC
     best = cheapest(case.options, Cause.BUDGET, where=lambda each: each.mode is not ServedBy.BATCH)
-    if automatic or best is None or best.mode is case.current.mode or not pays(case, best):
+    if case.moves_itself or best is None or best.mode is case.current.mode or not pays(case, best):
         return
     doubts = _doubts(case, best)
     yield Opportunity(

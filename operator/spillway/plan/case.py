@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.workload import InferenceWorkloadSpec
+from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMode
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import MonthlyCost, Pricing
@@ -57,6 +57,11 @@ class Case:
     def usd(self) -> float:
         """What runs now, USD a month, by the planner's arithmetic."""
         return self.current.usd or 0.0
+
+    @property
+    def moves_itself(self) -> bool:
+        """Whether the operator does by itself what the spec lets it do."""
+        return self.spec.placement.mode is PlacementMode.AUTO and self.spec.placement.apply is ApplyMode.AUTOMATIC
 
     @property
     def accelerator(self) -> AcceleratorClassSpec | None:

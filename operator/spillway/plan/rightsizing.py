@@ -42,7 +42,7 @@ def highest_owned_usd(case: Case) -> float | None:
 
 def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     best = _cheapest(case, case.options, lambda each: each.accelerator_class != size.accelerator_class)
-    if best is None or best.size is None or best.cost is None or not pays(case, best):
+    if best is None or best.size is None or best.cost is None or not pays(case, best) or _done_anyway(case, best):
         return
     chosen = best.size
     listed = case.spec.dedicated.accelerators if case.spec.dedicated else []
@@ -66,7 +66,7 @@ def _tensor_parallel(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
         case.options,
         lambda each: each.accelerator_class == size.accelerator_class and each.tensor_parallel_size < size.tensor_parallel_size,
     )
-    if best is None or best.size is None or best.cost is None or not pays(case, best):
+    if best is None or best.size is None or best.cost is None or not pays(case, best) or _done_anyway(case, best):
         return
     yield Opportunity(
         topic=Topic.TENSOR_PARALLEL,
@@ -154,6 +154,11 @@ def _prefix_cache(case: Case) -> Iterator[Opportunity]:
         f"told {NO_PREFIX_CACHE}: each of them is computed again. What that costs is not known before it has run.",
         settings={"dedicated.engine.extraArgs": f"[{', '.join(kept)}]"},
     )
+
+
+def _done_anyway(case: Case, option: Option) -> bool:
+    """Whether the operator goes there by itself: nothing in the spec is in its way."""
+    return case.moves_itself and option.affordable_aside
 
 
 def _cheapest(case: Case, options: tuple[Option, ...], wanted: Callable[[ReplicaSize], bool]) -> Option | None:

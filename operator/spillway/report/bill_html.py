@@ -12,6 +12,7 @@ from spillway.report.bill_text import TAKES, counted, first_of_each, missing_fro
 from spillway.report.plan_words import amount, dollars
 
 MOST_DECISIONS = 30
+MOST_OPPORTUNITIES = 20  # the others are folded
 NOBODY_ELSE = "default-src 'none'; style-src 'unsafe-inline'"  # what the browser may load: nothing
 WAYS = (("now", "now"), ("hosted", "all hosted"), ("own", "all own"))
 LEAST_BAR_PERCENT = 0.4  # a bar of something is seen
@@ -108,7 +109,7 @@ def _opportunities(main: ET.Element, found: list[OpportunityOutput]) -> None:
     section = _section(main, "What could be had for less")
     _in(section, "p", "Savings of one workload do not add up: each is against what runs now. USD a month.", "quiet")
     most = max((each.usd_per_month or 0.0 for each in found), default=0.0)
-    shown = first_of_each(found)
+    shown = first_of_each(found)[:MOST_OPPORTUNITIES]
     items = _in(section, "ol", kind="plain")
     for each in shown:
         _opportunity(_in(items, "li", kind="item"), each, most)

@@ -19,7 +19,7 @@ NOTE = (
     "now: 30 days at the current rate; spent, month: the calendar month so far, and projected; hosted, own: 30 days of the same traffic "
     "all rented, all owned. ?: not known. !: above the budget. *: not ready."
 )
-TAKES = {"Nothing": "", "QualityCheck": "check the answers' quality", "ApplicationChange": "the application changes"}
+TAKES = {"Nothing": "", "QualityCheck": "check the answers", "ApplicationChange": "the application changes"}
 
 
 def as_text(report: ReportOutput, width: int) -> str:

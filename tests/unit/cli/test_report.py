@@ -1,6 +1,8 @@
 """`spillway report` against an API server that answers what a test wants: it is replaced at the wire."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -188,6 +190,20 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.Capt
     told = capsys.readouterr().err
     assert "no answer from the cluster at http://127.0.0.1:9" in told
     assert "refused" in told
+
+
+def test_an_address_that_does_not_speak_tls_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, answers()) as (config, _):
+        Path(config).write_text(Path(config).read_text().replace("http://", "https://"))
+        assert main(["report", "--kubeconfig", config]) == 1
+    told = capsys.readouterr().err
+    assert "no answer from the cluster at https://127.0.0.1" in told
+    assert "SSL" in told
+
+
+def test_neither_the_cluster_nor_its_package_is_loaded_before_it_is_asked() -> None:
+    code = "import sys; import spillway.cli.report; print('kubernetes' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_without_rights_to_classes_and_providers_costs_are_still_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,6 +139,12 @@ def test_auto_is_advised_to_move_only_where_it_does_not_by_itself(apply: str, to
     assert not told or found[Topic.PLACEMENT].settings == {"placement.apply": "Automatic"}
 
 
+def test_auto_that_applies_itself_is_told_of_a_class_only_where_the_spec_bars_it() -> None:
+    auto = {"mode": "Auto", "apply": "Automatic", "dataResidency": "ClusterOnly"}
+    assert Topic.ACCELERATOR_CLASS in advice(workload(placement=auto), owned(H100))
+    assert Topic.ACCELERATOR_CLASS not in advice(workload(placement=auto, dedicated={}), owned(H100))
+
+
 def test_a_class_that_does_the_same_for_less_is_named() -> None:
     found = advice(workload(), owned(H100))[Topic.ACCELERATOR_CLASS]
     assert found.settings["dedicated.accelerators"] in {f"[{A100}]", f"[{L40S}]"}
