@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.capacity.errors import Compared, kv_capacity, leave_one_out, median, ninth_of_ten, splitwise
+from benchmarks.capacity.errors import Compared, blis, kv_capacity, leave_one_out, median, ninth_of_ten, splitwise
 from benchmarks.capacity.fitting import drifted, fit
 from benchmarks.capacity.measured import SHARED, family, rows, same_storage
 from benchmarks.capacity.plot import scatter
@@ -51,6 +51,8 @@ def main() -> int:
             *_kinds(by_family, by_accelerator),
             "",
             *_kv_table(kv_capacity(measured)),
+            "",
+            *_blis_table(),
             "",
             *_splitwise_table(),
         ]
@@ -103,6 +105,14 @@ def _kv_table(compared: Sequence[Compared]) -> list[str]:
         f"| nine of ten within | {ninth_of_ten(errors):.1f} % |",
         f"| worst | {100 * (worst.error('kv_tokens') or 0):+.0f} %, {label} |",
     ]
+
+
+def _blis_table() -> list[str]:
+    found = blis()
+    lines = ["| real runs, vLLM 0.11, 1 x H100 | base step | per prompt token |", "|---|---|---|"]
+    lines += [f"| {model} | {100 * base:+.0f} % | {100 * prompt:+.0f} % |" for model, base, prompt in found]
+    bases, prompts = median(each[1] for each in found), median(each[2] for each in found)
+    return [*lines, f"| **median error** | **{bases:.0f} %** | **{prompts:.0f} %** |"]
 
 
 def _splitwise_table() -> list[str]:

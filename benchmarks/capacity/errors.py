@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.capacity.fitting import NAMES, figures, fit, measured
 from benchmarks.capacity.measured import (
+    BLIS,
     NOMINAL_MEMORY_GIB,
     SPLITWISE,
     SPLITWISE_BATCH,
@@ -14,12 +15,13 @@ from benchmarks.capacity.measured import (
     SplitwiseRow,
 )
 from spillway.api.catalogue import AcceleratorClassSpec, TeraFlops
-from spillway.api.workload import Engine, Slo
+from spillway.api.workload import Engine, Model, Slo
 from spillway.plan.calibration import HARDWARE, CalibrationRow
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import kv_tokens, memory
+from spillway.plan.models import known_model
 from spillway.plan.roofline import Efficiency, StepModel, roofline
-from spillway.plan.serving import largest_batch, sustained
+from spillway.plan.serving import STEP_OVERHEAD_MS, largest_batch, sustained
 from spillway.plan.sizing import service_of
 from spillway.plan.speed import row_architecture, row_model, row_quantization, row_value_bytes
 
@@ -111,6 +113,18 @@ def splitwise() -> list[tuple[SplitwiseRow, dict[str, float], dict[str, float]]]
             "prompt_ms": row.prompt_1000_ms,
         }
         found.append((row, told, seen))
+    return found
+
+
+def blis() -> list[tuple[str, float, float]]:
+    """Return (model, error of the base step, error of the prompt rate) against real runs, with what the planner adds to a step."""
+    found = []
+    for model_id, base_ms, prompt_us in BLIS:
+        known = known_model(Model(id=model_id))
+        if known is None:
+            raise LookupError(f"the catalogue of models lacks {model_id}")
+        step = roofline(known.architecture, quantization=None, hardware=HARDWARE["h100_sxm"], tensor_parallel_size=1)
+        found.append((model_id, (step.base_ms + STEP_OVERHEAD_MS) / base_ms - 1, step.prompt_ms * 1000 / prompt_us - 1))
     return found
 
 
