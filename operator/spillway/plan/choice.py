@@ -1,6 +1,6 @@
 """The plan: every option, the one that is recommended, and why; what is nearly as good; what it all rests on."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spillway.api.vocabulary import Reason
@@ -116,7 +116,7 @@ def running_of(question: Question) -> Running | None:
     )
 
 
-def judge_owning(question: Question, options: Iterable[Option]) -> Verdict:  # noqa: PLR0911  one return per state
+def judge_owning(question: Question, options: Sequence[Option]) -> Verdict:  # noqa: PLR0911  one return per state
     """Return whether owning pays at this load, with the reasons that SelfHostingEconomic has."""
     spec = question.spec
     able = [option for option in options if option.affordable_aside and option.usd is not None]
@@ -129,7 +129,9 @@ def judge_owning(question: Question, options: Iterable[Option]) -> Verdict:  # n
     if rented is None:
         return Verdict(economic=None, reason=Reason.NO_HOSTED_ALTERNATIVE, message="There is no hosted price to compare with.")
     if owned is None:
-        return Verdict(economic=None, reason=Reason.NO_EVIDENCE, message="No accelerator class here can serve it, see the options.")
+        unknown = any(option.hindered_by(Cause.UNKNOWN_MODEL) for option in options)
+        message = "What owning costs is not known, see below." if unknown else "No accelerator class here can serve it, see below."
+        return Verdict(economic=None, reason=Reason.NO_EVIDENCE, message=message)
     if owned < rented:
         return Verdict(economic=True, reason=Reason.SELF_HOSTING_CHEAPER, message="Owning costs less than renting at this load.")
     if all(option.kappa is not None and option.kappa < 1 for option in able if option.owns):

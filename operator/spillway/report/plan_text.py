@@ -162,7 +162,10 @@ def _alternatives(plan: PlanOutput, width: int) -> Iterator[str]:
         table(HEAD, rows, width, texts=TEXTS),
         *([f"  and {rest} more that are possible: -o json has all"] if rest > 0 else []),
     ]
-    notes = [NOTE, *([SHARED_NODE] if any(option.stranded_monthly_usd for option in shown) else [])]
+    notes = [
+        *([NOTE] if any(option.accelerator_class for option in shown) else []),
+        *([SHARED_NODE] if any(option.stranded_monthly_usd for option in shown) else []),
+    ]
     yield "\n".join([*lines, *(wrapped(note, width, indent="  ") for note in notes)])
 
 

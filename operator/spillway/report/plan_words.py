@@ -211,9 +211,10 @@ def _of_prices(plan: Plan, today: date) -> Iterator[str]:
     old = {name: as_of for name, as_of in dated.items() if (today - as_of).days > OLD_PRICE_DAYS}
     if old:
         oldest = min(old.values())
+        which, again = ("", "it") if len(old) == 1 else ("the oldest ", "them")
         yield (
-            f"{_those(list(old), 'price')} older than {OLD_PRICE_DAYS} days, the oldest of {oldest.isoformat()} "
-            f"({(today - oldest).days} days): look them up again and set asOf."
+            f"{_those(list(old), 'price')} older than {OLD_PRICE_DAYS} days, {which}of {oldest.isoformat()} "
+            f"({(today - oldest).days} days): look {again} up again and set asOf."
         )
     if undated:
         yield f"{_those(list(dict.fromkeys(undated)), 'price')} without a date: set prices.asOf."

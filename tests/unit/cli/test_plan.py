@@ -487,3 +487,10 @@ def test_accelerators_left_over_in_a_node_are_told(plan: Run, written: Callable[
     assert owned["monthlyUSD"] == pytest.approx(1.861 / 4 * 720)
     assert owned["strandedMonthlyUSD"] == pytest.approx(1.861 * 3 / 4 * 720)
     assert "1 x l40s-g6e*" in plan("-f", file)[1]
+
+
+def test_the_readme_shows_what_is_printed(plan: Run) -> None:
+    printed = plan("-f", SCENARIO_2)[1]
+    shown = Path("README.md").read_text().partition(f"$ spillway plan -f {SCENARIO_2}\n")[2].partition("```")[0]
+    assert shown
+    assert printed.startswith(shown)
