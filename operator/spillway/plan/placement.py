@@ -49,11 +49,10 @@ def choose_accelerator(
     running = {name: _running_sizes(workload_name, name, catalogue.accelerator_classes[name], pools) for name in known}
     misfits: list[Problem] = []
     for name in known if preferred else _by_need(spec, catalogue, running, kept):
-        choice = _shape(spec, name, catalogue.accelerator_classes[name], running[name], kept)
-        problem = _unfit(spec, choice)
-        if problem is None:
-            return choice
-        misfits.append(problem)
+        found = _first_that_fits(spec, _shapes(spec, name, catalogue.accelerator_classes[name], running[name], kept))
+        if isinstance(found, Choice):
+            return found
+        misfits.append(found)
     return misfits[0]
 
 
@@ -111,21 +110,28 @@ def _running_sizes(workload_name: str, name: str, accelerator: AcceleratorClassS
     return {size: ready[found] for size, found in names.items() if found in ready}
 
 
-def _shape(
+def _first_that_fits(spec: InferenceWorkloadSpec, shapes: Iterator[Choice]) -> Choice | Problem:
+    problem = _unfit(spec, shape := next(shapes))
+    for other in shapes if problem is not None else ():
+        problem = _unfit(spec, shape := other)
+        if problem is None:
+            break
+    return shape if problem is None else problem
+
+
+def _shapes(
     spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec, running: Mapping[int, int], kept: Placed | None
-) -> Choice:
-    """Return the class with the size that is stated, else the one decided last, else one that runs, else the planner's."""
+) -> Iterator[Choice]:
+    """Return the class with the size that is stated, else with the one decided last, those that run, and the planner's, until one fits."""
     stated = spec.dedicated.engine.stated_tensor_parallel_size if spec.dedicated else 1
     if stated is not None:
-        return Choice(name=name, accelerator=accelerator, tensor_parallel_size=stated)
-    sizes_there = sorted(running, key=lambda size: -running[size])
+        yield Choice(name=name, accelerator=accelerator, tensor_parallel_size=stated)
+        return
     if kept is not None and kept.accelerator_class == name and kept.tensor_parallel_size is not None:
-        sizes_there.insert(0, kept.tensor_parallel_size)
-    for size in sizes_there:
-        choice = Choice(name=name, accelerator=accelerator, tensor_parallel_size=size)
-        if _unfit(spec, choice) is None:
-            return choice
-    return Choice(name=name, accelerator=accelerator, tensor_parallel_size=_planned_size(spec, name, accelerator))
+        yield Choice(name=name, accelerator=accelerator, tensor_parallel_size=kept.tensor_parallel_size)
+    for size in sorted(running, key=lambda each: -running[each]):
+        yield Choice(name=name, accelerator=accelerator, tensor_parallel_size=size)
+    yield Choice(name=name, accelerator=accelerator, tensor_parallel_size=_planned_size(spec, name, accelerator))
 
 
 def _planned_size(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec) -> int:

@@ -6,8 +6,10 @@ import pytest
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.vocabulary import Reason
+from spillway.api.workload import PlacementMode
 from spillway.plan.decision import Problem
 from spillway.plan.names import pool_name
+from spillway.plan.placed import Placed
 from spillway.plan.placement import Choice, choose_accelerator, tensor_parallel_size
 from spillway.plan.validate import misfit, misshapen, name_conflicts, resolve_backends
 from tests.unit.plan.situations import LLAMA_8B, accelerator, catalogue, observe, one_pass, pool, spec, workload
@@ -223,3 +225,59 @@ def test_all_problems_are_told_at_once() -> None:
         Reason.UNKNOWN_PROVIDER,
         Reason.UNKNOWN_ACCELERATOR_CLASS,
     ]
+
+
+# The tensor parallel size where the spec leaves it open
+
+
+LLAMA_70B = {"parameters": 70_600_000_000, "layers": 80, "attentionHeads": 64, "keyValueHeads": 8, "headSize": 128}
+OPEN: dict[str, Any] = {"model": {"architecture": LLAMA_70B}}
+
+
+def size_of(found: Choice | Problem) -> int:
+    assert isinstance(found, Choice), found
+    return found.tensor_parallel_size
+
+
+def test_a_model_that_needs_several_accelerators_gets_them_where_nothing_is_stated() -> None:
+    found = size_of(choose_accelerator("chat", spec(**OPEN), catalogue(), ()))
+    assert found > 1
+    assert 64 % found == 0
+
+
+def test_a_stated_size_is_taken_as_it_is() -> None:
+    assert size_of(choose_accelerator("chat", spec(engine={"tensorParallelSize": 8}, **OPEN), catalogue(), ())) == 8
+
+
+def test_a_model_of_unknown_shape_takes_one_accelerator() -> None:
+    assert size_of(choose_accelerator("chat", spec(), catalogue(), ())) == 1
+
+
+@pytest.mark.parametrize("parallel", [4, 8])
+def test_the_size_that_runs_stays(parallel: int) -> None:
+    running = (pool(2, name=pool_name("chat", "h100", parallel)),)
+    assert size_of(choose_accelerator("chat", spec(**OPEN), catalogue(), running)) == parallel
+
+
+def test_the_size_decided_last_stays_though_its_pool_is_not_seen_yet() -> None:
+    kept = Placed(mode=PlacementMode.HYBRID, accelerator_class="h100", tensor_parallel_size=8)
+    assert size_of(choose_accelerator("chat", spec(**OPEN), catalogue(), (), kept=kept)) == 8
+
+
+def test_a_size_that_does_not_fit_any_more_does_not_stay() -> None:
+    kept = Placed(mode=PlacementMode.HYBRID, accelerator_class="h100", tensor_parallel_size=1)
+    assert size_of(choose_accelerator("chat", spec(**OPEN), catalogue(), (), kept=kept)) > 1
+
+
+def test_of_any_class_the_one_with_the_cheapest_request_is_taken() -> None:
+    classes = {"dear": priced("8"), "fair": priced("2")}
+    assert chosen(choose_accelerator("chat", spec(**OPEN), catalogue(classes), ())) == "fair"
+
+
+def test_the_effective_spec_has_nothing_left_to_choose() -> None:
+    decision, _ = one_pass(workload("Hybrid", **OPEN), observe(0, pools=()))
+    assert decision.pool is not None
+    resolved = decision.resolved(workload("Hybrid", **OPEN)).spec
+    assert resolved.dedicated is not None
+    assert resolved.dedicated.accelerators == ["h100"]
+    assert resolved.dedicated.engine.stated_tensor_parallel_size == decision.pool.tensor_parallel_size
