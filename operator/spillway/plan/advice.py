@@ -20,7 +20,7 @@ from spillway.plan.options import Cause, Option, ServedBy
 from spillway.plan.renting import batch_options
 from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities
 from spillway.plan.smaller import smaller_model
-from spillway.plan.worthwhile import dollars, pays, rate_words
+from spillway.plan.worthwhile import dollars, pays, rate_words, worth_telling
 
 __all__ = ["advise"]
 
@@ -173,8 +173,8 @@ def _tokens(case: Case) -> Iterator[Opportunity]:
     whole = case.question.request_usd(offer)
     prompts = (whole - lengths.output_mean * float(offer.listing.output_usd_per_million_tokens) / 1e6) / whole if whole else 0.0
     told = f"are {{share:.0f}} % of the {dollars(rented)} a month at {offer.label}"
-    if prompts >= ALL_OF and lengths.input_mean >= LONG_PROMPT_TOKENS:
-        saved, shorter = rented * prompts * (1 - SHORTER), round(lengths.input_mean * SHORTER)
+    saved, shorter = rented * prompts * (1 - SHORTER), round(lengths.input_mean * SHORTER)
+    if prompts >= ALL_OF and lengths.input_mean >= LONG_PROMPT_TOKENS and worth_telling(case, saved):
         yield Opportunity(
             topic=Topic.PROMPTS,
             usd_per_month=saved,
@@ -184,8 +184,8 @@ def _tokens(case: Case) -> Iterator[Opportunity]:
             basis=_basis(case),
             takes=Takes.APPLICATION,
         )
-    elif prompts <= 1 - ALL_OF:
-        saved = rented * REPEATED
+    saved = rented * REPEATED
+    if prompts <= 1 - ALL_OF and worth_telling(case, saved):
         yield Opportunity(
             topic=Topic.ANSWERS,
             usd_per_month=saved,

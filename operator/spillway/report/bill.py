@@ -22,11 +22,13 @@ from spillway.plan.models import resolve_model
 from spillway.plan.offers import find_offers
 from spillway.plan.opportunity import Opportunity
 from spillway.plan.options import Question, ServedBy
+from spillway.plan.worthwhile import dollars, rate_words
 from spillway.report.plan_words import OLD_PRICE_DAYS
 from spillway.report.usage import Seen, number, usage_of
 
 UNWATCHED_S = 3600  # less of a month is not worth a warning
 MOST_NAMED = 3
+FAR_APART = 2.0  # times: a busy day against a quiet one is less
 
 
 def bill(
@@ -42,10 +44,13 @@ def bill(
     seen = list(workloads)
     rows: list[WorkloadOutput] = []
     found: list[OpportunityOutput] = []
+    unlike: list[str] = []
     for each in seen:
         case = _case(each, classes, {name: spec for (namespace, name), spec in providers.items() if namespace == each.namespace}, now)
         rows.append(_row(each, case if isinstance(case, str) else None))
-        found += [] if isinstance(case, str) else [_opportunity(each, one) for one in advise(case)]
+        if not isinstance(case, str):
+            found += [_opportunity(each, one) for one in advise(case)]
+            unlike += _unlike(rows[-1], case)
     return ReportOutput(
         time=now.replace(microsecond=0),
         scope=scope,
@@ -53,7 +58,7 @@ def bill(
         workloads=sorted(rows, key=lambda row: (row.now_monthly_usd is None, -(row.now_monthly_usd or 0.0), row.workload)),
         opportunities=sorted(found, key=_rank),
         decisions=_decisions(seen),
-        warnings=[*remarks, *_old_prices(seen, now.date()), *_unwatched(seen)],
+        warnings=[*remarks, *_old_prices(seen, now.date()), *_unwatched(seen), *unlike],
     )
 
 
@@ -207,6 +212,16 @@ def _unwatched(seen: Sequence[Seen]) -> Iterable[str]:
     if lost:
         hours_lost = max(lost.values())
         yield f"Nobody watched {_named(list(lost))} for up to {hours_lost:.0f} h of this month: that part of the bill may be missing."
+
+
+def _unlike(row: WorkloadOutput, case: Case) -> Iterable[str]:
+    """Say where the bill and the planner's arithmetic are far apart: savings are differences of the latter."""
+    billed = [usd for usd in (row.now_monthly_usd, row.projected_monthly_usd) if usd is not None]
+    if billed and not min(billed) / FAR_APART <= case.usd <= max(billed) * FAR_APART:
+        yield (
+            f"{row.workload} costs {dollars(case.usd)} in 30 days by the planner's arithmetic, {rate_words(case).lower()}, and "
+            f"{dollars(max(billed))} by its status: its savings are as far off."
+        )
 
 
 def _named(labels: list[str]) -> str:

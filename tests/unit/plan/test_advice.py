@@ -375,7 +375,7 @@ def test_a_saving_is_never_more_than_the_bill_nor_too_small_to_tell(rate: float,
     assert told == advise(found)
     for each in told:
         assert each.usd_per_month is None or 0 <= each.usd_per_month <= found.usd + 0.01
-        if each.usd_per_month and each.topic not in {Topic.PROMPTS, Topic.ANSWERS}:
+        if each.usd_per_month:
             assert each.usd_per_month >= LEAST_USD
     known = [each.usd_per_month for each in told if each.usd_per_month]
     assert known == sorted(known, reverse=True)

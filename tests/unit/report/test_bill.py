@@ -112,6 +112,14 @@ def test_hours_that_nobody_watched_are_warned_of() -> None:
     assert "Nobody watched team/chat for up to 3 h" in report(seen(status={"cost": COST | {"unaccountedSeconds": 10800}})).warnings[0]
 
 
+def test_a_bill_far_from_the_planners_arithmetic_is_warned_of() -> None:
+    assert (
+        "costs $1,340 in 30 days by the planner"
+        in report(seen(status={"cost": COST | {"usdPerHour": "9", "projectedMonthlyUSD": "6000"}})).warnings[0]
+    )
+    assert report(seen()).warnings == []
+
+
 OBSERVED = {
     "requestsPerSecondMean": "3",
     "requestsPerSecondPeak": "9",
