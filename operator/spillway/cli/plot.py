@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from spillway.api.plan_output import PlanOutput, SweepPoint
-from spillway.report.plan_words import amount, dollars
+from spillway.plan.rounding import dollars
+from spillway.report.plan_words import amount
 
 # Okabe and Ito's colours, which stay apart for those who see fewer; each mode also has a line of its own.
 STYLES = {

@@ -19,8 +19,9 @@ from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option, ServedBy
 from spillway.plan.renting import batch_options
 from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities
+from spillway.plan.rounding import dollars
 from spillway.plan.smaller import smaller_model
-from spillway.plan.worthwhile import dollars, pays, rate_words, worth_telling
+from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
 __all__ = ["advise"]
 
@@ -61,7 +62,7 @@ def _placement(case: Case) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.PLACEMENT,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {_called(best)} costs {dollars(best.usd)} a month, and {_called(case.current)} {dollars(case.usd)}."
+        message=f"{rate_words(case)}, {_called(best)} costs {costs(best)} a month, and {_called(case.current)} {dollars(case.usd)}."
         + "".join(f" {each}" for each in doubts),
         settings={"placement.apply": "Automatic"} if placement.mode is PlacementMode.AUTO else _settings(best),
         takes=Takes.QUALITY_CHECK if doubts else Takes.NOTHING,
@@ -118,7 +119,7 @@ def _batch(case: Case) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.BATCH,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, batches at {best.offer.label} cost {dollars(best.usd)} a month instead of {dollars(case.usd)}; "
+        message=f"{rate_words(case)}, batches at {best.offer.label} cost {costs(best)} a month instead of {dollars(case.usd)}; "
         f"answers come within {hours} h. The program that sends the requests submits them to the provider's batch API.",
         settings={} if is_offline(case.spec) else {"traffic.latency": "Offline"},
         basis=_basis(case),
@@ -207,7 +208,7 @@ def _budget(case: Case) -> Iterator[Opportunity]:
         yield Opportunity(
             topic=Topic.BUDGET,
             usd_per_month=0.0,
-            message=f"{rate_words(case)}, the cheapest way to serve, {_called(least)}, costs {dollars(least.usd)} a month: "
+            message=f"{rate_words(case)}, the cheapest way to serve, {_called(least)}, costs {costs(least)} a month: "
             f"{dollars(limit)} cannot be kept.",
             settings={"budget.monthlyUSD": str(math.ceil(least.usd))},
         )

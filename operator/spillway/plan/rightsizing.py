@@ -14,8 +14,9 @@ from spillway.plan.models import resolve_model
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option
 from spillway.plan.owning import all_sizes
+from spillway.plan.rounding import dollars
 from spillway.plan.sizing import ReplicaSize
-from spillway.plan.worthwhile import dollars, pays, rate_words, worth_telling
+from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
 NO_PREFIX_CACHE = "--no-enable-prefix-caching"  # vLLM's; its cache of prompts is on otherwise
 SIXTEEN_BITS = 1.9  # bytes per parameter, with some room for what is counted as one
@@ -53,7 +54,7 @@ def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.ACCELERATOR_CLASS,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {_sized(chosen)} keeps the promises for {dollars(best.usd)} a month with up to "
+        message=f"{rate_words(case)}, {_sized(chosen)} keeps the promises for {costs(best)} a month with up to "
         f"{_replicas(best.cost.replicas_peak)} (±{chosen.error_percent} %), and {_sized(size)} costs {dollars(case.usd)}. The cluster "
         "needs such nodes.",
         settings=settings,
@@ -71,7 +72,7 @@ def _tensor_parallel(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.TENSOR_PARALLEL,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"The model fits {_sized(best.size)} and keeps the promises there: {dollars(best.usd)} a month with up to "
+        message=f"The model fits {_sized(best.size)} and keeps the promises there: {costs(best)} a month with up to "
         f"{_replicas(best.cost.replicas_peak)}, and {dollars(case.usd)} with {size.tensor_parallel_size} accelerators per replica.",
         settings={"dedicated.engine.tensorParallelSize": str(best.size.tensor_parallel_size), **_room_for(case, best)},
     )
@@ -131,7 +132,7 @@ def _quantization(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.QUANTIZATION,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"With fp8 weights the busiest minute needs {after} accelerators instead of {before}: {dollars(best.usd)} a month instead "
+        message=f"With fp8 weights the busiest minute needs {after} accelerators instead of {before}: {costs(best)} a month instead "
         f"of {dollars(case.usd)} (±{best.size.error_percent} %). The engine converts the weights when it loads them.",
         settings=settings | _room_for(case, best),
         takes=Takes.QUALITY_CHECK,

@@ -5,11 +5,17 @@ from decimal import Decimal
 from spillway.plan.readings import finite
 
 SIGNIFICANT = 4
+WHOLE_DOLLARS = 100  # from here on cents are not read
 
 
 def usd(amount: float | None) -> str | None:
     """Return an amount of money with four significant digits."""
     return significant(amount, SIGNIFICANT)
+
+
+def dollars(amount: float) -> str:
+    """Return an amount of money as it is read in a sentence: whole dollars from a hundred on."""
+    return f"${amount:,.0f}" if abs(amount) >= WHOLE_DOLLARS else f"${amount:,.2f}"
 
 
 def rate(per_second: float | None) -> str | None:

@@ -11,7 +11,8 @@ from spillway.plan.offers import Offers, find_offers, has_own_weights
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option
 from spillway.plan.owning import all_sizes
-from spillway.plan.worthwhile import dollars, pays, rate_words
+from spillway.plan.rounding import dollars
+from spillway.plan.worthwhile import costs, pays, rate_words
 
 FRACTION = 0.5  # of the bill: for less of a saving nobody tries another model
 MOST_TRIED = 3  # candidates, largest first: sizing one takes some 50 ms
@@ -96,7 +97,7 @@ def _opportunity(case: Case, candidate: str, best: Option) -> Opportunity:
     return Opportunity(
         topic=Topic.SMALLER_MODEL,
         usd_per_month=case.usd - (best.usd or 0.0),
-        message=f"{rate_words(case)}, {candidate} {where} {keeps} for {dollars(best.usd)} a month instead of "
+        message=f"{rate_words(case)}, {candidate} {where} {keeps} for {costs(best)} a month instead of "
         f"{dollars(case.usd)}. Whether its answers are good enough only your own test tells.",
         settings=settings,
         takes=Takes.QUALITY_CHECK,

@@ -2,10 +2,10 @@
 
 from spillway.plan.case import Case
 from spillway.plan.options import Option
+from spillway.plan.rounding import dollars
 
 LEAST_SHARE = 0.05  # of the bill: less is not worth a change
 LEAST_USD = 10.0  # a month: likewise
-WHOLE_DOLLARS = 100  # from here on cents are not read
 
 
 def pays(case: Case, option: Option) -> bool:
@@ -24,8 +24,6 @@ def rate_words(case: Case) -> str:
     return f"At {case.load.mean_per_s:.3g} requests/s {case.usage.seen_over}"
 
 
-def dollars(usd: float | None) -> str:
-    """Return an amount as it is read: whole dollars from a hundred on."""
-    if usd is None:
-        return "an unknown sum"
-    return f"${usd:,.0f}" if abs(usd) >= WHOLE_DOLLARS else f"${usd:,.2f}"
+def costs(option: Option) -> str:
+    """Return what an option that was costed costs a month, in words."""
+    return dollars(option.usd or 0.0)

@@ -22,12 +22,13 @@ from spillway.plan.models import resolve_model
 from spillway.plan.offers import find_offers
 from spillway.plan.opportunity import Opportunity
 from spillway.plan.options import Question, ServedBy
-from spillway.plan.worthwhile import dollars, rate_words
+from spillway.plan.rounding import dollars
+from spillway.plan.worthwhile import rate_words
+from spillway.report.columns import some
 from spillway.report.plan_words import OLD_PRICE_DAYS
 from spillway.report.usage import Seen, number, usage_of
 
 UNWATCHED_S = 3600  # less of a month is not worth a warning
-MOST_NAMED = 3
 FAR_APART = 2.0  # times: a busy day against a quiet one is less
 
 
@@ -194,7 +195,7 @@ def _old_prices(seen: Sequence[Seen], today: date) -> Iterable[str]:
     if old:
         oldest = min(old.values())
         yield (
-            f"Prices of {_named(list(old))} are older than {OLD_PRICE_DAYS} days, the oldest of {oldest} "
+            f"Prices of {some(list(old))} are older than {OLD_PRICE_DAYS} days, the oldest of {oldest} "
             f"({_age_days(oldest, today)} days): look them up again and set asOf."
         )
 
@@ -211,7 +212,7 @@ def _unwatched(seen: Sequence[Seen]) -> Iterable[str]:
     lost = {label: count for label, count in hours.items() if count * 3600 >= UNWATCHED_S}
     if lost:
         hours_lost = max(lost.values())
-        yield f"Nobody watched {_named(list(lost))} for up to {hours_lost:.0f} h of this month: that part of the bill may be missing."
+        yield f"Nobody watched {some(list(lost))} for up to {hours_lost:.0f} h of this month: that part of the bill may be missing."
 
 
 def _unlike(row: WorkloadOutput, case: Case) -> Iterable[str]:
@@ -222,8 +223,3 @@ def _unlike(row: WorkloadOutput, case: Case) -> Iterable[str]:
             f"{row.workload} costs {dollars(case.usd)} in 30 days by the planner's arithmetic, {rate_words(case).lower()}, and "
             f"{dollars(max(billed))} by its status: its savings are as far off."
         )
-
-
-def _named(labels: list[str]) -> str:
-    more = len(labels) - MOST_NAMED
-    return ", ".join(labels[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

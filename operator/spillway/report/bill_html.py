@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, WorkloadOutput
+from spillway.plan.rounding import dollars
 from spillway.report.bill_style import STYLE
 from spillway.report.bill_text import TAKES, counted, first_of_each, missing_from, saved, serving
-from spillway.report.plan_words import amount, dollars
+from spillway.report.plan_words import amount
 
 MOST_DECISIONS = 30
 MOST_OPPORTUNITIES = 20  # the others are folded

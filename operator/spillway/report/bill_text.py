@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 
 from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, WorkloadOutput
-from spillway.report.columns import Row, bullets, table, wrapped
-from spillway.report.plan_words import dollars
+from spillway.plan.rounding import dollars
+from spillway.report.columns import Row, bullets, some, table, wrapped
 
 LEAST_WIDTH = 72  # five amounts and a name cut to its least
 MOST_ROWS = 40
 MOST_OPPORTUNITIES = 10
 MOST_OF_A_WORKLOAD = 3
 WIDE = 96  # columns from which there is room for the price of tokens
-MOST_NAMED = 3
 HEAD: Row = ("workload", "serving", "now", "spent", "month", "hosted", "own", "$/Mtok")
 TEXTS = (0, 1)
 UNKNOWN = "?"
@@ -63,12 +62,6 @@ def _advised_against(report: ReportOutput) -> dict[str, list[str]]:
         if row.advice_missing is not None:
             reasons.setdefault(row.advice_missing, []).append(_called(report, row.workload))
     return reasons
-
-
-def _some(names: list[str]) -> str:
-    """Return a few names and how many more there are."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _scope(report: ReportOutput) -> str:
@@ -194,4 +187,4 @@ def _opportunity(report: ReportOutput, one: OpportunityOutput, width: int) -> It
 
 
 def _unadvised(report: ReportOutput, width: int) -> str:
-    return bullets("NO ADVICE FOR", (f"{_some(names)}: {reason}" for reason, names in _advised_against(report).items()), width)
+    return bullets("NO ADVICE FOR", (f"{some(names)}: {reason}" for reason, names in _advised_against(report).items()), width)

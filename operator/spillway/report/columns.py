@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 Row = tuple[str, ...]
 SHORTEST_END = 4  # characters of a name that say what, where a provider's name takes the rest
 NARROWEST = 12  # characters that a name keeps
+MOST_NAMED = 3  # names that a sentence holds
 
 
 def table(head: Row, rows: Sequence[Row], width: int, *, texts: tuple[int, ...], gives: int | None = None) -> str:
@@ -57,3 +58,9 @@ def wrapped(text: str, width: int, *, indent: str = "", hanging: str | None = No
         break_on_hyphens=False,
         break_long_words=False,
     )
+
+
+def some(names: Sequence[str]) -> str:
+    """Return a few names and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

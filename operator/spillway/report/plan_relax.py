@@ -2,7 +2,8 @@
 
 from spillway.plan.choice import Plan
 from spillway.plan.options import Cause, Obstacle, Option
-from spillway.report.plan_words import describe, dollars, named
+from spillway.plan.rounding import dollars
+from spillway.report.plan_words import describe, named
 
 MOST = 3  # ways out that are told
 NO_WAY_OUT = {Cause.NOT_OFFLINE, Cause.SPOT}  # a promise is not given up for these, and no field is the remedy

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from spillway.api.plan_output import OptionOutput, PlanOutput, Recommended, SweepPoint
-from spillway.report.columns import Row, bullets, table, wrapped
-from spillway.report.plan_words import amount, dollars
+from spillway.plan.rounding import dollars
+from spillway.report.columns import Row, bullets, some, table, wrapped
+from spillway.report.plan_words import amount
 
 LEAST_WIDTH = 60
 MOST_ALTERNATIVES = 10
 MOST_OF_A_MODE = 4
-MOST_NAMED = 3
 MOST_IMPOSSIBLE = 5
 MOST_SWEPT = 12  # rows of a sweep that a table shows
 
@@ -212,15 +212,10 @@ def _impossible(plan: PlanOutput, width: int) -> Iterator[str]:
         by_reason.setdefault(option.reason, []).append(f"{option.mode} {_on(option)}".strip())
     if not by_reason:
         return
-    told = [f"{_some(names)}: {reason}" for reason, names in by_reason.items()]
+    told = [f"{some(names)}: {reason}" for reason, names in by_reason.items()]
     more = len(told) - MOST_IMPOSSIBLE
     lines = [wrapped(each, width, indent="  ", hanging="    ") for each in told[:MOST_IMPOSSIBLE]]
     yield "NOT POSSIBLE\n" + "\n".join([*lines, *([f"  and {more} more: -o json has all"] if more > 0 else [])])
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 SWEEP_HEAD: Row = ("", "requests/month", "Hosted", "Batch", "Dedicated", "Hybrid", "cheapest")

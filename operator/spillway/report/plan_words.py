@@ -10,14 +10,9 @@ from spillway.plan.economics import Pricing
 from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
 from spillway.plan.options import Option, ServedBy
+from spillway.plan.rounding import dollars
 
 OLD_PRICE_DAYS = 90
-WHOLE_DOLLARS = 100  # from here on cents are not read
-
-
-def dollars(usd: float) -> str:
-    """Return an amount as it is read: whole dollars from a hundred on."""
-    return f"${usd:,.0f}" if abs(usd) >= WHOLE_DOLLARS else f"${usd:,.2f}"
 
 
 def amount(number: float) -> str:
