@@ -37,6 +37,16 @@ def stack() -> Iterator[Stack]:
             cluster.down()
 
 
+@pytest.fixture
+def room(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return a namespace of the test's own, with models and secrets."""
+    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:24].strip("-")
+    stack.models(name, "tiny")
+    stack.secrets(name)
+    yield name
+    stack.kubectl("delete", "namespace", name, "--wait=false")
+
+
 @pytest.fixture(scope="session")
 def chat_once(stack: Stack) -> Stack:
     """Apply the quickstart and wait until its replica serves."""

@@ -208,7 +208,11 @@ class Stack:
             "engine": {"image": self.reference(self.engine), "version": "0.32.0"},
             "gateway": {"image": self.reference("gateway")},
             "imagePullPolicy": "IfNotPresent",
-            "operator": {"tickSeconds": 3, "metricsWindowSeconds": 20},
+            "operator": {
+                "tickSeconds": 3,
+                "metricsWindowSeconds": 20,
+                "placement": {"holdSeconds": 40, "intervalSeconds": 5},
+            },
             "prometheus": {"install": True, "image": self._image("prometheus"), "scrapeInterval": "2s"},
         }
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,16 +11,6 @@ from tests.e2e.stack import SYSTEM_NAMESPACE, Stack, eventually
 from tests.e2e.traffic import Load, burst, describe
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def room(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Return a namespace of the test's own, with models and secrets."""
-    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:24].strip("-")
-    stack.models(name, "tiny")
-    stack.secrets(name)
-    yield name
-    stack.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def pods(stack: Stack, namespace: str, component: str) -> list[dict[str, Any]]:
