@@ -65,6 +65,10 @@ class OptionOutput(OutputModel):
     break_even_requests_per_month: Annotated[
         int | None, Field(description="Volume from which the first replicas save more than they cost; null where they never do.")
     ]
+    break_even_utilization_percent: Annotated[
+        float | None,
+        Field(description="Use of a replica from which on it costs less than renting its work: 100 / kappa; null below kappa 1."),
+    ]
     ttft_ms: Annotated[
         float | None, Field(description="Time to first token at the SLO's attainment, as predicted or as the provider states.")
     ]
@@ -111,6 +115,7 @@ class TrafficOutput(OutputModel):
     requests_per_second_peak: Annotated[float, Field(description="Rate of the busiest minute.")]
     input_tokens_mean: Annotated[float, Field(description="Tokens of a prompt.")]
     output_tokens_mean: Annotated[float, Field(description="Tokens of an answer.")]
+    tokens_per_second_peak: Annotated[int, Field(description="Tokens in and out per second in the busiest minute.")]
 
 
 class SweepPoint(OutputModel):
@@ -137,6 +142,9 @@ class PlanOutput(OutputModel):
     options: Annotated[list[OptionOutput], Field(description="Every way to serve: the possible ones first, cheapest first.")]
     break_even_requests_per_month: Annotated[
         int | None, Field(description="Smallest volume from which some way of owning pays; null where none ever does.")
+    ]
+    break_even_utilization_percent: Annotated[
+        float | None, Field(description="Use of a replica from which on owning pays, that way of owning; 100 / kappa.")
     ]
     self_hosting_economic: Annotated[SelfHosting, Field(description="Whether owning pays at this load.")]
     engineering: Annotated[EngineeringOutput | None, Field(description="What people cost, when it was given.")]

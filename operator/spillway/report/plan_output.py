@@ -39,12 +39,14 @@ def plan_output(
             requests_per_second_peak=_round(load.peak_per_s, 4) or 0.0,
             input_tokens_mean=lengths.input_mean,
             output_tokens_mean=lengths.output_mean,
+            tokens_per_second_peak=round(load.peak_per_s * (lengths.input_mean + lengths.output_mean)),
         ),
         recommended=_recommended(plan),
         settings=settings(plan),
         near_ties=near_ties(plan),
         options=[_option(option) for option in plan.options],
         break_even_requests_per_month=plan.break_even.break_even_requests if plan.break_even else None,
+        break_even_utilization_percent=_break_even_use(plan.break_even),
         self_hosting_economic=SelfHosting(economic=plan.verdict.economic, reason=plan.verdict.reason.value, message=plan.verdict.message),
         engineering=None if engineering is None else _engineering(plan, engineering),
         relax=relaxations(plan),
@@ -120,6 +122,7 @@ def _option(option: Option) -> OptionOutput:
         stranded_monthly_usd=_round(option.stranded_usd, 2),
         kappa=_round(option.kappa, 3),
         break_even_requests_per_month=option.break_even_requests,
+        break_even_utilization_percent=_break_even_use(option),
         ttft_ms=_round(size.ttft_ms if size else stated_ttft, 1),
         inter_token_latency_ms=_round(size.inter_token_latency_ms if size else stated_gap, 1),
         requests_per_second_per_replica=_round(size.requests_per_s, 3) if size and size.concurrency else None,
@@ -160,6 +163,10 @@ def _point(point: Point) -> SweepPoint:
         recommended=cheapest.mode.value if cheapest else None,
         accelerator_class=cheapest.size.accelerator_class if cheapest and cheapest.size else None,
     )
+
+
+def _break_even_use(option: Option | None) -> float | None:
+    return None if option is None or option.kappa is None or option.kappa < 1 else round(100 / option.kappa, 1)
 
 
 def _round(number: float | None, digits: int) -> float | None:

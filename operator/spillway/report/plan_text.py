@@ -62,7 +62,8 @@ def _subtitle(plan: PlanOutput) -> str:
     return (
         f"{plan.model}, {amount(load.requests_per_month)} requests a month "
         f"({load.requests_per_second_mean:.3g}/s, peak {load.requests_per_second_peak:.3g}/s), "
-        f"{load.input_tokens_mean:.0f} tokens in and {load.output_tokens_mean:.0f} out"
+        f"{load.input_tokens_mean:.0f} tokens in and {load.output_tokens_mean:.0f} out, "
+        f"{amount(load.tokens_per_second_peak)} tokens/s at peak"
     )
 
 
@@ -89,7 +90,11 @@ def _recommendation(plan: PlanOutput, width: int) -> Iterator[str]:
 def _facts(plan: PlanOutput) -> Iterator[str]:
     yield from (f"Nearly as good: {each}" for each in plan.near_ties[:2])
     if plan.break_even_requests_per_month is not None:
-        yield f"Owning pays from {amount(plan.break_even_requests_per_month)} requests a month on."
+        used = plan.break_even_utilization_percent
+        yield (
+            f"Owning pays from {amount(plan.break_even_requests_per_month)} requests a month on"
+            + ("." if used is None else f"; a replica pays from {used:.0f} % use on.")
+        )
     elif plan.self_hosting_economic.economic is False:
         yield "No volume makes owning pay."
     if plan.engineering is not None:

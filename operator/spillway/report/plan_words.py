@@ -121,7 +121,7 @@ def _sentence(text: str) -> str:
 
 def assumptions(plan: Plan) -> list[str]:
     """Return what the figures rest on."""
-    return [*_of_traffic(plan), *_of_costs(plan), *_of_sizes(plan), *_of_offers(plan)]
+    return [*_of_traffic(plan), *_of_costs(plan), *_of_sizes(plan), *_of_offers(plan), *_sources(plan)]
 
 
 def _of_traffic(plan: Plan) -> Iterator[str]:
@@ -183,6 +183,19 @@ def _of_offers(plan: Plan) -> Iterator[str]:
     for offer in offers.found:
         if offer.listing.quantization is not None and offer.listing.quantization is not own:
             yield f"{offer.label} serves {offer.listing.quantization} weights; yours are {own or 'as published'}."
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    """Return where the prices are from, of what is recommended and of the best to rent and to own."""
+    found: dict[str, str] = {}
+    for option in (plan.recommended, _best(plan, ServedBy.HOSTED), _best(plan, ServedBy.DEDICATED)):
+        price = plan.question.classes[option.size.accelerator_class].price if option is not None and option.size is not None else None
+        if option is not None and option.size is not None and price is not None:
+            found[option.size.accelerator_class] = f"{price.source} ({price.as_of.isoformat()})"
+        if option is not None and option.offer is not None and option.offer.prices is not None:
+            found[option.offer.label] = f"{option.offer.prices.source} ({option.offer.prices.as_of.isoformat()})"
+    if found:
+        yield "Prices: " + "; ".join(f"{name}: {source}" for name, source in found.items()) + "."
 
 
 def warnings(plan: Plan, today: date, remarks: Iterable[str] = ()) -> list[str]:

@@ -170,6 +170,21 @@ def test_the_catalogue_of_the_command_line_is_the_charts() -> None:
     assert set(default_classes()) == set(yaml.safe_load(values)["acceleratorClasses"]["catalogue"])
 
 
+def test_the_break_even_is_told_in_requests_and_as_the_use_of_a_replica(plan: Run) -> None:
+    found = as_json(plan, "-f", HYBRID)
+    (owned,) = options(found, mode="Dedicated", feasible=True)
+    assert owned["kappa"] > 1
+    assert owned["breakEvenUtilizationPercent"] == pytest.approx(100 / owned["kappa"], abs=0.1)
+    assert found["breakEvenRequestsPerMonth"] == owned["breakEvenRequestsPerMonth"]
+    assert found["breakEvenUtilizationPercent"] == owned["breakEvenUtilizationPercent"]
+
+
+def test_every_price_that_counts_is_told_with_its_source_and_date(plan: Run) -> None:
+    (prices,) = [each for each in as_json(plan, "-f", SCENARIO_1)["assumptions"] if each.startswith("Prices: ")]
+    assert "AWS g5.12xlarge on demand, us-east-1 (2026-07-20)" in prices
+    assert "the article, Q4 2025 (2025-12-31)" in prices
+
+
 def test_old_prices_are_told(plan: Run) -> None:
     checks = as_json(plan, "-f", SCENARIO_1)["warnings"]
     assert any("older than 90 days, the oldest of 2025-12-31" in each for each in checks)
