@@ -23,11 +23,12 @@ from spillway.plan.memory import (
     splits,
     step_tokens,
 )
+from spillway.plan.models import KnownModel
 from spillway.plan.roofline import StepModel, computes_in_eight_bits
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT, Promise, Service, largest_batch, sustained
 from spillway.plan.speed import SAME_FACTS, step_model
 
-__all__ = ["Memory", "ReplicaSize", "SizeBasis", "error_percent", "replica_size", "sizes"]
+__all__ = ["Memory", "ReplicaSize", "SizeBasis", "error_percent", "own_context_misfit", "replica_size", "sizes"]
 
 KV_FILL = 0.9  # preemption starts when the last blocks go
 
@@ -171,6 +172,20 @@ def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: in
         return 0
     each = request_kv_bytes(model, lengths.context_mean, tensor_parallel_size, value_bytes=kv_value_bytes(engine))
     return min(bound, int(KV_FILL * found.kv_cache_gib * GIB / each)) if each else bound
+
+
+def own_context_misfit(known: KnownModel, size: ReplicaSize, *, engine: Engine, max_context_tokens: int | None) -> str | None:
+    """Return what to set where vLLM would not start: it wants room for one request of the model's own longest context, unless told less."""
+    own = known.context_tokens
+    if own is None or max_context_tokens is not None or not size.memory.fits:
+        return None
+    held = kv_tokens(known.architecture, size.memory, size.tensor_parallel_size, context_tokens=own, value_bytes=kv_value_bytes(engine))
+    if held >= own:
+        return None
+    return (
+        f"vLLM does not start on {size.tensor_parallel_size} x {size.accelerator_class} with the model's own context of {own} tokens, of "
+        f"which the KV cache holds {held}: set model.maxContextTokens to what requests need."
+    )
 
 
 def error_percent(model: Architecture, quantization: Quantization | None, accelerator: AcceleratorClassSpec, *, calibrated: bool) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from spillway.api.workload import LatencyNeed, TrafficPattern
+from spillway.api.workload import Engine, LatencyNeed, TrafficPattern
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.decision import Problem
 from spillway.plan.economics import Pricing
@@ -11,6 +11,7 @@ from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
 from spillway.plan.options import Option, ServedBy
 from spillway.plan.rounding import dollars
+from spillway.plan.sizing import own_context_misfit
 
 OLD_PRICE_DAYS = 90
 
@@ -200,7 +201,20 @@ def _sources(plan: Plan) -> Iterator[str]:
 
 def warnings(plan: Plan, today: date, remarks: Iterable[str] = ()) -> list[str]:
     """Return what to check before relying on the plan. `remarks` are of the input."""
-    return [*remarks, *_of_prices(plan, today), *_of_latency(plan)]
+    return [*remarks, *_of_context(plan), *_of_prices(plan, today), *_of_latency(plan)]
+
+
+def _of_context(plan: Plan) -> Iterator[str]:
+    """Say it of what is recommended to be owned, or else would be."""
+    chosen = plan.recommended if plan.recommended is not None and plan.recommended.size is not None else plan.break_even
+    spec = plan.question.spec
+    known = resolve_model(spec.model)
+    if chosen is None or chosen.size is None or isinstance(known, Problem):
+        return
+    engine = spec.dedicated.engine if spec.dedicated else Engine()
+    found = own_context_misfit(known, chosen.size, engine=engine, max_context_tokens=spec.model.max_context_tokens)
+    if found is not None:
+        yield found
 
 
 def _of_prices(plan: Plan, today: date) -> Iterator[str]:

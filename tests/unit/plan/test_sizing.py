@@ -1,18 +1,20 @@
 """Sizes: what one replica sustains within the SLO, why it cannot, and how sure that is."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import Engine, Model, Quantization, Slo
 from spillway.plan.lengths import Lengths, length_at, length_spread
 from spillway.plan.models import known_model
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import Service, erlang_c, largest_batch, sustained
-from spillway.plan.sizing import SizeBasis
+from spillway.plan.sizing import SizeBasis, own_context_misfit
 from tests.unit.plan.shapes import CHAT, PROMISE, h100, shape, sized, sized_at
 
 L4 = h100(product="NVIDIA L4", memoryGiB=22, memoryBandwidthGBps=300, teraFLOPs={"bf16": 121, "fp8": 242}, perNode=4, interconnectGBps=64)
@@ -88,6 +90,38 @@ def test_experts_and_quantized_weights_are_less_sure_than_dense_ones_in_16_bits(
         for changes, quantization in (({}, None), ({"active_parameters": 10**9}, None), ({}, Quantization.AWQ))
     )
     assert dense < experts < quantized
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "stated", "said"),
+    [
+        pytest.param(L4, None, "model.maxContextTokens", id="too long for an L4, and nothing else asked for"),
+        pytest.param(L4, 8192, None, id="less asked for"),
+        pytest.param(h100(), None, None, id="there is room for it"),
+    ],
+)
+def test_says_where_the_engine_would_not_start_with_the_models_own_context(
+    accelerator: AcceleratorClassSpec, stated: int | None, said: str | None
+) -> None:
+    known = known_model(Model(id="meta-llama/Llama-3.1-8B-Instruct"))
+    assert known is not None
+    size = sized_at(1, known.architecture, accelerator)
+    found = own_context_misfit(known, size, engine=Engine(), max_context_tokens=stated)
+    assert found is None if said is None else said in (found or "")
+
+
+def test_a_window_lets_a_long_context_fit_where_full_attention_would_not() -> None:
+    gemma, llama = (known_model(Model(id=name)) for name in ("google/gemma-3-12b-it", "microsoft/phi-4"))
+    assert gemma is not None
+    assert llama is not None
+    l40s = h100(product="NVIDIA L40S", memoryGiB=44, memoryBandwidthGBps=864, perNode=1)
+    long_phi = replace(llama, context_tokens=131_072)
+    windowed, full = (
+        own_context_misfit(known, sized_at(1, known.architecture, l40s), engine=Engine(), max_context_tokens=None)
+        for known in (gemma, long_phi)
+    )
+    assert windowed is None
+    assert full is not None
 
 
 def test_the_engines_own_bound_holds() -> None:
