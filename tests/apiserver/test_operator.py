@@ -12,7 +12,8 @@ import yaml
 from tests.apiserver.operator_process import LEASE, Operator, condition, eventually, get, holder, operator
 from tests.apiserver.server import ApiServer
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hybrid-llama-8b-l40s.yaml"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE, AUTO = EXAMPLES / "hybrid-llama-8b-l40s.yaml", EXAMPLES / "auto.yaml"
 KINDS = ("serviceaccount", "configmap", "service", "deployment", "poddisruptionbudget", "networkpolicy")
 CHILDREN = {
     "serviceaccount": {"chat"},
@@ -25,9 +26,9 @@ CONDITIONS = 13
 TAKEOVER_S = 20
 
 
-def documents(namespace: str, **changes: Any) -> list[dict[str, Any]]:
+def documents(namespace: str, example: Path = EXAMPLE, **changes: Any) -> list[dict[str, Any]]:
     """Return the example's documents, placed in a namespace; `changes` go into the workload's spec."""
-    found = [each for each in yaml.safe_load_all(EXAMPLE.read_text()) if each]
+    found = [each for each in yaml.safe_load_all(example.read_text()) if each]
     for each in found:
         if each["kind"] != "AcceleratorClass":
             each["metadata"]["namespace"] = namespace
@@ -126,6 +127,33 @@ def test_a_second_pass_and_a_second_operator_change_nothing(apiserver: ApiServer
         eventually(lambda: settled(apiserver, fleet), "the workload is settled")
         after = versions(apiserver, fleet)
         assert {name: version for name, version in after.items() if name in before} == before
+
+
+def test_auto_is_placed_by_its_plan_and_a_new_price_is_told_before_anything_moves(apiserver: ApiServer, namespace: str) -> None:
+    found = documents(namespace, example=AUTO)
+    apply(apiserver, found)
+    with operator(apiserver, namespace=namespace):
+        eventually(lambda: placement(apiserver, namespace).get("recommended"), "a plan is made")
+        first = placement(apiserver, namespace)
+        assert (first["mode"], first["recommended"]["mode"], first["traffic"]["basis"]) == ("Hosted", "Hosted", "Declared")
+        assert condition(apiserver, namespace, "assistant", "PlacementResolved")["reason"] == "AutoResolved"
+        assert {name for kind, name in children(apiserver, namespace) if kind == "deployment"} == {"assistant-gateway"}
+        provider = next(each for each in found if each["kind"] == "HostedProvider")
+        provider["spec"]["models"][0] |= {"inputUSDPerMillionTokens": "50", "outputUSDPerMillionTokens": "50"}
+        apply(apiserver, [provider])
+        eventually(
+            lambda: placement(apiserver, namespace)["recommended"]["mode"] in {"Dedicated", "Hybrid"}, "the price is told", within_s=45
+        )
+        told = placement(apiserver, namespace)
+        assert told["mode"] == "Hosted"
+        assert "savingSince" not in told, "no traffic was observed, so nothing counts for a move"
+        assert "RecommendationChanged" in {each["reason"] for each in get(apiserver, "iw", namespace, "assistant")["status"]["decisions"]}
+    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
+
+
+def placement(server: ApiServer, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = get(server, "iw", namespace, "assistant").get("status", {}).get("placement", {})
+    return found
 
 
 @pytest.mark.usefixtures("running")

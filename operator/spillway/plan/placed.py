@@ -137,6 +137,7 @@ class Placing:
     saving_since: datetime | None = None  # since when all of those found enough to save
     asked: Asked | None = None
     told: str | None = None  # recommendation last told, in words
+    planned_at: datetime | None = None  # by the operator before this one
 
     @property
     def serving(self) -> Placed | None:

@@ -215,7 +215,7 @@ def _evaluated(
     if not _due(placing, asked, now, settings, evidence=evidence):
         return placing, ()
     subject = Subject(name=workload.key.name, spec=spec, catalogue=catalogue, serving=placing.serving, observed=load if watched else None)
-    evaluation = replace(evaluate(subject, now), observed=load)
+    evaluation = _redated(placing, replace(evaluate(subject, now), observed=load), settings)
     since = _saving_since(placing, evaluation, now, settings) if evidence else placing.saving_since
     told = _advice(placing, evaluation)
     return (
@@ -229,6 +229,16 @@ def _evaluated(
         ),
         () if told is None else (told,),
     )
+
+
+def _redated(placing: Placing, evaluation: Evaluation, settings: PlanSettings) -> Evaluation:
+    """Return the plan with the date of the one of the operator before, where it says the same: a restart is no news."""
+    before = placing.planned_at
+    if placing.evaluation is not None or before is None or evaluation.at - before >= settings.placement_interval:
+        return evaluation
+    if evaluation.recommended is None or str(evaluation.recommended) != placing.told:
+        return evaluation
+    return replace(evaluation, at=before)
 
 
 def _due(placing: Placing, asked: Asked, now: datetime, settings: PlanSettings, *, evidence: bool) -> bool:

@@ -21,6 +21,7 @@ def restored_placing(status: InferenceWorkloadStatus) -> Placing | None:
         observed=observed,
         evidence_at=None if observed is None or said.saving_since is None else observed.at,
         saving_since=said.saving_since,
+        planned_at=said.evaluated_at,
         told=None if best is None else called(best.mode, best.accelerator_class, best.tensor_parallel_size),
     )
 

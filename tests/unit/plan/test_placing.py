@@ -354,6 +354,14 @@ def test_a_restart_in_the_middle_neither_loses_nor_resets_what_was_held() -> Non
     assert cluster.run(2 * HOUR, 8.0).mode is MODE.DEDICATED
 
 
+def test_a_restart_is_no_news() -> None:
+    cluster = rented()
+    before = cluster.placement
+    cluster.restart()
+    cluster.step(rate=blind())
+    assert cluster.placement == before
+
+
 def test_a_spec_that_rules_out_what_serves_is_followed_at_once() -> None:
     cluster = rented()
     cluster.wanted = auto(hosted=None, placement={"mode": "Auto", "dataResidency": "ClusterOnly"})
