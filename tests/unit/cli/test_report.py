@@ -83,7 +83,7 @@ def serving(tmp_path: Path, given: Answers, *, namespace: str = "team") -> Itera
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", namespace=namespace), asked
