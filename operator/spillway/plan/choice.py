@@ -89,7 +89,8 @@ def make_plan(question: Question, sized: tuple[ReplicaSize, ...] | Problem, load
     near = _near(cheapest, possible) if cheapest else ()
     stays = next((option for option in near if running is not None and running.matches(option)), None)
     keeps = cheapest is not None and running is not None and running.matches(cheapest)
-    owning = [option for option in options if option.owns and option.affordable_aside and option.break_even_requests is not None]
+    volumes = [(option.break_even_requests, option) for option in options if option.owns and option.affordable_aside]
+    pays = [(volume, option) for volume, option in volumes if volume is not None]
     return Plan(
         question=question,
         load=load,
@@ -98,7 +99,7 @@ def make_plan(question: Question, sized: tuple[ReplicaSize, ...] | Problem, load
         recommended=cheapest if keeps or stays is None else stays,
         near=near,
         verdict=judge_owning(question, options),
-        break_even=min(owning, key=lambda option: (option.break_even_requests or 0, _rank(option)), default=None),
+        break_even=min(pays, key=lambda each: (each[0], _rank(each[1])))[1] if pays else None,
     )
 
 

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import DataResidency, InferenceWorkloadSpec
-from spillway.plan.economics import MonthlyCost, Pricing, request_usd
+from spillway.plan.economics import Fleet, MonthlyCost, Pricing, break_even_requests, request_usd
 from spillway.plan.lengths import Lengths, declared_lengths
+from spillway.plan.load import Load
 from spillway.plan.offers import Offer, Offers
 from spillway.plan.sizing import ReplicaSize
 
@@ -49,6 +50,15 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """What an option owns for which load, and what a request would cost rented."""
+
+    fleet: Fleet
+    load: Load
+    rented_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One way to serve. What could not be computed is None."""
 
@@ -61,12 +71,17 @@ class Option:
     usd_per_million_tokens: float | None = None
     stranded_usd: float | None = None  # a month of the accelerators that share the replicas' nodes and that nothing here uses
     kappa: float | None = None
-    break_even_requests: int | None = None
+    owned: Owned | None = None  # where replicas are
 
     @property
     def feasible(self) -> bool:
         """Whether nothing is in its way."""
         return not self.obstacles
+
+    @property
+    def break_even_requests(self) -> int | None:
+        """Volume a month from which the first replicas save more than they cost. Computed when asked: a sweep never asks."""
+        return None if self.owned is None else break_even_requests(self.owned.load, self.owned.fleet, self.owned.rented_usd)
 
     @property
     def usd(self) -> float | None:

@@ -11,7 +11,6 @@ from spillway.plan.economics import (
     MonthlyCost,
     Pricing,
     ReplicaPrice,
-    break_even_requests,
     dedicated_cost,
     hybrid_cost,
     kappa,
@@ -22,7 +21,7 @@ from spillway.plan.economics import (
 from spillway.plan.load import Load
 from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
-from spillway.plan.options import Cause, Obstacle, Option, Question, ServedBy, over_budget
+from spillway.plan.options import Cause, Obstacle, Option, Owned, Question, ServedBy, over_budget
 from spillway.plan.sizing import ReplicaSize, sizes
 
 
@@ -99,7 +98,7 @@ def _option(
             usd_per_replica_hour=fleet.price.always(fleet.pricing),
             requests_per_s=size.requests_per_s,
         ),
-        break_even_requests=break_even_requests(load, fleet, renting.cheapest_usd),
+        owned=Owned(fleet=fleet, load=load, rented_usd=renting.cheapest_usd),
     )
 
 

@@ -170,8 +170,11 @@ def test_the_catalogue_of_the_command_line_is_the_charts() -> None:
     assert set(default_classes()) == set(yaml.safe_load(values)["acceleratorClasses"]["catalogue"])
 
 
-def test_the_break_even_is_told_in_requests_and_as_the_use_of_a_replica(plan: Run) -> None:
-    found = as_json(plan, "-f", HYBRID)
+def test_the_break_even_is_told_in_requests_and_as_the_use_of_a_replica(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    for price in parts["HostedProvider"]["spec"]["models"]:
+        price.update(inputUSDPerMillionTokens="0.5", outputUSDPerMillionTokens="0.5")
+    found = as_json(plan, "-f", written(*parts.values()))
     (owned,) = options(found, mode="Dedicated", feasible=True)
     assert owned["kappa"] > 1
     assert owned["breakEvenUtilizationPercent"] == pytest.approx(100 / owned["kappa"], abs=0.1)
