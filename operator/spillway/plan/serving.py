@@ -9,11 +9,14 @@ step carries (B-1)/output prompts beside one's own. Figures are those of the req
 * the wait for a place in the batch is that of an M/M/B queue (Erlang C);
 * the first token comes after the longer of: the attainment's longest prompt and a mean wait, a mean prompt and the longest wait.
 
+A replica is looked at by itself. Many behind one gateway share their free places: of replicas with a batch of 8 a pool of sixteen carries
+twice as much each, with a batch of 40 a tenth more, with hundreds nothing.
+
 Prompt lengths are lognormal through their mean and 95th percentile; answers too where their p95 is stated, else they are of mean length.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -158,16 +161,18 @@ def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
 def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> Promise:
     """Return the largest load that keeps every target, derated, and what is seen at it. `bound` is the largest batch, at least 1.
 
-    Where even an empty replica misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
+    What is seen is that of the batch derated as much, which is a little more than the derated rate keeps. Where even an empty replica
+    misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
     most = float(bound)
-    if _keeps(slo, service, bound, most):
-        return service.promise(mean_batch=derating * most, bound=bound)
     low, high = 0.0, most if _keeps(slo, service, bound, NEXT_TO_NOTHING * most) else 0.0
+    if _keeps(slo, service, bound, most):
+        low = most
     while high - low > PRECISION * high:
         middle = (low + high) / 2
         low, high = (middle, high) if _keeps(slo, service, bound, middle) else (low, middle)
-    return service.promise(mean_batch=derating * low, bound=bound)
+    seen = service.promise(mean_batch=derating * low, bound=bound)
+    return replace(seen, requests_per_s=derating * service.requests_per_s(low))
 
 
 def _keeps(slo: Slo | None, service: Service, bound: int, mean_batch: float) -> bool:
