@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.capacity.errors import Compared, blis, kv_capacity, leave_one_out, median, ninth_of_ten, splitwise
+from benchmarks.capacity.errors import Compared, blis, elsewhere, kv_capacity, leave_one_out, median, ninth_of_ten, splitwise
 from benchmarks.capacity.fitting import drifted, fit
 from benchmarks.capacity.measured import SHARED, family, rows, same_storage
 from benchmarks.capacity.plot import scatter
@@ -28,6 +28,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 MEDIAN_BAR = 15.0
 WORST_BAR = 40.0
 FIGURES = (("base_ms", "base step"), ("slope_ms", "per sequence"), ("prompt_ms", "prompt of 1000"), ("long_prompt_ms", "of 8000"))
+KINDS = ("dense, 16 bits", "experts", "8 bits")
 RATE = ("rate", "requests/s")
 
 
@@ -49,6 +50,8 @@ def main() -> int:
             *_table("accelerator left out", by_accelerator, lambda row: row.accelerator),
             "",
             *_kinds(by_family, by_accelerator),
+            "",
+            *_elsewhere_table(measured),
             "",
             *_kv_table(kv_capacity(measured)),
             "",
@@ -81,15 +84,29 @@ def _cell(compared: Sequence[Compared], name: str) -> str:
     return f"{median(errors):.0f} % ({max(100 * abs(each) for each in errors if each is not None):.0f})"
 
 
+def _kind(row: CalibrationRow) -> str:
+    return "8 bits" if "fp8" in row.model.lower() else "experts" if family(row) in ("Qwen3 experts", "gpt-oss") else "dense, 16 bits"
+
+
+def _elsewhere_table(measured: Sequence[CalibrationRow]) -> list[str]:
+    lines = [
+        "| requests/s on an accelerator the model was not measured on | rows | roofline | corrected by its other rows |",
+        "|---|---|---|---|",
+    ]
+    found = elsewhere(measured)
+    for label in KINDS:
+        of = [each for each in found if _kind(each[0]) == label]
+        sides = ([plain for _, plain, _ in of], [corrected for _, _, corrected in of])
+        cells = [f"{median(each):.0f} % ({ninth_of_ten(each):.0f})" for each in sides]
+        lines.append(f"| {label} | {len(of)} | {' | '.join(cells)} |")
+    return lines
+
+
 def _kinds(*runs: Sequence[Compared]) -> list[str]:
     """Return what error_percent in plan/sizing.py is taken from."""
-
-    def kind(row: CalibrationRow) -> str:
-        return "8 bits" if "fp8" in row.model.lower() else "experts" if family(row) in ("Qwen3 experts", "gpt-oss") else "dense, 16 bits"
-
     lines = ["| nine of ten requests/s within | family left out | accelerator left out |", "|---|---|---|"]
-    for label in ("dense, 16 bits", "experts", "8 bits"):
-        cells = [f"{ninth_of_ten(each.error('rate') for each in run if kind(each.row) == label):.0f} %" for run in runs]
+    for label in KINDS:
+        cells = [f"{ninth_of_ten(each.error('rate') for each in run if _kind(each.row) == label):.0f} %" for run in runs]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return lines
 

@@ -1,5 +1,6 @@
 """The coefficients of a step on a class of accelerators: calibrated where the model and size were measured on it, else the roofline."""
 
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ NVLINK_GBPS = 600  # where a class does not say: the slowest NVLink of an SXM or
 PCIE_GBPS = 64  # PCIe 4.0 x16
 SAME_FACTS = 0.02  # data sheets of one product differ by so much (362 or 366 TFLOPs for the L40S)
 SAME_PARAMETERS = 0.03
+MOST_CARRIED = 2.0  # times: the one row beyond it (Qwen3 fp8 on L40S, 4 times) says nothing of other accelerators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,9 @@ def step_model(
 ) -> Speed:
     """Return the coefficients of a step on a class of accelerators.
 
+    Of experts and of 8 bits the roofline is corrected by what it is off for this model elsewhere: a kernel that costs more than its bytes
+    and operations does so on every accelerator (benchmarks/capacity; dense models in 16 bits it predicts no worse without).
+
     A calibrated row stands for its own accelerator, and bounds the roofline for others: a class that is at least as good in everything is
     never slower than it, one at most as good never faster. So a better class never looks worse because a worse one was measured.
     """
@@ -42,6 +47,8 @@ def step_model(
     estimate = roofline(
         model, quantization=quantization, hardware=found, tensor_parallel_size=tensor_parallel_size, value_bytes=value_bytes
     )
+    if estimate.expert_share < 1 or computes_in_eight_bits(model, quantization):
+        estimate = carried(estimate, rows_of(model, quantization))
     telling = _telling_facts(
         linked=tensor_parallel_size > 1 and accelerator.interconnect_gbps is not None, eight=computes_in_eight_bits(model, quantization)
     )
@@ -104,6 +111,37 @@ def row_model(row: CalibrationRow, architecture: Architecture, value_bytes: int)
     )
 
 
+@cache
+def residuals(rows: tuple[CalibrationRow, ...]) -> tuple[float, ...]:
+    """Return how much longer than its roofline each part of a step was, in the middle of the rows; 1 where a part is nothing."""
+    ratios = [
+        [
+            measured / told if measured > 0 and told > 0 else 1.0
+            for measured, told in zip(_parts(row_model(row, row_architecture(row), row_value_bytes(row))), _parts(_told(row)), strict=True)
+        ]
+        for row in rows
+    ]
+    return tuple(min(MOST_CARRIED, max(1 / MOST_CARRIED, statistics.median(part))) for part in zip(*ratios, strict=True))
+
+
+def carried(estimate: StepModel, rows: tuple[CalibrationRow, ...]) -> StepModel:
+    """Return an estimate corrected by what the roofline was off in these rows of the same model."""
+    if not rows:
+        return estimate
+    parts = tuple(part * ratio for part, ratio in zip(_parts(estimate), residuals(rows), strict=True))
+    return _from_parts(parts, estimate.expert_share)
+
+
+def _told(row: CalibrationRow) -> StepModel:
+    return roofline(
+        row_architecture(row),
+        quantization=row_quantization(row),
+        hardware=HARDWARE[row.accelerator],
+        tensor_parallel_size=row.tensor_parallel_size,
+        value_bytes=row_value_bytes(row),
+    )
+
+
 def row_quantization(row: CalibrationRow) -> Quantization | None:
     """Return how the row's weights are stored: fp8 where its name says so, else as published."""
     return Quantization.FP8 if "fp8" in row.model.lower() else None
@@ -124,6 +162,12 @@ def row_architecture(row: CalibrationRow) -> Architecture:
 
 
 @cache
+def rows_of(model: Architecture, quantization: Quantization | None) -> tuple[CalibrationRow, ...]:
+    """Return the usable rows of this shape and storage."""
+    return tuple(row for row in ROWS if usable(row) and _same_model(row, model, quantization))
+
+
+@cache
 def _calibrated(
     model: Architecture,
     quantization: Quantization | None,
@@ -134,8 +178,8 @@ def _calibrated(
     """Return the rows of this model and size. Where a better accelerator measured slower, the worse one's figure counts for both."""
     rows = [
         (HARDWARE[row.accelerator], row_model(row, row_architecture(row), value_bytes))
-        for row in ROWS
-        if usable(row) and row.tensor_parallel_size == tensor_parallel_size and _same_model(row, model, quantization)
+        for row in rows_of(model, quantization)
+        if row.tensor_parallel_size == tensor_parallel_size
     ]
     return tuple(
         (hardware, _between(step, slowest=[other for worse, other in rows if _at_least(hardware, worse, telling)], fastest=[]))
@@ -166,11 +210,14 @@ def _between(step: StepModel, *, slowest: Iterable[StepModel], fastest: Iterable
         value = min([own, *(each[index] for each in upper)])
         return max([value, *(each[index] for each in lower)])
 
-    one_ms, rest_ms, sequence_ms, kv_ms, prompt_ms, square_ms = (bounded(index, own) for index, own in enumerate(_parts(step)))
-    share = step.expert_share
+    return _from_parts(tuple(bounded(index, own) for index, own in enumerate(_parts(step))), step.expert_share)
+
+
+def _from_parts(parts: tuple[float, ...], share: float) -> StepModel:
+    one_ms, rest_ms, sequence_ms, kv_ms, prompt_ms, square_ms = parts
     experts_ms = rest_ms / (1 - share) if share < 1 else 0.0
     return StepModel(
-        base_ms=one_ms - experts_ms * step.touched(1) if share < 1 else one_ms,
+        base_ms=one_ms - experts_ms * share,  # one token touches its share of the experts
         experts_ms=experts_ms,
         expert_share=share,
         sequence_ms=sequence_ms,

@@ -184,3 +184,27 @@ def test_an_accelerator_better_in_everything_is_never_slower(
     for asked in ({"sequences": 1.0}, {"sequences": 64.0}, {"kv_tokens": 1e6}, {"prompt_tokens": 2000.0}, {"prompt_squares": 1e8}):
         better_ms, worse_ms = (each.step_ms(**({"sequences": 1.0, "kv_tokens": 0.0} | asked)) for each in (better, worse))
         assert better_ms <= worse_ms * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "quantization"),
+    [
+        pytest.param("openai/gpt-oss-120b", None, id="experts"),
+        pytest.param("Qwen/Qwen3-32B", Quantization.FP8, id="fp8"),
+    ],
+)
+def test_what_kernels_cost_beyond_the_roofline_is_carried_to_sizes_that_were_not_measured(
+    model_id: str, quantization: Quantization | None
+) -> None:
+    known = known_model(Model(id=model_id))
+    assert known is not None
+    hardware = HARDWARE["h100_sxm"]
+    plain = roofline(known.architecture, quantization=quantization, hardware=hardware, tensor_parallel_size=8)
+    found = step_model(known.architecture, quantization=quantization, accelerator=h100(), tensor_parallel_size=8)
+    assert not found.calibrated
+    assert found.step.step_ms(sequences=1, kv_tokens=0) > 1.2 * plain.step_ms(sequences=1, kv_tokens=0)
+
+
+def test_a_dense_model_in_16_bits_is_estimated_by_the_roofline_alone() -> None:
+    plain = roofline(shape(), quantization=None, hardware=HARDWARE["h100_sxm"], tensor_parallel_size=8)
+    assert step_model(shape(), quantization=None, accelerator=h100(), tensor_parallel_size=8).step == plain
