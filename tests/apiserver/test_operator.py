@@ -133,7 +133,7 @@ def test_auto_is_placed_by_its_plan_and_a_new_price_is_told_before_anything_move
     found = documents(namespace, example=AUTO)
     apply(apiserver, found)
     with operator(apiserver, namespace=namespace):
-        eventually(lambda: placement(apiserver, namespace).get("recommended"), "a plan is made")
+        eventually(lambda: placement(apiserver, namespace).get("recommended"), "a plan is made", within_s=60)
         first = placement(apiserver, namespace)
         assert (first["mode"], first["recommended"]["mode"], first["traffic"]["basis"]) == ("Hosted", "Hosted", "Declared")
         assert condition(apiserver, namespace, "assistant", "PlacementResolved")["reason"] == "AutoResolved"

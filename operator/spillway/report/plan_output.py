@@ -12,6 +12,7 @@ from spillway.api.plan_output import (
     SweepPoint,
     TrafficOutput,
 )
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.options import Option, ServedBy
 from spillway.plan.sweep import Point
@@ -79,7 +80,23 @@ def settings(plan: Plan) -> dict[str, str]:
         wanted["hosted.backends"] = f"[{{providerRef: {{name: {chosen.offer.provider_name}}}, model: {chosen.offer.listing.name}}}]"
         first = spec.hosted.backends[0] if spec.hosted and spec.hosted.backends else None
         has["hosted.backends"] = f"[{{providerRef: {{name: {first.provider_ref.name}}}, model: {first.model}}}]" if first else None
-    return {field: value for field, value in wanted.items() if has[field] != value}
+    decided = _left_to_auto(spec, chosen)
+    return {field: value for field, value in wanted.items() if has[field] != value and field not in decided}
+
+
+def _left_to_auto(spec: InferenceWorkloadSpec, chosen: Option) -> frozenset[str]:
+    """Return the fields that mode Auto decides within what the spec allows."""
+    if spec.placement.mode is not PlacementMode.AUTO:
+        return frozenset()
+    own, size, cost = spec.dedicated, chosen.size, chosen.cost
+    fields = {"placement.mode"}
+    if own is not None and size is not None and (not own.accelerators or size.accelerator_class in own.accelerators):
+        fields.add("dedicated.accelerators")
+    if own is not None and own.engine.stated_tensor_parallel_size is None:
+        fields.add("dedicated.engine.tensorParallelSize")
+    if own is not None and cost is not None and cost.replicas_peak <= own.scaling.max_replicas:
+        fields.add("dedicated.scaling.maxReplicas")
+    return frozenset(fields)
 
 
 def _recommended(plan: Plan) -> Recommended | None:

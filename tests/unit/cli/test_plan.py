@@ -19,6 +19,7 @@ from spillway.cli.plan import default_classes
 SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
 SCENARIO_2 = "examples/scenario-2-specialised.yaml"
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
+AUTO = "examples/auto.yaml"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -154,6 +155,17 @@ def test_several_workloads_are_planned_one_after_the_other(plan: Run, written: C
 
 def test_the_same_input_gives_the_same_output(plan: Run) -> None:
     assert plan("-f", HYBRID, "-o", "json") == plan("-f", HYBRID, "-o", "json")
+
+
+def test_what_mode_auto_decides_itself_is_not_asked_for(plan: Run, written: Callable[..., str]) -> None:
+    files = [each for each in yaml.safe_load_all(Path(AUTO).read_text()) if each]
+    assert as_json(plan, "-f", AUTO)["settings"] == {}
+    files[-1]["spec"]["traffic"]["requestsPerSecond"] = {"mean": "20", "peak": "60"}
+    files[-1]["spec"]["dedicated"]["scaling"]["maxReplicas"] = 1
+    files[-1]["spec"].pop("budget")
+    assert set(as_json(plan, "-f", written(*files))["settings"]) == {"dedicated.scaling.maxReplicas"}
+    files[-1]["spec"]["placement"] = {"mode": "Hosted"}
+    assert as_json(plan, "-f", written(*files))["settings"]["placement.mode"] in {"Dedicated", "Hybrid"}
 
 
 def test_without_a_class_in_the_files_the_charts_catalogue_counts(plan: Run, written: Callable[..., str]) -> None:

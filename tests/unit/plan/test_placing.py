@@ -434,6 +434,28 @@ def test_a_restart_during_a_move_goes_on_with_it() -> None:
     assert cluster.step(rate=8.0).mode is MODE.DEDICATED
 
 
+def test_a_problem_during_a_move_does_not_make_a_new_operator_forget_where_it_was_going() -> None:
+    cluster = moving_to_dedicated()
+    prices, cluster.catalogue = cluster.catalogue, catalogue({"h100": accelerator(perNode=1)}, {})
+    assert cluster.step(rate=8.0).problems
+    assert cluster.placement.reason == Reason.MOVING_TO_DEDICATED
+    cluster.restart()
+    cluster.step(rate=blind())
+    cluster.catalogue = prices
+    decision = cluster.step(rate=8.0)
+    assert (decision.mode, decision.placing.destination) == (MODE.HYBRID, MODE.DEDICATED)
+
+
+@pytest.mark.parametrize("said", [{"requestsPerSecondMean": "many"}, {"requestsPerSecondPeak": ""}])
+def test_a_status_that_tells_nonsense_of_the_traffic_is_no_obstacle(said: dict[str, str]) -> None:
+    cluster = rented()
+    cluster.restart()
+    told: Any = cluster.wanted.previous_status
+    told["placement"]["observed"] |= said
+    assert cluster.step(rate=8.0).mode is MODE.HOSTED
+    assert len(cluster.moves) == 1
+
+
 def template(cluster: Cluster) -> Any:
     """Return the pod template of the replicas as they are rendered."""
     assert cluster.decision is not None
