@@ -21,8 +21,10 @@ from spillway.plan.economics import (
 from spillway.plan.load import Load
 from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
-from spillway.plan.options import Cause, Obstacle, Option, Owned, Question, ServedBy, over_budget
+from spillway.plan.options import MOST_REPLICAS, Cause, Obstacle, Option, Owned, Question, ServedBy, over_budget
 from spillway.plan.sizing import ReplicaSize, sizes
+
+_TOO_MANY_FOR_ANY = Obstacle(cause=Cause.TOO_MANY, message=f"Needs more than {MOST_REPLICAS} replicas, and no workload may have more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,13 @@ def owned_options(question: Question, size: ReplicaSize, load: Load, renting: Re
     if not size.feasible or price is None:
         yield Option(mode=ServedBy.DEDICATED, obstacles=barred, size=size)
         return
+    # What needs more than any workload may have is not costed, replica by replica: the load may be any number.
+    endless = load.peak_per_s > MOST_REPLICAS * size.requests_per_s
+    if endless:
+        yield Option(mode=ServedBy.DEDICATED, obstacles=(*barred, _TOO_MANY_FOR_ANY), size=size)
+    rented = () if renting.overflow is None else (renting.overflow,)
     for pricing in price.pricings:
-        for overflow in (None,) if renting.overflow is None else (None, renting.overflow):
+        for overflow in rented if endless else (None, *rented):
             fleet = _fleet(question, size, price, pricing, spills=overflow is not None)
             yield _option(question, size, load, fleet, overflow, renting, barred)
 

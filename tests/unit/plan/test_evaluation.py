@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import PlacementMode
@@ -147,3 +149,60 @@ def test_the_verdict_on_owning_comes_with_it() -> None:
     found = plan("Hosted")
     assert found.verdict is not None
     assert (found.verdict.economic, found.verdict.reason) == (True, Reason.SELF_HOSTING_CHEAPER)
+
+
+@st.composite
+def extreme(draw: st.DrawFn) -> Subject:
+    """Return a workload at the bounds of what the API takes, and readings beyond them."""
+
+    def whole(low: int, high: int) -> int:
+        return draw(st.integers(low, high) | st.sampled_from([low, high]))
+
+    heads = draw(st.sampled_from([1, 8, 1024]))
+    shape = {
+        "parameters": whole(1, 10**13),
+        "layers": whole(1, 1000),
+        "attentionHeads": heads,
+        "keyValueHeads": heads,
+        "headSize": whole(1, 1024),
+    }
+    traffic = {
+        "requestsPerSecond": {"mean": draw(st.sampled_from(["0", "0.000000001", "1", "999999999999"]))},
+        "inputTokens": {"mean": whole(1, 10**7)},
+        "outputTokens": {"mean": whole(1, 10**7)},
+        "pattern": draw(st.sampled_from(["Steady", "Bursty"])),
+    }
+    usd = draw(st.sampled_from(["0", "0.000000001", "999999999999"]))
+    price = {"onDemandUSDPerHour": usd, "per": draw(st.sampled_from(["Node", "Accelerator"])), "asOf": "2026-07-20", "source": "a list"}
+    h100 = accelerator(memoryGiB=whole(1, 10**4), memoryBandwidthGBps=whole(1, 10**6), perNode=draw(st.sampled_from([1, 8])), price=price)
+    seen = st.builds(
+        ObservedLoad,
+        mean_per_s=st.sampled_from([0.0, 5e-324, 1.0, 1e9]),
+        peak_per_s=st.sampled_from([0.0, 1.0, 1e12]),
+        input_tokens=st.sampled_from([None, 0.1, 1e7]),
+        output_tokens=st.sampled_from([None, 0.1, 1e7]),
+        at=st.just(NOW),
+    )
+    return Subject(
+        name="chat",
+        spec=spec(
+            draw(st.sampled_from(["Auto", "Hybrid"])),
+            model={"architecture": shape},
+            traffic=traffic,
+            slo={"interTokenLatencyMs": whole(1, 60_000), "attainmentPercent": whole(1, 100)},
+            scaling={"maxReplicas": whole(1, 1000)},
+        ),
+        catalogue=catalogue({"h100": h100}, {"acme": provider(models=[listed(usd, usd)])}),
+        serving=draw(st.sampled_from([None, HOSTED, OWNED])),
+        observed=draw(st.none() | seen),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(subject=extreme())
+def test_whatever_is_declared_or_read_a_plan_comes_to_an_end_and_recommends_what_can_be_done(subject: Subject) -> None:
+    found = evaluate(subject, NOW)
+    assert found.is_stuck == (found.target is None)
+    if found.target is not None and found.target.owns:
+        assert found.recommended is not None
+        assert found.recommended.replicas_peak <= 1000
