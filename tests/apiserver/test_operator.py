@@ -23,6 +23,7 @@ CHILDREN = {
 }
 CONDITIONS = 13
 TAKEOVER_S = 20
+CAP_FOLLOWS_S = 5
 
 
 def documents(namespace: str, **changes: Any) -> list[dict[str, Any]]:
@@ -324,3 +325,40 @@ def test_the_ledger_outlives_the_operator(apiserver: ApiServer, running: Operato
 
     with operator(apiserver, namespace=fleet, name="two"):
         eventually(lambda: month_to_date().startswith("12.5"), "the month's sum is read back")
+
+
+def pod(namespace: str, name: str, component: str, template: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod as a ReplicaSet would make it from a Deployment's template."""
+    container = {"name": component, "image": "none"}
+    metadata = {**template["metadata"], "name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container], "nodeName": "node"}}
+
+
+def make_ready(server: ApiServer, namespace: str, name: str) -> None:
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-21T12:00:00Z"}
+    patch = json.dumps({"status": {"phase": "Running", "conditions": [condition]}})
+    server.kubectl("patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+
+
+@pytest.mark.usefixtures("running")
+def test_the_cap_follows_ready_replicas_within_five_seconds(apiserver: ApiServer, fleet: str) -> None:
+    found = children(apiserver, fleet)
+    engine = next(each for (kind, name), each in found.items() if kind == "deployment" and name != "chat-gateway")
+    gateway = found["deployment", "chat-gateway"]
+    before = found["configmap", "chat-gateway-cap"]["data"]
+    for name, component, deployment in (("chat-gateway-a", "gateway", gateway), ("chat-engine-a", "engine", engine)):
+        answer = apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(pod(fleet, name, component, deployment["spec"]["template"])))
+        assert answer.code == 0, answer.err
+    make_ready(apiserver, fleet, "chat-gateway-a")
+    eventually(lambda: told_of_cap(apiserver, fleet), "the gateway is told of the cap it has", within_s=10)
+    told = told_of_cap(apiserver, fleet)
+    make_ready(apiserver, fleet, "chat-engine-a")
+    eventually(lambda: told_of_cap(apiserver, fleet) != told, "the gateway is told of the new cap", within_s=CAP_FOLLOWS_S)
+    assert children(apiserver, fleet)["configmap", "chat-gateway-cap"]["data"] != before
+    assert get(apiserver, "iw", fleet, "chat")["status"]["dedicated"]["readyReplicas"] == 1
+    apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
+
+
+def told_of_cap(server: ApiServer, namespace: str) -> str:
+    annotations = get(server, "pod", namespace, "chat-gateway-a")["metadata"].get("annotations", {})
+    return str(annotations.get("spillway.dev/gateway-config", ""))

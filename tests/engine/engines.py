@@ -60,7 +60,8 @@ class Engine:
         for thread in threads:
             thread.start()
         self.threads += threads
-        until(lambda: self.in_flight() >= requests, within_s=20)
+        until(lambda: answers or self.in_flight() >= requests, within_s=20)
+        assert not answers, f"answered before all {requests} were in flight: {answers}"
         return answers
 
     def burst(self, requests: int, *, tokens: int) -> list[httpx.Response]:
@@ -88,6 +89,13 @@ class Engine:
         for thread in self.threads:
             thread.join(within_s)
 
+    def kill_worker(self) -> None:
+        """Send SIGKILL to the process that computes: the last one that was started."""
+        children = [self.process.pid]
+        while found := [int(pid) for parent in children for pid in _children(parent)]:
+            children = found
+        os.kill(children[-1], signal.SIGKILL)
+
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
@@ -98,6 +106,10 @@ class Engine:
             return self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             return None
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def until(check: Any, *, within_s: float) -> None:

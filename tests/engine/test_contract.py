@@ -230,6 +230,17 @@ def test_without_a_shutdown_timeout_no_open_request_is_finished(kind: Kind, *, s
                 assert answer.status_code == 500
 
 
+def test_a_killed_worker_fails_what_is_in_flight_and_ends_the_engine() -> None:
+    with started("vllm") as engine:  # the simulator has no process that it could lose
+        engine.complete()
+        answers = engine.busy(2)
+        engine.kill_worker()
+        assert engine.exited(30) is not None  # and so the kubelet restarts it
+        engine.join()
+        assert len(answers) == 2
+        assert all(isinstance(answer, httpx.HTTPError) or answer.status_code == 500 for answer in answers)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_idle_engine_ends_at_once(kind: Kind) -> None:
     with started(kind) as engine:

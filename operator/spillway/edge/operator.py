@@ -70,12 +70,13 @@ class _Process:
             leading=lambda: self._lease.held,
             requests=lambda: self._applier.requests,
         )
+        self._recorder = EventRecorder(connection, self._lease.fence, instance=settings.identity)
         self._reconciler = Reconciler(
             settings=settings,
             world=self._world,
             connection=connection,
             applier=self._applier,
-            recorder=EventRecorder(connection, self._lease.fence, instance=settings.identity),
+            recorder=self._recorder,
             bookkeeping=self._bookkeeping,
             telemetry=self._telemetry,
             fence=self._lease.fence,
@@ -158,7 +159,7 @@ class _Process:
         workers = {
             f"worker {number}": work(self._queue, self._reconciler.run, on_error=self._failed) for number in range(self._settings.workers)
         }
-        tasks = {**workers, "stocktaking": self._stocktaker.run()}
+        tasks = {**workers, "stocktaking": self._stocktaker.run(), "posting Events": self._recorder.run()}
         if self._source is not None:
             tasks["ticking"] = tick_forever(self._source, self._world, self._queue, every_s=self._settings.tick_s)
         return tasks
