@@ -222,7 +222,6 @@ async def test_an_engines_page(url: str) -> None:
     assert value(signals.step_time_ms) == pytest.approx(1000 * recorded("vllm:inter_token_latency_seconds_sum") / gaps, rel=0.01)
     steps = recorded("vllm:iteration_tokens_total_count")
     assert value(signals.batch_mean) == pytest.approx(recorded("vllm:generation_tokens_total") / steps, rel=0.01)
-    assert value(signals.prefill_tokens_per_s) > 0
     assert 0 < value(signals.inter_token_within_ratio) <= 1
     assert value(signals.inter_token_p95_ms) > 0
 

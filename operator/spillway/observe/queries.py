@@ -28,7 +28,6 @@ QUEUES: Final = "queues"
 KV_CACHE: Final = "kv_cache"
 STEP_TIME: Final = "step_time"
 BATCH: Final = "batch"
-PREFILL: Final = "prefill"
 GAPS: Final = "gaps"
 GPU: Final = "gpu"
 
@@ -79,9 +78,6 @@ def queries(window_s: float) -> dict[str, str]:
         + _ratio("vllm:time_per_output_token_seconds_sum", "vllm:time_per_output_token_seconds_count", ours, w),
         # Tokens made per step: requests that decode together. The _total in this histogram's name is vLLM's own.
         BATCH: _ratio("vllm:generation_tokens_total", "vllm:iteration_tokens_total_count", ours, w),
-        PREFILL: _ratio("vllm:request_prefill_kv_computed_tokens_sum", "vllm:request_prefill_time_seconds_sum", ours, w)
-        + " or "
-        + _ratio("vllm:prompt_tokens_total", "vllm:request_prefill_time_seconds_sum", ours, w),
         GAPS: f"sum by (namespace, workload, le) (rate(vllm:inter_token_latency_seconds_bucket{{{ours}}}[{w}]))"
         f" or sum by (namespace, workload, le) (rate(vllm:time_per_output_token_seconds_bucket{{{ours}}}[{w}]))",
         # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.

@@ -44,7 +44,6 @@ class ReplicaPod:
     bound_at: datetime | None  # when it got a node: from here on it costs
     ready_since: datetime | None
     ended_at: datetime | None  # terminal phase or gone
-    restarts: int = 0
     waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from
@@ -57,7 +56,6 @@ class GatewayPod:
     uid: str
     name: str
     ready: bool
-    restarts: int = 0
     config_mounted_problem: str | None = None  # why it cannot start, for example a missing ConfigMap
     config_hash: str | None = None  # of the static configuration it runs with
 
@@ -128,7 +126,6 @@ class Signals:
     kv_cache_usage_ratio: Reading[float]  # mean over replicas, 0..1
     step_time_ms: Reading[float]  # mean engine step while busy
     batch_mean: Reading[float]  # mean requests per step while busy
-    prefill_tokens_per_s: Reading[float]
     inter_token_within_ratio: Reading[float]  # share of token gaps within the target, 0..1
     inter_token_p95_ms: Reading[float]
     gpu_utilization_percent: Reading[float]  # DCGM; never the only signal
@@ -148,7 +145,6 @@ class Observation:
     replicas: tuple[ReplicaPod, ...]
     gateways: tuple[GatewayPod, ...]
     pools: tuple[Pool, ...]
-    gateway_cap: int | None  # concurrency cap last written to the gateway's ConfigMap
     foreign_objects: tuple[str, ...]  # "Service/x": a child's name taken by an object that is not ours
     signals: Signals
     watched_since: datetime  # since when this operator has watched without a break

@@ -159,7 +159,6 @@ class Reconciler:
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:
             return applied
-        self._world.caps[workload.key] = decision.gateway.cap_total
         try:
             await self._announce(workload, rendered.cap)
             handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
@@ -179,7 +178,6 @@ class Reconciler:
             await self._announce(workload, cap_generation(cap))
         except ApiError as problem:
             return Applied(failures=(f"ConfigMap {cap['metadata']['name']}: {problem}",))
-        self._world.caps[workload.key] = decision.gateway.cap_total
         return Applied()
 
     async def _announce(self, workload: Workload, generation: str) -> None:
@@ -261,7 +259,6 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
         self._rendered.pop(key, None)
-        self._world.caps.pop(key, None)
         self._bookkeeping.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)

@@ -112,7 +112,6 @@ def _observation(catalogue: Catalogue, pools: tuple[Pool, ...]) -> Observation:
         replicas=(),
         gateways=(),
         pools=pools,
-        gateway_cap=None,
         foreign_objects=(),
         signals=signals,
         watched_since=CREATED,
