@@ -57,7 +57,12 @@ class _Process:
         self._connection = connection
         identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
         self._lease = Lease(
-            connection, namespace=settings.namespace, name=settings.lease_name, identity=identity, duration_s=settings.lease_s
+            connection,
+            namespace=settings.namespace,
+            name=settings.lease_name,
+            identity=identity,
+            duration_s=settings.lease_s,
+            clock=loop.time,
         )
         known = KnownObjects()
         self._queue = ReconcileQueue(loop.time)
