@@ -50,7 +50,8 @@ class Show:
     @property
     def usd_per_hour(self) -> str | None:
         """What the owned side costs, as the status says."""
-        return self.status.get("cost", {}).get("dedicatedUSDPerHour")
+        found: str | None = self.status.get("cost", {}).get("dedicatedUSDPerHour")
+        return found
 
     def spilled_share(self) -> float:
         """Return the share of the last seconds' answers that hosted backends gave; all of them before there is an answer."""

@@ -78,8 +78,11 @@ def queries(window_s: float) -> dict[str, str]:
         + _ratio("vllm:time_per_output_token_seconds_sum", "vllm:time_per_output_token_seconds_count", ours, w),
         # Tokens made per step: requests that decode together. The _total in this histogram's name is vLLM's own.
         BATCH: _ratio("vllm:generation_tokens_total", "vllm:iteration_tokens_total_count", ours, w),
-        GAPS: f"sum by (namespace, workload, le) (rate(vllm:inter_token_latency_seconds_bucket{{{ours}}}[{w}]))"
-        f" or sum by (namespace, workload, le) (rate(vllm:time_per_output_token_seconds_bucket{{{ours}}}[{w}]))",
+        # The promise is about a request's mean gap; versions without that histogram have the one of single gaps.
+        GAPS: " or ".join(
+            f"sum by (namespace, workload, le) (rate(vllm:{name}_seconds_bucket{{{ours}}}[{w}]))"
+            for name in ("request_time_per_output_token", "inter_token_latency", "time_per_output_token")
+        ),
         # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
         GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
         ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',

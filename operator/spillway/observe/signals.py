@@ -99,6 +99,7 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         step_time_ms=missing,
         batch_mean=missing,
         inter_token_within_ratio=missing,
+        ttft_p95_ms=missing,
         inter_token_p95_ms=missing,
         gpu_utilization_percent=missing,
         owned_latency=missing,
@@ -136,6 +137,7 @@ class _Reader:
             kv_cache_usage_ratio=self._at_engine(queries.KV_CACHE),
             step_time_ms=self._scaled(self._at_engine(queries.STEP_TIME), 1000.0),
             batch_mean=self._at_engine(queries.BATCH),
+            ttft_p95_ms=self._ttft_p95(),
             inter_token_within_ratio=self._token_gaps(self._within_gap),
             inter_token_p95_ms=self._token_gaps(lambda gaps: _milliseconds(quantile(gaps, 0.95))),
             gpu_utilization_percent=self._or_missing(queries.GPU, None, "DCGM exports nothing for these pods", mean=True),
@@ -250,6 +252,13 @@ class _Reader:
             return gaps
         found = measure(gaps)
         return Missing(reason=Reason.METRICS_MISSING, detail="no tokens in the window") if found is None else self._sample(found)
+
+    def _ttft_p95(self) -> Reading[float]:
+        first = self._histogram(queries.FIRST_BODY, lambda backend: backend != BACKEND_NONE, self._gateway_gap)
+        if isinstance(first, Missing):
+            return first
+        found = quantile(first, 0.95)
+        return Missing(reason=Reason.METRICS_MISSING, detail="no stream in the window") if found is None else self._sample(found)
 
     def _latency(self, side: Callable[[str], bool]) -> Reading[SideLatency]:
         first = self._histogram(queries.FIRST_BODY, side, self._gateway_gap)

@@ -126,7 +126,8 @@ class Signals:
     kv_cache_usage_ratio: Reading[float]  # mean over replicas, 0..1
     step_time_ms: Reading[float]  # mean engine step while busy
     batch_mean: Reading[float]  # mean requests per step while busy
-    inter_token_within_ratio: Reading[float]  # share of token gaps within the target, 0..1
+    ttft_p95_ms: Reading[float]  # over both sides
+    inter_token_within_ratio: Reading[float]  # share of requests on own replicas whose mean token gap is within the target, 0..1
     inter_token_p95_ms: Reading[float]
     gpu_utilization_percent: Reading[float]  # DCGM; never the only signal
     owned_latency: Reading[SideLatency]

@@ -270,6 +270,7 @@ class _Loop:
             step_time_ms=read(1000 * busy_s / steps) if steps else UNSEEN,
             batch_mean=read(tokens / steps) if steps else UNSEEN,
             inter_token_within_ratio=UNSEEN,
+            ttft_p95_ms=UNSEEN,
             inter_token_p95_ms=UNSEEN,
             gpu_utilization_percent=UNSEEN,
             owned_latency=UNSEEN,

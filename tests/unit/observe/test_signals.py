@@ -146,6 +146,8 @@ def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
     assert (owned.requests, owned.within_ttft, owned.within_end_to_end) == (60.0, 0.9, None)  # type: ignore[attr-defined]
     assert (hosted.requests, hosted.within_ttft) == (12.0, 0.5)  # type: ignore[attr-defined]
+    # 1.2 in all: 0.4 within 250 ms, 1.0 within 500 ms; the 95th percentile lies beyond the last edge
+    assert (owned.ttft_p95_ms, hosted.ttft_p95_ms, value(signals.ttft_p95_ms)) == (500.0, 500.0, 500.0)  # type: ignore[attr-defined]
 
 
 def test_token_gaps_within_the_target_are_interpolated() -> None:

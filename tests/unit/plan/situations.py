@@ -111,6 +111,7 @@ QUIET: dict[str, Any] = {
     "step_time_ms": MISSING,
     "batch_mean": MISSING,
     "inter_token_within_ratio": MISSING,
+    "ttft_p95_ms": MISSING,
     "inter_token_p95_ms": MISSING,
     "gpu_utilization_percent": MISSING,
     "owned_latency": MISSING,
