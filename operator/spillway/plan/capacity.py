@@ -124,6 +124,12 @@ def declared_rate(spec: InferenceWorkloadSpec) -> float | None:
     return None
 
 
+def declared_peak(spec: InferenceWorkloadSpec) -> float | None:
+    """Return the declared highest rate in requests per second, the mean where none is declared, or None."""
+    declared = spec.traffic.requests_per_second if spec.traffic else None
+    return float(declared.peak) if declared is not None and declared.peak is not None else declared_rate(spec)
+
+
 def bytes_per_parameter(quantization: Quantization | None) -> float:
     """Return the bytes one parameter takes; bf16 when the spec does not say."""
     return BYTES_PER_PARAMETER[quantization or Quantization.BF16]

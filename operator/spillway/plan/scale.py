@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
-from spillway.plan.capacity import assumed_residence_s, declared_rate
+from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
 from spillway.plan.decision import Capacity, DemandPoint, Memory, ScaleDecision, Workload
 from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number, positive
@@ -251,8 +251,11 @@ def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity
 
 
 def _first(spec: InferenceWorkloadSpec, capacity: Capacity, demand: Demand, *, moved_from: int) -> ScaleDecision:
-    """Return the count of a pool that does not exist yet: what the declared traffic needs, or what the pool before it had."""
-    rate = declared_rate(spec)
+    """Return the count of a pool that does not exist yet: what the declared traffic needs, or what the pool before it had.
+
+    With nowhere to spill, that is what its peak needs.
+    """
+    rate = declared_rate(spec) if spec.rents else declared_peak(spec)
     needed = math.ceil(rate / capacity.requests_per_s - TINY) if rate and capacity.requests_per_s else 0
     replicas = min(upper_bound(spec), max(lower_bound(spec), needed, moved_from))
     if moved_from:
