@@ -13,6 +13,7 @@ UP: Final = "up"
 SCRAPE_AGE: Final = "scrape_age"
 REQUESTS: Final = "requests"
 COUNTERS: Final = "counters"
+STREAM_ERRORS: Final = "stream_errors"
 IN_FLIGHT: Final = "in_flight"
 TOKENS_IN: Final = "tokens_in"
 TOKENS_OUT: Final = "tokens_out"
@@ -54,6 +55,7 @@ def queries(window_s: float) -> dict[str, str]:
         SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
         # The gateway.
         REQUESTS: f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests', ours, w)})",
+        STREAM_ERRORS: f"sum {BY} ({_rate('envoy_spillway_stream_errors', ours, w)})",
         COUNTERS: f"sum by (__name__, namespace, workload, pod, backend) ({_also_of_the_gone(counted)})",
         IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
         TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",

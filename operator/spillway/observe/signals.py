@@ -125,7 +125,7 @@ class _Reader:
             window_s=window_s,
             arrivals_per_s=self._requests(lambda labels: not _turned_down(labels)),
             spilled_per_s=self._requests(_spilled),
-            failed_per_s=self._requests(_failed),
+            failed_per_s=self._failures(),
             refused_per_s=self._requests(lambda labels: _failed(labels) and labels.get("backend") == BACKEND_NONE),
             cancelled_per_s=self._requests(lambda labels: labels.get("code") == _GONE),
             in_flight_owned=self._at_gateway(queries.IN_FLIGHT),
@@ -213,6 +213,13 @@ class _Reader:
         if isinstance(rows, Missing):
             return rows
         return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted(labels)))
+
+    def _failures(self) -> Reading[float]:
+        """Return refusals and failures; a stream that was opened with 200 and began with an error is one."""
+        refused, broken = self._requests(_failed), self._at_gateway(queries.STREAM_ERRORS)
+        if isinstance(refused, Missing):
+            return refused
+        return broken if isinstance(broken, Missing) else self._sample(refused.value + broken.value)
 
     def _tokens_per_request(self, name: str) -> Reading[float]:
         tokens = self._at_gateway(name)
