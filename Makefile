@@ -13,6 +13,8 @@ venv: $(STAMP) ## the virtual environment in .venv with the project and its tool
 $(STAMP):
 	$(PYTHON) -c 'import sys; sys.exit("Spillway needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else 0'
 	rm -rf .venv
+	@# Debian keeps what makes virtual environments in a package of its own.
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get -qq update && apt-get -qq install -y python3-venv; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -39,8 +41,10 @@ generate: venv ## CRDs, schemas, reference pages and the charts' READMEs from th
 	$(BIN)/python -m spillway.cli.crds .
 	$(BIN)/python -m tests.e2e.cluster.helm_docs charts
 
+GENERATED := crds charts/*/crds charts/spillway-crds/templates charts/*/README.md docs/reference.md docs/*.schema.json operator/spillway/cli/*.json
 check-generated: generate
-	git diff --exit-code -- crds charts docs operator/spillway/cli || { echo "generated files differ from what is committed: run make generate and commit" >&2; exit 1; }
+	@changed="$$(git status --porcelain -- $(GENERATED))"; [ -z "$$changed" ] || \
+	  { echo "$$changed"; echo "generated files differ from what is committed: run make generate and commit" >&2; exit 1; }
 
 image: venv ## the operator's image from the Dockerfile, with buildah, as an archive in the cache
 	$(BIN)/python -m tests.e2e.cluster.images operator

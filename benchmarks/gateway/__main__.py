@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.gateway import targets
 from tests.dataplane.client import request
-from tests.dataplane.process import binary, free_port
+from tests.dataplane.process import binary, port_of, reserved
 
 HERE = Path(__file__).parent
 BARS = {"plain": 1.35, "same filters": 1.25}
@@ -91,9 +91,13 @@ def once(client: Path, port: int, *, requests: int, body: Path) -> list[float]:
 @contextlib.contextmanager
 def running(scratch: Path, *, backend: str) -> Iterator[dict[str, int]]:
     """Run the backend and the targets, one worker each; yield ports by target."""
-    upstream = free_port()
-    ports = {name: free_port() for name in ("gateway", "same filters", "plain")}
     with contextlib.ExitStack() as stack:
+
+        def free_port() -> int:
+            return port_of(stack.enter_context(reserved()))
+
+        upstream = free_port()
+        ports = {name: free_port() for name in ("gateway", "same filters", "plain")}
         stack.enter_context(envoy_process(scratch / "backend", targets.backend(upstream, keep_alive=backend == "keeps")))
         for name, port in ports.items():
             folder = scratch / name.replace(" ", "-")

@@ -11,8 +11,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.apiserver.server import ApiServer
 
@@ -29,6 +32,21 @@ class Operator:
     log: Path
     name: str
     probe_port: int
+    metrics_port: int
+
+    def page(self) -> tuple[str, str]:
+        """Return the content type of /metrics, and what it says."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
+            return str(answer.headers["content-type"]), answer.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Return a sample with these labels; None when there is none."""
+        samples = (sample for family in text_string_to_metric_families(self.page()[1]) for sample in family.samples)
+        return next((float(each.value) for each in samples if each.name == name and labels.items() <= each.labels.items()), None)
+
+    def passes(self) -> float:
+        """Return how many passes it has made without a failure."""
+        return self.metric("spillway_passes_total", result="done") or 0
 
     def probe(self, path: str) -> int:
         """Return the code that a probe gets; 0 when nobody answers."""
@@ -65,7 +83,10 @@ def operator(
     program: tuple[str, ...] = ("-m", "spillway", "operator"),
     **settings: str,
 ) -> Iterator[Operator]:
-    """Start the operator with its Lease in `namespace`; show its log when the test fails. `program`: what Python is given to run."""
+    """Start the operator with its Lease in `namespace`; show its log when the test fails. `program`: what Python is given to run.
+
+    It looks at every workload each second, so that a test can wait for passes that change nothing.
+    """
     log = server.folder / f"operator-{namespace}-{name}.log"
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("SPILLWAY_") or key == "SPILLWAY_CACHE"},
@@ -74,12 +95,14 @@ def operator(
         "POD_NAME": name,
         "SPILLWAY_METRICS_PORT": "0",
         "SPILLWAY_PROBE_PORT": "0",
+        "SPILLWAY_TICK_SECONDS": "1",
         **{f"SPILLWAY_{key.upper()}": value for key, value in settings.items()},
     }
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, *program], env=environment, stdout=output, stderr=output)
     try:
-        yield Operator(process=process, log=log, name=name, probe_port=_probe_port(log, process))
+        probe_port, metrics_port = _port(log, process, "probes on port"), _port(log, process, "metrics on port")
+        yield Operator(process=process, log=log, name=name, probe_port=probe_port, metrics_port=metrics_port)
     except BaseException:
         print(f"--- operator {name}\n{log.read_text()[-6000:]}", file=sys.stderr)
         raise
@@ -97,6 +120,11 @@ def holder(server: ApiServer, namespace: str) -> str:
     """Return the name of the replica that holds the Lease."""
     answer = server.run_kubectl("get", "lease", LEASE, "-n", namespace, "-o", "jsonpath={.spec.holderIdentity}")
     return answer.out.rpartition("_")[0] if answer.code == 0 else ""
+
+
+def acquired_at(server: ApiServer, namespace: str) -> float:
+    """Return when the Lease got its holder, in seconds of this machine's clock."""
+    return datetime.fromisoformat(get(server, "lease", namespace, LEASE)["spec"]["acquireTime"]).timestamp()
 
 
 def get(server: ApiServer, kind: str, namespace: str, name: str) -> dict[str, Any]:
@@ -123,11 +151,11 @@ def eventually(check: Callable[[], T], what: str, *, within_s: float = 30) -> T:
         time.sleep(0.1)
 
 
-def _probe_port(log: Path, process: subprocess.Popen[bytes]) -> int:
+def _port(log: Path, process: subprocess.Popen[bytes], what: str) -> int:
     def said() -> int:
         if process.poll() is not None:
             return -1
-        line = next((each for each in log.read_text().splitlines() if "probes on port" in each), "")
+        line = next((each for each in log.read_text().splitlines() if what in each), "")
         return int(line.rsplit(" ", 1)[1]) if line else 0
 
-    return eventually(said, "the operator's probes are served")
+    return eventually(said, f"the operator says: {what}", within_s=60)

@@ -1,4 +1,4 @@
-"""Every example, and every object that rendering is known to make, is one that a real API server takes."""
+"""Every example, and every workload that a golden case starts from, is one that a real API server takes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.vocabulary import API_VERSION
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.observation import Catalogue
+from spillway.plan.placement import Choice, choose_accelerator
+from spillway.plan.validate import resolve_backends
 from tests.apiserver.server import ROOT, ApiServer
+from tests.chart.conftest import template
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 GOLDEN_OBJECTS = ROOT / "tests/golden/objects"
@@ -65,18 +71,26 @@ def test_what_a_golden_case_starts_from_is_admitted_or_refused_on_purpose(apiser
             assert refused is None or refused in answer.err
 
 
-def test_every_golden_object_is_admitted(apiserver: ApiServer, namespace: str) -> None:
-    files = sorted(GOLDEN_OBJECTS.glob("*/out/*.yaml"))
-    assert files, f"there are no golden objects below {GOLDEN_OBJECTS.relative_to(ROOT)}"
-    # One call for each namespace: kubectl takes a second for its start and a few milliseconds for an object.
-    by_namespace: dict[str, list[dict[str, Any]]] = {}
-    for path in files:
-        for document in _documents(path):
-            assert _group(document) not in FOREIGN_GROUPS
-            by_namespace.setdefault(document["metadata"].get("namespace") or namespace, []).append(document)
-    for name, documents in by_namespace.items():
-        apiserver.run_kubectl("create", "namespace", name)
-        apiserver.kubectl("label", "namespace", name, "--overwrite", "pod-security.kubernetes.io/warn=restricted")
-        answer = apiserver.apply(*documents, dry_run=True, namespace=name)
-        assert answer.code == 0, answer.err
-        assert "would violate PodSecurity" not in answer.err
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AcceleratorClassSpec]:
+    """Return the chart's catalogue."""
+    found = template(tmp_path_factory.mktemp("values"), {}).all("AcceleratorClass")
+    return {each["metadata"]["name"]: AcceleratorClassSpec.model_validate(each["spec"]) for each in found}
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if "kind: InferenceWorkload" in path.read_text()], ids=lambda path: path.stem)
+def test_an_example_resolves_against_the_charts_catalogue(path: Path, classes: dict[str, AcceleratorClassSpec]) -> None:
+    # What lies beside the quickstart's workload is applied with it; any other example is whole in itself.
+    beside = sorted(path.parent.glob("*.yaml")) if path.parent.name == "quickstart" else [path]
+    documents = [document for each in beside for document in _documents(each)]
+
+    def specs(kind: str) -> dict[str, Any]:
+        return {each["metadata"]["name"]: each["spec"] for each in documents if each["kind"] == kind}
+
+    own = {name: AcceleratorClassSpec.model_validate(spec) for name, spec in specs("AcceleratorClass").items()}
+    providers = {name: HostedProviderSpec.model_validate(spec) for name, spec in specs("HostedProvider").items()}
+    catalogue = Catalogue(accelerator_classes=classes | own, providers=providers)
+    for name, written in specs("InferenceWorkload").items():
+        spec = InferenceWorkloadSpec.model_validate(written)
+        assert resolve_backends(spec, catalogue)[1] == ()
+        assert not spec.owns or isinstance(choose_accelerator(name, spec, catalogue, ()), Choice)

@@ -47,7 +47,7 @@ def test_every_golden_object_is_taken_and_every_pod_is_restricted(apiserver: Api
     assert "Warning" not in answer.err
 
 
-@pytest.mark.parametrize("folder", CASES[:1], ids=lambda folder: folder.parent.name)
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.parent.name)
 def test_applying_twice_changes_nothing(apiserver: ApiServer, namespace: str, folder: Path) -> None:
     rendered = [moved(each, namespace) for each in objects(folder)]
     assert apiserver.apply(*rendered, manager="spillway", namespace=namespace).code == 0

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -298,19 +298,13 @@ def children(name: str) -> list[tuple[str, str]]:
     ]
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @contextlib.contextmanager
 def operator(site: Site, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the operator under the chart's account, with the chart's own environment."""
     (container,) = site.chart.pod(ACCOUNT)["containers"]
     fields = {"metadata.name": "operator-0", "metadata.namespace": NAMESPACE}
     told = {e["name"]: e.get("value") or fields[e["valueFrom"]["fieldRef"]["fieldPath"]] for e in container["env"]}
-    told |= {"SPILLWAY_METRICS_PORT": str(free_port()), "SPILLWAY_PROBE_PORT": str(free_port())}
+    told |= {"SPILLWAY_METRICS_PORT": "0", "SPILLWAY_PROBE_PORT": "0"}  # free ones
     kubeconfig = site.server.kubeconfig_for_service_account(NAMESPACE, ACCOUNT)
     environment = {"PATH": os.environ["PATH"], "HOME": str(log.parent), "KUBECONFIG": str(kubeconfig)} | told
     with log.open("wb") as output:
@@ -422,6 +416,16 @@ def test_no_right_is_there_that_the_operator_was_not_seen_to_use(site: Site, sto
     seen = {right for request in site.requests() if "objectRef" in request for right in used(request)}
     assert granted(site.chart) - seen == NOT_SEEN_HERE.keys()
     assert seen <= granted(site.chart), "used, but not granted by the chart: what else grants it?"
+
+
+@pytest.mark.parametrize("resource", ["pods", "deployments", "services"])
+def test_of_what_others_have_too_only_our_own_is_listed_and_watched(site: Site, story: Path, resource: str) -> None:
+    assert story.exists()
+    made = [r for r in site.requests() if r.get("objectRef", {}).get("resource") == resource and r["verb"] in ("list", "watch")]
+    assert {r["verb"] for r in made} == {"list", "watch"}
+    for request in made:
+        asked = parse_qs(urlsplit(request["requestURI"]).query)
+        assert asked.get("labelSelector") == ["spillway.dev/workload"], request["requestURI"]
 
 
 def test_the_operator_touches_nothing_that_is_not_its_own(site: Site, story: Path) -> None:

@@ -31,11 +31,29 @@ def binary() -> str:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that nobody listens on, for a program that fails when somebody is faster. Envoy is none: see `reserved`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def reserved() -> socket.socket:
+    """Return a socket that holds a port for an Envoy for as long as it is open.
+
+    Envoy listens with SO_REUSEPORT, so two that were given the same port would share it without a word. While this socket is bound,
+    the kernel gives its port to nobody who asks for a free one; it does not listen, so every connection is the Envoy's.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+def port_of(held: socket.socket) -> int:
+    """Return the port that a socket holds."""
+    port: int = held.getsockname()[1]
+    return port
 
 
 async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str, *, patience_s: float = PATIENCE_S) -> None:
@@ -67,10 +85,12 @@ class Gateway:
         self.workload = workload
         self.decision = decision
         self.folder = folder
+        self._held = (reserved(), reserved())
+        listen, metrics = (Address(host="127.0.0.1", port=port_of(held)) for held in self._held)
         self.addresses = replace(
             addresses,
-            listen=Address(host="127.0.0.1", port=free_port()),
-            metrics=Address(host="127.0.0.1", port=free_port()),
+            listen=listen,
+            metrics=metrics,
             config_folder=str(folder / "gateway"),
             cap_folder=str(folder / "cap"),
             hosted_folder=str(folder / "hosted"),
@@ -115,7 +135,9 @@ class Gateway:
         await until(self.ready, f"ready; {self.log.read_text()[-2000:]}")
 
     async def stop(self) -> None:
-        """Kill it if it still runs."""
+        """Kill it if it still runs, and give its ports back."""
+        for held in self._held:
+            held.close()
         if self._process and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)

@@ -208,6 +208,23 @@ async def _aborted(scene: Stage) -> bool:
     return await counted(scene, "requests", backend="none", code="0") == 1
 
 
+async def test_a_stream_that_begins_with_an_error_is_counted_as_one_and_has_no_first_token(stage: SetStage) -> None:
+    async def refuse(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write(fakes.event({"error": {"message": "queue is full", "code": 503}}))
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    scene = await stage(engines=1)
+    scene.engines[0].script = refuse
+    refused = await scene.client.post(stream=True)
+    assert b"queue is full" in refused.body
+    scene.engines[0].script = None
+    await scene.client.post(stream=True)
+    await until(lambda: _bucket(scene, "first_body_ms", "+Inf", 1), "the one good stream is flushed")
+    assert await counted(scene, "stream_errors", backend="owned") == 1
+
+
 async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage: SetStage) -> None:
     scene = await stage(engines=1, cap=2)
     late = asyncio.Event()

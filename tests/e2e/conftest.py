@@ -18,8 +18,6 @@ DIAGNOSTICS = (
     ("objects.txt", ("get", "pods,deployments,services,configmaps", "-A", "-o", "wide")),
     ("events.txt", ("get", "events", "-A", "--sort-by=.metadata.creationTimestamp")),
     ("operator.log", ("-n", SYSTEM_NAMESPACE, "logs", "-l", "app.kubernetes.io/component=operator", "--tail=400", "--prefix")),
-    ("gateway.log", ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=gateway", "--tail=200", "--prefix")),
-    ("engine.log", ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=engine", "--tail=200", "--prefix")),
 )
 
 
@@ -85,8 +83,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         folder.mkdir(parents=True, exist_ok=True)
         for name, command in DIAGNOSTICS:
             _dump(found, folder / name, command)
+        for component in ("gateway", "engine"):
+            for namespace, pod in _pods(found, component):
+                _dump(found, folder / f"{component}-{namespace}-{pod}.log", ("-n", namespace, "logs", pod, "--tail=200"))
         say(f"diagnostics of {item.name} are in {folder}")
     return report
+
+
+def _pods(stack: Stack, component: str) -> list[tuple[str, str]]:
+    try:
+        found = stack.get("pods", "-A", "-l", f"app.kubernetes.io/component={component}")["items"]
+    except (RuntimeError, OSError):
+        return []
+    return [(each["metadata"]["namespace"], each["metadata"]["name"]) for each in found]
 
 
 def _dump(stack: Stack, path: Path, command: tuple[str, ...]) -> None:

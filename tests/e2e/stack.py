@@ -223,7 +223,8 @@ class Stack:
     def install(self) -> None:
         """Install or upgrade the chart and wait until its Deployments are up."""
         say("installing the chart with Helm …")
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE, "labels": dict(OURS)}})
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE, "labels": labels}})
         values = self.cluster.kubeconfig.parent / "values.yaml"
         values.write_text(yaml.safe_dump(self.values()))
         self.helm(
@@ -250,6 +251,10 @@ class Stack:
         """Return a condition, or one of status "absent"."""
         conditions = self.workload(namespace, name).get("status", {}).get("conditions", [])
         return next((c for c in conditions if c["type"] == type_), {"status": "absent", "reason": "", "message": ""})
+
+    def operators(self) -> list[dict[str, Any]]:
+        """Return the operator's pods."""
+        return list(self.get("-n", SYSTEM_NAMESPACE, "pods", "-l", "app.kubernetes.io/component=operator")["items"])
 
     def await_condition(
         self, namespace: str, type_: str, status: str = "True", *, name: str = "chat", within: float = 120

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import openai
@@ -17,10 +17,16 @@ pytestmark = pytest.mark.e2e
 CAP_FOLLOWS_S = 5
 BATCH = 4  # the quickstart's maxNumSeqs
 HOSTED = f"rented/{HOSTED_MODEL}"
+HOSTED_USD_PER_TOKEN = 0.18e-6  # the quickstart's, for prompts and answers alike
 
 
 def base_url(stack: Stack) -> str:
     return stack.url(NAMESPACE, "chat") + "/v1"
+
+
+def ledger(stack: Stack) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(stack.get("-n", NAMESPACE, "configmap", "chat-ledger")["data"]["ledger.json"])
+    return written
 
 
 def test_serves_the_openai_client_streamed_and_not(chat: Stack) -> None:
@@ -62,16 +68,20 @@ def _converse(client: openai.OpenAI) -> None:
 
 
 def test_a_burst_fills_the_replica_to_its_cap_and_spills_the_rest_with_no_error(chat: Stack) -> None:
+    before = ledger(chat)["hosted_usd"]
     answers = asyncio.run(burst(base_url(chat), "chat", 40, max_tokens=40))
     assert not answers.failed, describe(answers.failed)
     assert set(answers.served_by) == {"owned", HOSTED}
     assert chat.workload(NAMESPACE)["status"]["dedicated"]["capacity"]["concurrency"] == BATCH
     assert answers.owned >= BATCH, f"at least one batch is owned, wherever the connections landed: {answers.served_by}"
+    spilled_usd = answers.hosted * 40 * HOSTED_USD_PER_TOKEN
     eventually(
-        lambda: float(chat.workload(NAMESPACE)["status"]["cost"]["monthToDateUSD"]) > 0,
-        within=90,
-        what="the spend of the burst in the status",
+        lambda: ledger(chat)["hosted_usd"] - before >= spilled_usd, within=90, what=f"the {spilled_usd} USD of the spill in the ledger"
     )
+    reasons = {
+        each["reason"] for each in chat.get("-n", NAMESPACE, "events")["items"] if each["involvedObject"]["kind"] == "InferenceWorkload"
+    }
+    assert "HybridRequested" in reasons
 
 
 def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat: Stack) -> None:
@@ -82,10 +92,16 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
             await asyncio.to_thread(
                 eventually,
                 lambda: chat.workload(NAMESPACE)["status"]["dedicated"]["readyReplicas"] == 2,
-                within=150,
+                within=300,  # it starts on the two cores that the load keeps busy
                 what="a second replica that is ready",
             )
             await asyncio.to_thread(_cap_follows, chat, ready=2)
+            await asyncio.to_thread(
+                eventually,
+                lambda: _tells_of_traffic(chat.workload(NAMESPACE)["status"]),
+                within=120,  # numbers are written at most once a minute
+                what="the load in status.traffic and status.slo",
+            )
             load.hold(2)  # streams go on through the whole scale-down
             await asyncio.to_thread(
                 eventually,
@@ -103,17 +119,34 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
     _cap_follows(chat, ready=1)
 
 
+def _tells_of_traffic(status: dict[str, Any]) -> bool:
+    """Whether all figures of the traffic and of the promise are there. Nothing may spill, and there is no end-to-end target."""
+    traffic = {"requestsPerSecond", "inputTokensMean", "outputTokensMean", "spilledPercent"}
+    promised = {"attainmentPercent", "timeToFirstTokenAttainmentPercent", "interTokenLatencyAttainmentPercent"}
+    promised |= {"ttftP95Ms", "interTokenP95Ms", "owned", "window"}
+    slo = status.get("slo", {})
+    return bool(traffic <= status.get("traffic", {}).keys() and promised <= slo.keys())
+
+
+def _cap(stack: Stack) -> int:
+    return _cap_in(stack.get("-n", NAMESPACE, "configmap", "chat-gateway-cap")["data"]["runtime.yaml"])
+
+
 def _cap_follows(stack: Stack, *, ready: int) -> None:
-    """Both gateways have the cap of the ready replicas in their own file within five seconds, on the real kubelet."""
-    gateways = stack.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=gateway")["items"]
-    names = [p["metadata"]["name"] for p in gateways if "deletionTimestamp" not in p["metadata"]]
+    """Both gateways have the cap of the ready replicas in their own file within five seconds of the status, on the real kubelet.
+
+    What one replica may hold is measured and may move meanwhile, between its batch and that and two batches that wait. That the cap
+    itself follows each replica at once is held by tests/apiserver.
+    """
+    pods = stack.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=gateway")["items"]
+    names = [p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"]]
     assert len(names) == 2
+    least, most = BATCH * ready, 3 * BATCH * ready
 
     def caps() -> bool:
-        written = _cap_in(stack.get("-n", NAMESPACE, "configmap", "chat-gateway-cap")["data"]["runtime.yaml"])
-        slots = written * 2 / ready  # of one replica: its batch of 4, and at most two batches that wait
+        written = _cap(stack)
         files = [stack.kubectl("-n", NAMESPACE, "exec", name, "--", "cat", "/etc/spillway/cap/runtime.yaml") for name in names]
-        return BATCH <= slots <= 3 * BATCH and all(_cap_in(file) == written for file in files)
+        return least <= written * len(names) <= most and all(_cap_in(file) == written for file in files)
 
     eventually(caps, within=CAP_FOLLOWS_S, what=f"the gateways' files to have the cap of {ready} replicas")
 
@@ -129,7 +162,7 @@ def test_kubectl_get_shows_the_state_the_promise_and_the_price(chat: Stack) -> N
         return chat.kubectl("-n", NAMESPACE, "get", "iw", "-o", "wide")
 
     # numbers are written at most once a minute
-    eventually(lambda: re.search(r"\b0\.805\d* ", table()), within=90, what="the price of one replica in kubectl get")
+    eventually(lambda: re.search(r"\b0\.805\d* ", table()), within=180, what="the price of one replica in kubectl get")
     header, row = table().strip().splitlines()
     for column in ("MODEL", "PLACEMENT", "READY", "REPLICAS", "SLO", "USD/H", "AGE", "SPILLED %", "$/1M TOKENS", "URL", "REASON"):
         assert column in header
@@ -138,14 +171,15 @@ def test_kubectl_get_shows_the_state_the_promise_and_the_price(chat: Stack) -> N
 
 
 def test_month_to_date_goes_on_through_restarts_of_operator_gateway_and_prometheus(chat: Stack) -> None:
-    def ledger() -> dict[str, Any]:
-        written: dict[str, Any] = json.loads(chat.get("-n", NAMESPACE, "configmap", "chat-ledger")["data"]["ledger.json"])
-        return written
-
+    start = ledger(chat)
     sent = asyncio.run(burst(base_url(chat), "chat", 4, max_tokens=50))
-    tokens = sum(a.tokens for a in sent.answers)
+    assert not sent.failed, describe(sent.failed)
+    answered = _utc_now()
+    seen = start["output_tokens"] + sum(a.tokens for a in sent.answers)
     before = eventually(
-        lambda: (now := ledger())["watched_until"] > _utc_now(minus_s=15) and now, within=60, what="a ledger that has seen the burst"
+        lambda: (now := ledger(chat))["watched_until"] > answered and now["output_tokens"] >= seen and now,
+        within=120,
+        what=f"a ledger with the burst's tokens, {seen} in all",
     )
     chat.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "restart", "deployment")
     chat.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", "--timeout=180s")
@@ -153,16 +187,16 @@ def test_month_to_date_goes_on_through_restarts_of_operator_gateway_and_promethe
     chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
     chat.await_condition(NAMESPACE, "MetricsAvailable", within=90)
     done = _utc_now()
-    after = eventually(lambda: (now := ledger())["watched_until"] > done and now, within=90, what="a ledger written after the restarts")
+    after = eventually(lambda: (now := ledger(chat))["watched_until"] > done and now, within=90, what="a ledger written after the restarts")
     assert after["dedicated_usd"] > before["dedicated_usd"]
     replica_s = sum(_seconds(before["watched_until"], mark) for mark in after["replicas"].values())
     assert after["dedicated_usd"] - before["dedicated_usd"] <= 0.805 * replica_s / 3600 + 0.001, "own time was counted twice"
-    assert before["output_tokens"] <= after["output_tokens"] <= before["output_tokens"] + tokens, "tokens were counted twice"
-    assert float(chat.workload(NAMESPACE)["status"]["cost"]["monthToDateUSD"]) > 0
+    assert after["output_tokens"] == before["output_tokens"], "tokens were lost or counted twice"
+    assert after["hosted_usd"] == before["hosted_usd"], "hosted tokens were lost or billed twice"
 
 
-def _utc_now(*, minus_s: float = 0) -> str:
-    return (datetime.now(UTC) - timedelta(seconds=minus_s)).isoformat()
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _seconds(since: str, until: str) -> float:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.cluster.certificates import Authority
 from tests.e2e.cluster.engine.sim import families
-from tests.engine.engines import MODEL, Engine, Kind, events, started, until
+from tests.engine.engines import MODEL, Engine, Kind, events, started, tried, until
 
 pytestmark = pytest.mark.engine
 KINDS: tuple[Kind, ...] = ("vllm", "sim")
@@ -155,62 +155,90 @@ def test_counters_follow_a_request(engine: Engine) -> None:
     }
 
 
+def counted(engine: Engine, series: str) -> float:
+    """Return a counter of the engine's model, 0 where it is not exported."""
+    lines = engine.client.get("/metrics").text.splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(series)), 0)
+
+
 def test_a_full_queue_refuses_with_503_and_without_retry_after(engine: Engine) -> None:
-    rejections = 'vllm:admission_rejections_total{model_name="acme/tiny-chat",reason="max_num_queued_reqs"}'
-    engine.busy(4)
-    for stream in (False, True):
-        refused = engine.complete(stream=stream)
-        assert refused.status_code == 503
+    rejections = f'vllm:admission_rejections_total{{model_name="{MODEL}",reason="max_num_queued_reqs"}}'
+
+    def refusals() -> list[httpx.Response]:
+        engine.join()
+        before, under_way = counted(engine, rejections), engine.busy(4)
+        found = [engine.complete(stream=stream) for stream in (False, True)]
+        under_way.finish()
+        refused = [each for each in found if each.status_code == 503]
+        assert counted(engine, rejections) - before == len(refused)
+        return refused if len(refused) == len(found) else []
+
+    for refused in tried(refusals):
         assert "retry-after" not in refused.headers
         assert refused.json()["error"]["type"] == "Service Unavailable"
-    assert f"{rejections} 2.0" in engine.client.get("/metrics").text
-    engine.join()
 
 
 def test_in_a_burst_streams_are_refused_after_their_200_by_an_event(engine: Engine) -> None:
+    def refusals() -> list[httpx.Response]:
+        engine.join()
+        answers = engine.burst(16, tokens=20)
+        statuses = [answer.status_code for answer in answers]
+        refused = [answer for answer in answers if answer.status_code == 200 and "error" in events(answer)[0]]
+        assert set(statuses) <= {200, 503}
+        assert len(answers) - len(refused) - statuses.count(503) >= 4
+        return refused
+
+    # Should vLLM mend this, so that no burst shows it, the gateway's cap may be loosened.
+    assert all(events(answer)[0]["error"]["code"] == 503 for answer in tried(refusals, times=10))
+
+
+def test_after_refusals_as_many_requests_as_before_are_taken(engine: Engine) -> None:
     engine.join()
-    answers = engine.burst(16, tokens=20)
-    statuses = [answer.status_code for answer in answers]
-    refused = [answer for answer in answers if answer.status_code == 200 and "error" in events(answer)[0]]
-    assert set(statuses) <= {200, 503}
-    assert len(answers) - len(refused) - statuses.count(503) >= 4
-    assert refused, "no stream was opened only to carry a refusal; if vLLM has mended this, the gateway's cap may be loosened"
-    assert all(events(answer)[0]["error"]["code"] == 503 for answer in refused)
+    engine.burst(16, tokens=20)
+    engine.busy(4, tokens=900).finish()
 
 
 def test_requests_beyond_the_batch_wait(engine: Engine) -> None:
     engine.join()
-    engine.busy(3)
-    text = engine.client.get("/metrics").text
-    assert f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} 2.0' in text
-    assert f'vllm:num_requests_waiting{{engine="0",model_name="{MODEL}"}} 1.0' in text
-    assert f'vllm:num_requests_waiting_by_reason{{engine="0",model_name="{MODEL}",reason="capacity"}} 1.0' in text
-    engine.join()
+    under_way = engine.busy(3)
+    assert f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} 2.0' in under_way.page
+    assert f'vllm:num_requests_waiting{{engine="0",model_name="{MODEL}"}} 1.0' in under_way.page
+    assert f'vllm:num_requests_waiting_by_reason{{engine="0",model_name="{MODEL}",reason="capacity"}} 1.0' in under_way.page
+    under_way.finish()
 
 
 def test_a_client_that_leaves_ends_its_request(engine: Engine) -> None:
+    generated = f'vllm:generation_tokens_total{{engine="0",model_name="{MODEL}"}}'
     body = {"model": MODEL, "prompt": "hi", "max_tokens": 1800, "ignore_eos": True, "stream": True}
-    with engine.client.stream("POST", "/v1/completions", json=body) as response:
-        next(response.iter_raw())
-        assert engine.in_flight() == 1
-    until(lambda: engine.in_flight() == 0, within_s=1.5)
+
+    def ended() -> bool:
+        before = counted(engine, generated)
+        with engine.client.stream("POST", "/v1/completions", json=body) as response:
+            next(response.iter_raw())
+        engine.complete(tokens=1)  # whose step is one after which /metrics knows of the other request
+        until(lambda: engine.in_flight() == 0, within_s=60)
+        return counted(engine, generated) - before < 1800  # else it was done before the engine came to see the client leave
+
+    engine.join()
+    assert tried(ended)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_with_a_shutdown_timeout_open_requests_finish_while_new_ones_get_500(kind: Kind) -> None:
-    with started(kind, "--shutdown-timeout", "30", variables=SLOW) as engine:
+    with started(kind, "--shutdown-timeout", "150", variables=SLOW) as engine:
         engine.complete()
-        answers = engine.busy(2)
+        under_way = engine.busy(2)
         engine.terminate()
-        time.sleep(0.3)
-        refused = engine.complete()
-        assert refused.status_code == 500
-        with httpx.Client(base_url=engine.url) as other:
+        statuses = [200]
+        while statuses[-1] == 200 and not under_way.answers:  # until the signal is taken in
+            statuses.append(engine.complete(tokens=1).status_code)
+        assert statuses[-1] == 500
+        with httpx.Client(base_url=engine.url, timeout=30) as other:
             assert other.get("/health").status_code == 200  # which is why routing must stop first
             assert other.get("/metrics").status_code == 200
-        engine.join()
-        assert [answer.json()["usage"]["completion_tokens"] for answer in answers if isinstance(answer, httpx.Response)] == [1800, 1800]
-        assert engine.exited(15) == 0
+        under_way.finish()
+        assert [each.json()["usage"]["completion_tokens"] for each in under_way.answers if isinstance(each, httpx.Response)] == [1800, 1800]
+        assert engine.exited(30) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -218,7 +246,7 @@ def test_with_a_shutdown_timeout_open_requests_finish_while_new_ones_get_500(kin
 def test_without_a_shutdown_timeout_no_open_request_is_finished(kind: Kind, *, stream: bool) -> None:
     with started(kind, variables=SLOW) as engine:
         engine.complete()
-        answers = engine.busy(2, stream=stream)
+        answers = engine.busy(2, stream=stream).answers
         engine.terminate()
         # Seen of real vLLM, by chance: an error at once, a truncated answer with status 200, and a hang until the client leaves.
         engine.exited(8)
@@ -230,12 +258,29 @@ def test_without_a_shutdown_timeout_no_open_request_is_finished(kind: Kind, *, s
                 assert answer.status_code == 500
 
 
+def test_a_killed_worker_fails_what_is_in_flight_and_ends_the_engine() -> None:
+    with started("vllm") as engine:  # the simulator has no process that it could lose
+        engine.complete()
+        under_way = engine.busy(2)
+        engine.kill_worker()
+        assert engine.exited(60) is not None  # and so the kubelet restarts it
+        engine.join()
+        assert len(under_way.answers) == 2
+        assert all(isinstance(answer, httpx.HTTPError) or status(answer) == 500 for answer in under_way.answers)
+
+
+def status(answer: httpx.Response | Exception) -> int:
+    """Return the status of an answer that must be one."""
+    assert isinstance(answer, httpx.Response), answer
+    return answer.status_code
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_idle_engine_ends_at_once(kind: Kind) -> None:
     with started(kind) as engine:
         engine.complete()
         engine.terminate()
-        assert engine.exited(5) in {0, 1}  # 1 where vLLM takes the death of its engine process for a failure: one time in five
+        assert engine.exited(30) in {0, 1}  # 1 where vLLM takes the death of its engine process for a failure: one time in five
 
 
 @pytest.mark.parametrize("kind", KINDS)

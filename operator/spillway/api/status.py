@@ -137,13 +137,13 @@ class SloStatus(ApiModel):
     ] = None
     time_to_first_token_attainment_percent: Annotated[str | None, Field(description="Share of streamed requests within the target.")] = None
     inter_token_latency_attainment_percent: Annotated[
-        str | None, Field(description="Share of token gaps of own replicas within the target.")
+        str | None, Field(description="Share of own replicas' requests whose mean token gap was within the target.")
     ] = None
     end_to_end_attainment_percent: Annotated[str | None, Field(description="Share of requests within the target.")] = None
     owned: Annotated[SideSlo | None, Field(description="Requests served by own replicas.")] = None
     hosted: Annotated[SideSlo | None, Field(description="Requests served by hosted backends.")] = None
     ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
-    inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of the token gap of own replicas.")] = None
+    inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of a request's mean token gap on own replicas.")] = None
     window: Annotated[str, Field(description="Time the figures cover, for example 5m.")] = "5m"
 
 

@@ -1,5 +1,6 @@
 """Kubernetes Events: what a user sees under `kubectl describe`. Written once per decision, never twice within ten minutes."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,32 +14,50 @@ logger = logging.getLogger(__name__)
 
 QUIET = timedelta(minutes=10)
 NOTE_LENGTH = 1024
+MOST_WAITING = 10_000
+PAUSE_S = 0.1
 WARNINGS = frozenset({Reason.BUDGET_EXCEEDED, Reason.PROJECTED_OVER_BUDGET})
 
 
 class EventRecorder:
-    """Posts decisions as Events. A lost Event is no failure: the status keeps the last ten decisions."""
+    """Posts decisions as Events, a few a second: no pass waits for them, and a flock of them holds up nothing else.
+
+    A lost Event is no failure: the status keeps the last ten decisions.
+    """
 
     def __init__(self, connection: Connection, fence: Callable[[], None], *, instance: str) -> None:
         self._connection = connection
         self._fence = fence
         self._instance = instance
-        self._said: dict[tuple[str, str, str], datetime] = {}
+        self._said: dict[tuple[str, str, str], datetime] = {}  # in the order in which it was said
+        self._waiting: asyncio.Queue[tuple[Key, dict[str, object]]] = asyncio.Queue(MOST_WAITING)
         self._last_name = 0
 
-    async def record(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool = False) -> None:
-        """Post one decision, or, as a warning, what keeps one from being carried out."""
+    def record(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool = False) -> None:
+        """Have a decision posted, or, as a warning, what keeps one from being carried out."""
+        while self._said and now - next(iter(self._said.values())) >= QUIET:
+            del self._said[next(iter(self._said))]
         said = (uid, decision.reason, decision.what)
-        self._said = {each: when for each, when in self._said.items() if now - when < QUIET}
         if said in self._said:
             return
         self._said[said] = now
+        body = self._event(key, uid, decision, now, warning=warning or decision.reason in WARNINGS)
         try:
+            self._waiting.put_nowait((key, body))
+        except asyncio.QueueFull:
+            logger.warning("no Event for %s/%s: too many are waiting", key.namespace, key.name)
+
+    async def run(self) -> None:
+        """Post what was recorded, forever."""
+        while True:
+            key, body = await self._waiting.get()
             self._fence()
-            body = self._event(key, uid, decision, now, warning=warning or decision.reason in WARNINGS)
-            await self._connection.request("POST", path("Event", key.namespace), body)
-        except ApiError as problem:
-            logger.warning("no Event for %s/%s: %s", key.namespace, key.name, problem)
+            try:
+                await self._connection.request("POST", path("Event", key.namespace), body)
+            except ApiError as problem:
+                logger.warning("no Event for %s/%s: %s", key.namespace, key.name, problem)
+            self._waiting.task_done()
+            await asyncio.sleep(PAUSE_S)
 
     def _event(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool) -> dict[str, object]:
         self._last_name = max(self._last_name + 1, int(now.timestamp() * 1e9))

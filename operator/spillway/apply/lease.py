@@ -6,7 +6,7 @@ monotonic clock: another pod's clock is never trusted, only whether its record s
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -63,13 +63,24 @@ class Election:
 
 
 class Lease:
-    """The Lease in the cluster. `fence` goes into every writer."""
+    """The Lease in the cluster. `fence` goes into every writer. `clock` is a monotonic one."""
 
-    def __init__(self, connection: Connection, *, namespace: str, name: str, identity: str, duration_s: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        duration_s: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._connection = connection
         self._namespace = namespace
         self._name = name
-        self._clock = asyncio.get_running_loop().time
+        self._clock = clock
+        self._sleep = sleep
         self.election = Election(identity=identity, duration_s=duration_s)
         self._written: dict[str, Any] | None = None
 
@@ -94,14 +105,14 @@ class Lease:
                 if problem.status in REFUSED:
                     raise
                 logger.warning("Lease %s/%s: %s", self._namespace, self._name, problem)
-            await asyncio.sleep(POLL_S)
+            await self._sleep(POLL_S)
 
     async def keep(self, fit: Callable[[], bool]) -> None:
         """Renew for as long as this process is fit to lead; return when the Lease is lost."""
         duration_s = self.election.duration_s
         pause_s = duration_s * PAUSE_SHARE
         while self.held:
-            await asyncio.sleep(pause_s)
+            await self._sleep(pause_s)
             if not fit():
                 logger.error("not renewing the Lease: the leading task makes no progress")
                 return

@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "namespace": "namespace of the Lease (default: POD_NAMESPACE)",
         "tick-seconds": "how often Prometheus is asked (default 15)",
         "metrics-window-seconds": "window of rates (default 60)",
-        "lease-seconds": "how long the Lease lasts without renewal (default 15)",
-        "metrics-port": "port of the operator's own metrics (default 8080)",
-        "probe-port": "port of /livez and /readyz (default 8081)",
+        "lease-seconds": "how long the Lease lasts without renewal (default 12)",
+        "metrics-port": "port of the operator's own metrics (default 8080; 0: a free one)",
+        "probe-port": "port of /livez and /readyz (default 8081; 0: a free one)",
         "log-format": "text or json",
     }
     for name, text in options.items():

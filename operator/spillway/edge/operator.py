@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +13,8 @@ import kopf
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
 from spillway.api.vocabulary import Reason
-from spillway.apply.applier import Applier
-from spillway.apply.connection import Connection, connected
+from spillway.apply.applier import Applier, NotLeadingError
+from spillway.apply.connection import ApiError, Connection, connected
 from spillway.apply.events import EventRecorder
 from spillway.apply.known import KnownObjects
 from spillway.apply.lease import Lease
@@ -22,6 +22,7 @@ from spillway.edge import handlers
 from spillway.edge.intake import Intake
 from spillway.edge.leading import Leading
 from spillway.edge.probes import serve_probes
+from spillway.edge.vitals import Role, Vitals, Watches, not_live, not_ready
 from spillway.observe.cluster import ClusterView
 from spillway.observe.prometheus import PrometheusSource
 from spillway.plan.decision import Decision, Key
@@ -38,8 +39,9 @@ from spillway.reconcile.world import World
 logger = logging.getLogger(__name__)
 
 GOODBYE_S = 8.0  # for writing ledgers and releasing the Lease; less than a pod's termination grace
-# A pass ends by its own timeout, at which its key is free and the next is taken. A queue that stands still for longer is stuck.
-STUCK_MARGIN_S = 5.0
+# A pass ends by its own timeout, at which its key is free and the next is taken. A queue that stands still for longer is stuck: then the
+# Lease is given back. With the time until the next renewal (1.5 s) and the standby's next look that is less than 20 s after a pass hung.
+STUCK_MARGIN_S = 2.0
 
 
 async def run(settings: Settings) -> int:
@@ -57,7 +59,12 @@ class _Process:
         self._connection = connection
         identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
         self._lease = Lease(
-            connection, namespace=settings.namespace, name=settings.lease_name, identity=identity, duration_s=settings.lease_s
+            connection,
+            namespace=settings.namespace,
+            name=settings.lease_name,
+            identity=identity,
+            duration_s=settings.lease_s,
+            clock=loop.time,
         )
         known = KnownObjects()
         self._queue = ReconcileQueue(loop.time)
@@ -70,12 +77,13 @@ class _Process:
             leading=lambda: self._lease.held,
             requests=lambda: self._applier.requests,
         )
+        self._recorder = EventRecorder(connection, self._lease.fence, instance=settings.identity)
         self._reconciler = Reconciler(
             settings=settings,
             world=self._world,
             connection=connection,
             applier=self._applier,
-            recorder=EventRecorder(connection, self._lease.fence, instance=settings.identity),
+            recorder=self._recorder,
             bookkeeping=self._bookkeeping,
             telemetry=self._telemetry,
             fence=self._lease.fence,
@@ -83,17 +91,20 @@ class _Process:
         )
         self._source = _source(settings)
         self._stocktaker = Stocktaker(connection, self._world, self._queue)
-        self._leading = Leading(lease=self._lease, prepare=self._prepare, tasks=self._tasks, fit=self._fit)
+        self._leading = Leading(lease=self._lease, prepare=self._prepare, tasks=self._tasks, fit=lambda: not self._vitals().stuck)
         self._watches: asyncio.Task[None] | None = None
         self._watches_ready = asyncio.Event()
         self._stop_watches = asyncio.Event()
 
     async def run(self) -> int:
         with contextlib.ExitStack() as stack:
-            if self._settings.metrics_port:
-                stack.callback(_serve_metrics(self._settings.metrics_port, self._telemetry))
-            probes, port = await serve_probes(port=self._settings.probe_port, live=self._live, ready=self._ready)
-            logger.info("probes on port %d", port)
+            stop, metrics_port = _serve_metrics(self._settings.metrics_port, self._telemetry)
+            stack.callback(stop)
+            logger.info("metrics on port %d", metrics_port)
+            probes, probe_port = await serve_probes(
+                port=self._settings.probe_port, live=lambda: not_live(self._vitals()), ready=lambda: not_ready(self._vitals())
+            )
+            logger.info("probes on port %d", probe_port)
             try:
                 return await self._supervise()
             finally:
@@ -134,12 +145,13 @@ class _Process:
         await asyncio.wait({leading}, timeout=GOODBYE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
-                if self._lease.held and self._leading.prepared:
-                    try:
+                try:
+                    if self._lease.held and self._leading.prepared:
                         await self._reconciler.flush()
-                    except Exception as problem:  # noqa: BLE001  on the way out nothing may keep the Lease from being released
-                        logger.warning("could not write all ledgers: %s", problem)
-                await self._lease.release()
+                except (ApiError, NotLeadingError) as problem:
+                    logger.warning("could not write all ledgers: %s", problem)
+                finally:
+                    await self._lease.release()
         self._stop_watches.set()
         if self._watches is not None:
             await asyncio.wait({self._watches}, timeout=GOODBYE_S)
@@ -158,7 +170,7 @@ class _Process:
         workers = {
             f"worker {number}": work(self._queue, self._reconciler.run, on_error=self._failed) for number in range(self._settings.workers)
         }
-        tasks = {**workers, "stocktaking": self._stocktaker.run()}
+        tasks = {**workers, "stocktaking": self._stocktaker.run(), "posting Events": self._recorder.run()}
         if self._source is not None:
             tasks["ticking"] = tick_forever(self._source, self._world, self._queue, every_s=self._settings.tick_s)
         return tasks
@@ -173,23 +185,24 @@ class _Process:
         expected = isinstance(problem, (PassFailedError, TimeoutError))
         logger.error("%s/%s: %s", key.namespace, key.name, problem or type(problem).__name__, exc_info=None if expected else problem)
 
-    def _fit(self) -> bool:
-        """Whether this process should go on leading: a queue that stands still is better served by another replica."""
-        return not self._leading.prepared or self._queue.stalled_s < self._settings.pass_timeout_s + STUCK_MARGIN_S
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            watches=self._watches_state(),
+            role=self._role(),
+            stalled_s=self._queue.stalled_s,
+            stuck_after_s=self._settings.pass_timeout_s + STUCK_MARGIN_S,
+            all_shown=self._stocktaker.watching,
+        )
 
-    def _live(self) -> str | None:
+    def _watches_state(self) -> Watches:
         if self._watches is not None and self._watches.done():
-            return "the watches have ended"
-        if self._lease.held and not self._fit():
-            return f"no progress for {self._queue.stalled_s:.0f} s"
-        return None if self._stocktaker.watching else "a watch has stopped delivering"
+            return Watches.ENDED
+        return Watches.RUNNING if self._watches_ready.is_set() else Watches.STARTING
 
-    def _ready(self) -> str | None:
-        if not self._watches_ready.is_set():
-            return "the watches have not started"
-        if self._lease.held and not self._leading.prepared:
-            return "not in sync with the cluster yet"
-        return self._live()
+    def _role(self) -> Role:
+        if self._leading.prepared:
+            return Role.LEADING if self._lease.held else Role.DEPOSED
+        return Role.PREPARING if self._lease.held else Role.STANDBY
 
 
 def _source(settings: Settings) -> PrometheusSource | None:
@@ -204,7 +217,8 @@ def _unasked(settings: Settings) -> Missing:
     return Missing(reason=Reason.METRICS_MISSING, detail="Prometheus was not asked yet")
 
 
-def _serve_metrics(port: int, telemetry: Telemetry) -> Any:
+def _serve_metrics(port: int, telemetry: Telemetry) -> tuple[Callable[[], None], int]:
+    """Serve /metrics from a thread; return how to stop that, and the port."""
     registry = CollectorRegistry()
     for make in (ProcessCollector, PlatformCollector, GCCollector):
         make(registry=registry)
@@ -215,4 +229,4 @@ def _serve_metrics(port: int, telemetry: Telemetry) -> Any:
         server.shutdown()
         server.server_close()
 
-    return stop
+    return stop, server.server_port

@@ -38,7 +38,6 @@ def replica_pod(body: Body) -> ReplicaPod:
         bound_at=_bound_at(spec, status, scheduled),
         ready_since=ready_since(body),
         ended_at=_ended_at(status, containers, ready),
-        restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
         waiting_reason=_waiting(status)[0],
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
@@ -53,7 +52,6 @@ def gateway_pod(body: Body) -> GatewayPod:
         uid=metadata.get("uid", ""),
         name=metadata["name"],
         ready=_conditions(status).get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in metadata,
-        restarts=sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or []),
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
     )

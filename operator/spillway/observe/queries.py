@@ -13,6 +13,7 @@ UP: Final = "up"
 SCRAPE_AGE: Final = "scrape_age"
 REQUESTS: Final = "requests"
 COUNTERS: Final = "counters"
+STREAM_ERRORS: Final = "stream_errors"
 IN_FLIGHT: Final = "in_flight"
 TOKENS_IN: Final = "tokens_in"
 TOKENS_OUT: Final = "tokens_out"
@@ -28,7 +29,6 @@ QUEUES: Final = "queues"
 KV_CACHE: Final = "kv_cache"
 STEP_TIME: Final = "step_time"
 BATCH: Final = "batch"
-PREFILL: Final = "prefill"
 GAPS: Final = "gaps"
 GPU: Final = "gpu"
 
@@ -55,6 +55,7 @@ def queries(window_s: float) -> dict[str, str]:
         SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
         # The gateway.
         REQUESTS: f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests', ours, w)})",
+        STREAM_ERRORS: f"sum {BY} ({_rate('envoy_spillway_stream_errors', ours, w)})",
         COUNTERS: f"sum by (__name__, namespace, workload, pod, backend) ({_also_of_the_gone(counted)})",
         IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
         TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",
@@ -79,11 +80,11 @@ def queries(window_s: float) -> dict[str, str]:
         + _ratio("vllm:time_per_output_token_seconds_sum", "vllm:time_per_output_token_seconds_count", ours, w),
         # Tokens made per step: requests that decode together. The _total in this histogram's name is vLLM's own.
         BATCH: _ratio("vllm:generation_tokens_total", "vllm:iteration_tokens_total_count", ours, w),
-        PREFILL: _ratio("vllm:request_prefill_kv_computed_tokens_sum", "vllm:request_prefill_time_seconds_sum", ours, w)
-        + " or "
-        + _ratio("vllm:prompt_tokens_total", "vllm:request_prefill_time_seconds_sum", ours, w),
-        GAPS: f"sum by (namespace, workload, le) (rate(vllm:inter_token_latency_seconds_bucket{{{ours}}}[{w}]))"
-        f" or sum by (namespace, workload, le) (rate(vllm:time_per_output_token_seconds_bucket{{{ours}}}[{w}]))",
+        # The promise is about a request's mean gap; versions without that histogram have the one of single gaps.
+        GAPS: " or ".join(
+            f"sum by (namespace, workload, le) (rate(vllm:{name}_seconds_bucket{{{ours}}}[{w}]))"
+            for name in ("request_time_per_output_token", "inter_token_latency", "time_per_output_token")
+        ),
         # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
         GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
         ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',

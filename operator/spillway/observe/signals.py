@@ -98,8 +98,8 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         kv_cache_usage_ratio=missing,
         step_time_ms=missing,
         batch_mean=missing,
-        prefill_tokens_per_s=missing,
         inter_token_within_ratio=missing,
+        ttft_p95_ms=missing,
         inter_token_p95_ms=missing,
         gpu_utilization_percent=missing,
         owned_latency=missing,
@@ -125,7 +125,7 @@ class _Reader:
             window_s=window_s,
             arrivals_per_s=self._requests(lambda labels: not _turned_down(labels)),
             spilled_per_s=self._requests(_spilled),
-            failed_per_s=self._requests(_failed),
+            failed_per_s=self._failures(),
             refused_per_s=self._requests(lambda labels: _failed(labels) and labels.get("backend") == BACKEND_NONE),
             cancelled_per_s=self._requests(lambda labels: labels.get("code") == _GONE),
             in_flight_owned=self._at_gateway(queries.IN_FLIGHT),
@@ -137,7 +137,7 @@ class _Reader:
             kv_cache_usage_ratio=self._at_engine(queries.KV_CACHE),
             step_time_ms=self._scaled(self._at_engine(queries.STEP_TIME), 1000.0),
             batch_mean=self._at_engine(queries.BATCH),
-            prefill_tokens_per_s=self._at_engine(queries.PREFILL),
+            ttft_p95_ms=self._ttft_p95(),
             inter_token_within_ratio=self._token_gaps(self._within_gap),
             inter_token_p95_ms=self._token_gaps(lambda gaps: _milliseconds(quantile(gaps, 0.95))),
             gpu_utilization_percent=self._or_missing(queries.GPU, None, "DCGM exports nothing for these pods", mean=True),
@@ -214,6 +214,13 @@ class _Reader:
             return rows
         return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted(labels)))
 
+    def _failures(self) -> Reading[float]:
+        """Return refusals and failures; a stream that was opened with 200 and began with an error is one."""
+        refused, broken = self._requests(_failed), self._at_gateway(queries.STREAM_ERRORS)
+        if isinstance(refused, Missing):
+            return refused
+        return broken if isinstance(broken, Missing) else self._sample(refused.value + broken.value)
+
     def _tokens_per_request(self, name: str) -> Reading[float]:
         tokens = self._at_gateway(name)
         answered = self._requests(lambda labels: labels.get("code", "").startswith("2"))
@@ -252,6 +259,13 @@ class _Reader:
             return gaps
         found = measure(gaps)
         return Missing(reason=Reason.METRICS_MISSING, detail="no tokens in the window") if found is None else self._sample(found)
+
+    def _ttft_p95(self) -> Reading[float]:
+        first = self._histogram(queries.FIRST_BODY, lambda backend: backend != BACKEND_NONE, self._gateway_gap)
+        if isinstance(first, Missing):
+            return first
+        found = quantile(first, 0.95)
+        return Missing(reason=Reason.METRICS_MISSING, detail="no stream in the window") if found is None else self._sample(found)
 
     def _latency(self, side: Callable[[str], bool]) -> Reading[SideLatency]:
         first = self._histogram(queries.FIRST_BODY, side, self._gateway_gap)

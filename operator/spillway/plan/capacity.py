@@ -77,6 +77,12 @@ def declared_rate(spec: InferenceWorkloadSpec) -> float | None:
     return None if load is None else load.mean_per_s
 
 
+def declared_peak(spec: InferenceWorkloadSpec) -> float | None:
+    """Return the declared highest rate in requests per second, the mean where none is declared, or None."""
+    load = declared_load(spec)
+    return None if load is None else load.peak_per_s
+
+
 def kv_capacity_tokens(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> int | None:
     """Return how many tokens the KV cache of one replica holds, 0 when the weights alone do not fit; None for an unknown shape."""
     known = known_model(spec.model)

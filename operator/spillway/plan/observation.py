@@ -44,7 +44,6 @@ class ReplicaPod:
     bound_at: datetime | None  # when it got a node: from here on it costs
     ready_since: datetime | None
     ended_at: datetime | None  # terminal phase or gone
-    restarts: int = 0
     waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from
@@ -57,7 +56,6 @@ class GatewayPod:
     uid: str
     name: str
     ready: bool
-    restarts: int = 0
     config_mounted_problem: str | None = None  # why it cannot start, for example a missing ConfigMap
     config_hash: str | None = None  # of the static configuration it runs with
 
@@ -116,7 +114,7 @@ class Signals:
         float
     ]  # at the gateway, spilled and failed ones included; not what the gateway itself turns down as no request to the model
     spilled_per_s: Reading[float]  # answered by a hosted backend
-    failed_per_s: Reading[float]  # the client got 5xx or 429
+    failed_per_s: Reading[float]  # the client got 5xx, 429, or a stream that began with an error
     refused_per_s: Reading[float]  # those of them that no backend answered
     cancelled_per_s: Reading[float]  # the client left before anybody answered
     in_flight_owned: Reading[float]  # open requests on own replicas, seen at the gateways
@@ -128,8 +126,8 @@ class Signals:
     kv_cache_usage_ratio: Reading[float]  # mean over replicas, 0..1
     step_time_ms: Reading[float]  # mean engine step while busy
     batch_mean: Reading[float]  # mean requests per step while busy
-    prefill_tokens_per_s: Reading[float]
-    inter_token_within_ratio: Reading[float]  # share of token gaps within the target, 0..1
+    ttft_p95_ms: Reading[float]  # over both sides
+    inter_token_within_ratio: Reading[float]  # share of requests on own replicas whose mean token gap is within the target, 0..1
     inter_token_p95_ms: Reading[float]
     gpu_utilization_percent: Reading[float]  # DCGM; never the only signal
     owned_latency: Reading[SideLatency]
@@ -148,7 +146,6 @@ class Observation:
     replicas: tuple[ReplicaPod, ...]
     gateways: tuple[GatewayPod, ...]
     pools: tuple[Pool, ...]
-    gateway_cap: int | None  # concurrency cap last written to the gateway's ConfigMap
     foreign_objects: tuple[str, ...]  # "Service/x": a child's name taken by an object that is not ours
     signals: Signals
     watched_since: datetime  # since when this operator has watched without a break

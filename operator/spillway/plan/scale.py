@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
-from spillway.plan.capacity import assumed_residence_s, declared_rate
+from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
 from spillway.plan.decision import Capacity, DemandPoint, Memory, ScaleDecision, Workload
 from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number, positive
@@ -251,10 +251,14 @@ def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity
 
 
 def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand) -> ScaleDecision:
-    """Return the count of a pool that does not exist yet: what arrives needs, else the declared traffic, or what the pool before it had."""
+    """Return the count of a pool that does not exist yet: what arrives needs, else the declared traffic, or what the pool before it had.
+
+    With nowhere to spill, the declared traffic is its peak.
+    """
     moved_from = sum(each.replicas for each in seen.pools)
     arriving = positive(seen.signals.arrivals_per_s)
-    rate = declared_rate(spec) if arriving is None else arriving
+    declared = declared_rate(spec) if spec.rents else declared_peak(spec)
+    rate = declared if arriving is None else arriving
     needed = math.ceil(rate / capacity.requests_per_s - TINY) if rate and capacity.requests_per_s else 0
     replicas = min(upper_bound(spec), max(lower_bound(spec), needed, moved_from))
     if moved_from:

@@ -142,7 +142,7 @@ class Reconciler:
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=self._settings.render.cluster_domain)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         await self._note(workload, observation, decision, memory, now)
-        await self._note_trouble(workload, status.conditions, now)
+        self._note_trouble(workload, status.conditions, now)
         if status.slo is not None and status.slo.attainment_percent is not None:
             self._telemetry.attainment[workload.key] = float(status.slo.attainment_percent) / 100
         else:
@@ -160,7 +160,6 @@ class Reconciler:
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:
             return applied
-        self._world.caps[workload.key] = decision.gateway.cap_total
         try:
             await self._announce(workload, rendered.cap)
             handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
@@ -180,7 +179,6 @@ class Reconciler:
             await self._announce(workload, cap_generation(cap))
         except ApiError as problem:
             return Applied(failures=(f"ConfigMap {cap['metadata']['name']}: {problem}",))
-        self._world.caps[workload.key] = decision.gateway.cap_total
         return Applied()
 
     async def _announce(self, workload: Workload, generation: str) -> None:
@@ -193,11 +191,11 @@ class Reconciler:
         for event in reversed(decision.events):
             self._telemetry.decisions[event.reason] += 1
             logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
-            await self._recorder.record(workload.key, workload.uid, event, now)
+            self._recorder.record(workload.key, workload.uid, event, now)
         if memory.ledger is not None:
             await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
 
-    async def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
+    def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
         """Record what is wrong as Events, once it is told in the status for the first time."""
         before = previous_conditions(workload.previous_status)
         for condition in conditions:
@@ -206,7 +204,7 @@ class Reconciler:
             if what is None or (said is not None and _trouble(said) is not None and said.message == condition.message):
                 continue
             event = DecisionStatus(time=now.replace(microsecond=0), what=what, reason=condition.reason, why=condition.message)
-            await self._recorder.record(workload.key, workload.uid, event, now, warning=True)
+            self._recorder.record(workload.key, workload.uid, event, now, warning=True)
 
     def _render(self, workload: Workload, decision: Decision) -> _Rendered:
         pool, defaults = decision.pool, self._settings.render
@@ -257,12 +255,11 @@ class Reconciler:
         await self._applier.write_raw_status(seen.key, seen.parsed.uid, seen.status, status)
         if before is None or (before.status, before.message) != (finding.status, finding.message):
             event = DecisionStatus(time=now, what="spec cannot be read", reason=finding.reason, why=finding.message)
-            await self._recorder.record(seen.key, seen.parsed.uid, event, now, warning=True)
+            self._recorder.record(seen.key, seen.parsed.uid, event, now, warning=True)
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
         self._rendered.pop(key, None)
-        self._world.caps.pop(key, None)
         self._bookkeeping.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)

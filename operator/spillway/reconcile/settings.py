@@ -29,13 +29,14 @@ class Settings:
     namespace: str = "default"  # of the Lease
     identity: str = "spillway"  # of this pod, in the Lease and in Events
     lease_name: str = "spillway-operator"
-    lease_s: float = 15.0
+    lease_s: float = 12.0  # a standby that looks every second then acts well within 20 s of a kill
     metrics_port: int = 8080
     probe_port: int = 8081
     log_format: str = "text"
     workers: int = 4
     connections: int = 32
-    pass_timeout_s: float = 20.0
+    # Longer than the longest single request, so that each pass gets at least one further; more would keep a pass that hangs in the lead.
+    pass_timeout_s: float = 12.0
     ledger_every_s: float = 60.0
     placement_interval_s: float = 3600.0
     placement_hold_s: float = 86_400.0

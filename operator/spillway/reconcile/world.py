@@ -25,7 +25,6 @@ class World:
     unasked: Missing  # what there is to say before Prometheus has been asked
     leading_since: datetime | None = None
     signals: Mapping[Key, Signals] = field(default_factory=dict)
-    caps: dict[Key, int] = field(default_factory=dict)
 
     def observation(self, workload: Workload, now: datetime) -> Observation:
         """Return what one pass knows besides the spec."""
@@ -35,7 +34,6 @@ class World:
             replicas=self.view.replicas(key, now),
             gateways=self.view.gateways(key),
             pools=self.view.pools(key, workload.uid),
-            gateway_cap=self.caps.get(key),
             foreign_objects=tuple(sorted(f"{ref.kind}/{ref.name}" for ref in self.foreign(workload))),
             signals=self.signals.get(key) or self._no_signals(workload),
             watched_since=self._watched_since(key, now),

@@ -82,6 +82,7 @@ def access_logs() -> list[EnvoyConfig]:
                 _counter("unmetered_response_bytes", value="%BYTES_SENT%"),
             ],
         ),
+        _stats(_has("spillway", "stream_error"), counters=[_counter("stream_errors", fixed=1)]),
         _stats(_has("spillway", "first_body_ms"), histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")]),
     ]
 

@@ -51,7 +51,6 @@ def describe_slo(slo: Slo, signals: Signals) -> SloStatus:
     overall = attainment(slo, signals)
     inter_token = number(signals.inter_token_within_ratio) if slo.inter_token_latency_ms is not None else None
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
-    slowest = [found for side in (owned, hosted) if side and (found := finite(side.ttft_p95_ms)) is not None]
     return SloStatus(
         attainment_percent=percent(overall.lowest),
         time_to_first_token_attainment_percent=percent(overall.first_token),
@@ -59,7 +58,7 @@ def describe_slo(slo: Slo, signals: Signals) -> SloStatus:
         end_to_end_attainment_percent=percent(overall.end_to_end),
         owned=_side(slo, owned, inter_token),
         hosted=_side(slo, hosted, None),
-        ttft_p95_ms=whole(max(slowest, default=None)),
+        ttft_p95_ms=whole(number(signals.ttft_p95_ms)),
         inter_token_p95_ms=whole(number(signals.inter_token_p95_ms)),
         window=_window(signals.window_s),
     )

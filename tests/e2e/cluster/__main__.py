@@ -15,9 +15,11 @@ def main() -> int:
     arguments = _parser().parse_args()
     # A test runner or CI that gives up sends SIGTERM: it undoes a half-made cluster as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cluster = choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context)
     try:
-        _run(cluster, arguments)
+        if arguments.command == "down" and arguments.all:
+            _down_all(arguments.provider)
+        else:
+            _run(choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context), arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (RuntimeError, OSError, ValueError) as trouble:
@@ -26,14 +28,17 @@ def main() -> int:
     return 0
 
 
+def _down_all(provider: str) -> None:
+    """Remove every cluster there is a trace of; where there is none, neither root nor Docker is asked for."""
+    for name in sorted(path.name for path in run_folder("").glob("*") if path.is_dir()):
+        choose(provider, name).down()
+
+
 def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
     match arguments.command:
         case "up":
             cluster.up(arguments.images.split(","))
             print(f"export KUBECONFIG={cluster.kubeconfig}")
-        case "down" if arguments.all:
-            for name in sorted(path.name for path in run_folder("").glob("*") if path.is_dir()):
-                choose(arguments.provider, name).down()
         case "down":
             cluster.down()
         case "status":

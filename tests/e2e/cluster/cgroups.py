@@ -39,9 +39,10 @@ class ClusterCgroup:
         """Return every process in the tree, in any hierarchy, except the caller."""
         return _pids_in(self._folders())
 
-    def pod_pids(self) -> set[int]:
-        """Return the processes of pods: all of the tree but the control plane's, containerd's and its shims'."""
-        return _pids_in([folder for folder in self._folders() if "kubepods" in folder.parts])
+    def pod_pids(self, uid: str = "") -> set[int]:
+        """Return the processes of pods: all of the tree but the control plane's, containerd's and its shims'; or those of one pod."""
+        pods = [folder for folder in self._folders() if "kubepods" in folder.parts]
+        return _pids_in([folder for folder in pods if uid in str(folder)])
 
     def remove(self) -> None:
         """Remove the tree, leaves first. Raises OSError (busy) while a process is still in it."""

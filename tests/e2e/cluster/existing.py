@@ -15,6 +15,8 @@ from tests.e2e.cluster.provider import NEEDED_IMAGES, run_folder
 from tests.e2e.cluster.volumes import DEFAULT_VOLUME
 
 CONTEXT_VARIABLE = "SPILLWAY_E2E_CONTEXT"
+CHART_WIDE = "clusterroles,clusterrolebindings,acceleratorclasses"
+CHART_LABELS = "app.kubernetes.io/instance=spillway,app.kubernetes.io/part-of=spillway,app.kubernetes.io/managed-by=Helm"
 OWN_NAMESPACES = "app.kubernetes.io/managed-by=spillway-e2e"
 
 
@@ -47,11 +49,13 @@ class ExistingCluster:
         self.kubectl("get", "--raw", "/readyz")
 
     def down(self) -> None:
-        """Delete the namespaces that tests made (by their label) and nothing else."""
+        """Delete the namespaces that tests made (by their label), what the chart made outside of them, and nothing else; CRDs stay."""
         port_forward.stop_all(run_folder(self.name))
         if not self.kubeconfig.exists():
             return
         self._check_allowed()
+        if self.kubectl("get", "namespaces", "-l", OWN_NAMESPACES, "-o", "name").strip():
+            self.kubectl("delete", CHART_WIDE, "-l", CHART_LABELS, "--ignore-not-found")
         self.kubectl("delete", "namespaces", "-l", OWN_NAMESPACES, "--ignore-not-found", "--wait=false")
         self.kubeconfig.unlink()
         shutil.rmtree(self.kubeconfig.parent / "kubectl-cache", ignore_errors=True)
@@ -82,6 +86,10 @@ class ExistingCluster:
     def forward(self, host: str, port: int, *, local: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
         """Make an address of the cluster reachable on 127.0.0.1."""
         return port_forward.start(self.kubectl, self.kubeconfig, host=host, port=port, local=local, records=run_folder(self.name))
+
+    def kill_pod(self, uid: str) -> None:
+        """Refuse: the node is not this machine."""
+        raise NotImplementedError(f"pod {uid} runs on a node that cannot be reached from here")
 
     def local_volume(self, name: str, host_path: Path, size: str, access_modes: Sequence[str] = ("ReadWriteMany",)) -> None:
         """Refuse: a folder of this machine is not on the cluster's nodes."""

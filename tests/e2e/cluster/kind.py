@@ -85,6 +85,10 @@ class KindCluster:
         """Make an address of the cluster reachable on 127.0.0.1."""
         return port_forward.start(self.kubectl, self.kubeconfig, host=host, port=port, local=local, records=run_folder(self.name))
 
+    def kill_pod(self, uid: str) -> None:
+        """Refuse: the node is not this machine."""
+        raise NotImplementedError(f"pod {uid} runs on a node that cannot be reached from here")
+
     def local_volume(self, name: str, host_path: Path, size: str, access_modes: Sequence[str] = ("ReadWriteMany",)) -> None:
         """Make a PersistentVolume out of a folder under the cache folder, which the node sees under the same path."""
         if not host_path.resolve().is_relative_to(cache_dir()):

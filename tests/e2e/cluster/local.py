@@ -17,7 +17,7 @@ from tests.e2e.cluster.kubectl import KubectlError, kubectl
 from tests.e2e.cluster.layout import Layout
 from tests.e2e.cluster.locks import only_one
 from tests.e2e.cluster.packages import ensure_packages
-from tests.e2e.cluster.processes import Place, Register, raise_open_files_limit, stop_and_wait
+from tests.e2e.cluster.processes import Place, Register, raise_open_files_limit, stop
 from tests.e2e.cluster.provider import GPU_RESOURCE, NEEDED_IMAGES, Volume
 from tests.e2e.cluster.teardown import tear_down
 from tests.e2e.cluster.waiting import wait_until
@@ -103,11 +103,6 @@ class LocalCluster:
         """Run kubectl against the cluster."""
         return kubectl(self.kubeconfig, *arguments, stdin=stdin)
 
-    def exec_netns(self, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-        """Run a command in the cluster's network namespace, as if on the node; the caller looks at the exit status."""
-        inside = ["nsenter", f"--net={network.netns_file(self.context)}", "--", *command]
-        return subprocess.run(inside, capture_output=True, text=True, check=False)
-
     def load_images(self, archives: Mapping[str, Path]) -> None:
         """Put image archives on the node."""
         images_on_node.load(self.layout, archives)
@@ -129,17 +124,18 @@ class LocalCluster:
             )
             return listener.getsockname()[1], process
 
+    def kill_pod(self, uid: str) -> None:
+        """End a pod's processes with SIGKILL."""
+        pids = self._cgroup.pod_pids(uid)
+        if not pids:
+            raise RuntimeError(f"no process of pod {uid} found")
+        stop(pids)
+
     def local_volume(self, name: str, host_path: Path, size: str, access_modes: Sequence[str] = ("ReadWriteMany",)) -> None:
         """Make a PersistentVolume out of a folder of this machine."""
         volume = Volume(name=name, host_path=host_path, size=size, access_modes=access_modes)
         volumes.prepare(volume)
         self.kubectl("apply", "-f", "-", stdin=volumes.persistent_volume(volume, node=self.context))
-
-    def restart(self, name: str) -> None:
-        """Start one of the cluster's processes again after a test ended it."""
-        component = next(component for component in self._components() if component.name == name)
-        stop_and_wait(pid for process, pid in self.processes.items() if process == name)
-        self._launch(component)
 
     def _check_machine(self) -> None:
         if os.uname().sysname != "Linux" or os.geteuid() != 0:

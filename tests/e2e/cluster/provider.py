@@ -62,6 +62,9 @@ class Cluster(Protocol):
         `host` is an IP address or `service.namespace`. The process ends with `down`, or when the caller ends it.
         """
 
+    def kill_pod(self, uid: str) -> None:
+        """End a pod's processes with SIGKILL, as a failing node would. NotImplementedError where the node is out of reach."""
+
     def local_volume(self, name: str, host_path: Path, size: str, access_modes: Sequence[str] = ("ReadWriteMany",)) -> None:
         """Make a PersistentVolume of storage class `spillway-static` out of a folder; its claim binds to it by class and size."""
 

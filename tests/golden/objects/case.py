@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import yaml
 
@@ -18,7 +17,6 @@ from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
 from spillway.plan.observation import Catalogue, Missing, Observation, Pool, Signals
 from spillway.plan.settings import PlanSettings
-from spillway.render import envoy
 from spillway.render.objects import render
 from spillway.render.settings import RenderSettings
 
@@ -48,14 +46,8 @@ class Case:
         return decision
 
     def render(self) -> tuple[dict[str, Any], ...]:
-        """Return the objects; Envoy's files have golden cases of their own and are named, not shown, here."""
-        files = {"envoy.yaml": "# see tests/golden/envoy\n"}
-        cap = {"cap.yaml": "# see tests/golden/envoy\n"}
-        with (
-            mock.patch.object(envoy, "gateway_files", return_value=files),
-            mock.patch.object(envoy, "cap_files", return_value=cap),
-        ):
-            return render(self.workload, self.decide(), self.settings)
+        """Return the objects."""
+        return render(self.workload, self.decide(), self.settings)
 
     def engine(self) -> dict[str, Any]:
         """Return the engine Deployment."""
@@ -112,7 +104,6 @@ def _observation(catalogue: Catalogue, pools: tuple[Pool, ...]) -> Observation:
         replicas=(),
         gateways=(),
         pools=pools,
-        gateway_cap=None,
         foreign_objects=(),
         signals=signals,
         watched_since=CREATED,

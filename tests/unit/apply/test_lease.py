@@ -1,4 +1,4 @@
-"""The Lease against an API server in memory that has only what matters here: conflicts."""
+"""The Lease against an API server in memory that has only what matters here: conflicts. Time passes by hand."""
 
 import asyncio
 import copy
@@ -8,7 +8,9 @@ import pytest
 
 from spillway.apply.applier import NotLeadingError
 from spillway.apply.connection import CONFLICT, NOT_FOUND, ApiError
-from spillway.apply.lease import Lease
+from spillway.apply.lease import SURE_SHARE, Lease
+
+DURATION_S = 12.0
 
 
 class OneLease:
@@ -36,17 +38,75 @@ class OneLease:
         self.lease["metadata"]["resourceVersion"] = str(self.version)
         return copy.deepcopy(self.lease)
 
+    def taken_by(self, identity: str) -> None:
+        """Let somebody else write it."""
+        assert self.lease is not None
+        self.lease["spec"]["holderIdentity"] = identity
+        self.version += 1
+        self.lease["metadata"]["resourceVersion"] = str(self.version)
 
-def lease_of(server: OneLease, identity: str, duration_s: float = 0.6) -> Lease:
-    return Lease(server, namespace="ns", name="lease", identity=identity, duration_s=duration_s)  # type: ignore[arg-type]  # the seam
+
+class Clock:
+    """Time that passes only when `pass_by` says so; who sleeps wakes up in the order of the alarms."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._alarms: list[tuple[float, asyncio.Event]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        alarm = (self.now + seconds, asyncio.Event())
+        self._alarms.append(alarm)
+        await alarm[1].wait()
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let this much time pass, and everybody do what is due meanwhile."""
+        end = self.now + seconds
+        await settled()
+        while due := [each for each in self._alarms if each[0] <= end]:
+            alarm = min(due, key=lambda each: each[0])
+            self._alarms.remove(alarm)
+            self.now = alarm[0]
+            alarm[1].set()
+            await settled()
+        self.now = end
 
 
-async def test_one_of_two_gets_it_and_the_other_waits() -> None:
-    server = OneLease()
-    first, second = lease_of(server, "a", 15), lease_of(server, "b", 15)
+async def settled() -> None:
+    """Let every task go on until it waits for time; a look at the Lease and a write take fewer steps than these."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def server() -> OneLease:
+    return OneLease()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def lease_of(server: OneLease, clock: Clock, identity: str) -> Lease:
+    return Lease(
+        server,  # type: ignore[arg-type]  # the seam
+        namespace="ns",
+        name="lease",
+        identity=identity,
+        duration_s=DURATION_S,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+
+
+async def test_one_of_two_gets_it_and_the_other_waits(server: OneLease, clock: Clock) -> None:
+    first, second = lease_of(server, clock, "a"), lease_of(server, clock, "b")
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())
-    await asyncio.sleep(0.05)
+    await clock.pass_by(5)
     assert first.held
     assert not waiting.done()
     with pytest.raises(NotLeadingError):
@@ -54,53 +114,61 @@ async def test_one_of_two_gets_it_and_the_other_waits() -> None:
     waiting.cancel()
 
 
-async def test_a_released_lease_is_taken_at_the_next_look() -> None:
-    server = OneLease()
-    first, second = lease_of(server, "a", 15), lease_of(server, "b", 15)
+async def test_a_holder_that_is_gone_is_followed_once_its_lease_has_run_out(server: OneLease, clock: Clock) -> None:
+    first, second = lease_of(server, clock, "a"), lease_of(server, clock, "b")
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    await clock.pass_by(DURATION_S)
+    assert not waiting.done()
+    await clock.pass_by(2)  # the next look
+    assert waiting.done()
+    assert second.held
+    assert not first.held
+
+
+async def test_a_released_lease_is_taken_at_the_next_look(server: OneLease, clock: Clock) -> None:
+    first, second = lease_of(server, clock, "a"), lease_of(server, clock, "b")
     await first.acquire()
     await first.release()
     with pytest.raises(NotLeadingError):
         first.fence()
-    async with asyncio.timeout(1):
-        await second.acquire()
+    await second.acquire()
     assert second.held
 
 
-async def test_keeps_it_while_fit_and_lets_it_go_when_not() -> None:
-    server = OneLease()
-    lease = lease_of(server, "a")
+async def test_keeps_it_while_fit_and_lets_it_go_when_not(server: OneLease, clock: Clock) -> None:
+    lease = lease_of(server, clock, "a")
     await lease.acquire()
     fit = True
     keeping = asyncio.create_task(lease.keep(lambda: fit))
-    await asyncio.sleep(1.0)  # longer than the Lease lasts without renewal
+    await clock.pass_by(10 * DURATION_S)
     assert lease.held
     assert not keeping.done()
     fit = False
-    async with asyncio.timeout(1):
-        await keeping
+    await clock.pass_by(DURATION_S / 4)
+    assert keeping.done()
 
 
-async def test_stops_when_another_has_taken_it() -> None:
-    server = OneLease()
-    lease = lease_of(server, "a")
+async def test_stops_when_another_has_taken_it(server: OneLease, clock: Clock) -> None:
+    lease = lease_of(server, clock, "a")
     await lease.acquire()
     keeping = asyncio.create_task(lease.keep(lambda: True))
-    await asyncio.sleep(0)
-    assert server.lease is not None
-    server.lease["spec"]["holderIdentity"] = "b"
-    server.version += 1
-    server.lease["metadata"]["resourceVersion"] = str(server.version)
-    async with asyncio.timeout(2):
-        await keeping
+    await settled()
+    server.taken_by("b")
+    await clock.pass_by(DURATION_S)
+    assert keeping.done()
     assert not lease.held
 
 
-async def test_stops_by_itself_when_the_api_server_is_gone_for_too_long() -> None:
-    server = OneLease()
-    lease = lease_of(server, "a")
+async def test_stops_by_itself_when_the_api_server_is_gone_for_too_long(server: OneLease, clock: Clock) -> None:
+    lease = lease_of(server, clock, "a")
     await lease.acquire()
     server.down = True
-    async with asyncio.timeout(2):
-        await lease.keep(lambda: True)
+    keeping = asyncio.create_task(lease.keep(lambda: True))
+    await clock.pass_by(DURATION_S * SURE_SHARE - 1)
+    assert lease.held
+    assert not keeping.done()
+    await clock.pass_by(2)
+    assert keeping.done()
     with pytest.raises(NotLeadingError):
         lease.fence()

@@ -61,7 +61,7 @@ def test_an_engine_pod_has_all_its_facts(view: ClusterView) -> None:
     view.put("Pod", pod(), NOW)
     (found,) = view.replicas(KEY, NOW)
     assert (found.pool, found.accelerator_class, found.tensor_parallel_size) == ("x-engine-12345678", "l4", 2)
-    assert (found.ready, found.terminating, found.restarts) == (True, False, 1)
+    assert (found.ready, found.terminating) == (True, False)
     assert found.bound_at == datetime(2026, 11, 21, 9, 59, 59, tzinfo=UTC)
     assert found.ready_since == datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 

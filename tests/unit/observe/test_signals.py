@@ -92,6 +92,8 @@ def test_arrivals_spills_and_failures_by_backend_and_code() -> None:
     assert value(signals.arrivals_per_s) == 4.125  # what nobody was to answer is no arrival
     assert value(signals.spilled_per_s) == 1.0
     assert value(signals.failed_per_s) == 0.75
+    broken = read({**scraped(), queries.REQUESTS: requests, queries.STREAM_ERRORS: [row(0.25)]})
+    assert (value(broken.failed_per_s), value(broken.arrivals_per_s)) == (1.0, value(signals.arrivals_per_s)), "it came, and failed"
     assert value(signals.refused_per_s) == 0.5
     assert value(signals.cancelled_per_s) == 0.125
 
@@ -146,6 +148,8 @@ def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
     assert (owned.requests, owned.within_ttft, owned.within_end_to_end) == (60.0, 0.9, None)  # type: ignore[attr-defined]
     assert (hosted.requests, hosted.within_ttft) == (12.0, 0.5)  # type: ignore[attr-defined]
+    # 1.2 in all: 0.4 within 250 ms, 1.0 within 500 ms; the 95th percentile lies beyond the last edge
+    assert (owned.ttft_p95_ms, hosted.ttft_p95_ms, value(signals.ttft_p95_ms)) == (500.0, 500.0, 500.0)  # type: ignore[attr-defined]
 
 
 def test_token_gaps_within_the_target_are_interpolated() -> None:

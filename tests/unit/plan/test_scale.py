@@ -337,13 +337,20 @@ def test_first_count(wanted: Any, seen: Observation, to: int) -> None:
     assert (found.replicas, found.reason, found.previous) == (to, Reason.INITIAL, None)
 
 
-def test_first_count_serves_the_declared_traffic() -> None:
-    engine = workload().spec
+@pytest.mark.parametrize(
+    ("mode", "rate", "to"),
+    [
+        pytest.param("Hybrid", 4, 3, id="the mean, where hosted takes the peak"),
+        pytest.param("Dedicated", 6, 4, id="the peak, where nothing else does"),
+    ],
+)
+def test_first_count_serves_the_declared_traffic(mode: str, rate: int, to: int) -> None:
+    engine = workload(mode).spec
     memory = Memory(measured_for=(POOL, engine.model, engine.dedicated.engine), measured_step_ms=20.0, measured_batch=8.0)  # type: ignore[union-attr]
-    wanted = workload(traffic={"requestsPerSecond": {"mean": "4"}})
+    wanted = workload(mode, traffic={"requestsPerSecond": {"mean": "4", "peak": "6"}})
     found = scaled(one_pass(wanted, observe(0, pools=()), memory)[0])
-    assert found.replicas == 3  # one serves 1.6/s
-    assert "declared 4.00 requests/s, one replica serves 1.60" in found.why
+    assert found.replicas == to  # one serves 1.6/s
+    assert f"declared {rate:.2f} requests/s, one replica serves 1.60" in found.why
 
 
 # External

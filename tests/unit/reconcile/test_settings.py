@@ -8,7 +8,7 @@ from spillway.reconcile.settings import SettingsError, read_settings
 
 def test_an_empty_environment_has_the_charts_defaults() -> None:
     settings = read_settings({})
-    assert (settings.tick_s, settings.metrics_window_s, settings.lease_s, settings.lease_name) == (15, 60, 15, "spillway-operator")
+    assert (settings.tick_s, settings.metrics_window_s, settings.lease_s, settings.lease_name) == (15, 60, 12, "spillway-operator")
     assert settings.prometheus_url is None
     assert settings.plan == PlanSettings()
 

@@ -1,15 +1,16 @@
 """All objects of a workload together: who owns them, what they may do, in which order they come."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillway.plan.decision import Ledger, LedgerEntry
+from spillway.plan.decision import Decision, Ledger, LedgerEntry
 from spillway.render import envoy, gateway
 from spillway.render.ledger import ledger_object, parse_ledger
 from spillway.render.objects import ChildRef, render, wanted
@@ -98,17 +99,16 @@ def test_watched_files_are_mounted_as_folders_because_a_sub_path_is_never_update
 def test_another_static_configuration_rolls_the_gateway_and_another_cap_does_not() -> None:
     case = hybrid()
     decision = case.decide()
+    files = gateway.static_files(case.workload, decision, case.settings)
+    another_cap = replace(decision, gateway=replace(decision.gateway, cap_total=99, cap_per_gateway=99))
+    another_file = {**files, "envoy.yaml": files["envoy.yaml"] + "# another"}
 
-    def rendered(static: str, cap: str) -> dict[str, Any]:
-        with (
-            mock.patch.object(envoy, "gateway_files", return_value={"envoy.yaml": static}),
-            mock.patch.object(envoy, "cap_files", return_value={"cap.yaml": cap}),
-        ):
-            files = gateway.static_files(case.workload, decision, case.settings)
-            return gateway.gateway_deployment(case.workload, decision, case.settings, files)
+    def rendered(decision: Decision, files: Mapping[str, str]) -> dict[str, Any]:
+        return gateway.gateway_deployment(case.workload, decision, case.settings, files)
 
-    assert rendered("a", "1") == rendered("a", "2")
-    assert rendered("a", "1") != rendered("b", "1")
+    assert gateway.static_files(case.workload, another_cap, case.settings) == files
+    assert rendered(another_cap, files) == rendered(decision, files)
+    assert rendered(decision, another_file) != rendered(decision, files)
 
 
 def test_every_file_of_the_gateway_can_be_a_key_of_a_config_map() -> None:

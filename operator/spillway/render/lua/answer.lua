@@ -1,5 +1,7 @@
--- Streamed answers at the edge: takes the time to the first byte of the body, and hides token counts from a client that did not ask.
+-- Streamed answers at the edge: takes the time to the first byte of the body, tells when that is an error, and hides token counts from a
+-- client that did not ask.
 local find, sub = string.find, string.sub
+local ERROR = 'data: {"error"'  -- vLLM may open a stream with 200 and then refuse the request
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
 
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
@@ -34,6 +36,10 @@ function envoy_on_response(h)
     if length > 0 then
       if first then
         first = false
+        if length >= #ERROR and chunk:getBytes(0, #ERROR) == ERROR then
+          h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true)
+          return
+        end
         local waited = h:timestamp(EnvoyTimestampResolution.MILLISECOND) - started
         h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", waited)
         if not hide then return end

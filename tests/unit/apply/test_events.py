@@ -1,0 +1,82 @@
+"""Kubernetes Events: once per decision, in their own time, and never in the way."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from spillway.api.status import DecisionStatus
+from spillway.apply.connection import ApiError
+from spillway.apply.events import EventRecorder
+from spillway.plan.decision import Key
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+KEY = Key(namespace="ns", name="x")
+
+
+class Posted:
+    """Stands for the connection: keeps what is posted."""
+
+    def __init__(self, *, failing: bool = False) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.failing = failing
+
+    async def request(self, method: str, path: str, body: dict[str, Any]) -> None:
+        assert (method, path) == ("POST", "/apis/events.k8s.io/v1/namespaces/ns/events")
+        self.events.append(body)
+        if self.failing:
+            raise ApiError(403, "no")
+
+
+def decision(what: str = "replicas 1 -> 2", why: str = "demand 1.4", reason: str = "DemandRose") -> DecisionStatus:
+    return DecisionStatus(time=NOW, what=what, reason=reason, why=why)
+
+
+async def post(posted: Posted, *said: tuple[DecisionStatus, datetime]) -> list[dict[str, Any]]:
+    recorder = EventRecorder(posted, lambda: None, instance="operator-0")  # type: ignore[arg-type]  # the seam
+    for each, now in said:
+        recorder.record(KEY, "uid", each, now)
+    running = asyncio.create_task(recorder.run())
+    async with asyncio.timeout(10):
+        await recorder._waiting.join()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    return posted.events
+
+
+async def test_an_event_says_what_why_and_of_whom() -> None:
+    (event,) = await post(Posted(), (decision(), NOW))
+    assert event["regarding"] == {
+        "apiVersion": "spillway.dev/v1alpha1",
+        "kind": "InferenceWorkload",
+        "name": "x",
+        "namespace": "ns",
+        "uid": "uid",
+    }
+    assert (event["reason"], event["action"], event["type"]) == ("DemandRose", "Scale", "Normal")
+    assert event["note"] == "replicas 1 -> 2: demand 1.4"
+    assert event["eventTime"] == "2026-11-21T12:00:00.000000Z"
+
+
+async def test_the_same_decision_is_not_told_twice_within_ten_minutes() -> None:
+    soon, later = NOW + timedelta(minutes=9), NOW + timedelta(minutes=20)
+    events = await post(Posted(), (decision(), NOW), (decision(why="demand 1.5"), soon), (decision(), later))
+    assert len(events) == 2
+    assert len({each["metadata"]["name"] for each in events}) == 2
+
+
+async def test_what_is_over_budget_is_a_warning() -> None:
+    (event,) = await post(Posted(), (decision(what="budget exceeded", reason="BudgetExceeded"), NOW))
+    assert (event["type"], event["action"]) == ("Warning", "JudgeBudget")
+
+
+async def test_a_refused_event_does_not_stop_the_next() -> None:
+    events = await post(Posted(failing=True), (decision(), NOW), (decision(what="replicas 2 -> 3"), NOW))
+    assert len(events) == 2
+
+
+async def test_a_note_is_cut_to_what_the_api_takes() -> None:
+    (event,) = await post(Posted(), (decision(why="w" * 5000), NOW))
+    assert len(event["note"]) == 1024
