@@ -81,6 +81,7 @@ def _pool(given: Workload) -> OwnedPool:
         kv_tokens=None,
         max_queued_tokens=None,
         max_queued_requests=64,
+        sized_for="test",
         basis=Basis.ESTIMATED,
     )
     return OwnedPool(

@@ -24,6 +24,7 @@ ANNOTATION_TENSOR_PARALLEL = f"{GROUP}/tensor-parallel-size"
 # On an engine Deployment whose spec leaves them open: the defaults its replicas were made with. A later default must not restart them,
 # so the observation reads them back (Pool.engine_image, Pool.engine_version) and the plan keeps them.
 ANNOTATION_ENGINE_IMAGE = f"{GROUP}/default-engine-image"
+ANNOTATION_ENGINE_LIMITS = f"{GROUP}/engine-limits"  # what its arguments were made with, and for what: JSON
 ANNOTATION_ENGINE_VERSION = f"{GROUP}/default-engine-version"
 ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"  # on gateway pods: a changed static configuration rolls them
 

@@ -1,5 +1,6 @@
 """Pods and Deployments as facts. Whatever is odd or absent in the API server's answer reads as "not yet", never as an error."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -8,11 +9,12 @@ from spillway.api.vocabulary import (
     ANNOTATION_ACCELERATOR_CLASS,
     ANNOTATION_CONFIG_HASH,
     ANNOTATION_ENGINE_IMAGE,
+    ANNOTATION_ENGINE_LIMITS,
     ANNOTATION_ENGINE_VERSION,
     ANNOTATION_TENSOR_PARALLEL,
     LABEL_POOL,
 )
-from spillway.plan.observation import GatewayPod, Pool, ReplicaPod
+from spillway.plan.observation import EngineLimits, GatewayPod, Pool, ReplicaPod
 
 Body = Mapping[str, Any]
 
@@ -71,6 +73,7 @@ def pool(body: Body) -> Pool:
         engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
         max_num_seqs=_max_num_seqs(spec),
+        limits=_limits(annotations.get(ANNOTATION_ENGINE_LIMITS)),
     )
 
 
@@ -109,6 +112,21 @@ def _whole(value: object, default: int) -> int:
         return int(value)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError):
         return default
+
+
+def _limits(text: str | None) -> EngineLimits | None:
+    """Return the limits that were written down; None where nobody has, or where they cannot be read any more."""
+    try:
+        found = json.loads(text or "")
+        queued = found["maxQueuedTokens"]
+        return EngineLimits(
+            sized_for=str(found["sizedFor"]),
+            max_num_seqs=int(found["maxNumSeqs"]),
+            max_queued_requests=int(found["maxQueuedRequests"]),
+            max_queued_tokens=None if queued is None else int(queued),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _max_num_seqs(spec: Body) -> int | None:

@@ -18,12 +18,13 @@ from spillway.api.status import Basis
 from spillway.api.workload import Engine, InferenceWorkloadSpec, Model
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.economics import replica_price
+from spillway.plan.kept_limits import kept, sized_for
 from spillway.plan.lengths import Lengths, declared_lengths
 from spillway.plan.load import HOURS_PER_MONTH, SECONDS_PER_MONTH, declared_load
 from spillway.plan.memory import kv_tokens, kv_value_bytes, step_tokens
 from spillway.plan.memory import memory as accelerator_memory
 from spillway.plan.models import KnownModel, known_model
-from spillway.plan.observation import Signals
+from spillway.plan.observation import EngineLimits, Pool, Signals
 from spillway.plan.readings import positive
 from spillway.plan.roofline import scaled
 from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained
@@ -47,17 +48,6 @@ CAP_MARGIN = 2  # the engine refuses at twice the gateways' whole cap: stale cap
 LEAST_TELLING_BATCH = 0.5  # a step with less than half the batch says little about a full one
 LEAST_FACTOR = 0.05  # of the estimate: a step that seems to take next to nothing was misread
 MEASURED_STEP = 0.2  # a measurement must move by this share before it replaces the remembered one, or caps would never rest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLimits:
-    """What is rendered into the replica's arguments: a function of spec and accelerator class only."""
-
-    max_num_seqs: int
-    queue_bound: int  # the gateway's cap never counts on more waiting requests than this, measured or not
-    max_queued_requests: int
-    max_queued_tokens: int | None
-    kv_tokens: int | None
 
 
 def current_lengths(spec: InferenceWorkloadSpec, memory: Memory) -> Lengths:
@@ -133,32 +123,44 @@ def measured_service(expected: Service, memory: Memory) -> Service | None:
     return replace(expected, step=scaled(expected.step, factor))
 
 
-def engine_limits(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> EngineLimits:
-    """Return what the replica's arguments say. Nothing measured enters, so that nothing measured restarts a GPU pod.
+def engine_limits(
+    spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, pool: Pool | None = None, *, steady: bool = False
+) -> EngineLimits:
+    """Return what the replica's arguments say: what those of the pool were made with, while it was for the same inputs.
 
-    The refusal limits are those of LEAST_REPLICAS_REFUSED_AT replicas or, beyond that, of the next power of two: an edit of maxReplicas
-    must not restart GPU pods.
+    Nothing measured enters, so that nothing measured restarts a GPU pod. The refusal limits are those of LEAST_REPLICAS_REFUSED_AT
+    replicas or, beyond that, of the next power of two: an edit of maxReplicas must not restart GPU pods. `steady`: the mode may change
+    without an edit, and a move between Hybrid and Dedicated must not restart the replicas that it was made for; so the limits are those
+    of Dedicated, which are the higher ones, whatever the mode is now.
     """
-    lengths = declared_lengths(spec)
+    lengths, alone = declared_lengths(spec), steady or not spec.rents
+    most_replicas = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(spec.dedicated.scaling.max_replicas if spec.dedicated else 1))
+    fingerprint = sized_for(spec, accelerator, alone=alone, most_replicas=most_replicas)
+    if (made := kept(pool, fingerprint)) is not None:
+        return made
     batch = _batch(spec, accelerator, lengths, known_model(spec.model))
-    bound = batch * (QUEUE_BATCHES_SPILLING if spec.rents else QUEUE_BATCHES_ALONE)
-    most_replicas = spec.dedicated.scaling.max_replicas if spec.dedicated else 1
-    whole_cap = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(most_replicas)) * (batch + bound)
+    whole_cap = most_replicas * (batch + _queue_bound(batch, alone=alone))
     requests = max(LEAST_REFUSAL_LIMIT, _power_of_two(CAP_MARGIN * whole_cap))
     longest = spec.model.max_context_tokens
     return EngineLimits(
+        sized_for=fingerprint,
         max_num_seqs=batch,
-        queue_bound=bound,
         max_queued_requests=requests,
         # Without a known longest prompt a limit could refuse a legal one for ever, so there is none.
         max_queued_tokens=None if longest is None else _power_of_two(math.ceil(max(longest, requests * lengths.input_p95))),
-        kv_tokens=kv_capacity_tokens(spec, accelerator),
     )
 
 
-def size(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, memory: Memory) -> Capacity:
-    """Return what one replica of this class sustains, measured where there are measurements."""
-    limits = engine_limits(spec, accelerator)
+def size(
+    spec: InferenceWorkloadSpec,
+    accelerator: AcceleratorClassSpec,
+    memory: Memory,
+    pool: Pool | None = None,
+    *,
+    steady: bool = False,
+) -> Capacity:
+    """Return what one replica of this class sustains, measured where there are measurements. `pool` and `steady`: see engine_limits."""
+    limits = engine_limits(spec, accelerator, pool, steady=steady)
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
     known = _known_pace(spec, limits, expected, memory) if expected is not None else _blind_pace(limits, lengths, memory)
@@ -169,9 +171,10 @@ def size(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, memory:
         requests_per_s=known.requests_per_s,
         prefill_tokens_per_s=known.prefill_tokens_per_s,
         step_time_ms=known.step_ms,
-        kv_tokens=limits.kv_tokens,
+        kv_tokens=kv_capacity_tokens(spec, accelerator),
         max_queued_tokens=limits.max_queued_tokens,
         max_queued_requests=limits.max_queued_requests,
+        sized_for=limits.sized_for,
         basis=Basis.ESTIMATED if memory.measured_step_ms is None or memory.measured_batch is None else Basis.MEASURED,
     )
 
@@ -257,8 +260,9 @@ def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengt
 
 def _queue(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, *, rate: float | None, prefill_s: float) -> int:
     """Return how many may wait: what leaves the queue within the time the targets allow. With nowhere to spill, all that may."""
+    bound = _queue_bound(limits.max_num_seqs, alone=not spec.rents)
     if not spec.rents:
-        return limits.queue_bound
+        return bound
     pace_s = lengths.output_mean * _inter_token_ms(spec) / 1000
     throughput = rate or limits.max_num_seqs / pace_s
     residence_s = limits.max_num_seqs / throughput
@@ -269,7 +273,12 @@ def _queue(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, 
         waits.append(QUEUE_SHARE * (spec.slo.end_to_end_ms / 1000 - residence_s))
     if not waits:
         return limits.max_num_seqs
-    return max(0, min(limits.queue_bound, int(throughput * min(waits))))
+    return max(0, min(bound, int(throughput * min(waits))))
+
+
+def _queue_bound(batch: int, *, alone: bool) -> int:
+    """Return how many waiting requests of one replica the gateway's cap never counts beyond, measured or not."""
+    return batch * (QUEUE_BATCHES_ALONE if alone else QUEUE_BATCHES_SPILLING)
 
 
 def _inter_token_ms(spec: InferenceWorkloadSpec) -> float:

@@ -30,7 +30,6 @@ from spillway.plan.observation import Observation
 from spillway.plan.placed import Placing
 from spillway.plan.placement import Choice
 from spillway.plan.placing import Told, resolve
-from spillway.plan.refusals import with_steady_refusals
 from spillway.plan.restoring import restored_placing
 from spillway.plan.rounding import usd
 from spillway.plan.scale import scale
@@ -63,9 +62,8 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     memory = remember(memory, seen.signals, _measured_subject(asked, choice))
     memory = remember_keys(memory, spec, seen)
 
-    pool = None if choice is None else _pool(workload, seen, choice, memory, backends)
-    if pool is not None and asked.spec.placement.mode is PlacementMode.AUTO:
-        pool = replace(pool, capacity=with_steady_refusals(pool.capacity, spec, pool.accelerator))
+    moves = asked.spec.placement.mode is PlacementMode.AUTO
+    pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
         scaled, points = scale(
@@ -128,8 +126,10 @@ def _kept(found: Placing, before: Placing | None, problems: Sequence[Problem]) -
     return replace(found, placed=last.placed, destination=last.destination, saving_since=last.saving_since)
 
 
-def _pool(workload: Workload, seen: Observation, choice: Choice, memory: Memory, backends: tuple[HostedBackend, ...]) -> OwnedPool:
-    """Return the pool that should exist, with the default engine it runs already: a later default must not restart its replicas."""
+def _pool(
+    workload: Workload, seen: Observation, choice: Choice, memory: Memory, backends: tuple[HostedBackend, ...], *, moves: bool
+) -> OwnedPool:
+    """Return the pool that should exist, with the default engine and limits it has already: later ones must not restart replicas."""
     parallel = choice.tensor_parallel_size
     name = pool_name(workload.key.name, choice.name, parallel)
     running = next((each for each in seen.pools if each.name == name), None)
@@ -142,7 +142,7 @@ def _pool(workload: Workload, seen: Observation, choice: Choice, memory: Memory,
         usd_per_replica_hour=usd_per_replica_hour(
             choice.accelerator.price, tensor_parallel_size=parallel, per_node=choice.accelerator.per_node
         ),
-        capacity=size(workload.spec, choice.accelerator, memory),
+        capacity=size(workload.spec, choice.accelerator, memory, running, steady=moves),
         surge=not backends,
         engine_image=running.engine_image if running else None,
         engine_version=running.engine_version if running else None,

@@ -51,6 +51,7 @@ class Capacity:
     kv_tokens: int | None  # KV cache of one replica; None when the architecture is unknown
     max_queued_tokens: int | None  # engine's own refusal limit; well above what the gateway's cap sends
     max_queued_requests: int
+    sized_for: str  # fingerprint of what the batch and the refusal limits follow from
     basis: Basis
 
     @property

@@ -61,6 +61,16 @@ class GatewayPod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What is rendered into a replica's arguments: a function of spec and accelerator class only."""
+
+    sized_for: str  # fingerprint of what in them it follows from
+    max_num_seqs: int
+    max_queued_requests: int
+    max_queued_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """One engine Deployment that exists."""
 
@@ -71,6 +81,7 @@ class Pool:
     engine_version: str | None = None
     rollout_blocked: str | None = None  # a changed spec cannot be rolled out, and why
     max_num_seqs: int | None = None  # the batch its replicas are told
+    limits: EngineLimits | None = None  # as it was made, and for what
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ The pod template is byte-identical for an unchanged spec across versions of the 
 restarts GPUs all over the cluster.
 """
 
+import json
 import math
 
 from spillway.api.vocabulary import (
     ANNOTATION_ACCELERATOR_CLASS,
     ANNOTATION_ENGINE_IMAGE,
+    ANNOTATION_ENGINE_LIMITS,
     ANNOTATION_ENGINE_VERSION,
     ANNOTATION_TENSOR_PARALLEL,
     COMPONENT_ENGINE,
@@ -54,7 +56,7 @@ def engine_deployment(workload: Workload, pool: OwnedPool, settings: RenderSetti
         kind="Deployment",
         name=pool.name,
         component=COMPONENT_ENGINE,
-        annotations={**_shape(pool), **_chosen_defaults(workload, pool, settings)},
+        annotations={**_shape(pool), **_chosen_defaults(workload, pool, settings), ANNOTATION_ENGINE_LIMITS: _limits(pool)},
         spec=spec,
     )
     deployment["metadata"]["labels"][LABEL_POOL] = pool.name
@@ -107,6 +109,18 @@ def _chosen_defaults(workload: Workload, pool: OwnedPool, settings: RenderSettin
     if engine.version is None:
         chosen[ANNOTATION_ENGINE_VERSION] = engine_version(workload, pool, settings)
     return chosen
+
+
+def _limits(pool: OwnedPool) -> str:
+    """Return the limits in the engine's arguments with what they were made for, so that a later formula leaves this pool alone."""
+    made = pool.capacity
+    limits = {
+        "sizedFor": made.sized_for,
+        "maxNumSeqs": made.max_num_seqs,
+        "maxQueuedRequests": made.max_queued_requests,
+        "maxQueuedTokens": made.max_queued_tokens,
+    }
+    return json.dumps(limits, separators=(",", ":"))
 
 
 def _pod(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:

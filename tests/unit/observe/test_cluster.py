@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from spillway.observe.cluster import ClusterView
+from spillway.observe.pods import pool
 from spillway.plan.decision import Key
+from spillway.plan.observation import EngineLimits
 
+LIMITS = '{"sizedFor":"abc","maxNumSeqs":36,"maxQueuedRequests":64,"maxQueuedTokens":null}'
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = Key(namespace="ns", name="x")
 
@@ -148,7 +151,7 @@ def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterV
             "namespace": "ns",
             "uid": "d",
             "labels": {"spillway.dev/workload": "x", "app.kubernetes.io/component": "engine"},
-            "annotations": {"spillway.dev/default-engine-image": "engine:1"},
+            "annotations": {"spillway.dev/default-engine-image": "engine:1", "spillway.dev/engine-limits": LIMITS},
             "ownerReferences": [{"uid": "former", "controller": True}],
         },
         "spec": {"replicas": 2},
@@ -158,6 +161,13 @@ def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterV
     assert view.pools(KEY, "uid-x") == ()
     (found,) = view.pools(KEY, "former")
     assert (found.replicas, found.ready_replicas, found.engine_image) == (2, 1, "engine:1")
+    assert found.limits == EngineLimits(sized_for="abc", max_num_seqs=36, max_queued_requests=64, max_queued_tokens=None)
+
+
+@pytest.mark.parametrize("written", [None, "", "{}", "[]", "null", '{"sizedFor": "abc"}', LIMITS.replace("36", '"many"')])
+def test_limits_that_cannot_be_read_are_made_anew(written: str | None) -> None:
+    annotations = {} if written is None else {"spillway.dev/engine-limits": written}
+    assert pool({"metadata": {"name": "x-engine-1", "annotations": annotations}}).limits is None
 
 
 def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_place(view: ClusterView) -> None:

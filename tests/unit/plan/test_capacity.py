@@ -11,6 +11,7 @@ from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan import capacity
 from spillway.plan.decision import Memory
 from spillway.plan.lengths import declared_lengths
+from spillway.plan.observation import EngineLimits
 from spillway.plan.sizing import sizes
 from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, signals, spec
 
@@ -105,7 +106,7 @@ def test_the_engine_never_refuses_what_the_gateways_cap_may_send(
 
 @pytest.mark.parametrize("mode", ["Hybrid", "Dedicated"])
 def test_another_upper_bound_moves_nothing_in_the_pod_template_up_to_sixteen_replicas(mode: str) -> None:
-    def limits(most: int) -> capacity.EngineLimits:
+    def limits(most: int) -> EngineLimits:
         wanted = spec(mode, model={"maxContextTokens": 4096}, scaling={"maxReplicas": most})
         return capacity.engine_limits(wanted, accelerator())
 
