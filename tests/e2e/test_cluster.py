@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.cluster import network
 from tests.e2e.cluster.cgroups import ClusterCgroup
 from tests.e2e.cluster.local import LocalCluster
+from tests.e2e.cluster.processes import start_time
 from tests.e2e.stack import Stack, eventually
 
 pytestmark = pytest.mark.e2e
@@ -32,7 +33,7 @@ def test_down_removes_what_a_killed_up_left_running(stack: Stack) -> None:
     assert left, "what was started outlives its starter"
     subprocess.run([*TOOL, "down", "--provider", "local", "--name", NAME], check=True)
     assert not cluster.processes
-    assert not any(Path(f"/proc/{pid}").exists() for pid in left)
+    assert not [pid for pid in left if start_time(pid) is not None]
     assert not ClusterCgroup(cluster.context).exists()
     assert not network.exists(cluster.context)
     assert not cluster.layout.run.exists()

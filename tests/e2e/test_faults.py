@@ -142,7 +142,8 @@ os.kill(engine[-1], signal.SIGKILL)
 
 def test_a_replica_whose_worker_dies_is_replaced_by_hosted_until_it_is_back(chat: Stack) -> None:
     def engine() -> dict[str, Any]:
-        (pod,) = chat.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=engine")["items"]
+        pods = chat.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=engine")["items"]
+        (pod,) = [each for each in pods if "deletionTimestamp" not in each["metadata"]]  # another may still drain
         (container,) = pod["status"]["containerStatuses"]
         return {"name": pod["metadata"]["name"], "restarts": container["restartCount"]}
 
