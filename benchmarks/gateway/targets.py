@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from spillway.render import envoy
 from spillway.render.envoy import Address, GatewayAddresses
 from tests.dataplane import decisions
@@ -45,7 +43,7 @@ def gateway(folder: Path, *, listen: int, metrics: int, backend: int) -> dict[st
         (folder / name).write_text(content)
     for mount in envoy.hosted_mounts(decision, addresses):
         Path(mount.mount_path).mkdir(parents=True)
-    config = yaml.safe_load((folder / "envoy.yaml").read_text())
+    config = json.loads((folder / "envoy.json").read_text())
     assert isinstance(config, dict)
     return config
 

@@ -1,5 +1,6 @@
 """Every folder here is a promise: in.yaml is what was decided, out/ is what Envoy gets. The real Envoy accepts all of it."""
 
+import json
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,10 +45,31 @@ def load(promise: str) -> Case:
     return Case(workload=workload, decision=decisions.decision(workload, providers, cap=cap))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Scripts as blocks, repeated values written out."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  (the signature is PyYAML's)
+        return True
+
+
+def _block(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _block)
+
+
+def readable(files: dict[str, str]) -> dict[str, str]:
+    """Return the files with the bootstrap as YAML, for people to read what changed."""
+    bootstrap = json.loads(files["envoy.json"])
+    rest = {name: content for name, content in files.items() if name != "envoy.json"}
+    return {**rest, "envoy.yaml": yaml.dump(bootstrap, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)}
+
+
 @pytest.mark.parametrize("promise", PROMISES)
 def test_configuration_is_as_on_file(promise: str, *, request: pytest.FixtureRequest) -> None:
     out = HERE / promise / "out"
-    files = load(promise).files()
+    files = readable(load(promise).files())
     if request.config.getoption("--update-golden"):
         out.mkdir(exist_ok=True)
         for stale in out.iterdir():
@@ -61,7 +83,7 @@ def test_configuration_is_as_on_file(promise: str, *, request: pytest.FixtureReq
 def test_envoy_accepts_it_and_finds_nothing_deprecated(promise: str, tmp_path: Path) -> None:
     case = load(promise)
     addresses = mounted(case, tmp_path)
-    validate(Path(addresses.config_folder) / "envoy.yaml")
+    validate(Path(addresses.config_folder) / "envoy.json")
 
 
 @pytest.mark.parametrize("promise", PROMISES)
@@ -70,7 +92,7 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
     case = load(promise)
     addresses = mounted(case, tmp_path)
     files = case.files(addresses)
-    config = yaml.safe_load(files["envoy.yaml"])
+    config = json.loads(files["envoy.json"])
     for layer in config["layered_runtime"]["layers"]:
         resource = only_resource(files["runtime.yaml"])
         assert resource["name"] == layer.pop("rtds_layer")["name"]
@@ -88,14 +110,14 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
 
 
 def test_a_dedicated_workload_has_no_cluster_but_its_replicas_and_itself() -> None:
-    config = yaml.safe_load(load(DEDICATED).files()["envoy.yaml"])
+    config = json.loads(load(DEDICATED).files()["envoy.json"])
     assert {each["name"] for each in config["static_resources"]["clusters"]} == {"hop-owned", "owned", "admin", "pause"}
-    assert "tls" not in load(DEDICATED).files()["envoy.yaml"]
+    assert "tls" not in load(DEDICATED).files()["envoy.json"]
     assert not envoy.hosted_mounts(load(DEDICATED).decision)
 
 
 def test_a_hosted_workload_has_no_cluster_of_replicas() -> None:
-    config = yaml.safe_load(load(HOSTED).files()["envoy.yaml"])
+    config = json.loads(load(HOSTED).files()["envoy.json"])
     names = {each["name"] for each in config["static_resources"]["clusters"]}
     assert not {"owned", "hop-owned"} & names
 
@@ -119,7 +141,7 @@ def test_the_drain_needs_a_token_of_the_workload_alone() -> None:
     workload = load(HOSTED).workload
     mine, other = (envoy.pre_stop(each)["httpGet"] for each in (workload, replace(workload, uid="another")))
     assert mine != other
-    assert load(HOSTED).files()["envoy.yaml"].count(mine["httpHeaders"][0]["value"]) == 1  # type: ignore[index]
+    assert load(HOSTED).files()["envoy.json"].count(mine["httpHeaders"][0]["value"]) == 1  # type: ignore[index]
 
 
 def mounted(case: Case, folder: Path) -> GatewayAddresses:

@@ -101,7 +101,7 @@ def test_another_static_configuration_rolls_the_gateway_and_another_cap_does_not
     decision = case.decide()
     files = gateway.static_files(case.workload, decision, case.settings)
     another_cap = replace(decision, gateway=replace(decision.gateway, cap_total=99, cap_per_gateway=99))
-    another_file = {**files, "envoy.yaml": files["envoy.yaml"] + "# another"}
+    another_file = {**files, "envoy.json": files["envoy.json"] + " "}
 
     def rendered(decision: Decision, files: Mapping[str, str]) -> dict[str, Any]:
         return gateway.gateway_deployment(case.workload, decision, case.settings, files)
@@ -123,7 +123,7 @@ def test_the_clusters_domain_reaches_envoy() -> None:
     case = with_settings(hybrid(), cluster_domain="corp.example")
     objects = render(case.workload, case.decide(), case.settings)
     files = next(each["data"] for each in objects if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", "chat-gateway"))
-    assert "chat-replicas.team.svc.corp.example" in files["envoy.yaml"]
+    assert "chat-replicas.team.svc.corp.example" in files["envoy.json"]
 
 
 def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only() -> None:
