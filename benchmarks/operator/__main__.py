@@ -88,13 +88,12 @@ def measure_operator(count: int, idle_s: int, requests: Path) -> tuple[Cost, flo
         _prepare(server)
         _wait(lambda: server.run_kubectl("get", "lease", "-n", "default", "bench").code == 0, "the operator to lead")
         creations = [_request("inferenceworkloads", WORKLOADS, each) for each in fleet.workloads(count)]
-        statuses = Statuses(server)
+        found = Fleet(server)
         pids = [*server.pids.values(), operator.pid]
         cpu_s, started = sum(map(_cpu_s, pids)), time.monotonic()
         _send(server, creations)
-        _wait(lambda: statuses.written() >= count, "every status to be written")
+        _wait(lambda: found.complete(count), "all objects and every status")
         took = Cost(wall_s=time.monotonic() - started, cpu_s=sum(map(_cpu_s, pids)) - cpu_s)
-        _check_objects(server, count)
         children = [_request(plural.partition(".")[0], prefix, each) for plural, prefix in KINDS.items() for each in _made(server, plural)]
         requests.write_text("\n".join(json.dumps(each) for each in [*creations, *children]))
         time.sleep(10)  # the last Events are posted, the last workers of the watches end
@@ -114,30 +113,30 @@ def measure_bare(requests: Path) -> Cost:
         return Cost(wall_s=done["wall_s"], cpu_s=done["cpu_s"] + sum(map(_cpu_s, server.pids.values())) - cpu_s)
 
 
-class Statuses:
-    """Counts written statuses at next to no cost: the table that kubectl would print, without the objects."""
+class Fleet:
+    """Counts what is there at next to no cost: by the table that kubectl would print, without the objects."""
 
     def __init__(self, server: ApiServer) -> None:
-        url, context = bare.access(server.kubeconfig)
-        accept = "application/json;as=Table;g=meta.k8s.io;v=v1"
-        address = f"{url}{WORKLOADS}/namespaces/{fleet.NAMESPACE}/inferenceworkloads?includeObject=None&resourceVersion=0"
-        self._request = urllib.request.Request(address, headers={"Accept": accept})
-        self._context = context
+        self._url, self._context = bare.access(server.kubeconfig)
 
-    def written(self) -> int:
-        """Return how many workloads have a verdict in their Ready column."""
-        with urllib.request.urlopen(self._request, context=self._context, timeout=30) as answer:
-            table = json.load(answer)
-        ready = next(place for place, column in enumerate(table["columnDefinitions"]) if column["name"] == "Ready")
-        return sum(1 for row in table["rows"] or () if row["cells"][ready])
+    def complete(self, count: int) -> bool:
+        """Tell whether every status is written, by the verdict in its Ready column, and every object exists."""
+        workloads = self._table(f"{WORKLOADS}/namespaces/{fleet.NAMESPACE}/inferenceworkloads")
+        ready = next(place for place, column in enumerate(workloads["columnDefinitions"]) if column["name"] == "Ready")
+        if sum(1 for row in workloads["rows"] or () if row["cells"][ready]) < count:
+            return False
+        return all(self._objects(kind) >= wanted * count for kind, wanted in PER_WORKLOAD.items())
 
+    def _objects(self, kind: str) -> int:
+        found = self._table(f"{KINDS[kind]}/namespaces/{fleet.NAMESPACE}/{kind.partition('.')[0]}")
+        return len(found["rows"] or ())
 
-def _check_objects(server: ApiServer, count: int) -> None:
-    """Make sure that all objects are there: statuses come last, so they must be."""
-    for kind, wanted in PER_WORKLOAD.items():
-        found = len(server.kubectl("get", kind, "-n", fleet.NAMESPACE, "-o", "name").split())
-        if found < wanted * count:
-            raise RuntimeError(f"{found} {kind} where {wanted * count} should be")
+    def _table(self, path: str) -> dict[str, Any]:
+        accept = {"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
+        request = urllib.request.Request(f"{self._url}{path}?includeObject=None&resourceVersion=0", headers=accept)
+        with urllib.request.urlopen(request, context=self._context, timeout=30) as answer:
+            table: dict[str, Any] = json.load(answer)
+        return table
 
 
 def _prepare(server: ApiServer) -> None:

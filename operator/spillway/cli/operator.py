@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -25,11 +26,18 @@ def run_operator(parsed: argparse.Namespace, environment: Mapping[str, str]) -> 
         print(f"spillway: {problem}", file=sys.stderr)
         return 2
     _set_up_logging(settings.log_format)
+    _collect_less()
     try:
         return asyncio.run(run(settings))
     except Exception:
         logging.getLogger(__name__).exception("the operator cannot run")
         return 1
+
+
+def _collect_less() -> None:
+    """Look for cycles less often: what is kept of thousands of objects has none, and going through it all took a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _set_up_logging(log_format: str) -> None:
