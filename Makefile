@@ -25,7 +25,7 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit tests/golden
+	$(BIN)/python -m pytest -q -n auto tests/unit tests/golden
 
 
 test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
