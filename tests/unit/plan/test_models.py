@@ -5,7 +5,18 @@ import pytest
 from spillway.api.workload import Model, Quantization
 from spillway.plan.decision import Problem
 from spillway.plan.memory import splits, weights_bytes
-from spillway.plan.model_catalogue import MODELS, CatalogueModel
+from spillway.plan.model_catalogue import (
+    AICONFIGURATOR,
+    COPIES,
+    INFERENCE_SIM,
+    MLC,
+    MODELS,
+    OTHERS,
+    READ,
+    TT_METAL,
+    UNCONFIRMED,
+    CatalogueModel,
+)
 from spillway.plan.models import KnownModel, catalogue_model, known_model, plain_name, resolve_model, stored_as
 from tests.unit.plan.shapes import shape
 
@@ -96,3 +107,63 @@ def test_a_row_is_sound(model: CatalogueModel) -> None:
     assert (found.attention_layers is None) == (found.recurrent_state_kib is None)
     assert model.context_tokens >= 2048
     assert 0.4 < weights_bytes(found, None) / found.parameters < 2.1
+
+
+# The config.json that each copy holds and that was read, as the copy names it.
+READ_FILES = {
+    AICONFIGURATOR: {
+        *("MiniMaxAI/MiniMax-M2.5", "XiaomiMiMo/MiMo-7B-Base", "zai-org/GLM-5", "openai/gpt-oss-20b", "openai/gpt-oss-120b"),
+        *("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-8B", "Qwen/Qwen3-32B"),
+        *("Qwen/Qwen3-30B-A3B", "Qwen/Qwen3-235B-A22B", "Qwen/Qwen3-Coder-480B-A35B-Instruct"),
+        *("Qwen/Qwen3.5-27B", "Qwen/Qwen3.5-35B-A3B", "Qwen/Qwen3.5-122B-A10B", "Qwen/Qwen3.5-397B-A17B"),
+        *("deepseek-ai/DeepSeek-V3", "deepseek-ai/DeepSeek-V3.2", "moonshotai/Kimi-K2-Instruct", "moonshotai/Kimi-K2.5"),
+        *("meta-llama/Llama-4-Scout-17B-16E-Instruct", "meta-llama/Llama-4-Maverick-17B-128E-Instruct"),
+        *("meta-llama/Meta-Llama-3.1-70B", "meta-llama/Meta-Llama-3.1-405B"),
+        *("mistralai/Mixtral-8x7B-v0.1", "mistralai/Mixtral-8x22B-v0.1"),
+        *("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8"),
+    },
+    INFERENCE_SIM: {
+        *("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-2-7b-hf", "codellama/CodeLlama-34b-Instruct-hf", "01-ai/Yi-34B"),
+        *("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen3-14B", "mistralai/Mistral-Nemo-Instruct-2407", "deepseek-ai/DeepSeek-V2-Lite"),
+    },
+    MLC: {
+        *("codellama/CodeLlama-7b-hf", "codellama_13b", "tinyllama_1b_chat_v1.0", "Phi-4-mini-instruct", "olmo2_32b"),
+        *("gemma2_2b", "gemma2_9b", "gemma2_27b", "gemma3_1b_it"),
+    },
+    TT_METAL: {
+        *("meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-3B-Instruct"),
+        *("mistralai/Mistral-7B-Instruct-v0.3", "microsoft/phi-4"),
+    },
+}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
+def test_a_row_says_where_it_was_read_and_claims_no_file_that_was_not(model: CatalogueModel) -> None:
+    assert model.read_in in COPIES | OTHERS | {UNCONFIRMED}
+    assert model.read_in in model.source
+    assert model.read_of
+    assert model.source.startswith("config.json of ") == (model.read_in in COPIES)
+    assert ("config.json" in model.source) == (model.read_of in READ_FILES.get(model.read_in, ()))
+    assert (READ in model.source) == (model.read_in != UNCONFIRMED)
+
+
+def test_every_copy_and_every_other_place_is_one_that_a_row_was_read_in() -> None:
+    assert {model.read_in for model in MODELS} == COPIES | OTHERS | {UNCONFIRMED}
+    assert {(model.read_in, model.read_of) for model in MODELS if model.read_in in COPIES} == {
+        (copy, name) for copy, names in READ_FILES.items() for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        pytest.param("moonshotai/Kimi-K2-Thinking", "moonshotai/Kimi-K2.5", id="published in 4 bits, unlike Kimi K2 Instruct"),
+        pytest.param(
+            "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", id="two tables, unlike Qwen"
+        ),
+        pytest.param("CohereForAI/c4ai-command-r", None, id="the first one keeps 64 heads, not 8"),
+    ],
+)
+def test_a_name_stands_for_a_shape_only_where_the_shape_is_the_same(written: str, found: str | None) -> None:
+    model = catalogue_model(written)
+    assert (model.id if model is not None else None) == found
