@@ -125,18 +125,12 @@ def test_a_missing_hosted_key_leaves_owned_traffic_unharmed_and_arrives_late_wit
     chat.await_condition(NAMESPACE, "HostedBackendReady", within=90)
 
 
-# Ends the process that computes: the last one that vLLM's server has started.
+# Ends the process that computes, which vLLM names so.
 KILL_WORKER = """
 import os, signal
-def children(pid):
-    try:
-        return [int(each) for each in open(f"/proc/{pid}/task/{pid}/children").read().split()]
-    except OSError:
-        return []
-engine = [int(p) for p in os.listdir("/proc") if p.isdigit() and b"serve" in open(f"/proc/{p}/cmdline", "rb").read().split(b"\0")]
-while found := [each for pid in engine for each in children(pid)]:
-    engine = found
-os.kill(engine[-1], signal.SIGKILL)
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if open(f"/proc/{pid}/cmdline", "rb").read().startswith(b"VLLM::Worker"):
+        os.kill(int(pid), signal.SIGKILL)
 """
 
 
