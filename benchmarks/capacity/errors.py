@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.capacity.fitting import NAMES, estimate, figures, fit, measured
+from benchmarks.capacity.fitting import NAMES, figures, fit, measured
 from benchmarks.capacity.measured import (
     BLIS,
     NOMINAL_MEMORY_GIB,
@@ -20,10 +20,10 @@ from spillway.plan.calibration import HARDWARE, CalibrationRow
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import kv_tokens, memory
 from spillway.plan.models import known_model
-from spillway.plan.roofline import FITTED, Efficiency, StepModel, roofline
+from spillway.plan.roofline import Efficiency, StepModel, roofline
 from spillway.plan.serving import STEP_OVERHEAD_MS, largest_batch, sustained
 from spillway.plan.sizing import service_of
-from spillway.plan.speed import carried, row_architecture, row_model, row_quantization, row_value_bytes, rows_of
+from spillway.plan.speed import carried, row_architecture, row_estimate, row_model, row_quantization, row_value_bytes, rows_of
 
 CHAT = Lengths(input_mean=1000, input_p95=3000, output_mean=250)
 CHAT_SLO = Slo(inter_token_latency_ms=60, time_to_first_token_ms=3000)
@@ -61,7 +61,7 @@ def compare(row: CalibrationRow, constants: Efficiency, held_out: str) -> Compar
     return Compared(
         row=row,
         held_out=held_out,
-        told={name: getattr(told, name) for name in NAMES} | {"rate": _rate(row, estimate(row, constants))},
+        told={name: getattr(told, name) for name in NAMES} | {"rate": _rate(row, row_estimate(row, constants))},
         seen={name: getattr(seen, name) for name in NAMES} | {"rate": _rate(row, row_model(row, architecture, row_value_bytes(row)))},
     )
 
@@ -73,7 +73,7 @@ def elsewhere(rows: Sequence[CalibrationRow]) -> list[tuple[CalibrationRow, floa
         others = tuple(each for each in rows_of(row_architecture(row), row_quantization(row)) if each.accelerator != row.accelerator)
         seen = _rate(row, row_model(row, row_architecture(row), row_value_bytes(row)))
         if others and seen:
-            told = estimate(row, FITTED)
+            told = row_estimate(row)
             found.append((row, _rate(row, told) / seen - 1, _rate(row, carried(told, others)) / seen - 1))
     return found
 

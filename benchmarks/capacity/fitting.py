@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
-from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, HARDWARE, CalibrationRow
+from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, CalibrationRow
 from spillway.plan.memory import attended_tokens
-from spillway.plan.roofline import FITTED, Efficiency, StepModel, roofline
-from spillway.plan.speed import row_architecture, row_model, row_quantization, row_value_bytes
+from spillway.plan.roofline import FITTED, Efficiency, StepModel
+from spillway.plan.speed import row_architecture, row_estimate, row_model, row_value_bytes
 
 PROMPT_TOKENS = 1000
 LONG_PROMPT_TOKENS = 8000
@@ -51,18 +51,6 @@ def measured(row: CalibrationRow) -> Figures:
     return Figures(base_ms=row.one_sequence_ms, slope_ms=slope, prompt_ms=row.prompt_1000_ms, long_prompt_ms=long_prompt)
 
 
-def estimate(row: CalibrationRow, efficiency: Efficiency) -> StepModel:
-    """Return the roofline for a row's model, accelerator and size."""
-    return roofline(
-        row_architecture(row),
-        quantization=row_quantization(row),
-        hardware=HARDWARE[row.accelerator],
-        tensor_parallel_size=row.tensor_parallel_size,
-        value_bytes=row_value_bytes(row),
-        efficiency=efficiency,
-    )
-
-
 def predicted(step: StepModel, attended: float) -> Figures:
     """Return the same figures of a step model."""
     one, full = (step.step_ms(sequences=batch, kv_tokens=batch * attended) for batch in (1, FULL_BATCH))
@@ -76,7 +64,7 @@ def predicted(step: StepModel, attended: float) -> Figures:
 
 def figures(row: CalibrationRow, efficiency: Efficiency) -> Figures:
     """Return what the roofline predicts of a row."""
-    return predicted(estimate(row, efficiency), _attended(row))
+    return predicted(row_estimate(row, efficiency), _attended(row))
 
 
 @cache

@@ -73,8 +73,7 @@ class StepModel:
 
 
 # benchmarks/capacity, fitted on the 43 usable rows of plan/calibration.py; starting an all-reduce costs nothing that the fit could see.
-# Other constants give replicas of a known shape another --max-num-seqs, so that an upgrade of the operator restarts them: the changelog
-# has to say so.
+# Other constants give new replicas of a known shape another --max-num-seqs; those that run keep theirs (plan/kept_limits.py).
 FITTED = Efficiency(
     weights=0.86,
     cache=0.91,

@@ -10,7 +10,7 @@ from spillway.api.workload import Architecture, Model, Quantization
 from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, HARDWARE, ROWS, CalibrationRow, Hardware, usable
 from spillway.plan.memory import BYTES_PER_PARAMETER, EMBEDDING_BYTES, FP8_KV_BYTES_PER_VALUE, KV_BYTES_PER_VALUE, attended_tokens
 from spillway.plan.models import known_model
-from spillway.plan.roofline import StepModel, computes_in_eight_bits, roofline
+from spillway.plan.roofline import FITTED, Efficiency, StepModel, computes_in_eight_bits, roofline
 
 NVLINK_GBPS = 600  # where a class does not say: the slowest NVLink of an SXM or NVL product, the A100's
 PCIE_GBPS = 64  # PCIe 4.0 x16
@@ -117,7 +117,9 @@ def residuals(rows: tuple[CalibrationRow, ...]) -> tuple[float, ...]:
     ratios = [
         [
             measured / told if measured > 0 and told > 0 else 1.0
-            for measured, told in zip(_parts(row_model(row, row_architecture(row), row_value_bytes(row))), _parts(_told(row)), strict=True)
+            for measured, told in zip(
+                _parts(row_model(row, row_architecture(row), row_value_bytes(row))), _parts(row_estimate(row)), strict=True
+            )
         ]
         for row in rows
     ]
@@ -132,13 +134,15 @@ def carried(estimate: StepModel, rows: tuple[CalibrationRow, ...]) -> StepModel:
     return _from_parts(parts, estimate.expert_share)
 
 
-def _told(row: CalibrationRow) -> StepModel:
+def row_estimate(row: CalibrationRow, efficiency: Efficiency = FITTED) -> StepModel:
+    """Return the roofline for a row's model, accelerator and size."""
     return roofline(
         row_architecture(row),
         quantization=row_quantization(row),
         hardware=HARDWARE[row.accelerator],
         tensor_parallel_size=row.tensor_parallel_size,
         value_bytes=row_value_bytes(row),
+        efficiency=efficiency,
     )
 
 

@@ -14,6 +14,15 @@ from spillway.report.usage import Seen
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 CREATED = datetime(2026, 10, 1, tzinfo=UTC)
+COST = {
+    "usdPerHour": "2",
+    "dedicatedUSDPerHour": "2",
+    "hostedUSDPerHour": "0",
+    "monthToDateUSD": "1200",
+    "projectedMonthlyUSD": "1440",
+    "ifAllHostedMonthlyUSD": "900",
+    "ifAllDedicatedMonthlyUSD": "1440",
+}
 LLAMA_8B, LLAMA_70B = "meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"
 
 
@@ -50,16 +59,7 @@ def seen(
             "desiredReplicas": 1,
         },
         "traffic": {"requestsPerSecond": "1.5", "inputTokensMean": 1000, "outputTokensMean": 250, "spilledPercent": "0.0"},
-        "cost": {
-            "usdPerHour": "2",
-            "dedicatedUSDPerHour": "2",
-            "hostedUSDPerHour": "0",
-            "monthToDateUSD": "1200",
-            "projectedMonthlyUSD": "1440",
-            "ifAllHostedMonthlyUSD": "900",
-            "ifAllDedicatedMonthlyUSD": "1440",
-            "pricesAsOf": "2026-11-01",
-        },
+        "cost": COST | {"pricesAsOf": "2026-11-01"},
         "conditions": [{"type": "Ready", "status": "True", "reason": "AsExpected", "lastTransitionTime": "2026-11-20T08:00:00Z"}],
     }
     merged = plain_status | status if status else None if status == {} else plain_status

@@ -10,17 +10,7 @@ from spillway.api.report_output import ReportOutput
 from spillway.report.bill_html import as_html
 from spillway.report.bill_text import as_text
 from spillway.report.usage import usage_of
-from tests.unit.report.fleets import CREATED, NOW, fleet, provider, report, seen
-
-COST = {
-    "usdPerHour": "2",
-    "dedicatedUSDPerHour": "2",
-    "hostedUSDPerHour": "0",
-    "monthToDateUSD": "1200",
-    "projectedMonthlyUSD": "1440",
-    "ifAllHostedMonthlyUSD": "900",
-    "ifAllDedicatedMonthlyUSD": "1440",
-}
+from tests.unit.report.fleets import COST, CREATED, NOW, fleet, provider, report, seen
 
 
 def test_a_total_sums_what_is_known_and_counts_what_is_not() -> None:
