@@ -424,8 +424,8 @@ def prometheus(namespace: str, **in_flight: int) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = self.rfile.read(int(self.headers["Content-Length"]))
-            result = queues if queues and b"num_requests" in asked else ones
+            asked = self.path + self.rfile.read(int(self.headers["Content-Length"])).decode()
+            result = queues if queues and "num_requests" in asked else ones
             answer = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
