@@ -415,8 +415,8 @@ def prometheus(namespace: str, **in_flight: int) -> Iterator[str]:
     Asked for the engines' queues it says how much each pod has in flight, where that is given.
     """
     us = {"namespace": namespace, "workload": "chat", "component": "gateway"}
-    ones = [{"metric": us, "value": [0, "1"]}]
-    queues = [
+    ones: list[dict[str, Any]] = [{"metric": us, "value": [0, "1"]}]
+    queues: list[dict[str, Any]] = [
         {"metric": {**us, "__name__": f"vllm:num_requests_{queue}", "pod": f"chat-engine-{pod}"}, "value": [0, str(count)]}
         for pod, load in in_flight.items()
         for queue, count in (("running", load), ("waiting", 0))
@@ -541,11 +541,11 @@ def with_scaling(document: dict[str, Any], **scaling: int) -> dict[str, Any]:
     return document
 
 
-def engine_of(server: ApiServer, namespace: str, *, replicas: int) -> str | None:
-    """Return the name of the engine Deployment that has this many replicas."""
+def engine_of(server: ApiServer, namespace: str, *, replicas: int) -> str:
+    """Return the name of the engine Deployment that has this many replicas; empty while none has."""
     found = children(server, namespace).items()
     wanted = (name for (kind, name), each in found if kind == "deployment" and each["spec"]["replicas"] == replicas)
-    return next((name for name in wanted if name != "chat-gateway"), None)
+    return next((name for name in wanted if name != "chat-gateway"), "")
 
 
 def deletion_cost(server: ApiServer, namespace: str, each: str) -> str | None:
