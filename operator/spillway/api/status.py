@@ -113,7 +113,7 @@ class DedicatedStatus(ApiModel):
     desired_replicas: Annotated[int, Field(description="Replicas wanted.")] = 0
     recommended_replicas: Annotated[
         int | None,
-        Field(description="Replicas that the plan would have, where placement.apply is Recommend; desiredReplicas is then what is."),
+        Field(description="Replicas that would be wanted, where placement.apply is Recommend; desiredReplicas is then what is."),
     ] = None
     gpu_utilization_percent: Annotated[int | None, Field(description="Mean accelerator utilisation, where DCGM exports it.")] = None
     capacity: Annotated[CapacityStatus | None, Field(description="What one replica sustains.")] = None
