@@ -409,14 +409,24 @@ def test_probes_tell_the_truth(apiserver: ApiServer, running: Operator) -> None:
 
 
 @contextlib.contextmanager
-def prometheus(namespace: str) -> Iterator[str]:
-    """Serve an API like Prometheus' that answers every query with 1 for the workload's gateway; return its URL."""
-    series = {"metric": {"namespace": namespace, "workload": "chat", "component": "gateway"}, "value": [0, "1"]}
-    answer = json.dumps({"status": "success", "data": {"resultType": "vector", "result": [series]}}).encode()
+def prometheus(namespace: str, **in_flight: int) -> Iterator[str]:
+    """Serve an API like Prometheus' that answers every query with 1 for the workload's gateway; return its URL.
+
+    Asked for the engines' queues it says how much each pod has in flight, where that is given.
+    """
+    us = {"namespace": namespace, "workload": "chat", "component": "gateway"}
+    ones: list[dict[str, Any]] = [{"metric": us, "value": [0, "1"]}]
+    queues: list[dict[str, Any]] = [
+        {"metric": {**us, "__name__": f"vllm:num_requests_{queue}", "pod": f"chat-engine-{pod}"}, "value": [0, str(count)]}
+        for pod, load in in_flight.items()
+        for queue, count in (("running", load), ("waiting", 0))
+    ]
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            asked = self.path + self.rfile.read(int(self.headers["Content-Length"])).decode()
+            result = queues if queues and "num_requests" in asked else ones
+            answer = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
@@ -502,6 +512,46 @@ def _follow_a_replica(apiserver: ApiServer, fleet: str) -> None:
     assert children(apiserver, fleet)["configmap", "chat-gateway-cap"]["data"] != before
     assert get(apiserver, "iw", fleet, "chat")["status"]["dedicated"]["readyReplicas"] == 1
     apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
+
+
+def test_before_there_are_fewer_replicas_each_is_told_what_its_end_would_cost(apiserver: ApiServer, fleet: str) -> None:
+    with prometheus(fleet, a=5, b=1) as url, operator(apiserver, namespace=fleet, prometheus_url=url):
+        apply(apiserver, [with_scaling(each, minReplicas=3) for each in documents(fleet)])
+        name = eventually(lambda: engine_of(apiserver, fleet, replicas=3), "three replicas are wanted")
+        template = get(apiserver, "deployment", fleet, name)["spec"]["template"]
+        for each in ("a", "b", "c"):
+            answer = apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(pod(fleet, f"chat-engine-{each}", "engine", template)))
+            assert answer.code == 0, answer.err
+        for each in ("a", "b"):
+            make_ready(apiserver, fleet, f"chat-engine-{each}")
+        eventually(lambda: get(apiserver, "iw", fleet, "chat")["status"]["dedicated"]["readyReplicas"] == 2, "two replicas are seen")
+        assert not any(deletion_cost(apiserver, fleet, each) for each in "abc"), "nobody is told while nobody goes"
+        apply(apiserver, [with_scaling(each, minReplicas=1, maxReplicas=2) for each in documents(fleet)])
+        eventually(lambda: engine_of(apiserver, fleet, replicas=2), "two replicas are wanted")
+        assert [deletion_cost(apiserver, fleet, each) for each in "abc"] == ["5", "1", "-1"]
+        scaled = int(get(apiserver, "deployment", fleet, name)["metadata"]["resourceVersion"])
+        told = [int(get(apiserver, "pod", fleet, f"chat-engine-{each}")["metadata"]["resourceVersion"]) for each in "abc"]
+        assert max(told) < scaled, "told before, not after"
+    apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
+
+
+def with_scaling(document: dict[str, Any], **scaling: int) -> dict[str, Any]:
+    if document["kind"] == "InferenceWorkload":
+        document["spec"]["dedicated"]["scaling"] |= scaling
+    return document
+
+
+def engine_of(server: ApiServer, namespace: str, *, replicas: int) -> str:
+    """Return the name of the engine Deployment that has this many replicas; empty while none has."""
+    found = children(server, namespace).items()
+    wanted = (name for (kind, name), each in found if kind == "deployment" and each["spec"]["replicas"] == replicas)
+    return next((name for name in wanted if name != "chat-gateway"), "")
+
+
+def deletion_cost(server: ApiServer, namespace: str, each: str) -> str | None:
+    annotations = get(server, "pod", namespace, f"chat-engine-{each}")["metadata"].get("annotations", {})
+    found: str | None = annotations.get("controller.kubernetes.io/pod-deletion-cost")
+    return found
 
 
 def told_of_cap(server: ApiServer, namespace: str) -> str:

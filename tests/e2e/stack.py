@@ -95,7 +95,14 @@ class Stack:
 
     def url(self, namespace: str, service: str, port: int = 80) -> str:
         """Return a URL on 127.0.0.1 for a Service; the forward lives until the cluster goes down."""
-        target = (f"{service}.{namespace}", port)
+        return self._url(f"{service}.{namespace}", port)
+
+    def pod_url(self, pod: dict[str, Any], port: int) -> str:
+        """Return a URL on 127.0.0.1 for one pod, past every Service."""
+        return self._url(pod["status"]["podIP"], port)
+
+    def _url(self, host: str, port: int) -> str:
+        target = (host, port)
         if target not in self._forwards:
             self._forwards[target] = self.cluster.forward(*target)
         return f"http://127.0.0.1:{self._forwards[target][0]}"

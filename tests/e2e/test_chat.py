@@ -16,6 +16,8 @@ from tests.e2e.traffic import Load, burst, describe
 pytestmark = pytest.mark.e2e
 CAP_FOLLOWS_S = 5
 BATCH = 4  # the quickstart's maxNumSeqs
+# Sent past the gateway to one replica while another is to go: more than the other can have, and with it less than a batch.
+BUSY, LONG = 2, 800
 HOSTED = f"rented/{HOSTED_MODEL}"
 HOSTED_USD_PER_TOKEN = 0.18e-6  # the quickstart's, for prompts and answers alike
 
@@ -102,13 +104,19 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
                 within=120,  # numbers are written at most once a minute
                 what="the load in status.traffic and status.slo",
             )
-            load.hold(2)  # streams go on through the whole scale-down
-            await asyncio.to_thread(
-                eventually,
-                lambda: len(chat.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=engine")["items"]) == 1,
-                within=240,
-                what="one replica left, the other drained and gone",
-            )
+            load.hold(1)  # streams go on through the whole scale-down
+            busy = await asyncio.to_thread(_newest_engine, chat)
+            async with Load(chat.pod_url(busy, 8000) + "/v1", "chat", max_tokens=LONG) as straight:
+                straight.hold(BUSY)
+                await asyncio.to_thread(
+                    eventually,
+                    lambda: len(_engines(chat)) == 1,
+                    within=240,
+                    what="one replica left, the other drained and gone",
+                )
+                (left,) = _engines(chat)
+            assert left["metadata"]["name"] == busy["metadata"]["name"], "the replica with the least in flight goes"
+            assert not straight.tally.failed, describe(straight.tally.failed)
         return load
 
     load = asyncio.run(scenario())
@@ -117,6 +125,19 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
     assert "DemandRose" in reasons
     assert "DemandFell" in reasons
     _cap_follows(chat, ready=1)
+
+
+def _engines(stack: Stack) -> list[dict[str, Any]]:
+    return list(stack.get("-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=engine")["items"])
+
+
+def _newest_engine(stack: Stack) -> dict[str, Any]:
+    """Return the replica that became ready last: the one that Kubernetes, left alone, takes away first."""
+
+    def ready_since(pod: dict[str, Any]) -> str:
+        return str(next(each["lastTransitionTime"] for each in pod["status"]["conditions"] if each["type"] == "Ready"))
+
+    return max(_engines(stack), key=ready_since)
 
 
 def _tells_of_traffic(status: dict[str, Any]) -> bool:

@@ -90,7 +90,9 @@ class PlacementStatus(ApiModel):
     saving_since: Annotated[
         datetime | None, Field(description="Since when every plan has found enough to save; apply Automatic moves once that has lasted.")
     ] = None
-    apply: Annotated[ApplyMode | None, Field(description="What becomes of a recommendation.")] = None
+    apply: Annotated[
+        ApplyMode | None, Field(description="What becomes of a recommended placement; under a mode other than Auto it is only told.")
+    ] = None
 
 
 class CapacityStatus(ApiModel):
@@ -109,6 +111,10 @@ class DedicatedStatus(ApiModel):
     replicas: Annotated[int, Field(description="Replicas that exist, ready or not.")] = 0
     ready_replicas: Annotated[int, Field(description="Replicas that serve.")] = 0
     desired_replicas: Annotated[int, Field(description="Replicas wanted.")] = 0
+    recommended_replicas: Annotated[
+        int | None,
+        Field(description="Replicas that would be wanted, where placement.apply is Recommend; desiredReplicas is then what is."),
+    ] = None
     gpu_utilization_percent: Annotated[int | None, Field(description="Mean accelerator utilisation, where DCGM exports it.")] = None
     capacity: Annotated[CapacityStatus | None, Field(description="What one replica sustains.")] = None
 
@@ -186,6 +192,15 @@ class CostStatus(ApiModel):
     ] = 0
 
 
+class ForecastStatus(ApiModel):
+    """The demand that is expected when a replica asked for now would serve, in replicas."""
+
+    p10: Annotated[str, Field(description="Nine times out of ten it is at least this.")]
+    p50: Annotated[str, Field(description="As often more as less.")]
+    p90: Annotated[str, Field(description="Nine times out of ten it is at most this.")]
+    horizon_seconds: Annotated[int, Field(ge=0, description="How far ahead that is.")]
+
+
 class DecisionStatus(ApiModel):
     """One decision and its reason."""
 
@@ -194,6 +209,16 @@ class DecisionStatus(ApiModel):
     reason: Annotated[str, Field(description="Constant reason.")]
     why: Annotated[str, Field(description="The figures behind it.")]
     usd_per_hour: Annotated[str | None, Field(alias="usdPerHour", description="Cost per hour of own replicas after it.")] = None
+    forecast: Annotated[ForecastStatus | None, Field(description="Demand forecast that replicas were decided by.")] = None
+    kappa: Annotated[str | None, Field(description="Hosted price over own cost of the same work, as it was reckoned with.")] = None
+    marginal_saving_usd_per_hour: Annotated[
+        str | None,
+        Field(
+            alias="marginalSavingUSDPerHour",
+            description="What the last replica decided upon saves in an hour; negative: what it costs more.",
+        ),
+    ] = None
+    rejected: Annotated[str | None, Field(description="The alternative that was weighed, and its figure.")] = None
 
 
 class InferenceWorkloadStatus(ApiModel):

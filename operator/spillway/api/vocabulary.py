@@ -27,6 +27,8 @@ ANNOTATION_ENGINE_IMAGE = f"{GROUP}/default-engine-image"
 ANNOTATION_ENGINE_LIMITS = f"{GROUP}/engine-limits"  # what its arguments were made with, and for what: JSON
 ANNOTATION_ENGINE_VERSION = f"{GROUP}/default-engine-version"
 ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"  # on gateway pods: a changed static configuration rolls them
+# Kubernetes' own, on replicas when there are too many of them: of those that are equally ready, the lowest goes first.
+ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 # Ports
 PORT_HTTP = 8000  # the engine's and, as the Service sees it, the gateway's

@@ -285,7 +285,12 @@ class Placement(ApiModel):
     ] = DataResidency.HOSTED_ALLOWED
     apply: Annotated[
         ApplyMode,
-        Field(description="Under mode Auto, Automatic: move to what is recommended once the saving has lasted. Recommend: only say so."),
+        Field(
+            description="Automatic: scale as decided and, under mode Auto, move to what is recommended once the saving has lasted. "
+            "Recommend: only say so, in status.placement.recommended and status.dedicated.recommendedReplicas. What has no placement yet "
+            "gets one, with as few replicas as dedicated.scaling allows; from then on replicas are left as somebody sets them on the "
+            "Deployment. Under dedicated.scaling.mode External spec.replicas is followed either way."
+        ),
     ] = ApplyMode.AUTOMATIC
 
 

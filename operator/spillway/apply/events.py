@@ -78,11 +78,33 @@ class EventRecorder:
                 "namespace": key.namespace,
                 "uid": uid,
             },
-            "note": f"{decision.what}: {decision.why}"[:NOTE_LENGTH],
+            "note": _note(decision)[:NOTE_LENGTH],
         }
+
+
+def _note(decision: DecisionStatus) -> str:
+    """Return what was decided and why, with the figures that it was weighed by."""
+    forecast, saving = decision.forecast, decision.marginal_saving_usd_per_hour
+    parts = [f"{decision.what}: {decision.why}"]
+    if forecast is not None:
+        parts.append(
+            f"in {forecast.horizon_seconds} s {forecast.p10} / {forecast.p50} / {forecast.p90} replicas are needed (p10 / p50 / p90)"
+        )
+    if saving is not None:
+        parts.append(f"the last replica saves {saving} USD/h")
+    if decision.rejected is not None:
+        parts.append(f"rejected {decision.rejected}")
+    return "; ".join(parts)
 
 
 def _action(what: str) -> str:
     """Return the machine's word for it: the first word of what was decided."""
     word = what.partition(" ")[0].rstrip(":")
-    return {"replicas": "Scale", "placement": "Place", "budget": "JudgeBudget", "spec": "Validate", "apply": "Apply"}.get(word, "Decide")
+    return {
+        "replicas": "Scale",
+        "recommended": "Recommend",
+        "placement": "Place",
+        "budget": "JudgeBudget",
+        "spec": "Validate",
+        "apply": "Apply",
+    }.get(word, "Decide")

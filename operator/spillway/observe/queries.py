@@ -72,7 +72,8 @@ def queries(window_s: float) -> dict[str, str]:
         INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
         NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
         # The engine.
-        QUEUES: f'sum by (__name__, namespace, workload) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',
+        # By pod, since the one with the least in flight goes first when there are too many.
+        QUEUES: f'sum by (__name__, namespace, workload, pod) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',
         KV_CACHE: f"avg {BY} (vllm:kv_cache_usage_perc{{{ours}}}) or avg {BY} (vllm:gpu_cache_usage_perc{{{ours}}})",
         # The mean gap between a request's tokens is the mean engine step while it decodes.
         STEP_TIME: _ratio("vllm:inter_token_latency_seconds_sum", "vllm:inter_token_latency_seconds_count", ours, w)

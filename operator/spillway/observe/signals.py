@@ -27,6 +27,8 @@ _COUNTER_FIELDS = {
     f"envoy_spillway_{name}": name
     for name in ("requests", "input_tokens", "output_tokens", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
 }
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_QUEUES = {_RUNNING, _WAITING}
 _FIRST_REFUSAL = 500  # codes from here on are failures of ours
 _TOO_MANY = 429
 _GONE = "0"  # Envoy's code where the client left before anybody answered
@@ -132,8 +134,8 @@ class _Reader:
             input_tokens_mean=self._tokens_per_request(queries.TOKENS_IN),
             output_tokens_mean=self._tokens_per_request(queries.TOKENS_OUT),
             residence_s=self._scaled(self._or_missing(queries.RESIDENCE, self._gateway_gap, "no request on own replicas"), 1e-3),
-            running=self._queue("vllm:num_requests_running"),
-            waiting=self._queue("vllm:num_requests_waiting"),
+            running=self._queue(_RUNNING),
+            waiting=self._queue(_WAITING),
             kv_cache_usage_ratio=self._at_engine(queries.KV_CACHE),
             step_time_ms=self._scaled(self._at_engine(queries.STEP_TIME), 1000.0),
             batch_mean=self._at_engine(queries.BATCH),
@@ -147,6 +149,7 @@ class _Reader:
             hosted_rejected_per_s=self._by_backend(lambda name: self._at_gateway(queries.HOSTED_REJECTED, envoy_cluster_name=name)),
             hosted_credential_loaded=self._by_backend(self._credential),
             counters=self._counters(),
+            in_flight_by_pod=self._in_flight_by_pod(),
         )
 
     def _gap(self, component: str, expected: int) -> Missing | None:
@@ -207,6 +210,16 @@ class _Reader:
             return self._engine_gap
         found = [value for labels, value in rows if labels.get("__name__") == metric]
         return self._sample(sum(found)) if found else Missing(reason=Reason.METRICS_MISSING, detail=f"no {metric}")
+
+    def _in_flight_by_pod(self) -> Mapping[str, float]:
+        """Return running plus waiting of each engine pod that tells both; one that is not scraped has no part in it."""
+        rows = self._batch.rows(queries.QUEUES, self._key)
+        if isinstance(rows, Missing):
+            return {}
+        told: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        for labels, value in rows:
+            told[labels.get("pod", "")][labels.get("__name__", "")] = value
+        return {pod: sum(values.values()) for pod, values in told.items() if pod and values.keys() >= _QUEUES}
 
     def _requests(self, wanted: Callable[[Labels], bool]) -> Reading[float]:
         rows = self._batch.rows(queries.REQUESTS, self._key)

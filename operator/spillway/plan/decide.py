@@ -30,9 +30,10 @@ from spillway.plan.observation import Observation
 from spillway.plan.placed import Placing
 from spillway.plan.placement import Choice
 from spillway.plan.placing import Told, resolve
+from spillway.plan.recommending import scale_or_recommend
 from spillway.plan.restoring import restored_placing
 from spillway.plan.rounding import usd
-from spillway.plan.scale import scale
+from spillway.plan.scaling_log import scaling_entries
 from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import plan_gateway, slots_in_use
 from spillway.plan.validate import name_conflicts, resolve_backends
@@ -66,7 +67,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
-        scaled, points = scale(
+        scaled, points = scale_or_recommend(
             workload=workload, seen=seen, pool=pool.name, capacity=pool.capacity, memory=memory, now=now, settings=settings
         )
         memory = replace(memory, demand=points, settling=_settling(memory, pool, scaled, now))
@@ -110,6 +111,7 @@ def _restored(workload: Workload, memory: Memory) -> Memory:
         decisions=memory.decisions or tuple(status.decisions),
         key_trouble=memory.key_trouble or restored_keys(workload, status),
         budget=memory.budget or _previous_budget(status),
+        recommended_replicas=status.dedicated.recommended_replicas if status.dedicated is not None else None,
     )
 
 
@@ -188,23 +190,20 @@ def _logged(workload: Workload, decision: Decision, told: Sequence[Told], memory
         taken.append(_entry(now, f"placement {decision.placing.placed}", decision.mode_reason, _placement_why(decision), decision))
     advice = [each for each in told if not decision.problems or each.reason is Reason.NOTHING_FEASIBLE]
     taken.extend(_entry(now, each.what, each.reason, each.why, decision) for each in advice)
-    scaled = decision.scale
-    if scaled is not None and scaled.replicas != (scaled.previous or 0):
-        what = f"replicas {scaled.previous or 0} -> {scaled.replicas}"
-        if not _just_said(memory, what):
-            taken.append(_entry(now, what, scaled.reason, scaled.why, decision))
+    taken.extend(scaling_entries(decision, memory, now))
     if decision.budget != memory.budget and _worth_saying(decision.budget, memory.budget):
         taken.append(_entry(now, BUDGET_SENTENCES[decision.budget], decision.budget, _budget_why(workload, decision.cost), decision))
     newest_first = tuple(reversed(taken))
     return (
         replace(decision, events=newest_first),
-        replace(memory, placing=decision.placing, budget=decision.budget, decisions=(*newest_first, *memory.decisions)[:LOG_LENGTH]),
+        replace(
+            memory,
+            placing=decision.placing,
+            budget=decision.budget,
+            decisions=(*newest_first, *memory.decisions)[:LOG_LENGTH],
+            recommended_replicas=decision.scale.recommended if decision.scale is not None else memory.recommended_replicas,
+        ),
     )
-
-
-def _just_said(memory: Memory, what: str) -> bool:
-    """Whether the last decision on the count was this very one: then it is still on its way, not taken again."""
-    return next((entry.what for entry in memory.decisions if entry.what.startswith("replicas ")), None) == what
 
 
 def _worth_saying(found: Reason, before: Reason | None) -> bool:

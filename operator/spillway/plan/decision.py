@@ -105,6 +105,20 @@ class GatewayPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleFigures:
+    """What a replica count was decided by, for people and for metrics. None is unknown."""
+
+    forecast_p10: float  # demand in replicas after `horizon_s`, which nine times out of ten is at least this much
+    forecast_p50: float
+    forecast_p90: float
+    horizon_s: float  # how far the forecast looks
+    kappa: float | None  # hosted price over own cost of the same work; None without a price or a hosted side
+    marginal_saving_usd_per_hour: float | None  # what the last replica decided upon saves; below zero: what it costs more than it saves
+    rejected: str | None  # the alternative and its figure, for example "2 replicas: +1.20 USD/h"
+    start_up_s: float  # from asking for a replica until it serves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleDecision:
     """How many replicas and why."""
 
@@ -114,6 +128,8 @@ class ScaleDecision:
     reason: Reason
     why: str  # the figures
     limited: Reason | None = None  # AT_MAX_REPLICAS, UNSCHEDULABLE, ...
+    recommended: int | None = None  # the count decided, where it is only told and `replicas` is what there is; None: `replicas` is it
+    figures: ScaleFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +230,7 @@ class Memory:
     measured_output_tokens: float | None = None
     spend: tuple[SpendPoint, ...] = ()
     settling: Settling | None = None
+    recommended_replicas: int | None = None  # the count last told, where counts are only told
     slots: int | None = None  # requests that a replica may hold, as the cap was last reckoned with
     key_trouble: Mapping[str, Reason] = field(default_factory=dict)  # hosted backend -> what its last request showed of its key
     placing: Placing | None = None  # None: nothing has been placed, or this operator has just started

@@ -13,6 +13,12 @@ def usd(amount: float | None) -> str | None:
     return significant(amount, SIGNIFICANT)
 
 
+def signed_usd(amount: float | None) -> str | None:
+    """Return a difference of money with four significant digits; only what is below zero has a sign."""
+    text = None if amount is None else usd(abs(amount))
+    return f"-{text}" if text not in (None, "0") and amount is not None and amount < 0 else text
+
+
 def dollars(amount: float) -> str:
     """Return an amount of money as it is read in a sentence: whole dollars from a hundred on."""
     return f"${amount:,.0f}" if abs(amount) >= WHOLE_DOLLARS else f"${amount:,.2f}"

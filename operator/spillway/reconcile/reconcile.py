@@ -15,10 +15,12 @@ from spillway.apply.connection import ApiError, Connection
 from spillway.apply.events import EventRecorder
 from spillway.apply.gateway import announce_cap, cap_generation
 from spillway.apply.known import Ref
+from spillway.apply.victims import tell_deletion_costs
 from spillway.observe.cluster import SeenWorkload
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
 from spillway.plan.observation import GatewayPod, Observation
+from spillway.plan.victims import deletion_costs
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.handover import config_hash_of, hand_over
 from spillway.reconcile.settings import Settings
@@ -86,6 +88,7 @@ class Reconciler:
         self._clock = clock
         self._memories: dict[Key, tuple[str, Memory]] = {}
         self._rendered: dict[Key, _Rendered] = {}
+        self._victims: dict[Key, tuple[str, int | None, int]] = {}  # the scale-down that replicas were last told of
 
     async def run(self, key: Key) -> float | None:
         """Make one pass; return after how long to look again by itself, None when there is nothing left to look at."""
@@ -157,6 +160,7 @@ class Reconciler:
             return await self._follow(workload, decision)
         workload = decision.resolved(workload)
         rendered = self._render(workload, decision)
+        await self._choose_victims(workload, seen, decision)
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:
             return applied
@@ -167,6 +171,25 @@ class Reconciler:
         except ApiError as problem:
             failures = (str(problem),)
         return replace(applied, failures=failures)
+
+    async def _choose_victims(self, workload: Workload, seen: Observation, decision: Decision) -> None:
+        """Have the least busy replicas go, once for each scale-down. A failure is told and changes only who goes, not how many."""
+        costs, scaled = deletion_costs(seen, decision), decision.scale
+        if not costs or scaled is None or decision.pool is None:
+            self._victims.pop(workload.key, None)
+            return
+        step = (decision.pool.name, scaled.previous, scaled.replicas)
+        if self._victims.get(workload.key) == step:
+            return  # its echo has not come back yet
+        self._victims[workload.key] = step
+        failures = await tell_deletion_costs(self._connection, self._fence, namespace=workload.key.namespace, costs=costs)
+        if not failures:
+            return
+        why = f"Kubernetes chooses who goes, busy or not: {'; '.join(failures)}"
+        logger.warning("%s/%s: no pod-deletion-cost: %s", workload.key.namespace, workload.key.name, why)
+        now = self._clock()
+        told = DecisionStatus(time=now.replace(microsecond=0), what="replicas not told who goes", reason=Reason.APPLY_FAILED, why=why)
+        self._recorder.record(workload.key, workload.uid, told, now, warning=True)
 
     async def _follow(self, workload: Workload, decision: Decision) -> Applied:
         """Let the cap of a gateway that runs follow the replicas that are ready, whatever is wrong with the latest spec."""
@@ -260,6 +283,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
         self._rendered.pop(key, None)
+        self._victims.pop(key, None)
         self._bookkeeping.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spillway.plan.decision import Decision, Key
+from spillway.plan.decision import Decision, Key, ScaleFigures
 from spillway.plan.observation import Observation
 from spillway.plan.readings import number
 from spillway.plan.spill import ready_replicas
@@ -27,15 +27,22 @@ class Snapshot:
     spilled_ratio: float | None
     cap: float
     problems: int
+    recommended_replicas: float | None = None
+    figures: ScaleFigures | None = None
+    kappa: float | None = None
 
     @classmethod
     def of(cls, seen: Observation, decision: Decision) -> "Snapshot":
         """Return the numbers of a pass."""
         arrivals, spilled = number(seen.signals.arrivals_per_s), number(seen.signals.spilled_per_s)
+        figures = decision.scale.figures if decision.scale else None
         return cls(
             desired_replicas=decision.scale.replicas if decision.scale else None,
             ready_replicas=ready_replicas(seen),
             demand_replicas=decision.scale.demand_replicas if decision.scale else None,
+            recommended_replicas=decision.scale.recommended if decision.scale else None,
+            figures=figures,
+            kappa=figures.kappa if figures is not None else decision.cost.kappa,
             usd_per_hour=decision.cost.usd_per_hour,
             month_to_date_usd=decision.cost.month_to_date_usd,
             spilled_ratio=spilled / arrivals if arrivals and spilled is not None else None,
@@ -80,6 +87,19 @@ class Telemetry(Collector):
         yield self._per_workload(
             "spillway_demand_replicas", "Demand in replicas, unrounded and unbounded; for HPA and KEDA.", lambda each: each.demand_replicas
         )
+        yield self._per_workload(
+            "spillway_recommended_replicas", "Replicas that would be wanted, where it is only told.", lambda each: each.recommended_replicas
+        )
+        yield self._forecasts()
+        yield self._per_workload(
+            "spillway_start_up_seconds", "From asking for a replica until it serves.", _figure(lambda figures: figures.start_up_s)
+        )
+        yield self._per_workload(
+            "spillway_marginal_saving_usd_per_hour",
+            "What the last replica decided upon saves; negative: what it costs more than it saves.",
+            _figure(lambda figures: figures.marginal_saving_usd_per_hour),
+        )
+        yield self._per_workload("spillway_kappa", "Hosted price over own cost of the same work.", lambda each: each.kappa)
         yield self._per_workload("spillway_usd_per_hour", "Cost per hour now, owned plus hosted.", lambda each: each.usd_per_hour)
         yield self._per_workload(
             "spillway_month_to_date_usd", "Spent since the first of the month (UTC).", lambda each: each.month_to_date_usd
@@ -94,6 +114,17 @@ class Telemetry(Collector):
             attainment.add_metric((key.namespace, key.name), value)
         yield attainment
 
+    def _forecasts(self) -> Metric:
+        text = "Demand expected when a replica asked for now would serve, in replicas."
+        family = GaugeMetricFamily("spillway_forecast_replicas", text, labels=(*_LABELS, "quantile"))
+        for key, snapshot in list(self.snapshots.items()):
+            figures = snapshot.figures
+            if figures is not None:
+                quantiles = {"0.1": figures.forecast_p10, "0.5": figures.forecast_p50, "0.9": figures.forecast_p90}
+                for quantile, found in quantiles.items():
+                    family.add_metric((key.namespace, key.name, quantile), found)
+        return family
+
     def _per_workload(self, name: str, text: str, value: Callable[[Snapshot], float | None]) -> Metric:
         family = GaugeMetricFamily(name, text, labels=_LABELS)
         for key, snapshot in list(self.snapshots.items()):
@@ -101,6 +132,10 @@ class Telemetry(Collector):
             if found is not None:
                 family.add_metric((key.namespace, key.name), found)
         return family
+
+
+def _figure(pick: Callable[[ScaleFigures], float | None]) -> Callable[[Snapshot], float | None]:
+    return lambda each: None if each.figures is None else pick(each.figures)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

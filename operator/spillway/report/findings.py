@@ -15,6 +15,7 @@ from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.economics_finding import self_hosting_economic
 from spillway.report.passed import Pass
 from spillway.report.placement_finding import is_unplaceable, placement_resolved
+from spillway.report.scaling_finding import no_place, scaling_limited
 from spillway.report.slo import attainment, has_targets
 
 CANNOT_START = (
@@ -84,8 +85,8 @@ def replicas_ready(this: Pass) -> Finding:
     """ReplicasReady: as many own replicas serve as are wanted."""
     if not this.workload.spec.owns:
         return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
-    if (grounds := unschedulable(this.seen)) is not None:
-        return no(Reason.UNSCHEDULABLE, f"No node takes a replica: {grounds}. {_remedy(grounds)}")
+    if unschedulable(this.seen) is not None:
+        return no(Reason.UNSCHEDULABLE, no_place(this))
     if (stuck := _stuck(this.seen)) is not None:
         return no(
             Reason.CRASH_LOOP,
@@ -237,25 +238,6 @@ def metrics_available(this: Pass) -> Finding:
     return no(gap.reason, f"{_GAPS.get(gap.reason, _NOT_THERE).format(what=what)}{_detail(gap)}; replicas are held, traffic goes on.")
 
 
-def scaling_limited(this: Pass) -> Finding:
-    """ScalingLimited: demand asks for another count than is allowed or possible."""
-    scaled = this.decision.scale
-    if not this.workload.spec.owns:
-        return no(Reason.NOT_REQUESTED, "Mode Hosted has no replicas to scale.")
-    if scaled is None:
-        return unknown(Reason.PENDING, "The count is not decided while the spec has problems, see SpecValid and PlacementResolved.")
-    match scaled.limited:
-        case None:
-            return no(Reason.NOT_LIMITED, "The wanted count is possible.")
-        case Reason.UNSCHEDULABLE:
-            grounds = unschedulable(this.seen)
-            return yes(Reason.UNSCHEDULABLE, f"No node takes a replica ({grounds}); no more are asked for meanwhile.")
-        case Reason.AT_MIN_REPLICAS:
-            return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
-        case limit:
-            return yes(limit, "More replicas are wanted than scaling.maxReplicas allows.")
-
-
 def spill_active(this: Pass) -> Finding:
     """SpillActive: hosted backends answer what own replicas do not."""
     if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
@@ -291,12 +273,6 @@ def _stuck(seen: Observation) -> str | None:
 
 def _long_ready(pod: ReplicaPod, now: datetime) -> bool:
     return pod.ready and not pod.terminating and pod.ready_since is not None and now - pod.ready_since > FIRST_SCRAPE
-
-
-def _remedy(grounds: str) -> str:
-    if "Insufficient" in grounds:
-        return "Add nodes or lower dedicated.scaling.maxReplicas."
-    return "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass."
 
 
 def _secrets(this: Pass, labels: list[str]) -> str:

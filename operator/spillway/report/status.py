@@ -102,6 +102,7 @@ def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> Dedi
         replicas=_existing(this.seen),
         ready_replicas=ready_replicas(this.seen),
         desired_replicas=this.desired,
+        recommended_replicas=this.decision.scale.recommended if this.decision.scale is not None else None,
         gpu_utilization_percent=whole(number(this.seen.signals.gpu_utilization_percent))
         if fresh or before is None
         else before.gpu_utilization_percent,

@@ -100,6 +100,11 @@ PROGRAMS: dict[str, Program] = {
         version_of="github.com/norwoodj/helm-docs",
         version_flags="-X main.version={plain}",  # it writes "v{version}" itself
     ),
+    "prometheus-adapter": Program(
+        module="prometheus-adapter",
+        package="sigs.k8s.io/prometheus-adapter/cmd/adapter",
+        version_of="sigs.k8s.io/prometheus-adapter",
+    ),
     "kind": Program(module="kind", package="sigs.k8s.io/kind", version_of="sigs.k8s.io/kind"),
 }
 

@@ -12,6 +12,8 @@ ETCD_URL = "http://127.0.0.1:2379"  # inside the network namespace, where only t
 INSIDE_SERVER = f"https://{network.NODE_ADDRESS}:{network.API_PORT}"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
+FRONT_PROXY = "front-proxy-client"
+
 API_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -37,12 +39,15 @@ def write_credentials(layout: Layout, *, outside_server: str) -> None:
     folder = layout.certificates
     folder.mkdir(parents=True, exist_ok=True)
     authority = Authority()
+    front = Authority()  # of its own: whoever it vouches for may name any user to an aggregated API
     private, public = certificates.signing_key()
     certificates.write_secret(folder / "sa.key", private)
     certificates.write_secret(folder / "sa.pub", public)
     pairs = {
         "ca": authority.pair,
         "apiserver": authority.issue("kube-apiserver", addresses=API_NAMES),
+        "front-proxy-ca": front.pair,
+        "front-proxy": front.issue(FRONT_PROXY),
         "apiserver-kubelet": authority.issue("kube-apiserver-kubelet-client", groups=["system:masters"]),
         "kubelet-server": authority.issue(layout.context, addresses=(layout.context, network.NODE_ADDRESS)),
     }
@@ -73,6 +78,8 @@ def etcd(layout: Layout) -> Component:
 def apiserver(layout: Layout) -> Component:
     """Return the API server: RBAC and the Node authorizer as on any cluster, Pod Security among the default admission plugins.
 
+    Aggregated APIs are served too, as external metrics for an autoscaler are one.
+
     OwnerReferencesPermissionEnforcement is what OpenShift has on: with it a controller needs `update` on the finalizers of
     whatever it makes the blocking owner of something, so that lack of that right shows here and not at a user's.
     """
@@ -85,6 +92,10 @@ def apiserver(layout: Layout) -> Component:
         --kubelet-certificate-authority {_quote(pki / "ca.crt")}
         --kubelet-client-certificate {_quote(pki / "apiserver-kubelet.crt")} --kubelet-client-key {_quote(pki / "apiserver-kubelet.key")}
         --kubelet-preferred-address-types InternalIP
+        --requestheader-client-ca-file {_quote(pki / "front-proxy-ca.crt")} --requestheader-allowed-names {FRONT_PROXY}
+        --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group
+        --requestheader-extra-headers-prefix X-Remote-Extra-
+        --proxy-client-cert-file {_quote(pki / "front-proxy.crt")} --proxy-client-key-file {_quote(pki / "front-proxy.key")}
         --service-account-issuer {ISSUER} --service-account-key-file {_quote(pki / "sa.pub")}
         --service-account-signing-key-file {_quote(pki / "sa.key")} --profiling=false"""
     return _component("kube-apiserver", command)

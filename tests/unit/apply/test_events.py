@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spillway.api.status import DecisionStatus
+from spillway.api.status import DecisionStatus, ForecastStatus
 from spillway.apply.connection import ApiError
 from spillway.apply.events import EventRecorder
 from spillway.plan.decision import Key
@@ -58,6 +58,25 @@ async def test_an_event_says_what_why_and_of_whom() -> None:
     assert (event["reason"], event["action"], event["type"]) == ("DemandRose", "Scale", "Normal")
     assert event["note"] == "replicas 1 -> 2: demand 1.4"
     assert event["eventTime"] == "2026-11-21T12:00:00.000000Z"
+
+
+async def test_a_note_ends_with_the_figures_that_a_count_was_weighed_by() -> None:
+    weighed = decision().model_copy(
+        update={
+            "forecast": ForecastStatus(p10="0.8", p50="1.5", p90="2.75", horizon_seconds=180),
+            "marginal_saving_usd_per_hour": "0.4",
+            "rejected": "1 replica: +1.20 USD/h",
+        }
+    )
+    (event,) = await post(Posted(), (weighed, NOW))
+    assert event["note"].startswith("replicas 1 -> 2: demand 1.4; ")
+    for figure in ("180 s", "0.8", "1.5", "2.75", "saves 0.4 USD/h", "rejected 1 replica: +1.20 USD/h"):
+        assert figure in event["note"]
+
+
+async def test_a_recommended_count_is_a_recommendation_to_machines_too() -> None:
+    (event,) = await post(Posted(), (decision("recommended replicas 1 -> 3"), NOW))
+    assert event["action"] == "Recommend"
 
 
 async def test_the_same_decision_is_not_told_twice_within_ten_minutes() -> None:

@@ -119,6 +119,20 @@ def test_an_idle_engine_reports_zeros_and_one_without_replicas_runs_nothing() ->
     assert reason(none.kv_cache_usage_ratio) is Reason.METRICS_MISSING
 
 
+def test_what_a_replica_has_in_flight_is_known_by_its_pod_and_only_where_it_tells_both_queues() -> None:
+    told = [
+        row(3.0, __name__="vllm:num_requests_running", pod="a"),
+        row(2.0, __name__="vllm:num_requests_waiting", pod="a"),
+        row(0.0, __name__="vllm:num_requests_running", pod="b"),
+        row(0.0, __name__="vllm:num_requests_waiting", pod="b"),
+        row(1.0, __name__="vllm:num_requests_running", pod="c"),
+    ]
+    signals = read({**scraped(engines=3), queries.QUEUES: told})
+    assert signals.in_flight_by_pod == {"a": 5, "b": 0}
+    assert (value(signals.running), value(signals.waiting)) == (4, 2)
+    assert not read({**scraped(), queries.QUEUES: Missing(reason=Reason.PROMETHEUS_ERROR)}).in_flight_by_pod
+
+
 def test_a_replica_that_serves_unscraped_is_missing() -> None:
     signals = read(scraped(engines=1), Target(engines=2, gateways=2))
     assert reason(signals.running) is Reason.METRICS_MISSING

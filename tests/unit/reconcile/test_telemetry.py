@@ -1,8 +1,9 @@
 """The operator's own metrics: from the latest snapshots, and nothing of what is gone."""
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from spillway.plan.decision import Key
+from spillway.plan.decision import Key, ScaleFigures
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 
 KEY = Key(namespace="ns", name="x")
@@ -18,8 +19,20 @@ def text(found: Telemetry) -> str:
     return generate_latest(registry).decode()
 
 
-def snapshot(**changes: float | None) -> Snapshot:
-    values: dict[str, float | None] = {
+FIGURES = ScaleFigures(
+    forecast_p10=0.8,
+    forecast_p50=1.5,
+    forecast_p90=2.75,
+    horizon_s=180,
+    kappa=2.5,
+    marginal_saving_usd_per_hour=-0.5,
+    rejected="1 replica: +1.20 USD/h",
+    start_up_s=175,
+)
+
+
+def snapshot(**changes: float | ScaleFigures | None) -> Snapshot:
+    values: dict[str, float | ScaleFigures | None] = {
         "desired_replicas": 2,
         "ready_replicas": 1,
         "demand_replicas": 1.4,
@@ -49,6 +62,29 @@ def test_names_end_with_their_unit_and_carry_the_workload() -> None:
         'spillway_slo_attainment_ratio{namespace="ns",workload="x"} 0.99',
     ):
         assert line in said.splitlines()
+
+
+def test_a_decisions_figures_are_exported() -> None:
+    found = telemetry()
+    found.snapshots[KEY] = snapshot(figures=FIGURES, kappa=2.5, recommended_replicas=3)
+    said = text(found).splitlines()
+    for line in (
+        'spillway_recommended_replicas{namespace="ns",workload="x"} 3.0',
+        'spillway_forecast_replicas{namespace="ns",quantile="0.1",workload="x"} 0.8',
+        'spillway_forecast_replicas{namespace="ns",quantile="0.5",workload="x"} 1.5',
+        'spillway_forecast_replicas{namespace="ns",quantile="0.9",workload="x"} 2.75',
+        'spillway_marginal_saving_usd_per_hour{namespace="ns",workload="x"} -0.5',
+        'spillway_start_up_seconds{namespace="ns",workload="x"} 175.0',
+        'spillway_kappa{namespace="ns",workload="x"} 2.5',
+    ):
+        assert line in said
+
+
+@pytest.mark.parametrize("name", ["recommended_replicas", "forecast_replicas", "marginal_saving_usd_per_hour", "start_up_seconds", "kappa"])
+def test_a_figure_that_a_decision_does_not_have_is_not_exported(name: str) -> None:
+    found = telemetry()
+    found.snapshots[KEY] = snapshot()
+    assert f"spillway_{name}{{" not in text(found)
 
 
 def test_what_is_unknown_is_not_exported_as_zero() -> None:

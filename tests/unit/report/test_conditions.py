@@ -82,6 +82,12 @@ def two(**readings: Any) -> Observation:
 NO_GATEWAY = {"gateways": (gateway(ready=False),)}
 STARTING = {"replicas": (replica(ready=False),)}
 PENDING = {"replicas": (replica(ready=False, bound_at=None, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),)}
+
+
+def waiting(sentence: str) -> Observation:
+    return observe(1, replicas=(replica(ready=False, bound_at=None, unschedulable=sentence),))
+
+
 CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
 WRONG = workload(dedicated={"accelerators": ["b200"]})
 ASLEEP = workload(scaling={"minReplicas": 0})
@@ -321,7 +327,33 @@ CASES = [
         "maxReplicas",
         id="at the most",
     ),
-    case(K.SCALING_LIMITED, HYBRID, observe(1, **PENDING), ("True", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU"),
+    case(
+        K.SCALING_LIMITED,
+        HYBRID,
+        observe(1, **PENDING),
+        ("True", Reason.UNSCHEDULABLE),
+        "No node has enough nvidia.com/gpu for a replica on accelerator class 'h100' (Insufficient nvidia.com/gpu); no more are asked for "
+        "meanwhile. Add nodes of that class, name another class in dedicated.accelerators",
+        id="no GPU",
+    ),
+    case(
+        K.SCALING_LIMITED,
+        HYBRID,
+        waiting("0/3 nodes are available: 1 Insufficient memory, 2 Insufficient cpu. preemption: not helpful"),
+        ("True", Reason.UNSCHEDULABLE),
+        "enough cpu and memory for a replica on accelerator class 'h100' (Insufficient cpu, Insufficient memory); no more are asked for "
+        "meanwhile. Add nodes, lower dedicated.podTemplate.resources.requests",
+        id="no CPU and no memory",
+    ),
+    case(
+        K.SCALING_LIMITED,
+        HYBRID,
+        waiting("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
+        ("True", Reason.UNSCHEDULABLE),
+        "No node takes a replica on accelerator class 'h100' (node(s) didn't match Pod's node affinity/selector); no more are asked for "
+        "meanwhile. Compare the nodes' labels and taints",
+        id="no node of that kind",
+    ),
     case(
         K.SCALING_LIMITED,
         workload(scaling={"mode": "External"}, replicas=0),

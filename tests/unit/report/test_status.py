@@ -44,6 +44,16 @@ def slo(**readings: Any) -> dict[str, Any]:
     return found.model_dump(exclude_none=True)
 
 
+def test_a_count_that_is_only_told_stands_beside_what_there_is() -> None:
+    busy = observe(1, signals=signals(running=8.0, waiting=12.0))
+    told = status_of(workload(placement={"mode": "Hybrid", "apply": "Recommend"}), busy)
+    assert told.dedicated is not None
+    assert (told.dedicated.desired_replicas, told.dedicated.recommended_replicas, told.replicas_summary) == (1, 3, "1/1")
+    acting = status_of(workload(), busy)
+    assert acting.dedicated is not None
+    assert (acting.dedicated.desired_replicas, acting.dedicated.recommended_replicas) == (3, None)
+
+
 def test_identity() -> None:
     status = status_of()
     assert status.url == "http://chat.ml.svc.cluster.local/v1"

@@ -54,6 +54,12 @@ def _prometheus(reference: str) -> Path:
     return static.program("prometheus", reference)
 
 
+def _prometheus_adapter(reference: str) -> Path:
+    from tests.e2e.cluster.images import static
+
+    return static.program("prometheus-adapter", reference)
+
+
 def _coredns(reference: str) -> Path:
     from tests.e2e.cluster.images import static
 
@@ -78,6 +84,7 @@ IMAGES: dict[str, Image] = {
     "engine": Image(public="vllm/vllm-openai:v0.32.0", build=_engine),
     "engine-sim": Image(public=f"spillway/engine-sim:{_version()}", build=_simulator),
     "prometheus": Image(public="prom/prometheus:v3.15.0", build=_prometheus),
+    "prometheus-adapter": Image(public="prometheus-adapter/prometheus-adapter:v0.12.0", build=_prometheus_adapter),
     "coredns": Image(public="coredns/coredns:1.15.0", build=_coredns),
     "pause": Image(public="rancher/mirrored-pause:3.10", build=_pause),
 }

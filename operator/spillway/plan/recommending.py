@@ -1,0 +1,45 @@
+"""Scaling that is only told: with placement.apply Recommend the count is decided as ever, and the replicas are left as they are."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, ScalingMode
+from spillway.plan.decision import Capacity, DemandPoint, Memory, ScaleDecision, Workload
+from spillway.plan.observation import Observation
+from spillway.plan.scale import lower_bound, scale
+from spillway.plan.settings import PlanSettings
+
+
+def only_recommends(spec: InferenceWorkloadSpec) -> bool:
+    """Whether the replica count is told and not set. External scaling is somebody else's decision already."""
+    dedicated = spec.dedicated
+    return spec.placement.apply is ApplyMode.RECOMMEND and (dedicated is None or dedicated.scaling.mode is ScalingMode.SPILLWAY)
+
+
+def scale_or_recommend(
+    *, workload: Workload, seen: Observation, pool: str, capacity: Capacity, memory: Memory, now: datetime, settings: PlanSettings
+) -> tuple[ScaleDecision, tuple[DemandPoint, ...]]:
+    """Return the replica count and the evaluations to remember. Where it is only told, `replicas` is what there is.
+
+    What is told goes on from what was told before, as if that had been followed: it then moves no more often than replicas would.
+    """
+    acts = not only_recommends(workload.spec)
+    believed, remembered = (seen, memory) if acts else (_as_told(seen, pool, memory), replace(memory, settling=None))
+    decided, points = scale(workload=workload, seen=believed, pool=pool, capacity=capacity, memory=remembered, now=now, settings=settings)
+    if acts:
+        return decided, points
+    shown = next((each.replicas for each in seen.pools if each.name == pool), None)
+    there = _start(workload.spec, seen) if shown is None else shown
+    return replace(decided, replicas=there, previous=shown, recommended=decided.replicas), points
+
+
+def _as_told(seen: Observation, pool: str, memory: Memory) -> Observation:
+    told = memory.recommended_replicas
+    if told is None:
+        return seen
+    return replace(seen, pools=tuple(replace(each, replicas=told) if each.name == pool else each for each in seen.pools))
+
+
+def _start(spec: InferenceWorkloadSpec, seen: Observation) -> int:
+    """Return the count of a pool that does not exist yet: what the pool before it had, else as few as are allowed."""
+    return sum(each.replicas for each in seen.pools) or lower_bound(spec)

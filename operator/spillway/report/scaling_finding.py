@@ -1,0 +1,52 @@
+"""ScalingLimited: what keeps replicas from being as many as are wanted, and what to do about it."""
+
+import re
+from collections.abc import Sequence
+
+from spillway.api.vocabulary import Reason
+from spillway.plan.scale import unschedulable
+from spillway.report.conditions import Finding, no, unknown, yes
+from spillway.report.passed import Pass
+
+_INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+)")
+
+
+def scaling_limited(this: Pass) -> Finding:
+    """ScalingLimited: demand asks for another count than is allowed or possible."""
+    scaled = this.decision.scale
+    if not this.workload.spec.owns:
+        return no(Reason.NOT_REQUESTED, "Mode Hosted has no replicas to scale.")
+    if scaled is None:
+        return unknown(Reason.PENDING, "The count is not decided while the spec has problems, see SpecValid and PlacementResolved.")
+    match scaled.limited:
+        case None:
+            return no(Reason.NOT_LIMITED, "The wanted count is possible.")
+        case Reason.UNSCHEDULABLE:
+            return yes(Reason.UNSCHEDULABLE, no_place(this, meanwhile=True))
+        case Reason.AT_MIN_REPLICAS:
+            return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
+        case limit:
+            return yes(limit, "More replicas are wanted than scaling.maxReplicas allows.")
+
+
+def no_place(this: Pass, *, meanwhile: bool = False) -> str:
+    """Return which resource of which class no node has left for a replica, and what to do; `meanwhile`: also what happens until then."""
+    grounds = unschedulable(this.seen) or "no reason is given"
+    resources = list(dict.fromkeys(_INSUFFICIENT.findall(grounds)))
+    lack = f"No node has enough {' and '.join(resources)} for" if resources else "No node takes"
+    until = "; no more are asked for meanwhile" if meanwhile else ""
+    return f"{lack} a replica{_on_class(this)} ({grounds}){until}. {_remedy(resources)}"
+
+
+def _on_class(this: Pass) -> str:
+    waiting = {pod.accelerator_class for pod in this.seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating}
+    names = " or ".join(f"'{name}'" for name in sorted(name for name in waiting if name))
+    return f" on accelerator class {names}" if names else ""
+
+
+def _remedy(resources: Sequence[str]) -> str:
+    if not resources:
+        return "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass."
+    if any("/" in each for each in resources):  # an extended resource, as device plugins offer accelerators
+        return "Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas."
+    return "Add nodes, lower dedicated.podTemplate.resources.requests, or lower dedicated.scaling.maxReplicas."
