@@ -87,11 +87,10 @@ def queries(window_s: float) -> dict[str, str]:
         # Prompt tokens computed per step: by their source, else all less those found in a cache. Steps are counted as above.
         PROMPTS: f"({_computed_prompts(ours, w)}) / (sum {BY} (rate(vllm:iteration_tokens_total_count{{{ours}}}[{w}])) > 0)",
         # What a replica's KV cache holds is told in labels: in tokens, or in blocks of so many.
-        CACHE_SIZE: "max by (namespace, workload, kv_cache_size_tokens, num_gpu_blocks, block_size)"
-        f" (vllm:cache_config_info{{{ours}}})",
+        CACHE_SIZE: f"max by (namespace, workload, kv_cache_size_tokens, num_gpu_blocks, block_size) (vllm:cache_config_info{{{ours}}})",
         # The share of the cache that a running request has, by means over the window: both gauges also see the time between requests.
         CACHE_EACH: " or ".join(
-            f"sum {BY} (avg_over_time(vllm:{name}{{{ours}}}[{w}])) / (sum {BY} (avg_over_time(vllm:num_requests_running{{{ours}}}[{w}])) > 0)"
+            f"sum {BY} ({_mean(name, ours, w)}) / (sum {BY} ({_mean('num_requests_running', ours, w)}) > 0)"
             for name in ("kv_cache_usage_perc", "gpu_cache_usage_perc")
         ),
         PREFIX_HITS: " or ".join(
@@ -134,6 +133,10 @@ def _also_of_the_gone(labels: str) -> str:
     young = f"last_over_time(envoy_server_uptime[{_KEPT_S}s]) < {_KEPT_S}"
     last = f"last_over_time({{{labels}}}[{_KEPT_S}s])"
     return f"{{{labels}}} or ({last} unless on (namespace, pod) ({there}) unless on (namespace, pod) ({young}))"
+
+
+def _mean(gauge: str, labels: str, window: str) -> str:
+    return f"avg_over_time(vllm:{gauge}{{{labels}}}[{window}])"
 
 
 def _computed_prompts(labels: str, window: str) -> str:

@@ -151,7 +151,12 @@ def size(
     limits = engine_limits(spec, accelerator, pool, steady=steady)
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
-    pace = _known_pace(spec, limits, expected, memory) if expected is not None else _blind_pace(spec, limits, lengths, memory)
+    learned = memory.step.step if memory.step is not None and memory.step.evidence else None
+    pace = (
+        _blind_pace(spec, limits, lengths, learned, memory)
+        if expected is None
+        else _known_pace(spec, limits, expected, learned, memory)
+    )
     prompt_s = 0.0 if pace.prefill_tokens_per_s is None else lengths.input_mean / pace.prefill_tokens_per_s
     return Capacity(
         max_num_seqs=limits.max_num_seqs,
@@ -164,7 +169,7 @@ def size(
         max_queued_tokens=limits.max_queued_tokens,
         max_queued_requests=limits.max_queued_requests,
         sized_for=limits.sized_for,
-        basis=Basis.ESTIMATED if memory.step is None else Basis.MEASURED,
+        basis=Basis.ESTIMATED if learned is None else Basis.MEASURED,
         work=pace.work,
     )
 
@@ -193,10 +198,9 @@ class _Pace:
     work: Work | None
 
 
-def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, memory: Memory) -> _Pace:
+def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, learned: StepModel | None, memory: Memory) -> _Pace:
     """Return the pace of a known shape: the load that keeps the SLO, derated until a step was measured."""
-    learned = memory.step
-    service = expected if learned is None else replace(expected, step=learned.step)
+    service = expected if learned is None else replace(expected, step=learned)
     most = limits.max_num_seqs
     batch = most if learned is None else max(1, largest_batch(service, spec.slo, limit=most))
     seen = sustained(service, spec.slo, bound=batch, derating=DERATING if learned is None else 1.0)
@@ -209,12 +213,11 @@ def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Ser
     )
 
 
-def _blind_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, memory: Memory) -> _Pace:
+def _blind_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, step: StepModel | None, memory: Memory) -> _Pace:
     """Return the pace of an unknown shape: nothing, or what was learned of a step, in which prompts are at the mix that is seen."""
     most = limits.max_num_seqs
-    if memory.step is None:
+    if step is None:
         return _Pace(batch=most, requests_per_s=None, step_ms=None, prefill_tokens_per_s=None, work=None)
-    step = memory.step.step
     fixed_ms, target_ms = STEP_OVERHEAD_MS + step.base_ms, spec.slo.inter_token_latency_ms if spec.slo else None
     batch = most if target_ms is None else max(1, min(most, int((target_ms - fixed_ms) / step.sequence_ms)))
     step_ms = fixed_ms + step.sequence_ms * batch
@@ -252,9 +255,7 @@ def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengt
     return max(1, largest_batch(expected, spec.slo, limit=limit))
 
 
-def _queue(
-    spec: InferenceWorkloadSpec, batch: int, limits: EngineLimits, lengths: Lengths, *, rate: float | None, prefill_s: float
-) -> int:
+def _queue(spec: InferenceWorkloadSpec, batch: int, limits: EngineLimits, lengths: Lengths, *, rate: float | None, prefill_s: float) -> int:
     """Return how many may wait: what leaves the queue within the time the targets allow. With nowhere to spill, all that may."""
     bound = _queue_bound(batch if spec.rents else limits.max_num_seqs, alone=not spec.rents)
     if not spec.rents:

@@ -1,4 +1,4 @@
-"""How long an engine step takes, learned from the engine's own counters: a recursive least squares fit that starts at the planner's estimate.
+"""How long an engine step takes, learned from the engine's counters: recursive least squares that start at the planner's estimate.
 
 A step that carries B sequences, KV tokens in the cache and P prompt tokens takes a + b * B + c * KV/1000 + delta * P milliseconds
 (notes: autoscaling.md §2). What is learned are four factors, of a, b, c and delta, on the coefficients that the planner expects; so the
@@ -9,7 +9,7 @@ parts of a step that no coefficient is fitted for (experts, the square of long p
 * What was seen is kept apart for each range of batches (powers of two), and only what is seen in a range fades what was seen in it before.
   A quiet night neither forgets the busy day nor makes the fit forget how sure it was.
 * A reading that is further off than the fit can explain is left out. When all of them are for longer than any window is blurred by one
-  event, the engine is another one: what was known is dropped but for the estimate, and learning starts with that reading.
+  event, the engine is another one: what was seen is dropped, and learning starts anew around that reading, as wide as at first.
 * The factors in use follow the fitted ones only when a step would visibly differ, so that caps which are reckoned with them rest.
 """
 
@@ -40,7 +40,6 @@ _AT_ESTIMATE: Factors = (1.0, 1.0, 1.0, 1.0)
 _TERMS = len(_AT_ESTIMATE)
 _UPPER = np.triu_indices(_TERMS)
 _PRIOR_INFORMATION = np.linalg.inv(SHARED_SPREAD**2 * np.ones((_TERMS, _TERMS)) + OWN_SPREAD**2 * np.eye(_TERMS))
-_PRIOR_PULL = _PRIOR_INFORMATION @ np.ones(_TERMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,7 @@ class LearnedStep:
     prior: StepModel
     factors: Factors = _AT_ESTIMATE  # as fitted
     used: Factors = _AT_ESTIMATE  # as last followed
+    centre: float = 1.0  # what all factors were taken for when learning last started
     evidence: tuple[Evidence, ...] = ()  # by octave
     measured_at: datetime | None = None  # the latest reading taken in or left out
     rejected_since: datetime | None = None  # since when every reading was left out
@@ -112,14 +112,14 @@ def learn(learned: LearnedStep, found: MeasuredStep, *, full: StepLoad) -> Learn
     news = 1.0 if last is None else min(1.0, (found.at - last).total_seconds() / found.window_s)
     noise = (NOISE * expected) ** 2 / news
     learned = replace(learned, measured_at=found.at)
-    if (ratio - expected) ** 2 > GATE * (_variance(learned.evidence, shares) + noise):
+    if (ratio - expected) ** 2 > GATE * (_variance(learned, shares) + noise):
         since = learned.rejected_since or found.at
         if (found.at - since).total_seconds() < PATIENCE_WINDOWS * found.window_s:
             return replace(learned, rejected_since=since)
-        learned, noise = replace(learned, evidence=()), (NOISE * ratio) ** 2 / news
+        learned, noise = replace(learned, evidence=(), centre=ratio), (NOISE * ratio) ** 2 / news
     evidence = _with(learned.evidence, _octave(found.load.batch), shares, ratio, news=news, certainty=1 / noise)
-    fitted = replace(learned, evidence=evidence, factors=_solve(evidence), rejected_since=None)
-    return _followed(fitted, (found.load, full), first=not learned.evidence)
+    fitted = replace(learned, evidence=evidence, rejected_since=None)
+    return _followed(replace(fitted, factors=_solve(fitted)), (found.load, full), first=not learned.evidence)
 
 
 def step_ms(step: StepModel, load: StepLoad) -> float:
@@ -185,26 +185,28 @@ def _with(
     return tuple(sorted([*(each for each in evidence if each.octave != octave), added], key=lambda each: each.octave))
 
 
-def _information(evidence: Iterable[Evidence]) -> Vector:
-    """Return the inverse covariance of the factors: never less than the prior's, so that it cannot wind up."""
+def _information(learned: LearnedStep) -> Vector:
+    """Return the inverse covariance of the factors: never less than that at the start, so that it cannot wind up."""
     upper = np.zeros(len(_UPPER[0]))
-    for each in evidence:
+    for each in learned.evidence:
         upper += np.array(each.information)
     whole = np.zeros((_TERMS, _TERMS))
     whole[_UPPER] = upper
-    symmetric: Vector = whole + np.triu(whole, 1).T + _PRIOR_INFORMATION
+    symmetric: Vector = whole + np.triu(whole, 1).T + _PRIOR_INFORMATION / learned.centre**2
     return symmetric
 
 
-def _variance(evidence: Iterable[Evidence], shares: Vector) -> float:
+def _variance(learned: LearnedStep, shares: Vector) -> float:
     """Return the variance of what the fit expects of a step with these shares."""
-    return float(shares @ np.linalg.solve(_information(evidence), shares))
+    return float(shares @ np.linalg.solve(_information(learned), shares))
 
 
-def _solve(evidence: Sequence[Evidence]) -> Factors:
+def _solve(learned: LearnedStep) -> Factors:
     """Return the likeliest factors within the bounds: those that leave them are held there, and the others found anew."""
-    information = _information(evidence)
-    pull: Vector = _PRIOR_PULL + np.sum([np.array(each.pull) for each in evidence], axis=0)
+    information = _information(learned)
+    pull: Vector = _PRIOR_INFORMATION.sum(axis=1) / learned.centre
+    for each in learned.evidence:
+        pull = pull + np.array(each.pull)
     factors, free = np.ones(_TERMS), np.ones(_TERMS, dtype=bool)
     while free.any():
         rest = pull[free] - information[np.ix_(free, ~free)] @ factors[~free]

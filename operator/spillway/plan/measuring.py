@@ -99,9 +99,7 @@ def _seen_load(signals: Signals, batch: float, service: Service | None, lengths:
 def _full_load(batch: int, service: Service | None, lengths: Lengths) -> StepLoad:
     prompts = max(0, batch - 1) / lengths.output_mean * lengths.input_mean
     attended = lengths.context_mean if service is None else service.attended_tokens
-    return StepLoad(
-        batch=batch, kv_tokens=batch * attended, prompt_tokens=prompts, prompt_squares=prompts * _square_each(lengths)
-    )
+    return StepLoad(batch=batch, kv_tokens=batch * attended, prompt_tokens=prompts, prompt_squares=prompts * _square_each(lengths))
 
 
 def _square_each(lengths: Lengths) -> float:
