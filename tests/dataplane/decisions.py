@@ -9,6 +9,7 @@ from spillway.api.status import Basis
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.decision import Capacity, CostReport, Decision, GatewayPlan, HostedBackend, Key, OwnedPool, Workload
+from spillway.plan.start_up import start_up
 
 MODEL = "acme/tiny-chat"
 SERVED = "tiny-chat"
@@ -74,6 +75,7 @@ def _pool(given: Workload) -> OwnedPool:
     )
     capacity = Capacity(
         max_num_seqs=8,
+        batch=8,
         queue_per_replica=0,
         requests_per_s=None,
         prefill_tokens_per_s=None,
@@ -83,6 +85,7 @@ def _pool(given: Workload) -> OwnedPool:
         max_queued_requests=64,
         sized_for="test",
         basis=Basis.ESTIMATED,
+        work=None,
     )
     return OwnedPool(
         name=f"{given.key.name}-engine-00000000",
@@ -92,6 +95,7 @@ def _pool(given: Workload) -> OwnedPool:
         replicas=2,
         usd_per_replica_hour=None,
         capacity=capacity,
+        start_up=start_up(None, estimate_s=180.0),
         surge=False,
     )
 

@@ -108,6 +108,16 @@ def tell(history: History) -> None:
     history.add("vllm:gpu_cache_usage_perc", old, -PAST_S, 0.25)
     history.add("vllm:time_per_output_token_seconds_sum", old, -PAST_S, 0, per_s=0.5)
     history.add("vllm:time_per_output_token_seconds_count", old, -PAST_S, 0, per_s=25)
+    busy = history.up("busy-engine", "engine")
+    history.add("vllm:cache_config_info", f'{busy},kv_cache_size_tokens="10880",num_gpu_blocks="85",block_size="128"', -PAST_S, 1)
+    history.add("vllm:kv_cache_usage_perc", busy, -PAST_S, 0.25)
+    history.add("vllm:num_requests_running", busy, -PAST_S, 4)
+    history.add("vllm:iteration_tokens_total_count", busy, -PAST_S, 0, per_s=50)
+    history.add("vllm:generation_tokens_total", busy, -PAST_S, 0, per_s=400)
+    history.add("vllm:prompt_tokens_total", busy, -PAST_S, 0, per_s=600)
+    history.add("vllm:prompt_tokens_cached_total", busy, -PAST_S, 0, per_s=150)
+    history.add("vllm:prefix_cache_queries_total", busy, -PAST_S, 0, per_s=600)
+    history.add("vllm:prefix_cache_hits_total", busy, -PAST_S, 0, per_s=150)
     idle = history.up("idle-engine", "engine")
     history.add("vllm:num_requests_running", idle, -PAST_S, 0)
     history.add("vllm:inter_token_latency_seconds_sum", idle, -PAST_S, 7)
@@ -223,12 +233,22 @@ async def test_an_engines_page(url: str) -> None:
     assert value(signals.step_time_ms) == pytest.approx(1000 * recorded("vllm:inter_token_latency_seconds_sum") / gaps, rel=0.01)
     steps = recorded("vllm:iteration_tokens_total_count")
     assert value(signals.batch_mean) == pytest.approx(recorded("vllm:generation_tokens_total") / steps, rel=0.01)
+    assert value(signals.prompt_tokens_per_step) == pytest.approx(recorded("vllm:prompt_tokens_total") / steps, rel=0.01)
+    assert value(signals.prefix_hit_ratio) == 0
+    assert isinstance(signals.kv_tokens_per_step, Missing)  # the page is of a moment at which nothing ran
     assert 0 < value(signals.inter_token_within_ratio) <= 1
     assert value(signals.inter_token_p95_ms) > 0
 
 
 async def test_gpu_utilization_is_the_mean_of_the_replicas_gpus(url: str) -> None:
     assert value((await read(url, "ns")).gpu_utilization_percent) == 90
+
+
+async def test_a_busy_engine_tells_what_its_cache_has_and_what_it_computed(url: str) -> None:
+    signals = await read(url, "busy-engine", Target(engines=1))
+    assert value(signals.kv_tokens_per_step) == pytest.approx(0.25 / 4 * 10880 * 8)  # share of a request, of the cache, for eight
+    assert value(signals.prompt_tokens_per_step) == pytest.approx((600 - 150) / 50)
+    assert value(signals.prefix_hit_ratio) == pytest.approx(0.25)
 
 
 async def test_metric_names_of_older_engines(url: str) -> None:

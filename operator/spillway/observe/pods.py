@@ -43,6 +43,8 @@ def replica_pod(body: Body) -> ReplicaPod:
         waiting_reason=_waiting(status)[0],
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
+        created_at=moment(metadata.get("creationTimestamp")),
+        restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
     )
 
 

@@ -29,6 +29,10 @@ QUEUES: Final = "queues"
 KV_CACHE: Final = "kv_cache"
 STEP_TIME: Final = "step_time"
 BATCH: Final = "batch"
+PROMPTS: Final = "prompts"
+CACHE_SIZE: Final = "cache_size"
+CACHE_EACH: Final = "cache_each"
+PREFIX_HITS: Final = "prefix_hits"
 GAPS: Final = "gaps"
 GPU: Final = "gpu"
 
@@ -81,6 +85,18 @@ def queries(window_s: float) -> dict[str, str]:
         + _ratio("vllm:time_per_output_token_seconds_sum", "vllm:time_per_output_token_seconds_count", ours, w),
         # Tokens made per step: requests that decode together. The _total in this histogram's name is vLLM's own.
         BATCH: _ratio("vllm:generation_tokens_total", "vllm:iteration_tokens_total_count", ours, w),
+        # Prompt tokens computed per step: by their source, else all less those found in a cache. Steps are counted as above.
+        PROMPTS: f"({_computed_prompts(ours, w)}) / (sum {BY} (rate(vllm:iteration_tokens_total_count{{{ours}}}[{w}])) > 0)",
+        # What a replica's KV cache holds is told in labels: in tokens, or in blocks of so many.
+        CACHE_SIZE: f"max by (namespace, workload, kv_cache_size_tokens, num_gpu_blocks, block_size) (vllm:cache_config_info{{{ours}}})",
+        # The share of the cache that a running request has, by means over the window: both gauges also see the time between requests.
+        CACHE_EACH: " or ".join(
+            f"sum {BY} ({_mean(name, ours, w)}) / (sum {BY} ({_mean('num_requests_running', ours, w)}) > 0)"
+            for name in ("kv_cache_usage_perc", "gpu_cache_usage_perc")
+        ),
+        PREFIX_HITS: " or ".join(
+            _ratio(f"vllm:{name}_hits_total", f"vllm:{name}_queries_total", ours, w) for name in ("prefix_cache", "gpu_prefix_cache")
+        ),
         # The promise is about a request's mean gap; versions without that histogram have the one of single gaps.
         GAPS: " or ".join(
             f"sum by (namespace, workload, le) (rate(vllm:{name}_seconds_bucket{{{ours}}}[{w}]))"
@@ -118,6 +134,20 @@ def _also_of_the_gone(labels: str) -> str:
     young = f"last_over_time(envoy_server_uptime[{_KEPT_S}s]) < {_KEPT_S}"
     last = f"last_over_time({{{labels}}}[{_KEPT_S}s])"
     return f"{{{labels}}} or ({last} unless on (namespace, pod) ({there}) unless on (namespace, pod) ({young}))"
+
+
+def _mean(gauge: str, labels: str, window: str) -> str:
+    return f"avg_over_time(vllm:{gauge}{{{labels}}}[{window}])"
+
+
+def _computed_prompts(labels: str, window: str) -> str:
+    """Return the rate of prompt tokens that were computed. Versions that do not tell what was cached have all of them counted."""
+
+    def total(name: str, more: str = "") -> str:
+        return f"sum {BY} (rate(vllm:{name}_total{{{labels}{more}}}[{window}]))"
+
+    cached = [f"{total('prompt_tokens')} - {total(name)}" for name in ("prompt_tokens_cached", "prefix_cache_hits")]
+    return " or ".join([total("prompt_tokens_by_source", ',source="local_compute"'), *cached, total("prompt_tokens")])
 
 
 def _ratio(numerator: str, denominator: str, labels: str, window: str) -> str:

@@ -100,6 +100,9 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         kv_cache_usage_ratio=missing,
         step_time_ms=missing,
         batch_mean=missing,
+        prompt_tokens_per_step=missing,
+        kv_tokens_per_step=missing,
+        prefix_hit_ratio=missing,
         inter_token_within_ratio=missing,
         ttft_p95_ms=missing,
         inter_token_p95_ms=missing,
@@ -139,6 +142,9 @@ class _Reader:
             kv_cache_usage_ratio=self._at_engine(queries.KV_CACHE),
             step_time_ms=self._scaled(self._at_engine(queries.STEP_TIME), 1000.0),
             batch_mean=self._at_engine(queries.BATCH),
+            prompt_tokens_per_step=self._at_engine(queries.PROMPTS),
+            kv_tokens_per_step=self._cached_tokens(),
+            prefix_hit_ratio=self._at_engine(queries.PREFIX_HITS),
             ttft_p95_ms=self._ttft_p95(),
             inter_token_within_ratio=self._token_gaps(self._within_gap),
             inter_token_p95_ms=self._token_gaps(lambda gaps: _milliseconds(quantile(gaps, 0.95))),
@@ -199,6 +205,21 @@ class _Reader:
             return Missing(reason=Reason.METRICS_MISSING, detail=detail)
         values = [value for _, value in rows]
         return self._sample(sum(values) / len(values) if mean else values[0])
+
+    def _cached_tokens(self) -> Reading[float]:
+        """Return what the cache of a replica has during a mean step: a request's share of it, for as many as a step carries."""
+        each, batch = self._at_engine(queries.CACHE_EACH), self._at_engine(queries.BATCH)
+        if isinstance(each, Missing):
+            return each
+        if isinstance(batch, Missing):
+            return batch
+        rows = self._batch.rows(queries.CACHE_SIZE, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        sizes = [size for labels, _ in rows if (size := _cache_size(labels)) is not None]
+        if not sizes:
+            return Missing(reason=Reason.METRICS_MISSING, detail="the engine does not tell the size of its KV cache")
+        return self._sample(each.value * batch.value * sum(sizes) / len(sizes))
 
     def _queue(self, metric: str) -> Reading[float]:
         rows = self._batch.rows(queries.QUEUES, self._key)
@@ -369,6 +390,15 @@ def _turned_down(labels: Labels) -> bool:
     """Whether the gateway itself answered that this is no request to the model: an unknown path, method or model, too large a body."""
     code = labels.get("code", "")
     return labels.get("backend") == BACKEND_NONE and code.startswith("4") and not _failed(labels)
+
+
+def _cache_size(labels: Labels) -> float | None:
+    """Return how many tokens a replica's KV cache holds, by the labels of vLLM's cache_config_info; those it does not know say None."""
+    tokens = labels.get("kv_cache_size_tokens", "")
+    if tokens.isdecimal():
+        return float(tokens)
+    blocks, block = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")
+    return float(blocks) * float(block) if blocks.isdecimal() and block.isdecimal() else None
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -4,10 +4,11 @@ Two kinds of figure come out of here, and they must not mix:
 
 * What is written into the replica's pod template (the batch and the engine's own refusal limits) follows from the spec and the
   accelerator class alone. A measurement must not move it: that would restart GPU pods.
-* What only the gateway and the scaler use (the queue at the cap, requests per second) takes measurements as soon as there are some.
+* What only the gateway and the scaler use (batch and queue at the cap, requests per second, a request's work) takes the step that was
+  learned (plan/measuring.py, plan/learned_step.py) as soon as there is one.
 
 Where the model's shape is known, from the spec or the catalogue, the figures are those of plan/sizing.py, as `spillway plan` gives them.
-Where it is not, a step is taken to last a + b * B milliseconds with the calibration's usual slope, as soon as one was measured.
+Where it is not, a step is taken to last a + b * B milliseconds, beginning with the calibration's usual slope, as soon as one was measured.
 """
 
 import math
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
 from spillway.api.status import Basis
-from spillway.api.workload import Engine, InferenceWorkloadSpec, Model
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.economics import replica_price
 from spillway.plan.kept_limits import kept, sized_for
@@ -24,12 +25,12 @@ from spillway.plan.load import HOURS_PER_MONTH, SECONDS_PER_MONTH, declared_load
 from spillway.plan.memory import kv_tokens, kv_value_bytes, step_tokens
 from spillway.plan.memory import memory as accelerator_memory
 from spillway.plan.models import KnownModel, known_model
-from spillway.plan.observation import EngineLimits, Pool, Signals
-from spillway.plan.readings import positive
-from spillway.plan.roofline import scaled
+from spillway.plan.observation import EngineLimits, Pool
+from spillway.plan.roofline import StepModel
 from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained
 from spillway.plan.sizing import batch_in_memory, service_of
 from spillway.plan.speed import step_model
+from spillway.plan.work import Work
 
 HOURS_PER_30_DAYS = HOURS_PER_MONTH
 SECONDS_PER_30_DAYS = SECONDS_PER_MONTH
@@ -44,10 +45,6 @@ QUEUE_BATCHES_ALONE = 8  # with nowhere to go a late answer beats none
 LEAST_REFUSAL_LIMIT = 64
 LEAST_REPLICAS_REFUSED_AT = 16  # up to this many replicas the refusal limits do not depend on maxReplicas
 CAP_MARGIN = 2  # the engine refuses at twice the gateways' whole cap: stale caps and one request per Envoy worker stay below
-
-LEAST_TELLING_BATCH = 0.5  # a step with less than half the batch says little about a full one
-LEAST_FACTOR = 0.05  # of the estimate: a step that seems to take next to nothing was misread
-MEASURED_STEP = 0.2  # a measurement must move by this share before it replaces the remembered one, or caps would never rest
 
 
 def current_lengths(spec: InferenceWorkloadSpec, memory: Memory) -> Lengths:
@@ -114,15 +111,6 @@ def expected_service(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassS
     )
 
 
-def measured_service(expected: Service, memory: Memory) -> Service | None:
-    """Return the service whose step goes through the measured point, with the shape of what was expected; None when unmeasured."""
-    if memory.measured_step_ms is None or memory.measured_batch is None:
-        return None
-    own_ms = expected.step_ms(memory.measured_batch) - STEP_OVERHEAD_MS
-    factor = max(LEAST_FACTOR, (memory.measured_step_ms - STEP_OVERHEAD_MS) / own_ms)
-    return replace(expected, step=scaled(expected.step, factor))
-
-
 def engine_limits(
     spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, pool: Pool | None = None, *, steady: bool = False
 ) -> EngineLimits:
@@ -163,49 +151,34 @@ def size(
     limits = engine_limits(spec, accelerator, pool, steady=steady)
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
-    known = _known_pace(spec, limits, expected, memory) if expected is not None else _blind_pace(limits, lengths, memory)
-    prompt_s = 0.0 if known.prefill_tokens_per_s is None else lengths.input_mean / known.prefill_tokens_per_s
+    learned = memory.step.step if memory.step is not None and memory.step.evidence else None
+    pace = (
+        _blind_pace(spec, limits, lengths, learned, memory)
+        if expected is None
+        else _known_pace(spec, limits, expected, learned, memory)
+    )
+    prompt_s = 0.0 if pace.prefill_tokens_per_s is None else lengths.input_mean / pace.prefill_tokens_per_s
     return Capacity(
         max_num_seqs=limits.max_num_seqs,
-        queue_per_replica=_queue(spec, limits, lengths, rate=known.requests_per_s, prefill_s=prompt_s),
-        requests_per_s=known.requests_per_s,
-        prefill_tokens_per_s=known.prefill_tokens_per_s,
-        step_time_ms=known.step_ms,
+        batch=pace.batch,
+        queue_per_replica=_queue(spec, pace.batch, limits, lengths, rate=pace.requests_per_s, prefill_s=prompt_s),
+        requests_per_s=pace.requests_per_s,
+        prefill_tokens_per_s=pace.prefill_tokens_per_s,
+        step_time_ms=pace.step_ms,
         kv_tokens=kv_capacity_tokens(spec, accelerator),
         max_queued_tokens=limits.max_queued_tokens,
         max_queued_requests=limits.max_queued_requests,
         sized_for=limits.sized_for,
-        basis=Basis.ESTIMATED if memory.measured_step_ms is None or memory.measured_batch is None else Basis.MEASURED,
+        basis=Basis.ESTIMATED if learned is None else Basis.MEASURED,
+        work=pace.work,
     )
 
 
 def assumed_residence_s(spec: InferenceWorkloadSpec, capacity: Capacity, memory: Memory) -> float:
     """Return how long a request stays on a full replica, for where it was not seen: by Little, else at the inter-token target."""
     if capacity.requests_per_s:
-        return capacity.max_num_seqs / capacity.requests_per_s
+        return capacity.batch / capacity.requests_per_s
     return current_lengths(spec, memory).output_mean * _inter_token_ms(spec) / 1000
-
-
-def remember(memory: Memory, signals: Signals, subject: tuple[str, Model, Engine] | None) -> Memory:
-    """Return the memory with the last measurements of this pool, model and engine.
-
-    They move only when they moved visibly, so that caps rest while nothing changes; and a step measured with a much smaller batch does
-    not replace one measured near the limit, which says more about it.
-    """
-    if subject != memory.measured_for:
-        memory = replace(memory, measured_for=subject, measured_step_ms=None, measured_batch=None)
-    step, batch = positive(signals.step_time_ms), positive(signals.batch_mean)
-    kept_step, kept_batch = memory.measured_step_ms, memory.measured_batch
-    telling = step is not None and batch is not None and (kept_batch is None or batch >= LEAST_TELLING_BATCH * kept_batch)
-    if subject is not None and telling and (_latest(kept_step, step) != kept_step or _latest(kept_batch, batch) != kept_batch):
-        kept_step, kept_batch = step, batch
-    return replace(
-        memory,
-        measured_step_ms=kept_step,
-        measured_batch=kept_batch,
-        measured_input_tokens=_latest(memory.measured_input_tokens, positive(signals.input_tokens_mean)),
-        measured_output_tokens=_latest(memory.measured_output_tokens, positive(signals.output_tokens_mean)),
-    )
 
 
 def usd_per_replica_hour(price: AcceleratorPrice | None, *, tensor_parallel_size: int, per_node: int) -> float | None:
@@ -218,30 +191,54 @@ def usd_per_replica_hour(price: AcceleratorPrice | None, *, tensor_parallel_size
 class _Pace:
     """How fast a replica works with its full batch; None where nothing says so."""
 
+    batch: int  # the largest that keeps the inter-token target
     requests_per_s: float | None
     step_ms: float | None
     prefill_tokens_per_s: float | None
+    work: Work | None
 
 
-def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, memory: Memory) -> _Pace:
+def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, learned: StepModel | None, memory: Memory) -> _Pace:
     """Return the pace of a known shape: the load that keeps the SLO, derated until a step was measured."""
-    measured = measured_service(expected, memory)
-    service = measured or expected
-    seen = sustained(service, spec.slo, bound=limits.max_num_seqs, derating=DERATING if measured is None else 1.0)
+    service = expected if learned is None else replace(expected, step=learned)
+    most = limits.max_num_seqs
+    batch = most if learned is None else max(1, largest_batch(service, spec.slo, limit=most))
+    seen = sustained(service, spec.slo, bound=batch, derating=DERATING if learned is None else 1.0)
     return _Pace(
+        batch=batch,
         requests_per_s=seen.requests_per_s or service.requests_per_s(1),
-        step_ms=service.step_ms(limits.max_num_seqs),
+        step_ms=service.step_ms(batch),
         prefill_tokens_per_s=1000 / service.step.prompt_ms if service.step.prompt_ms else None,
+        work=_work(service.step, batch, service.lengths, memory, attended_share=service.attended_tokens / service.lengths.context_mean),
     )
 
 
-def _blind_pace(limits: EngineLimits, lengths: Lengths, memory: Memory) -> _Pace:
-    """Return the pace of an unknown shape: nothing, or the calibration's usual slope through the measured step."""
-    if memory.measured_step_ms is None or memory.measured_batch is None:
-        return _Pace(requests_per_s=None, step_ms=None, prefill_tokens_per_s=None)
-    step_ms = memory.measured_step_ms * (1 + BATCH_SLOPE * limits.max_num_seqs) / (1 + BATCH_SLOPE * memory.measured_batch)
-    each_s = lengths.output_mean * step_ms / 1000  # 0 where the measurement was next to nothing, which says nothing
-    return _Pace(requests_per_s=limits.max_num_seqs / each_s if each_s else None, step_ms=step_ms, prefill_tokens_per_s=None)
+def _blind_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, step: StepModel | None, memory: Memory) -> _Pace:
+    """Return the pace of an unknown shape: nothing, or what was learned of a step, in which prompts are at the mix that is seen."""
+    most = limits.max_num_seqs
+    if step is None:
+        return _Pace(batch=most, requests_per_s=None, step_ms=None, prefill_tokens_per_s=None, work=None)
+    fixed_ms, target_ms = STEP_OVERHEAD_MS + step.base_ms, spec.slo.inter_token_latency_ms if spec.slo else None
+    batch = most if target_ms is None else max(1, min(most, int((target_ms - fixed_ms) / step.sequence_ms)))
+    step_ms = fixed_ms + step.sequence_ms * batch
+    return _Pace(
+        batch=batch,
+        requests_per_s=batch / (lengths.output_mean * step_ms / 1000),
+        step_ms=step_ms,
+        prefill_tokens_per_s=None,
+        work=_work(step, batch, lengths, memory, attended_share=1.0),
+    )
+
+
+def _work(step: StepModel, batch: int, lengths: Lengths, memory: Memory, *, attended_share: float) -> Work:
+    return Work(
+        step=step,
+        batch=batch,
+        attended_share=attended_share,
+        prefix_hit_ratio=memory.prefix_hit_ratio or 0.0,  # not told: nothing is taken off
+        mean_input_tokens=lengths.input_mean,
+        mean_output_tokens=lengths.output_mean,
+    )
 
 
 def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths, known: KnownModel | None) -> int:
@@ -258,21 +255,21 @@ def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengt
     return max(1, largest_batch(expected, spec.slo, limit=limit))
 
 
-def _queue(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Lengths, *, rate: float | None, prefill_s: float) -> int:
+def _queue(spec: InferenceWorkloadSpec, batch: int, limits: EngineLimits, lengths: Lengths, *, rate: float | None, prefill_s: float) -> int:
     """Return how many may wait: what leaves the queue within the time the targets allow. With nowhere to spill, all that may."""
-    bound = _queue_bound(limits.max_num_seqs, alone=not spec.rents)
+    bound = _queue_bound(batch if spec.rents else limits.max_num_seqs, alone=not spec.rents)
     if not spec.rents:
         return bound
     pace_s = lengths.output_mean * _inter_token_ms(spec) / 1000
-    throughput = rate or limits.max_num_seqs / pace_s
-    residence_s = limits.max_num_seqs / throughput
+    throughput = rate or batch / pace_s
+    residence_s = batch / throughput
     waits: list[float] = []
     if spec.slo is not None and spec.slo.time_to_first_token_ms is not None:
         waits.append(QUEUE_SHARE * spec.slo.time_to_first_token_ms / 1000 - prefill_s)
     if spec.slo is not None and spec.slo.end_to_end_ms is not None:
         waits.append(QUEUE_SHARE * (spec.slo.end_to_end_ms / 1000 - residence_s))
     if not waits:
-        return limits.max_num_seqs
+        return batch
     return max(0, min(bound, int(throughput * min(waits))))
 
 
@@ -285,13 +282,6 @@ def _inter_token_ms(spec: InferenceWorkloadSpec) -> float:
     if spec.slo is not None and spec.slo.inter_token_latency_ms is not None:
         return float(spec.slo.inter_token_latency_ms)
     return BLIND_INTER_TOKEN_MS
-
-
-def _latest(kept: float | None, found: float | None) -> float | None:
-    """Return what was found where it differs visibly from what is kept."""
-    if found is None or (kept is not None and abs(found - kept) <= MEASURED_STEP * kept):
-        return kept
-    return found
 
 
 def _power_of_two(at_least: int) -> int:

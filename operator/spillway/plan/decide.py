@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from spillway.api.status import DecisionStatus, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import Engine, Model, PlacementMode
-from spillway.plan.capacity import remember, size, usd_per_replica_hour
+from spillway.api.workload import PlacementMode
+from spillway.plan.capacity import size, usd_per_replica_hour
 from spillway.plan.cost import judge_budget, report_cost, spend_points
 from spillway.plan.decision import (
     CostReport,
@@ -25,8 +25,11 @@ from spillway.plan.decision import (
 )
 from spillway.plan.hosted_keys import remember_keys, restored_keys
 from spillway.plan.ledger import advance, settle
+from spillway.plan.measuring import Measured, remember
+from spillway.plan.memory import GIB, weights_bytes
+from spillway.plan.models import known_model
 from spillway.plan.names import pool_name
-from spillway.plan.observation import Observation
+from spillway.plan.observation import Observation, Pool
 from spillway.plan.placed import Placing
 from spillway.plan.placement import Choice
 from spillway.plan.placing import Told, resolve
@@ -36,6 +39,7 @@ from spillway.plan.rounding import usd
 from spillway.plan.scaling_log import scaling_entries
 from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import plan_gateway, slots_in_use
+from spillway.plan.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
 from spillway.plan.validate import name_conflicts, resolve_backends
 
 LOG_LENGTH = 10
@@ -60,7 +64,8 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     resolved, _ = resolve_backends(spec, seen.catalogue)
     backends = resolved if spec.rents else ()
     choice = found.choice
-    memory = remember(memory, seen.signals, _measured_subject(asked, choice))
+    memory = remember(memory, seen.signals, None if choice is None else _measured(workload, seen, choice))
+    memory = memory if choice is None else _with_starts(memory, workload, seen, choice)
     memory = remember_keys(memory, spec, seen)
 
     moves = asked.spec.placement.mode is PlacementMode.AUTO
@@ -134,7 +139,7 @@ def _pool(
     """Return the pool that should exist, with the default engine and limits it has already: later ones must not restart replicas."""
     parallel = choice.tensor_parallel_size
     name = pool_name(workload.key.name, choice.name, parallel)
-    running = next((each for each in seen.pools if each.name == name), None)
+    running = _running(seen, name)
     return OwnedPool(
         name=name,
         accelerator_class=choice.name,
@@ -145,18 +150,37 @@ def _pool(
             choice.accelerator.price, tensor_parallel_size=parallel, per_node=choice.accelerator.per_node
         ),
         capacity=size(workload.spec, choice.accelerator, memory, running, steady=moves),
+        start_up=_start_up(memory, workload, choice),
         surge=not backends,
         engine_image=running.engine_image if running else None,
         engine_version=running.engine_version if running else None,
     )
 
 
-def _measured_subject(workload: Workload, choice: Choice | None) -> tuple[str, Model, Engine] | None:
-    """Return what engine measurements speak of; another class, model or engine setting makes them those of something else."""
-    if choice is None or workload.spec.dedicated is None:
-        return None
+def _measured(workload: Workload, seen: Observation, choice: Choice) -> Measured:
+    """Return what engine readings speak of; another class, model or engine setting makes them those of something else."""
     name = pool_name(workload.key.name, choice.name, choice.tensor_parallel_size)
-    return name, workload.spec.model, workload.spec.dedicated.engine
+    return Measured(pool=name, spec=workload.spec, accelerator=choice.accelerator, running=_running(seen, name))
+
+
+def _with_starts(memory: Memory, workload: Workload, seen: Observation, choice: Choice) -> Memory:
+    name = pool_name(workload.key.name, choice.name, choice.tensor_parallel_size)
+    starts = learn_starts(memory.starts, seen.replicas, pool=name, kind=_kind(workload, choice), watched_since=seen.watched_since)
+    return memory if starts is memory.starts else replace(memory, starts=starts)
+
+
+def _start_up(memory: Memory, workload: Workload, choice: Choice) -> StartUp:
+    known = known_model(workload.spec.model)
+    weights_gib = None if known is None else weights_bytes(known.architecture, known.quantization) / GIB
+    return start_up(memory.starts.by_kind.get(_kind(workload, choice)), estimate_s=estimated_start_up_s(weights_gib))
+
+
+def _kind(workload: Workload, choice: Choice) -> str:
+    return kind_of(choice.name, choice.tensor_parallel_size, workload.spec.model.id)
+
+
+def _running(seen: Observation, name: str) -> Pool | None:
+    return next((each for each in seen.pools if each.name == name), None)
 
 
 def _settling(memory: Memory, pool: OwnedPool, scaled: ScaleDecision, now: datetime) -> Settling | None:

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import Basis, DecisionStatus
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import Engine, InferenceWorkloadSpec, Model, PlacementMode
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
+from spillway.plan.learned_step import LearnedStep
 from spillway.plan.placed import Placing
+from spillway.plan.start_up import LearnedStarts, StartUp
+from spillway.plan.work import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,8 @@ class Problem:
 class Capacity:
     """What one replica sustains within the SLO."""
 
-    max_num_seqs: int  # largest batch that meets the inter-token target: --max-num-seqs
+    max_num_seqs: int  # largest batch that should meet the inter-token target: --max-num-seqs
+    batch: int  # largest batch that does by what is known now, never more than that
     queue_per_replica: int  # requests that may wait and still meet the TTFT target
     requests_per_s: float | None  # None when neither lengths nor step time are known
     prefill_tokens_per_s: float | None
@@ -53,11 +58,17 @@ class Capacity:
     max_queued_requests: int
     sized_for: str  # fingerprint of what the batch and the refusal limits follow from
     basis: Basis
+    work: Work | None  # what of a replica a request takes at the full batch, not derated; None while a step is of unknown length
 
     @property
     def slots(self) -> int:
         """Requests that one replica may hold at a time at the gateway's cap."""
-        return self.max_num_seqs + self.queue_per_replica
+        return self.batch + self.queue_per_replica
+
+    @property
+    def work_s_per_request(self) -> float | None:
+        """Replica-seconds that a request of the mean lengths takes."""
+        return None if self.work is None else self.work.seconds_per_request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,7 @@ class OwnedPool:
     replicas: int
     usd_per_replica_hour: float | None  # None when the class has no price
     capacity: Capacity
+    start_up: StartUp
     surge: bool  # rollout may need one more replica at a time (nothing hosted can carry the gap)
     engine_image: str | None = None  # the default that this pool runs already; None: the operator's default
     engine_version: str | None = None
@@ -217,17 +229,19 @@ class Settling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What one pass hands to the next. In memory only, but for the ledger and decisions, which are written down."""
+    """What one pass hands to the next. In memory only, but for the ledger, what was learned, and decisions, which are written down."""
 
     demand: tuple[DemandPoint, ...] = ()
     ledger: Ledger | None = None
     decisions: tuple[DecisionStatus, ...] = ()  # newest first, at most ten
     numbers_written_at: datetime | None = None  # when status numbers were last written
-    measured_for: tuple[str, Model, Engine] | None = None  # pool, model and engine settings that the measurements speak of
-    measured_step_ms: float | None = None
-    measured_batch: float | None = None
+    measured_for: str | None = None  # fingerprint of the pool, model and engine settings that `step` speaks of
+    step: LearnedStep | None = None
     measured_input_tokens: float | None = None
     measured_output_tokens: float | None = None
+    prefix_hit_ratio: float | None = None
+    starts: LearnedStarts = field(default_factory=LearnedStarts)
+    demand_state: Mapping[str, Any] | None = None  # the forecaster's own, JSON; written down with what was learned
     spend: tuple[SpendPoint, ...] = ()
     settling: Settling | None = None
     recommended_replicas: int | None = None  # the count last told, where counts are only told

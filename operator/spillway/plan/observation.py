@@ -47,6 +47,8 @@ class ReplicaPod:
     waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from
+    created_at: datetime | None = None  # None: not known, and nothing is learned from its start
+    restarts: int = 0  # of its containers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,9 @@ class Signals:
     kv_cache_usage_ratio: Reading[float]  # mean over replicas, 0..1
     step_time_ms: Reading[float]  # mean engine step while busy
     batch_mean: Reading[float]  # mean requests per step while busy
+    prompt_tokens_per_step: Reading[float]  # computed ones, those found in the prefix cache not counted
+    kv_tokens_per_step: Reading[float]  # in the cache of a replica during a mean step; Missing where the engine does not tell its size
+    prefix_hit_ratio: Reading[float]  # share of prompt tokens found in the prefix cache, 0..1
     ttft_p95_ms: Reading[float]  # over both sides
     inter_token_within_ratio: Reading[float]  # share of requests on own replicas whose mean token gap is within the target, 0..1
     inter_token_p95_ms: Reading[float]

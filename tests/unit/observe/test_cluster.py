@@ -61,8 +61,12 @@ def view() -> ClusterView:
 
 
 def test_an_engine_pod_has_all_its_facts(view: ClusterView) -> None:
-    view.put("Pod", pod(), NOW)
+    made = pod()
+    made["metadata"]["creationTimestamp"] = "2026-11-21T09:59:00Z"
+    view.put("Pod", made, NOW)
     (found,) = view.replicas(KEY, NOW)
+    assert found.created_at == datetime(2026, 11, 21, 9, 59, tzinfo=UTC)
+    assert found.restarts == 1
     assert (found.pool, found.accelerator_class, found.tensor_parallel_size) == ("x-engine-12345678", "l4", 2)
     assert (found.ready, found.terminating) == (True, False)
     assert found.bound_at == datetime(2026, 11, 21, 9, 59, 59, tzinfo=UTC)

@@ -144,6 +144,28 @@ def test_units_of_time() -> None:
     assert (value(signals.step_time_ms), value(signals.residence_s)) == (20.0, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "tokens"),
+    [
+        pytest.param([{"kv_cache_size_tokens": "1000", "num_gpu_blocks": "5", "block_size": "16"}], 200.0, id="in tokens"),
+        pytest.param([{"num_gpu_blocks": "100", "block_size": "16"}], 320.0, id="in blocks, by older versions"),
+        pytest.param([{"kv_cache_size_tokens": "1000"}, {"kv_cache_size_tokens": "3000"}], 400.0, id="the mean of unlike replicas"),
+        pytest.param([{"kv_cache_size_tokens": "None", "num_gpu_blocks": "None", "block_size": "16"}], None, id="none that is known"),
+        pytest.param([], None, id="not told"),
+    ],
+)
+def test_cache_of_a_mean_step_is_a_requests_share_of_it_for_all_in_the_step(sizes: list[dict[str, str]], tokens: float | None) -> None:
+    rows = [row(1.0, **labels) for labels in sizes]
+    answers = {**scraped(), queries.CACHE_EACH: [row(0.05)], queries.BATCH: [row(4.0)], queries.CACHE_SIZE: rows}
+    found = read(answers).kv_tokens_per_step
+    if tokens is None:
+        assert reason(found) is Reason.METRICS_MISSING
+    else:
+        assert value(found) == pytest.approx(tokens)
+    assert reason(read({**answers, queries.BATCH: []}).kv_tokens_per_step) is Reason.METRICS_MISSING
+    assert reason(read({**answers, queries.CACHE_EACH: []}).kv_tokens_per_step) is Reason.METRICS_MISSING
+
+
 def test_nan_and_infinity_are_nothing() -> None:
     signals = read({**scraped(), queries.KV_CACHE: [row(math.nan)], queries.BATCH: [row(math.inf)]})
     assert reason(signals.kv_cache_usage_ratio) is Reason.METRICS_MISSING

@@ -10,6 +10,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
+from spillway.plan.measuring import Measured, remember
 from spillway.plan.names import pool_name
 from spillway.plan.observation import (
     Catalogue,
@@ -110,6 +111,9 @@ QUIET: dict[str, Any] = {
     "kv_cache_usage_ratio": 0.0,
     "step_time_ms": MISSING,
     "batch_mean": MISSING,
+    "prompt_tokens_per_step": MISSING,
+    "kv_tokens_per_step": MISSING,
+    "prefix_hit_ratio": MISSING,
     "inter_token_within_ratio": MISSING,
     "ttft_p95_ms": MISSING,
     "inter_token_p95_ms": MISSING,
@@ -174,6 +178,12 @@ def counters(pod: str = "chat-gateway-0", backend: str = "acme/llama-8b", **chan
         "unmetered_response_bytes": 0.0,
     }
     return TokenCounters(pod=pod, backend=backend, **(plain | changes))
+
+
+def learned(step_ms: float, batch: float, wanted: Workload | None = None) -> Memory:
+    """Return the memory of an operator that has seen steps of this length at this batch, on the replicas of `observe`."""
+    subject = Measured(pool=POOL, spec=(wanted or workload()).spec, accelerator=accelerator(), running=None)
+    return remember(Memory(), signals(step_time_ms=step_ms, batch_mean=batch), subject)
 
 
 def observe(count: int = 1, /, **changes: Any) -> Observation:

@@ -1,5 +1,6 @@
 """Capacity: what a replica holds, and which figures may move with measurements."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,17 +10,43 @@ from hypothesis import strategies as st
 from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan import capacity
-from spillway.plan.decision import Memory
+from spillway.plan.decision import Capacity, Memory
 from spillway.plan.lengths import declared_lengths
+from spillway.plan.measuring import Measured, remember
 from spillway.plan.observation import EngineLimits
 from spillway.plan.sizing import sizes
-from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, signals, spec
+from tests.unit.plan.situations import LLAMA_8B, accelerator, signals, spec
 
 SHAPED = {"model": {"id": "meta/llama-8b", "architecture": LLAMA_8B}}
 
 
 def shaped(mode: str = "Hybrid", **changes: Any) -> InferenceWorkloadSpec:
     return spec(mode, **({"engine": {"maxNumSeqs": None}} | SHAPED | changes))
+
+
+def measure(wanted: InferenceWorkloadSpec, step_ms: float, batch: float) -> Memory:
+    """Return the memory after one reading of a step of this length at this batch."""
+    subject = Measured(pool="pool", spec=wanted, accelerator=accelerator(), running=None)
+    return remember(Memory(), signals(step_time_ms=step_ms, batch_mean=batch), subject)
+
+
+def step_at(wanted: InferenceWorkloadSpec, batch: float) -> float:
+    service = capacity.expected_service(wanted, accelerator(), declared_lengths(wanted))
+    assert service is not None
+    return service.step_ms(batch)
+
+
+def positive(found: float | None) -> float:
+    assert found
+    return found
+
+
+def rate(found: Capacity) -> float:
+    return positive(found.requests_per_s)
+
+
+def work_s(found: Capacity) -> float:
+    return positive(found.work_s_per_request)
 
 
 def test_a_model_of_the_catalogue_is_sized_without_its_shape_in_the_spec() -> None:
@@ -72,11 +99,13 @@ def test_largest_batch(wanted: InferenceWorkloadSpec, batch: int) -> None:
 )
 def test_nothing_measured_moves_what_is_rendered_into_the_pod_template(step: float, batch: float, prompt: float, answer: float) -> None:
     wanted = shaped(slo={"interTokenLatencyMs": 50, "timeToFirstTokenMs": 2000})
-    measured = Memory(measured_step_ms=step, measured_batch=batch, measured_input_tokens=prompt, measured_output_tokens=answer)
-    estimate, learned = (capacity.size(wanted, accelerator(), memory) for memory in (Memory(), measured))
+    measured = replace(measure(wanted, step, batch), measured_input_tokens=prompt, measured_output_tokens=answer)
+    estimate, found = (capacity.size(wanted, accelerator(), memory) for memory in (Memory(), measured))
     for name in ("max_num_seqs", "max_queued_tokens", "max_queued_requests", "kv_tokens"):
-        assert getattr(estimate, name) == getattr(learned, name)
-    assert (estimate.basis, learned.basis) == (Basis.ESTIMATED, Basis.MEASURED)
+        assert getattr(estimate, name) == getattr(found, name)
+    believed = measured.step is not None and bool(measured.step.evidence)
+    assert (estimate.basis, found.basis) == (Basis.ESTIMATED, Basis.MEASURED if believed else Basis.ESTIMATED)
+    assert 1 <= found.batch <= found.max_num_seqs
 
 
 @given(
@@ -97,7 +126,7 @@ def test_the_engine_never_refuses_what_the_gateways_cap_may_send(
         model={"maxContextTokens": context},
         slo={"timeToFirstTokenMs": ttft} if ttft else None,
     )
-    found = capacity.size(wanted, accelerator(), Memory(measured_step_ms=step, measured_batch=1.0))
+    found = capacity.size(wanted, accelerator(), measure(wanted, step, 1.0))
     assert found.max_queued_requests >= 2 * most * found.slots
     assert found.max_queued_tokens is not None
     assert found.max_queued_tokens >= max(context, found.max_queued_requests * declared_lengths(wanted).input_p95)
@@ -143,7 +172,7 @@ def test_queue_that_still_meets_the_targets(wanted: InferenceWorkloadSpec, queue
 
 
 def test_requests_per_second_follow_from_batch_and_residence() -> None:
-    found = capacity.size(spec(), accelerator(), Memory(measured_step_ms=20.0, measured_batch=8.0))
+    found = capacity.size(spec(), accelerator(), measure(spec(), 20.0, 8.0))
     assert found.requests_per_s == pytest.approx(8 / (250 * 0.020))
     assert found.step_time_ms == pytest.approx(20.0)
 
@@ -154,48 +183,63 @@ def test_requests_per_second_are_unknown_without_shape_and_measurement() -> None
     assert capacity.assumed_residence_s(spec(), found, Memory()) == pytest.approx(250 * 0.050)
 
 
-def test_a_measured_step_keeps_the_shape_of_the_estimate() -> None:
-    wanted = shaped()
-    estimate = capacity.expected_service(wanted, accelerator(), declared_lengths(wanted))
-    assert estimate is not None
-    twice = capacity.measured_service(estimate, Memory(measured_step_ms=2 * estimate.step_ms(40), measured_batch=40))
-    assert twice is not None
-    assert twice.step_ms(40) == pytest.approx(2 * estimate.step_ms(40))
-    assert twice.step_ms(100) == pytest.approx(2 * estimate.step_ms(100), rel=0.05)
+def test_a_learned_step_moves_all_that_only_the_gateway_and_the_scaler_use() -> None:
+    wanted = shaped(slo={"interTokenLatencyMs": 35, "timeToFirstTokenMs": 2000})
+    estimate = capacity.size(wanted, accelerator(), Memory())
+    slow = capacity.size(wanted, accelerator(), measure(wanted, 2 * step_at(wanted, 40), 40.0))
+    assert estimate.batch == estimate.max_num_seqs == slow.max_num_seqs
+    assert slow.batch < 0.8 * estimate.batch
+    assert slow.slots < estimate.slots
+    assert rate(slow) < 0.8 * rate(estimate)
+    assert slow.prefill_tokens_per_s == pytest.approx(positive(estimate.prefill_tokens_per_s) / 2, rel=0.1)
+    assert work_s(slow) > 2 * work_s(estimate)  # and fewer share what every step takes
 
 
-def test_a_step_that_seems_to_take_nothing_makes_no_replica_infinitely_fast() -> None:
-    estimate = capacity.expected_service(shaped(), accelerator(), declared_lengths(shaped()))
-    assert estimate is not None
-    misread = capacity.measured_service(estimate, Memory(measured_step_ms=0.01, measured_batch=40))
-    assert misread is not None
-    assert misread.step_ms(40) > 1.5
+def test_a_faster_engine_than_expected_gets_no_larger_batch_than_it_was_told() -> None:
+    wanted = shaped(slo={"interTokenLatencyMs": 35})
+    fast = capacity.size(wanted, accelerator(), measure(wanted, step_at(wanted, 40) / 2, 40.0))
+    assert fast.batch == fast.max_num_seqs == capacity.size(wanted, accelerator(), Memory()).max_num_seqs
+    assert work_s(fast) < work_s(capacity.size(wanted, accelerator(), Memory()))
 
 
-SUBJECT = ("pool", spec().model, spec().dedicated.engine)  # type: ignore[union-attr]
+def test_an_engine_that_cannot_keep_the_target_still_gets_one_request_at_a_time() -> None:
+    wanted = shaped(slo={"interTokenLatencyMs": 12})
+    hopeless = capacity.size(wanted, accelerator(), measure(wanted, 3 * step_at(wanted, 10), 10.0))
+    assert hopeless.batch == 1
+    assert rate(hopeless) > 0
 
 
-def test_measurements_rest_until_they_move_visibly() -> None:
-    first = capacity.remember(
-        Memory(), signals(step_time_ms=20.0, batch_mean=8.0, input_tokens_mean=500.0, output_tokens_mean=90.0), SUBJECT
+def test_a_reading_that_nobody_believes_yet_changes_nothing() -> None:
+    wanted = shaped(slo={"interTokenLatencyMs": 35})
+    assert capacity.size(wanted, accelerator(), measure(wanted, 10 * step_at(wanted, 40), 40.0)) == capacity.size(
+        wanted, accelerator(), Memory()
     )
-    near = capacity.remember(first, signals(step_time_ms=22.0, batch_mean=8.5, input_tokens_mean=550.0, output_tokens_mean=99.0), SUBJECT)
-    far = capacity.remember(first, signals(step_time_ms=30.0, batch_mean=8.0, input_tokens_mean=900.0, output_tokens_mean=200.0), SUBJECT)
-    assert near == first
-    assert (far.measured_step_ms, far.measured_input_tokens, far.measured_output_tokens) == (30.0, 900.0, 200.0)
 
 
-def test_measurements_outlive_a_gap_and_a_quiet_time() -> None:
-    first = capacity.remember(Memory(), signals(step_time_ms=20.0, batch_mean=8.0), SUBJECT)
-    assert capacity.remember(first, signals(), SUBJECT) == first
-    assert capacity.remember(first, signals(step_time_ms=7.0, batch_mean=1.0), SUBJECT) == first
-    assert capacity.remember(first, signals(step_time_ms=float("nan"), batch_mean=float("nan")), SUBJECT) == first
+def test_an_unknown_shapes_batch_is_what_the_learned_line_keeps_within_the_target() -> None:
+    wanted = spec(engine={"maxNumSeqs": 64}, slo={"interTokenLatencyMs": 25})
+    found = capacity.size(wanted, accelerator(), measure(wanted, 20.0, 8.0))
+    assert found.batch == int((25 * 1.12 / 20 - 1) / 0.015)
+    assert capacity.size(wanted, accelerator(), Memory()).batch == 64
 
 
-def test_measurements_of_another_engine_are_forgotten() -> None:
-    first = capacity.remember(Memory(), signals(step_time_ms=20.0, batch_mean=8.0), SUBJECT)
-    other = capacity.remember(first, signals(step_time_ms=MISSING), ("another pool", SUBJECT[1], SUBJECT[2]))
-    assert other.measured_step_ms is None
+def test_work_is_what_a_full_batch_shares_out() -> None:
+    wanted = shaped(slo={"interTokenLatencyMs": 35})
+    found = capacity.size(wanted, accelerator(), Memory())
+    service = capacity.expected_service(wanted, accelerator(), declared_lengths(wanted))
+    assert service is not None
+    # Undisturbed by waits for a free place, a full batch of mean requests leaves at one over their work.
+    assert 1 / work_s(found) == pytest.approx(service.requests_per_s(found.batch), rel=0.1)
+    assert found.work is not None
+    half = replace(found.work, prefix_hit_ratio=0.5)
+    assert half.seconds(input_tokens=2000, output_tokens=0) == pytest.approx(found.work.seconds(input_tokens=2000, output_tokens=0) / 2)
+    assert found.work.seconds(input_tokens=0, output_tokens=0) == 0
+
+
+def test_work_is_unknown_without_shape_and_measurement() -> None:
+    assert capacity.size(spec(), accelerator(), Memory()).work_s_per_request is None
+    measured = capacity.size(spec(), accelerator(), measure(spec(), 20.0, 8.0))
+    assert measured.work_s_per_request == pytest.approx(250 * 0.020 / 8)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from tests.unit.plan.situations import (
     LLAMA_8B,
     MISSING,
     NOW,
-    POOL,
     accelerator,
     catalogue,
     counters,
     later,
+    learned,
     observe,
     one_pass,
     provider,
@@ -31,9 +31,8 @@ from tests.unit.plan.situations import (
     workload,
 )
 
-ENGINE = workload().spec
 # 8 requests at a time, 20 ms a step, 250 tokens: 1.6 requests/s; at 4 USD/h that is 694 USD per million requests.
-LEARNED = Memory(measured_for=(POOL, ENGINE.model, ENGINE.dedicated.engine), measured_step_ms=20.0, measured_batch=8.0)  # type: ignore[union-attr]
+LEARNED = learned(20.0, 8.0)
 PER_REQUEST = (1000 * 0.1 + 250 * 0.4) / 1e6  # 0.0002 USD at the preferred backend
 
 

@@ -21,6 +21,7 @@ from tests.unit.plan.situations import (
     blind,
     gateway,
     later,
+    learned,
     observe,
     one_pass,
     passes,
@@ -345,8 +346,7 @@ def test_first_count(wanted: Any, seen: Observation, to: int) -> None:
     ],
 )
 def test_first_count_serves_the_declared_traffic(mode: str, rate: int, to: int) -> None:
-    engine = workload(mode).spec
-    memory = Memory(measured_for=(POOL, engine.model, engine.dedicated.engine), measured_step_ms=20.0, measured_batch=8.0)  # type: ignore[union-attr]
+    memory = learned(20.0, 8.0, workload(mode))
     wanted = workload(mode, traffic={"requestsPerSecond": {"mean": "4", "peak": "6"}})
     found = scaled(one_pass(wanted, observe(0, pools=()), memory)[0])
     assert found.replicas == to  # one serves 1.6/s

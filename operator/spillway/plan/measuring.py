@@ -1,0 +1,137 @@
+"""What the engine's readings add to what is remembered: the learned step, and the lengths of requests.
+
+A reading speaks of one pool, model and engine setting. For another one, learning starts anew.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, replace
+
+from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.capacity import BATCH_SLOPE, current_lengths, engine_limits, expected_service, kv_capacity_tokens
+from spillway.plan.decision import Memory
+from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
+from spillway.plan.lengths import Lengths, length_spread
+from spillway.plan.observation import Missing, Pool, Signals
+from spillway.plan.readings import number, positive
+from spillway.plan.roofline import StepModel
+from spillway.plan.serving import STEP_OVERHEAD_MS, Service
+
+_RESOLVED = {"stated_tensor_parallel_size"}  # the pool's name has it
+VISIBLE_LENGTH = 0.2  # lengths must move by this share before they replace the remembered ones, or caps would never rest
+VISIBLE_HIT = 0.05  # and the share of cached prompt tokens by so much
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What engine readings speak of."""
+
+    pool: str
+    spec: InferenceWorkloadSpec  # as it is served
+    accelerator: AcceleratorClassSpec
+    running: Pool | None  # as it exists
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same pool, model and engine settings; what has its default counts as left out."""
+        engine = self.spec.dedicated.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True) if self.spec.dedicated else {}
+        said = {"pool": self.pool, "model": self.spec.model.model_dump(mode="json", exclude_defaults=True), "engine": engine}
+        return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def remember(memory: Memory, signals: Signals, subject: Measured | None) -> Memory:
+    """Return the memory with the latest readings. What is Missing leaves what is remembered as it is."""
+    memory = replace(
+        memory,
+        measured_input_tokens=_latest(memory.measured_input_tokens, positive(signals.input_tokens_mean)),
+        measured_output_tokens=_latest(memory.measured_output_tokens, positive(signals.output_tokens_mean)),
+        prefix_hit_ratio=_latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio)),
+    )
+    if subject is None:
+        return memory
+    fingerprint = subject.fingerprint
+    if fingerprint != memory.measured_for:
+        memory = replace(memory, measured_for=fingerprint, step=None)
+    return _with_step(memory, signals, subject)
+
+
+def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:
+    """Return the memory with the step of the last window learned, where there was one."""
+    took_ms, batch = positive(signals.step_time_ms), positive(signals.batch_mean)
+    if took_ms is None or batch is None or isinstance(signals.step_time_ms, Missing):
+        return memory
+    spec, lengths = subject.spec, current_lengths(subject.spec, memory)
+    service = expected_service(spec, subject.accelerator, lengths)
+    most = engine_limits(spec, subject.accelerator, subject.running).max_num_seqs
+    found = MeasuredStep(
+        load=_seen_load(signals, batch, service, lengths, planned_kv_tokens=kv_capacity_tokens(spec, subject.accelerator)),
+        step_ms=took_ms,
+        at=signals.step_time_ms.at,
+        window_s=signals.window_s,
+    )
+    if not found.usable:
+        return memory
+    before = memory.step or LearnedStep(prior=service.step if service else _blind_prior(took_ms, batch))
+    return replace(memory, step=learn(before, found, full=_full_load(most, service, lengths)))
+
+
+def _seen_load(signals: Signals, batch: float, service: Service | None, lengths: Lengths, *, planned_kv_tokens: int | None) -> StepLoad:
+    """Return what a mean step carried. The gap between two tokens of a request has the prompts of the others in it, not its own."""
+    attended = lengths.context_mean if service is None else service.attended_tokens
+    resident = positive(signals.kv_tokens_per_step)
+    usage = positive(signals.kv_cache_usage_ratio)
+    if resident is None and usage is not None and planned_kv_tokens:
+        resident = usage * planned_kv_tokens
+    prompts = number(signals.prompt_tokens_per_step)
+    if prompts is None:
+        prompts = batch / lengths.output_mean * lengths.input_mean
+    others = max(0.0, batch - 1) / batch * prompts
+    return StepLoad(
+        batch=batch,
+        kv_tokens=batch * attended if resident is None else resident * attended / lengths.context_mean,
+        prompt_tokens=others,
+        prompt_squares=others * _square_each(lengths),
+    )
+
+
+def _full_load(batch: int, service: Service | None, lengths: Lengths) -> StepLoad:
+    prompts = max(0, batch - 1) / lengths.output_mean * lengths.input_mean
+    attended = lengths.context_mean if service is None else service.attended_tokens
+    return StepLoad(batch=batch, kv_tokens=batch * attended, prompt_tokens=prompts, prompt_squares=prompts * _square_each(lengths))
+
+
+def _square_each(lengths: Lengths) -> float:
+    """Return what one prompt token adds to the sum of squares: the mean square of prompts over their mean."""
+    return lengths.input_mean * math.exp(length_spread(lengths.input_mean, lengths.input_p95) ** 2)
+
+
+def _blind_prior(took_ms: float, batch: float) -> StepModel:
+    """Return the line of the calibration's usual slope through a first measured step: of an unknown shape there is no other estimate.
+
+    What cache and prompts cost is in it at the mix that is seen.
+    """
+    fixed_ms = took_ms / (1 + BATCH_SLOPE * batch)
+    return StepModel(
+        base_ms=fixed_ms - STEP_OVERHEAD_MS,
+        experts_ms=0.0,
+        expert_share=1.0,
+        sequence_ms=BATCH_SLOPE * fixed_ms,
+        kv_ms=0.0,
+        prompt_ms=0.0,
+        square_ms=0.0,
+    )
+
+
+def _latest(kept: float | None, found: float | None) -> float | None:
+    """Return what was found where it differs visibly from what is kept."""
+    if found is None or (kept is not None and abs(found - kept) <= VISIBLE_LENGTH * kept):
+        return kept
+    return found
+
+
+def _latest_hit(kept: float | None, found: float | None) -> float | None:
+    if found is None or (kept is not None and abs(found - kept) <= VISIBLE_HIT):
+        return kept
+    return min(1.0, found)

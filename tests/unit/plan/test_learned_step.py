@@ -1,0 +1,185 @@
+"""The learned step: how fast it finds the truth, what does not disturb it, and what it says where nothing was seen."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn, step_ms
+from spillway.plan.roofline import StepModel, scaled
+from spillway.plan.serving import STEP_OVERHEAD_MS
+
+START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+TICK_S, WINDOW_S = 15.0, 60.0
+MINUTES_10 = 40  # ticks
+# Qwen3-32B on two H100 (plan/calibration.py).
+EXPECTED = StepModel(base_ms=13.6, experts_ms=0.0, expert_share=1.0, sequence_ms=0.026, kv_ms=0.042, prompt_ms=0.0384, square_ms=0.5)
+CONTEXT, PER_TOKEN = 1260.0, 1155 / 211  # tokens of a running request, and prompt tokens computed for each answer token
+
+
+def load(batch: float) -> StepLoad:
+    prompts = max(0.0, batch - 1) * PER_TOKEN
+    return StepLoad(batch=batch, kv_tokens=batch * CONTEXT, prompt_tokens=prompts, prompt_squares=prompts * 2000)
+
+
+FULL = load(128)
+
+
+def truth(base: float, sequences: float, cache: float, prompts: float) -> StepModel:
+    """Return an engine whose four coefficients are off by these factors."""
+    whole = scaled(EXPECTED, 1.0)
+    return replace(
+        whole,
+        base_ms=base * (whole.base_ms + STEP_OVERHEAD_MS) - STEP_OVERHEAD_MS,
+        sequence_ms=sequences * whole.sequence_ms,
+        kv_ms=cache * whole.kv_ms,
+        prompt_ms=prompts * whole.prompt_ms,
+        square_ms=prompts * whole.square_ms,
+    )
+
+
+def same(factor: float) -> StepModel:
+    return truth(factor, factor, factor, factor)
+
+
+def tell(learned: LearnedStep, engine: StepModel, batches: list[float], *, off: list[float] | None = None) -> LearnedStep:
+    """Return the fit after one tick at each of these batches; `off`: factors by which readings are wrong."""
+    errors = off or [1.0] * len(batches)
+    for batch, error in zip(batches, errors, strict=True):
+        at = (learned.measured_at or START) + timedelta(seconds=TICK_S)
+        found = MeasuredStep(load=load(batch), step_ms=error * step_ms(engine, load(batch)), at=at, window_s=WINDOW_S)
+        learned = learn(learned, found, full=FULL)
+    return learned
+
+
+def error_at(learned: LearnedStep, engine: StepModel, where: StepLoad = FULL) -> float:
+    return abs(step_ms(learned.step, where) / step_ms(engine, where) - 1)
+
+
+FRESH = LearnedStep(prior=EXPECTED)
+BUSY_DAY = [8.0 + 100 * (0.5 - 0.5 * math.cos(tick * math.tau / MINUTES_10)) for tick in range(MINUTES_10)]
+factors = st.floats(min_value=0.5, max_value=2.0)
+slight = st.floats(min_value=0.95, max_value=1.05)
+
+
+def test_begins_at_the_estimate() -> None:
+    assert error_at(FRESH, EXPECTED) < 1e-9
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0], ids=["twice as fast", "half as fast"])
+@pytest.mark.parametrize("batch", [4.0, 30.0, 100.0], ids=["at low load", "at middle load", "at high load"])
+def test_ten_minutes_at_one_load_correct_an_estimate_that_is_off(factor: float, batch: float) -> None:
+    assert error_at(tell(FRESH, same(factor), [batch] * MINUTES_10), same(factor)) < 0.1
+
+
+@given(
+    true=st.tuples(factors, factors, factors, factors),
+    noise=st.lists(slight, min_size=MINUTES_10, max_size=MINUTES_10),
+    order=st.permutations(BUSY_DAY),
+)
+def test_ten_minutes_over_many_loads_find_any_engine(
+    true: tuple[float, float, float, float], noise: list[float], order: list[float]
+) -> None:
+    engine = truth(*true)
+    assert error_at(tell(FRESH, engine, order, off=noise), engine) < 0.1
+
+
+@given(factor=factors, batch=st.floats(min_value=1, max_value=120))
+def test_one_load_moves_all_coefficients_alike(factor: float, batch: float) -> None:
+    learned = tell(FRESH, same(factor), [batch] * MINUTES_10)
+    assert error_at(learned, same(factor), load(batch)) < 0.051  # what makes no visible difference is not followed
+    assert max(learned.factors) / min(learned.factors) < 1.25
+    for there in (1.0, 16.0, 120.0):  # smoothly, and towards what was seen
+        low, high = sorted((1.0, factor))
+        assert low * 0.85 < step_ms(learned.step, load(there)) / step_ms(EXPECTED, load(there)) < high * 1.15
+
+
+@pytest.mark.parametrize("error", [0.2, 1.6, 5.0, 1000.0])
+def test_an_outlier_moves_nothing(error: float) -> None:
+    learned = tell(FRESH, same(1.3), BUSY_DAY)
+    disturbed = tell(learned, same(1.3), [60.0] * 4, off=[error] * 4)  # four windows overlap one event
+    assert (disturbed.factors, disturbed.used) == (learned.factors, learned.used)
+    assert tell(disturbed, same(1.3), [60.0]).rejected_since is None
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 1.0, 3.0, 12.0])
+def test_another_engine_is_believed_within_ten_readings(factor: float) -> None:
+    learned = tell(FRESH, same(1.5), BUSY_DAY)
+    assert error_at(tell(learned, same(factor), [80.0] * 10), same(factor)) < 0.1
+
+
+def test_a_quiet_week_forgets_neither_the_busy_day_nor_how_sure_it_was() -> None:
+    engine = truth(1.2, 0.8, 1.9, 0.6)
+    learned = tell(FRESH, engine, BUSY_DAY)
+    after = tell(learned, engine, [1.5] * 2000, off=[1.03, 0.97] * 1000)
+    assert error_at(after, engine) < 0.1
+    assert tell(after, engine, [100.0], off=[1.8]).rejected_since is not None
+
+
+def test_a_slow_drift_is_followed() -> None:
+    learned = tell(FRESH, same(1.0), BUSY_DAY)
+    for percent in range(1, 31):
+        learned = tell(learned, same(1 + percent / 100), BUSY_DAY)
+    assert error_at(learned, same(1.3)) < 0.1
+
+
+def test_the_same_reading_counts_once() -> None:
+    once = tell(FRESH, same(1.5), [50.0])
+    assert once.measured_at is not None
+    again = MeasuredStep(load=load(50.0), step_ms=99.0, at=once.measured_at, window_s=WINDOW_S)
+    assert learn(once, again, full=FULL) == once
+
+
+def test_more_frequent_ticks_over_the_same_windows_tell_no_more() -> None:
+    seldom = tell(FRESH, same(2.0), [50.0] * 4)
+    often = FRESH
+    for second in range(1, 61):
+        found = MeasuredStep(
+            load=load(50.0), step_ms=step_ms(same(2.0), load(50.0)), at=START + timedelta(seconds=second), window_s=WINDOW_S
+        )
+        often = learn(often, found, full=FULL)
+    assert often.evidence[0].information[0] == pytest.approx(seldom.evidence[0].information[0], rel=0.35)
+
+
+def test_what_makes_no_visible_difference_leaves_the_coefficients_in_use_alone() -> None:
+    learned = tell(FRESH, same(1.3), BUSY_DAY)
+    nearly = tell(learned, same(1.31), BUSY_DAY)
+    assert nearly.used == learned.used
+    assert nearly.factors != learned.factors
+
+
+@given(
+    readings=st.lists(
+        st.tuples(
+            st.floats(allow_nan=True, allow_infinity=True),
+            st.floats(allow_nan=True, allow_infinity=True),
+            st.floats(min_value=0, max_value=1e9),
+            st.floats(min_value=0, max_value=1e9),
+            st.floats(min_value=0, max_value=300),
+        ),
+        max_size=30,
+    )
+)
+def test_whatever_is_read_the_step_stays_a_number_within_twenty_times_the_estimate(readings: list[tuple[float, ...]]) -> None:
+    def run() -> LearnedStep:
+        learned, at = FRESH, START
+        for took, batch, kv, prompts, gap in readings:
+            at += timedelta(seconds=gap)
+            seen = StepLoad(batch=batch, kv_tokens=kv, prompt_tokens=prompts)
+            learned = learn(learned, MeasuredStep(load=seen, step_ms=took, at=at, window_s=WINDOW_S), full=FULL)
+        return learned
+
+    learned = run()
+    assert learned == run()
+    for there in (load(1.0), FULL):
+        assert 1 / 20.001 <= step_ms(learned.step, there) / step_ms(EXPECTED, there) <= 20.001
+
+
+def test_a_mixture_of_experts_keeps_the_experts_place() -> None:
+    mixture = replace(EXPECTED, base_ms=3.0, experts_ms=20.0, expert_share=0.06)
+    learned = tell(LearnedStep(prior=mixture), scaled(mixture, 2.0), BUSY_DAY)
+    assert learned.step.experts_ms == pytest.approx(2 * mixture.experts_ms, rel=0.15)
+    assert error_at(learned, scaled(mixture, 2.0)) < 0.1
