@@ -128,6 +128,7 @@ class Reason(StrEnum):
     DEMAND_ROSE = "DemandRose"
     DEMAND_FELL = "DemandFell"
     WITHIN_TOLERANCE = "WithinTolerance"
+    CHEAPEST_COUNT = "CheapestCount"  # no other replica count would save money
     STABILIZING = "Stabilizing"
     WOKEN_BY_SPILL = "WokenBySpill"
     IDLE = "Idle"

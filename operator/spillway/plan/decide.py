@@ -39,6 +39,7 @@ from spillway.plan.rounding import usd
 from spillway.plan.scaling_log import scaling_entries
 from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import plan_gateway, slots_in_use
+from spillway.plan.stakes import stakes_of
 from spillway.plan.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
 from spillway.plan.validate import name_conflicts, resolve_backends
 
@@ -72,10 +73,11 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
-        scaled, points = scale_or_recommend(
-            workload=workload, seen=seen, pool=pool.name, capacity=pool.capacity, memory=memory, now=now, settings=settings
+        stakes = stakes_of(workload, seen, memory, pool, backends)
+        scaled, memory = scale_or_recommend(
+            workload=workload, seen=seen, pool=pool, stakes=stakes, memory=memory, now=now, settings=settings
         )
-        memory = replace(memory, demand=points, settling=_settling(memory, pool, scaled, now))
+        memory = replace(memory, settling=_settling(memory, pool, scaled, now))
         pool = replace(pool, replicas=scaled.replicas)
 
     # Replicas that are on their way out, or that a spec with problems leaves alone, go on holding what they held.

@@ -9,6 +9,8 @@ from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import Basis, DecisionStatus
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
+from spillway.plan.forecast import DemandModel
+from spillway.plan.lazy import Lazy
 from spillway.plan.learned_step import LearnedStep
 from spillway.plan.placed import Placing
 from spillway.plan.start_up import LearnedStarts, StartUp
@@ -232,6 +234,8 @@ class Memory:
     """What one pass hands to the next. In memory only, but for the ledger, what was learned, and decisions, which are written down."""
 
     demand: tuple[DemandPoint, ...] = ()
+    demand_model: DemandModel | None = None  # what was learned of the traffic
+    lazy: Lazy | None = None
     ledger: Ledger | None = None
     decisions: tuple[DecisionStatus, ...] = ()  # newest first, at most ten
     numbers_written_at: datetime | None = None  # when status numbers were last written

@@ -6,9 +6,7 @@ the spread around the mixture is what its own errors have been at that horizon. 
 that are plausible: the scaler then owns what is certain and spills the rest.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +24,7 @@ SHAPE_LEVEL_WEIGHT = 0.05
 DAY_BINS, WEEK_BINS = 96, 168  # quarters of an hour in a day, hours in a week
 DAY_MINUTES, WEEK_MINUTES = 24 * 60, 7 * 24 * 60
 EXPERTS = len(LEVEL_WEIGHTS) + len(TREND_WEIGHTS) + 2
+SHAPE_WEIGHT = 0.75  # of one visit of a bin against all that came before, spread over its minutes
 LOSS_MEMORY = 0.99  # of an expert's mean error, per minute
 SHARPNESS = 20.0  # how strongly the mixture prefers the expert with the least error
 SHARP_AFTER = 30.0  # minutes of errors after which it prefers half as strongly as it may
@@ -67,6 +66,10 @@ class DemandModel:
     shares: Floats  # (horizons, experts): of the mixture, from the losses
     spread: Floats  # (horizons, quantiles): of the errors
 
+    def reshared(self) -> "DemandModel":
+        """Return the same with the mixture that its losses ask for."""
+        return replace(self, shares=_shares(self.losses, self.scored))
+
 
 def new_model(minute: int) -> DemandModel:
     """Return a model that has seen nothing."""
@@ -97,7 +100,7 @@ def learn(model: DemandModel | None, demand: float, now_s: float) -> DemandModel
 
 def forecast(model: DemandModel, *, now_s: float, slots: int, slot_s: float) -> Forecast:
     """Return the distribution of demand in each of the next slots, the minute that has not ended taken as if it had."""
-    ahead = (np.arange(slots) + 0.5) * slot_s / BIN_S
+    ahead = (np.arange(slots, dtype=np.float64) + 0.5) * (slot_s / BIN_S)
     latest = model if model.reading is None else _fitted(model, model.reading)
     points = _experts(latest, int(now_s // BIN_S), ahead)
     centre = _mixed(points, _interpolated(model.shares, ahead))
@@ -124,7 +127,10 @@ def _scored(model: DemandModel, value: float) -> DemandModel:
     said = model.made[(model.opened - HORIZONS) % RING, np.arange(len(HORIZONS))]
     known = np.isfinite(said)
     loss = np.abs(np.where(known, said, value) - value)
-    losses, scored = np.where(known, LOSS_MEMORY * model.losses + loss, model.losses), np.where(known, LOSS_MEMORY * model.scored + 1, model.scored)
+    losses, scored = (
+        np.where(known, LOSS_MEMORY * model.losses + loss, model.losses),
+        np.where(known, LOSS_MEMORY * model.scored + 1, model.scored),
+    )
     mixed = _mixed(said, model.shares)
     error = (value - mixed) / np.sqrt(np.maximum(mixed, LEAST_DEMAND))
     errors = model.errors
@@ -132,9 +138,7 @@ def _scored(model: DemandModel, value: float) -> DemandModel:
         errors = errors.copy()
         told = np.isfinite(error)
         errors[told, model.seen % ERRORS] = error[told]
-    return replace(
-        model, losses=losses, scored=scored, errors=errors, shares=_shares(losses, scored), spread=_error_quantiles(errors)
-    )
+    return replace(model, losses=losses, scored=scored, errors=errors, shares=_shares(losses, scored), spread=_error_quantiles(errors))
 
 
 def _fitted(model: DemandModel, value: float) -> DemandModel:
@@ -163,15 +167,11 @@ def _minutes_per_bin(shape: Floats) -> int:
     return (DAY_MINUTES if len(shape) == DAY_BINS else WEEK_MINUTES) // len(shape)
 
 
-SHAPE_MEMORY = 0.5  # of a bin's earlier visits, per visit
-
-
 def _shape_with(shape: Floats, minute: int, value: float) -> Floats:
     per_bin = _minutes_per_bin(shape)
     index = minute // per_bin % len(shape)
     shape = shape.copy()
-    weight = (1 - SHAPE_MEMORY) / per_bin * 1.5
-    shape[index] = value if np.isnan(shape[index]) else shape[index] + max(weight, 0) * (value - shape[index])
+    shape[index] = value if np.isnan(shape[index]) else shape[index] + SHAPE_WEIGHT / per_bin * (value - shape[index])
     return shape
 
 
@@ -243,8 +243,3 @@ def _interpolated(by_horizon: Floats, ahead: Floats) -> Floats:
     low = np.minimum(place.astype(int), len(HORIZONS) - 2)
     share = (place - low)[:, None]
     return np.asarray((1 - share) * by_horizon[low] + share * by_horizon[low + 1])
-
-
-def dump(model: DemandModel) -> Mapping[str, Any]:
-    """Return what is worth writing down of it."""
-    raise NotImplementedError

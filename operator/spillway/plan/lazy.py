@@ -16,6 +16,7 @@ from spillway.plan.marginal import Terms, entry_prices, realized_gains
 
 Floats = NDArray[np.float64]
 
+EVERY_S = 60.0  # between two forecasts that are kept to be compared
 LOSS_MEMORY = 0.98  # of the mean errors, per forecast that came due
 TELLING = 30.0  # forecasts that must have come due before their errors tell anything
 WORSE = 1.15  # times the error of "it stays as it is" from which on a forecast is not believed
@@ -48,7 +49,10 @@ class Lazy:
 
 
 def watch(lazy: Lazy | None, *, demand: float, forecast: float, horizon_s: float, now_s: float, terms: Terms, longest_s: float) -> Lazy:
-    """Return the state after a reading of demand, and a forecast of it `horizon_s` from now. A break longer than `longest_s` counts as that."""
+    """Return the state after a reading of demand, and a forecast of it `horizon_s` from now.
+
+    The reading stands for the time since the last one, `longest_s` at most.
+    """
     full = entry_prices(terms)
     if lazy is None:
         return Lazy(balances=np.zeros(terms.most), at_s=now_s, said=(Said(due_s=now_s + horizon_s, forecast=forecast, then=demand),))
@@ -67,9 +71,6 @@ def watch(lazy: Lazy | None, *, demand: float, forecast: float, horizon_s: float
     if not open_ones or now_s + horizon_s - open_ones[-1].due_s >= EVERY_S:
         open_ones.append(Said(due_s=now_s + horizon_s, forecast=forecast, then=demand))
     return Lazy(balances=balances, at_s=now_s, said=tuple(open_ones), error=error, error_of_persistence=persistence, due=due)
-
-
-EVERY_S = 60.0  # between two forecasts that are kept to be compared
 
 
 def clamped(lazy: Lazy, wanted: int, terms: Terms) -> int:

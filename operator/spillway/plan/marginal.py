@@ -4,7 +4,7 @@ For a level k (the k-th replica) and a slot h of the forecast, owning it saves w
 of hosting it, and costs its own price: g_k(h). With a start-up time D,
 
     V_on(h)  = g_k(h) + max(V_on(h+1), V_off(h+1) - exit)
-    V_off(h) = max(V_off(h+1), V_on(h+D) - c D)
+    V_off(h) = max(V_off(h+1), V_on(h+D) - entry)
 
 The level is kept while V_on beats V_off, and started when starting now beats starting a slot later. What k replicas carry is concave in
 k, so the levels nest and the plan is one number. Source: the two-state programme for right-sizing with convex costs (Lin et al., Dynamic
@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 STEPS_PER_REPLICA = 20  # demands per replica in the table of what is carried
 MOST_BY_PLACES = 64  # replicas beyond which chance evens out: there each carries what comes, up to one replica's work
+TINY = 1e-9
 LARGEST_BATCH = 64  # beyond which chance evens out within a replica too
 
 
@@ -55,7 +56,7 @@ def _after_waiting(lost: Floats, busy: Floats, places: int) -> Floats:
     inverse = 1 / np.maximum(busy, 1e-3)
     with np.errstate(over="ignore"):
         powers = inverse**places
-        near = np.abs(inverse - 1) < 1e-9
+        near = np.abs(inverse - 1) < TINY
         summed = np.where(near, float(places), (powers - 1) / np.where(near, 1.0, inverse - 1))
         return np.asarray(1 / (powers / np.maximum(lost, 1e-300) + summed))
 
@@ -65,7 +66,8 @@ class Terms:
     """What the plan is made with. Money in units of one replica's second: `kappa` is what hosting a replica's second of work costs."""
 
     kappa: float
-    start_up_s: float
+    start_up_s: float  # from asking for a replica until it serves
+    entry_s: float  # of those billed: a wait for a node is not
     exit_s: float  # billed after a replica is let go: drain, and what a billing increment rounds up
     batch: int
     slots: int
@@ -78,7 +80,7 @@ class Values:
     """By level, k = 1 to most: what keeping and what starting is worth, in replica-seconds' price."""
 
     keep: Floats  # V_on(0) - (V_off(0) - exit)
-    start: Floats  # V_on(D) - c D - V_off(1)
+    start: Floats  # V_on(D) - entry - V_off(1)
     gain: Floats  # g_k at the start-up horizon, per second
     pending: Floats  # (slots) x levels: V_on(h) - c h - V_off(0), to be read at what is left of a start
 
@@ -88,7 +90,7 @@ def values(samples: Floats, slot_s: float, terms: Terms) -> Values:
     gains = _gains(samples, terms)
     slots, levels = gains.shape
     price = prices(terms)
-    entry, leave = price * terms.start_up_s, price * terms.exit_s
+    entry, leave = price * terms.entry_s, price * terms.exit_s
     whole, part = divmod(terms.start_up_s / slot_s, 1)
     ahead = int(whole)
     worth = gains * slot_s
@@ -115,7 +117,7 @@ def prices(terms: Terms) -> Floats:
 
 def entry_prices(terms: Terms) -> Floats:
     """Return what a start of each level and its end cost."""
-    return prices(terms) * max(1.0, terms.start_up_s + terms.exit_s)
+    return prices(terms) * max(1.0, terms.entry_s + terms.exit_s)
 
 
 def realized_gains(demand: float, terms: Terms) -> Floats:

@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, ScalingMode
-from spillway.plan.decision import Capacity, DemandPoint, Memory, ScaleDecision, Workload
+from spillway.plan.decision import Memory, OwnedPool, ScaleDecision, Workload
 from spillway.plan.observation import Observation
 from spillway.plan.scale import lower_bound, scale
 from spillway.plan.settings import PlanSettings
+from spillway.plan.worth import Stakes
 
 
 def only_recommends(spec: InferenceWorkloadSpec) -> bool:
@@ -17,20 +18,27 @@ def only_recommends(spec: InferenceWorkloadSpec) -> bool:
 
 
 def scale_or_recommend(
-    *, workload: Workload, seen: Observation, pool: str, capacity: Capacity, memory: Memory, now: datetime, settings: PlanSettings
-) -> tuple[ScaleDecision, tuple[DemandPoint, ...]]:
-    """Return the replica count and the evaluations to remember. Where it is only told, `replicas` is what there is.
+    *,
+    workload: Workload,
+    seen: Observation,
+    pool: OwnedPool,
+    stakes: Stakes | None,
+    memory: Memory,
+    now: datetime,
+    settings: PlanSettings,
+) -> tuple[ScaleDecision, Memory]:
+    """Return the replica count and what to remember. Where it is only told, `replicas` is what there is.
 
     What is told goes on from what was told before, as if that had been followed: it then moves no more often than replicas would.
     """
     acts = not only_recommends(workload.spec)
-    believed, remembered = (seen, memory) if acts else (_as_told(seen, pool, memory), replace(memory, settling=None))
-    decided, points = scale(workload=workload, seen=believed, pool=pool, capacity=capacity, memory=remembered, now=now, settings=settings)
+    believed, remembered = (seen, memory) if acts else (_as_told(seen, pool.name, memory), replace(memory, settling=None))
+    decided, remembered = scale(workload=workload, seen=believed, pool=pool, stakes=stakes, memory=remembered, now=now, settings=settings)
     if acts:
-        return decided, points
-    shown = next((each.replicas for each in seen.pools if each.name == pool), None)
+        return decided, remembered
+    shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     there = _start(workload.spec, seen) if shown is None else shown
-    return replace(decided, replicas=there, previous=shown, recommended=decided.replicas), points
+    return replace(decided, replicas=there, previous=shown, recommended=decided.replicas), remembered
 
 
 def _as_told(seen: Observation, pool: str, memory: Memory) -> Observation:

@@ -1,5 +1,8 @@
 """How many replicas, and why.
 
+Where own replicas and a hosted backend can be compared in money, a replica is owned while what it saves pays for it (plan/worth.py). Where
+they cannot, replicas follow demand, and where nothing hosted takes the peaks, the peaks that the forecast expects too.
+
 Demand is absolute, in replicas, never "one more than now": replicas that are still starting or cannot be scheduled are therefore
 counted once and not chased. A scale-up follows demand at once (or after its stabilization window); a scale-down needs a whole window in
 which every evaluation wanted fewer, goes no lower than the highest of them, and never below what is in flight. What is Missing never
@@ -8,20 +11,24 @@ takes a replica away.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
 from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
-from spillway.plan.decision import Capacity, DemandPoint, Memory, ScaleDecision, Workload
+from spillway.plan.decision import Capacity, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
+from spillway.plan.forecast import learn
 from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number, positive
+from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import ready_replicas
+from spillway.plan.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
 
 KV_TARGET = 0.9  # vLLM preempts when the last blocks go
 TARGET_WHERE_NOTHING_SPILLS = 0.85  # share of the batch to plan for where no hosted backend takes the peaks
+MINUTES_UNTIL_FORECAST = 60
 TINY = 1e-9  # floating-point dust must not buy a replica
 
 _PREEMPTION = re.compile(r"\.? *preemption:.*", re.DOTALL)
@@ -98,35 +105,116 @@ def scale(
     *,
     workload: Workload,
     seen: Observation,
-    pool: str,
-    capacity: Capacity,
+    pool: OwnedPool,
+    stakes: Stakes | None,
     memory: Memory,
     now: datetime,
     settings: PlanSettings,
-) -> tuple[ScaleDecision, tuple[DemandPoint, ...]]:
-    """Return the replica count and the evaluations to remember for the windows."""
-    spec = workload.spec
-    shown = next((each.replicas for each in seen.pools if each.name == pool), None)
-    current = _current(shown, pool=pool, memory=memory, now=now, settings=settings)
+) -> tuple[ScaleDecision, Memory]:
+    """Return the replica count, and the memory with this evaluation in it. `stakes`: None where money cannot decide."""
+    spec, capacity = workload.spec, pool.capacity
+    shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
+    current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
     demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
+    arriving = _arriving_work(spec, seen, capacity, asleep=current == 0)
+    if arriving is not None:
+        memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp()))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
-        return _follow(spec, demand, shown, current), ()
+        return _follow(spec, demand, shown, current), replace(memory, demand=())
     if current is None:
-        return _first(spec, seen, capacity, demand), ()
-    wanted = _wanted(demand, current, settings.tolerance)
+        return _first(spec, seen, capacity, demand, stakes), replace(memory, demand=())
+    weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
+    if weighed is not None:
+        memory = replace(memory, lazy=weighed.lazy)
+    wanted = (
+        weighed.wanted if weighed is not None else _wanted(_expected(demand, spec, pool, stakes, memory, now), current, settings.tolerance)
+    )
     points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
-    choice = _Choosing(spec=spec, seen=seen, demand=demand, current=current, wanted=wanted, points=points, now=now).choose()
+    choice = _Choosing(
+        spec=spec, seen=seen, demand=demand, current=current, wanted=wanted, points=points, now=now, weighed=weighed is not None
+    ).choose()
+    figures = weighed.figures if weighed is not None else None
     return (
         ScaleDecision(
             replicas=choice.replicas,
             previous=shown,
             demand_replicas=demand.replicas,
             reason=choice.reason,
-            why=_sentence(demand, choice.note),
+            why=_sentence(demand, choice.note) if figures is None or arriving is None else _worth_sentence(arriving, figures, choice.note),
             limited=choice.limited,
+            figures=figures,
         ),
-        points,
+        replace(memory, demand=points),
     )
+
+
+def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, *, asleep: bool) -> float | None:
+    """Return the work that arrives, in replicas; None while it is not known. Spilled requests are part of what arrives.
+
+    At zero replicas only a request that was for a backend counts, as in measure_demand.
+    """
+    signals, each_s = seen.signals, capacity.work_s_per_request
+    arrivals = number(signals.arrivals_per_s)
+    if asleep:
+        spilled, refused = number(signals.spilled_per_s) if spec.rents else 0.0, number(signals.refused_per_s)
+        arrivals = None if spilled is None or refused is None else spilled + refused
+    return None if arrivals is None or each_s is None else arrivals * each_s
+
+
+def _weighed(
+    spec: InferenceWorkloadSpec,
+    seen: Observation,
+    pool: OwnedPool,
+    stakes: Stakes | None,
+    memory: Memory,
+    *,
+    arriving: float | None,
+    current: int,
+    now: datetime,
+) -> Weighed | None:
+    """Return the count that money decides on; None where it cannot, or the first minute has not been seen yet."""
+    model = memory.demand_model
+    if stakes is None or arriving is None or model is None or not model.seen:
+        return None
+    return weigh(
+        model,
+        demand=arriving,
+        stakes=stakes,
+        fleet=_fleet(seen, pool, stakes, current, now),
+        lazy=memory.lazy,
+        most=upper_bound(spec),
+        now_s=now.timestamp(),
+    )
+
+
+def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:
+    """Return the replicas that count, `current` in all. One that has no pod or no node yet has its whole start before it."""
+    ready = min(current, ready_replicas(seen))
+    waits_s = stakes.start_up_s - stakes.entry_s
+    left = [
+        stakes.start_up_s if pod.bound_at is None else max(0.0, stakes.start_up_s - waits_s - (now - pod.bound_at).total_seconds())
+        for pod in seen.replicas
+        if pod.pool == pool.name and not pod.ready and not pod.terminating and pod.ended_at is None
+    ]
+    starting = sorted(left)[: current - ready]
+    return Fleet(ready=ready, starting_s=tuple(starting + [stakes.start_up_s] * (current - ready - len(starting))))
+
+
+def _expected(demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, stakes: Stakes | None, memory: Memory, now: datetime) -> Demand:
+    """Return the demand to staff for where money does not decide: what there is and, with nowhere to spill, the peak until a start is done.
+
+    The forecast has a say once it has seen an hour: before, its spread is a guess, and a guess must not buy replicas.
+    """
+    model = memory.demand_model
+    if demand.replicas is None or stakes is not None or spec.rents or model is None or model.seen < MINUTES_UNTIL_FORECAST:
+        return demand
+    share = (spec.slo.attainment_percent if spec.slo else DEFAULT_ATTAINMENT_PERCENT) / 100
+    start = pool.start_up
+    within_s = start.high_s + (start.node_wait_s or 0.0)
+    peak = peak_demand(model, share=share, within_s=within_s, now_s=now.timestamp()) / TARGET_WHERE_NOTHING_SPILLS
+    if peak <= demand.replicas:
+        return demand
+    return replace(demand, replicas=peak, figures=f"{demand.figures}; {peak:.2f} by {share:.2%} within {within_s:.0f} s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +236,7 @@ class _Choosing:
     wanted: int
     points: tuple[DemandPoint, ...]
     now: datetime
+    weighed: bool  # by money
 
     def choose(self) -> _Choice:
         lower, upper = lower_bound(self.spec), upper_bound(self.spec)
@@ -156,13 +245,15 @@ class _Choosing:
             return _Choice(replicas=raised, reason=Reason.AT_MIN_REPLICAS, note=f"at least {lower}", limited=self._limit(upper))
         if self.current > upper:
             return _Choice(replicas=upper, reason=Reason.AT_MAX_REPLICAS, note=f"at most {upper}", limited=self._limit(upper))
-        if self.demand.replicas is None:
+        if self.demand.replicas is None and not self.weighed:
             return _Choice(replicas=self.current, reason=Reason.HELD_METRICS_MISSING, limited=self._limit(upper))
         if self.wanted > self.current:
             return self._up(upper)
         if self.wanted < self.current:
             return self._down(lower)
         reason = Reason.WITHIN_TOLERANCE if self.demand.complete else Reason.HELD_METRICS_MISSING
+        if self.weighed:
+            reason = Reason.CHEAPEST_COUNT
         return _Choice(replicas=self.current, reason=reason, limited=self._limit(upper))
 
     def _up(self, upper: int) -> _Choice:
@@ -250,7 +341,7 @@ def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity
     return seen * running / (running + waiting)
 
 
-def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand) -> ScaleDecision:
+def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand, stakes: Stakes | None) -> ScaleDecision:
     """Return the count of a pool that does not exist yet: what arrives needs, else the declared traffic, or what the pool before it had.
 
     With nowhere to spill, the declared traffic is its peak.
@@ -260,6 +351,9 @@ def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, d
     declared = declared_rate(spec) if spec.rents else declared_peak(spec)
     rate = declared if arriving is None else arriving
     needed = math.ceil(rate / capacity.requests_per_s - TINY) if rate and capacity.requests_per_s else 0
+    each_s = capacity.work_s_per_request
+    if stakes is not None and rate and each_s:
+        needed = min(needed, worth_at(rate * each_s, stakes, most=upper_bound(spec)))
     replicas = min(upper_bound(spec), max(lower_bound(spec), needed, moved_from))
     if moved_from:
         why = f"takes over from {moved_from} replicas of another kind"
@@ -293,3 +387,13 @@ def _sentence(demand: Demand, note: str) -> str:
     figure = "demand unknown" if demand.replicas is None else f"demand {demand.replicas:.2f} replicas"
     missing = "" if demand.complete else ", some readings missing"
     return f"{figure} ({demand.figures}{missing}){': ' + note if note else ''}"
+
+
+def _worth_sentence(arriving: float, figures: ScaleFigures, note: str) -> str:
+    """Return what a count was weighed by, in a line."""
+    parts = [
+        f"{arriving:.2f} replicas of work arrive, {figures.forecast_p10:.2f} to {figures.forecast_p90:.2f} in {figures.horizon_s:.0f} s",
+        *([] if figures.kappa is None else [f"kappa {figures.kappa:.2f}"]),
+        *([] if figures.rejected is None else [figures.rejected]),
+    ]
+    return "; ".join(parts) + (f": {note}" if note else "")

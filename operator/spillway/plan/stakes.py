@@ -1,0 +1,42 @@
+"""What a replica of this pool is weighed against: the prices of owning and renting the same work, as they are known now."""
+
+from collections.abc import Mapping, Sequence
+
+from spillway.api.vocabulary import Reason
+from spillway.plan.capacity import assumed_residence_s, current_lengths
+from spillway.plan.cost import hosted_usd_per_request
+from spillway.plan.decision import HostedBackend, Memory, OwnedPool, Workload
+from spillway.plan.observation import Observation
+from spillway.plan.readings import positive, value
+from spillway.plan.worth import Stakes
+
+
+def stakes_of(workload: Workload, seen: Observation, memory: Memory, pool: OwnedPool, backends: Sequence[HostedBackend]) -> Stakes | None:
+    """Return what there is to win and lose; None where owning and renting cannot be compared.
+
+    That is where nothing hosted takes what own replicas do not (none allowed, or all of them known to be down), where a price is not known,
+    and where it is not known yet how much of a replica a request takes.
+    """
+    spec, capacity = workload.spec, pool.capacity
+    work_s, usd = capacity.work_s_per_request, pool.usd_per_replica_hour
+    serving = [each for each in backends if not _down(each, seen, memory.key_trouble)]
+    hosted = hosted_usd_per_request(current_lengths(spec, memory), serving)
+    if not spec.rents or not work_s or not usd or not hosted:
+        return None
+    start = pool.start_up
+    return Stakes(
+        usd_per_replica_hour=usd,
+        hosted_usd_per_replica_hour=hosted / work_s * 3600,
+        start_up_s=start.median_s + (start.node_wait_s or 0.0),
+        entry_s=start.median_s,
+        exit_s=positive(seen.signals.residence_s) or assumed_residence_s(spec, capacity, memory),
+        batch=capacity.batch,
+        slots=capacity.slots,
+        committed=spec.dedicated.committed_replicas if spec.dedicated else 0,
+    )
+
+
+def _down(backend: HostedBackend, seen: Observation, key_trouble: Mapping[str, Reason]) -> bool:
+    """Whether a backend is known not to answer. What is not known is hoped for: requests find out."""
+    health = seen.signals.hosted_healthy.get(backend.label)
+    return backend.label in key_trouble or (health is not None and value(health) is False)
