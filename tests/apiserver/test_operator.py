@@ -535,6 +535,32 @@ def test_before_there_are_fewer_replicas_each_is_told_what_its_end_would_cost(ap
     apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
 
 
+def test_a_count_that_is_only_told_leaves_the_deployment_to_whoever_scales_it(apiserver: ApiServer, namespace: str) -> None:
+    found = documents(namespace, placement={"mode": "Hybrid", "apply": "Recommend"})
+    apply(apiserver, found)
+    with operator(apiserver, namespace=namespace) as started:
+        name = eventually(lambda: engine_of(apiserver, namespace, replicas=1), "a first replica is wanted")
+        told = int(eventually(lambda: owned(apiserver, namespace).get("recommendedReplicas", 0), "a count is recommended"))
+        assert told > 1, "the declared traffic needs more"
+        apiserver.kubectl("scale", "deployment", name, "-n", namespace, "--replicas=6")  # above maxReplicas
+        eventually(
+            lambda: get(apiserver, "iw", namespace, "chat")["status"]["dedicated"]["desiredReplicas"] == 6,
+            "the status follows what there is",
+        )
+        passes = started.passes()
+        eventually(lambda: started.passes() >= passes + 3, "three more passes are made")
+        assert get(apiserver, "deployment", namespace, name)["spec"]["replicas"] == 6
+        assert owned(apiserver, namespace)["recommendedReplicas"] == told
+        assert started.metric("spillway_recommended_replicas", namespace=namespace, workload="chat") == told
+    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
+
+
+def owned(server: ApiServer, namespace: str) -> dict[str, Any]:
+    """Return status.dedicated; empty while there is none."""
+    found: dict[str, Any] = get(server, "iw", namespace, "chat").get("status", {}).get("dedicated", {})
+    return found
+
+
 def with_scaling(document: dict[str, Any], **scaling: int) -> dict[str, Any]:
     if document["kind"] == "InferenceWorkload":
         document["spec"]["dedicated"]["scaling"] |= scaling

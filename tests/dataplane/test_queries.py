@@ -122,6 +122,12 @@ def tell(history: History) -> None:
     history.add("vllm:num_requests_running", idle, -PAST_S, 0)
     history.add("vllm:inter_token_latency_seconds_sum", idle, -PAST_S, 7)
     history.add("vllm:inter_token_latency_seconds_count", idle, -PAST_S, 70)
+    history.up("two-engines", "engine", value=2)
+    for pod, running, waiting in (("x-engine-a", 3, 2), ("x-engine-b", 1, 0)):
+        for engine in (0, 1):  # data-parallel ranks of one pod
+            labels = f'namespace="two-engines",workload="x",component="engine",pod="{pod}",engine="{engine}"'
+            history.add("vllm:num_requests_running", labels, -PAST_S, running)
+            history.add("vllm:num_requests_waiting", labels, -PAST_S, waiting)
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +267,12 @@ async def test_an_idle_engine_has_no_step_time_and_no_nan(url: str) -> None:
     signals = await read(url, "idle-engine", Target(engines=1))
     assert value(signals.running) == 0
     assert isinstance(signals.step_time_ms, Missing)
+
+
+async def test_what_each_replica_has_in_flight_is_told_by_pod(url: str) -> None:
+    signals = await read(url, "two-engines", Target(engines=2))
+    assert signals.in_flight_by_pod == {"x-engine-a": 10, "x-engine-b": 2}
+    assert (value(signals.running), value(signals.waiting)) == (8, 4)
 
 
 async def test_no_traffic_is_zero(url: str) -> None:
