@@ -1,14 +1,13 @@
 """NVIDIA Dynamo's planner with an SLA: a floor from predicted throughput, a quick loop on predicted latency above it.
 
 Source: Dynamo docs, planner guide and design (v1.6, 2026-08). Throughput: every 180 s ceil(predicted requests/s / requests/s of an engine),
-the latter from a profile at the current shape; predictor `constant`: the last interval (the default, ARIMA, is left out). Load: every 5 s each engine's next TTFT and inter-token time are estimated by a regression on its steps; one
-more above the SLA, one less where the rest would stay below 80 % of it (x N/(N-1), PR #9294), nothing while pods are on their way.
+the latter from a profile at the current shape; predictor `constant`: the last interval (the default, ARIMA, is left out). Load: every
+5 s each engine's next TTFT and inter-token time are estimated by a regression on its steps; one more above the SLA, one less where the
+rest would stay below 80 % of it (x N/(N-1), PR #9294), nothing while pods are on their way.
 """
 
 import math
 from collections import deque
-
-import numpy as np
 
 from spillway.simulate.baselines.facts import Facts
 from spillway.simulate.baselines.windows import Window
@@ -18,6 +17,36 @@ THROUGHPUT_S = 180.0
 SENSITIVITY = 0.8
 REGRESSED = 120  # steps' means: ten minutes
 FEWEST = 5  # points of a regression
+
+
+class Steps:
+    """The step time as a line in the batch size, by least squares over the last steps seen."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, float]] = deque()  # batch, ms
+        self._sums = [0.0, 0.0, 0.0, 0.0]  # of batch, ms, batch * batch, batch * ms
+
+    def add(self, batch: float, ms: float) -> None:
+        """Take a point and forget the oldest."""
+        self._points.append((batch, ms))
+        self._count(batch, ms, 1)
+        if len(self._points) > REGRESSED:
+            self._count(*self._points.popleft(), -1)
+
+    def step_ms(self, batch: float) -> float:
+        """Return the time at that batch; with too few or too equal points the last one's, in proportion to its batch where larger."""
+        last_batch, last_ms = self._points[-1]
+        points = len(self._points)
+        mean_batch, mean_ms, square, product = (each / points for each in self._sums)
+        spread = square - mean_batch**2
+        if points < FEWEST or spread < 1e-3 * max(1.0, last_batch) ** 2:
+            return last_ms * max(1.0, batch / max(last_batch, 1e-9))
+        slope = max(0.0, (product - mean_batch * mean_ms) / spread)
+        return mean_ms + slope * (batch - mean_batch)
+
+    def _count(self, batch: float, ms: float, sign: int) -> None:
+        for index, term in enumerate((batch, ms, batch * batch, batch * ms)):
+            self._sums[index] += sign * term
 
 
 class Dynamo:
@@ -31,7 +60,7 @@ class Dynamo:
         self._work = Window(THROUGHPUT_S)
         self._floor: int | None = None
         self._planned_s = -math.inf
-        self._steps: deque[tuple[float, float]] = deque(maxlen=REGRESSED)  # batch, ms
+        self._steps = Steps()
 
     def replicas(self, seen: Seen) -> int:
         """Return what load asks for, at least the floor."""
@@ -49,7 +78,7 @@ class Dynamo:
         elif seen.input_tokens_mean is not None and seen.output_tokens_mean is not None:
             self._work.add(seen.now_s, seen.arrivals_per_s * self._facts.work_s(seen.input_tokens_mean, seen.output_tokens_mean))
         if seen.step_ms is not None and seen.batch_mean is not None:
-            self._steps.append((seen.batch_mean, seen.step_ms))
+            self._steps.add(seen.batch_mean, seen.step_ms)
 
     def _by_load(self, seen: Seen) -> int:
         if seen.starting or seen.ready == 0:
@@ -66,16 +95,5 @@ class Dynamo:
         """Return the worse of both latencies over its objective, were the load shared by that many engines."""
         batch = (seen.batch_mean or 0.0) * seen.ready / engines
         queued_tokens = seen.waiting / engines * (seen.input_tokens_mean or 0.0)
-        ttft_ms = 1000 * queued_tokens * self._facts.work_s_per_input_token + self._step_ms(batch)
-        return max(ttft_ms / self._facts.ttft_slo_ms, self._step_ms(batch) / self._facts.inter_token_slo_ms)
-
-    def _step_ms(self, batch: float) -> float:
-        """Return the step time at a batch size by least squares; too few or too equal points: the last one, in proportion to its batch."""
-        last_batch, last_ms = self._steps[-1]
-        points = np.array(self._steps)
-        spread = float(points[:, 0].var())
-        if len(points) < FEWEST or spread < 1e-3 * max(1.0, last_batch) ** 2:
-            return last_ms * max(1.0, batch / max(last_batch, 1e-9))
-        means = points.mean(axis=0)
-        slope = max(0.0, float(((points[:, 0] - means[0]) * (points[:, 1] - means[1])).mean()) / spread)
-        return float(means[1]) + slope * (batch - float(means[0]))
+        ttft_ms = 1000 * queued_tokens * self._facts.work_s_per_input_token + self._steps.step_ms(batch)
+        return max(ttft_ms / self._facts.ttft_slo_ms, self._steps.step_ms(batch) / self._facts.inter_token_slo_ms)
