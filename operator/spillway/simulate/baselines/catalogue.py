@@ -74,7 +74,7 @@ RULES: tuple[Rule, ...] = (
         parameters=("target",),
         build=lambda facts, values: HpaUtilisation(facts, target=values[0]),
         defaults=((0.8,), (0.6,)),
-        grid=_each(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9),
+        grid=_each(0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98),
     ),
     Rule(
         name="hpa-concurrency",
