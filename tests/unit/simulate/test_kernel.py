@@ -167,7 +167,7 @@ def test_experts_are_read_as_far_as_the_batch_touches_them() -> None:
 def test_waits_are_those_of_a_queue_with_as_many_servers_as_the_batch() -> None:
     # Every step takes the same, so a replica is 4 servers; 24 ms x 50 tokens = 1.2 s each, at 2.5 a second: load 3 of 4.
     flat = StepModel(base_ms=24.0, experts_ms=0.0, expert_share=1.0, sequence_ms=0.0, kv_ms=0.0, prompt_ms=0.0, square_ms=0.0)
-    traffic = poisson([(1200.0, 2.5)], input_tokens=1, output_tokens=50, seed=3)
+    traffic = poisson([(600.0, 2.5)], input_tokens=1, output_tokens=50, seed=3)
     found = played(traffic, (0.0, 1), hosted=None, model=engine(step=flat, max_num_seqs=4), slots_per_replica=10_000)
     load = 2.5 * float(traffic.output_tokens.mean()) * 0.024
     expected_s = erlang_c(4, load) * 1.2 / (4 - load)
