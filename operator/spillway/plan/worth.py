@@ -14,7 +14,7 @@ from spillway.plan.marginal import Terms, Values, realized_gains, values
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-LEAST_SLOT_S = 60.0  # forecasts are made of minutes
+LEAST_SLOT_S = 120.0  # finer ones cost more and change nothing: benchmarks/autoscaling
 SLOTS_PER_START = 3
 LEAST_HORIZON_S = 7200.0
 STARTS_AHEAD = 10  # the horizon in start-ups: what a replica saves until then must pay for it
