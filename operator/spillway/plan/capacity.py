@@ -152,11 +152,7 @@ def size(
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
     learned = memory.step.step if memory.step is not None and memory.step.evidence else None
-    pace = (
-        _blind_pace(spec, limits, lengths, learned, memory)
-        if expected is None
-        else _known_pace(spec, limits, expected, learned, memory)
-    )
+    pace = _blind_pace(spec, limits, lengths, learned, memory) if expected is None else _known_pace(spec, limits, expected, learned, memory)
     prompt_s = 0.0 if pace.prefill_tokens_per_s is None else lengths.input_mean / pace.prefill_tokens_per_s
     return Capacity(
         max_num_seqs=limits.max_num_seqs,

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import STEP_OVERHEAD_MS
 
-Vector = NDArray[np.float64]
+Vector = NDArray[np.floating[Any]]
 Factors = tuple[float, float, float, float]  # of what every step takes, of sequences, of the KV cache, of prompts
 
 MOST_FACTOR = 20.0  # of the estimate, up or down: a step beyond that was misread
@@ -34,12 +35,13 @@ NOISE = 0.05  # of a step, averaged over a window: what means hide of the loads 
 GATE = 7.378  # squared innovation over its variance: the 97.5 % quantile of chi-squared with 2 degrees, as WVA's filter has it (§4.1)
 PATIENCE_WINDOWS = 1.5  # overlapping windows show one event for one window; readings that are off for longer tell of another engine
 REMEMBERED_WINDOWS = 20.0  # whole windows that a range of batches remembers
+DUST = 1e-6  # share by which rounding may make a sum of squares negative
 VISIBLE = 0.05  # share by which a step must differ before the factors in use follow
 
 _AT_ESTIMATE: Factors = (1.0, 1.0, 1.0, 1.0)
 _TERMS = len(_AT_ESTIMATE)
 _UPPER = np.triu_indices(_TERMS)
-_PRIOR_INFORMATION = np.linalg.inv(SHARED_SPREAD**2 * np.ones((_TERMS, _TERMS)) + OWN_SPREAD**2 * np.eye(_TERMS))
+_PRIOR_INFORMATION: Vector = np.linalg.inv(SHARED_SPREAD**2 * np.ones((_TERMS, _TERMS)) + OWN_SPREAD**2 * np.eye(_TERMS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,22 @@ class LearnedStep:
     def step(self) -> StepModel:
         """The coefficients to reckon with, milliseconds; STEP_OVERHEAD_MS is not in them, as in the planner's."""
         return _model(self.prior, self.used)
+
+    @property
+    def sound(self) -> bool:
+        """Whether a fit can have led here: for what was read back from where others may write."""
+        used = (*self.factors, *self.used, self.centre)
+        if not all(1 / MOST_FACTOR <= each <= MOST_FACTOR for each in used):
+            return False
+        if any(len(each.information) != len(_UPPER[0]) or len(each.pull) != _TERMS for each in self.evidence):
+            return False
+        prior = self.prior
+        if prior.base_ms <= -STEP_OVERHEAD_MS or prior.sequence_ms <= 0 or not 0 < prior.expert_share <= 1:
+            return False
+        if min(prior.experts_ms, prior.kv_ms, prior.prompt_ms, prior.square_ms) < 0:
+            return False
+        least = [(float(np.linalg.eigvalsh(_symmetric(each.information)).min()), max(each.information)) for each in self.evidence]
+        return all(found >= -DUST * most for found, most in least)
 
     @property
     def fitted(self) -> StepModel:
@@ -187,12 +205,16 @@ def _with(
 
 def _information(learned: LearnedStep) -> Vector:
     """Return the inverse covariance of the factors: never less than that at the start, so that it cannot wind up."""
-    upper = np.zeros(len(_UPPER[0]))
+    information: Vector = _PRIOR_INFORMATION / learned.centre**2
     for each in learned.evidence:
-        upper += np.array(each.information)
+        information = information + _symmetric(each.information)
+    return information
+
+
+def _symmetric(upper: Sequence[float]) -> Vector:
     whole = np.zeros((_TERMS, _TERMS))
     whole[_UPPER] = upper
-    symmetric: Vector = whole + np.triu(whole, 1).T + _PRIOR_INFORMATION / learned.centre**2
+    symmetric: Vector = whole + np.triu(whole, 1).T
     return symmetric
 
 

@@ -14,6 +14,7 @@ from spillway.plan.capacity import BATCH_SLOPE, current_lengths, engine_limits, 
 from spillway.plan.decision import Memory
 from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
 from spillway.plan.lengths import Lengths, length_spread
+from spillway.plan.models import known_model
 from spillway.plan.observation import Missing, Pool, Signals
 from spillway.plan.readings import number, positive
 from spillway.plan.roofline import StepModel
@@ -37,7 +38,12 @@ class Measured:
     def fingerprint(self) -> str:
         """The same for the same pool, model and engine settings; what has its default counts as left out."""
         engine = self.spec.dedicated.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True) if self.spec.dedicated else {}
-        said = {"pool": self.pool, "model": self.spec.model.model_dump(mode="json", exclude_defaults=True), "engine": engine}
+        said = {
+            "pool": self.pool,
+            "model": self.spec.model.model_dump(mode="json", exclude_defaults=True),
+            "known": known_model(self.spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
+            "engine": engine,
+        }
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
