@@ -100,7 +100,7 @@ def _step(stored: Mapping[str, Any]) -> LearnedStep:
         centre=_sure(stored["centre"]),
         evidence=evidence,
         measured_at=_moment(stored.get("measured_at")),
-        rejected_since=_moment(stored.get("rejected_since")),
+        rejected_windows=_sure(stored["rejected_windows"]),
     )
     if not found.sound:
         message = "the learned step has figures that no fit gives"

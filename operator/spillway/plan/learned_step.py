@@ -8,8 +8,8 @@ parts of a step that no coefficient is fitted for (experts, the square of long p
   than in one thing. So what one load tells moves all four alike, and only unlike loads tell them apart.
 * What was seen is kept apart for each range of batches (powers of two), and only what is seen in a range fades what was seen in it before.
   A quiet night neither forgets the busy day nor makes the fit forget how sure it was.
-* A reading that is further off than the fit can explain is left out. When all of them are for longer than any window is blurred by one
-  event, the engine is another one: what was seen is dropped, and learning starts anew around that reading, as wide as at first.
+* A reading that is further off than the fit can explain is left out. When all of them are for longer than events blur windows, the
+  engine is another one: what was seen is dropped, and learning starts anew around that reading, as wide as at first.
 * The factors in use follow the fitted ones only when a step would visibly differ, so that caps which are reckoned with them rest.
 """
 
@@ -33,7 +33,7 @@ SHARED_SPREAD = 1.0  # standard deviation of all factors together: half and twic
 OWN_SPREAD = 0.4  # and of each beside the others: the calibration's rows and the roofline differ by up to so much in single coefficients
 NOISE = 0.05  # of a step, averaged over a window: what means hide of the loads within it
 GATE = 7.378  # squared innovation over its variance: the 97.5 % quantile of chi-squared with 2 degrees, as WVA's filter has it (§4.1)
-PATIENCE_WINDOWS = 1.5  # overlapping windows show one event for one window; readings that are off for longer tell of another engine
+PATIENCE_WINDOWS = 2.0  # overlapping windows show one event for one window, and two may follow each other; more is another engine
 REMEMBERED_WINDOWS = 20.0  # whole windows that a range of batches remembers
 DUST = 1e-6  # share by which rounding may make a sum of squares negative
 VISIBLE = 0.05  # share by which a step must differ before the factors in use follow
@@ -90,7 +90,7 @@ class LearnedStep:
     centre: float = 1.0  # what all factors were taken for when learning last started
     evidence: tuple[Evidence, ...] = ()  # by octave
     measured_at: datetime | None = None  # the latest reading taken in or left out
-    rejected_since: datetime | None = None  # since when every reading was left out
+    rejected_windows: float = 0.0  # how much of news was left out in a row
 
     @property
     def step(self) -> StepModel:
@@ -131,12 +131,12 @@ def learn(learned: LearnedStep, found: MeasuredStep, *, full: StepLoad) -> Learn
     noise = (NOISE * expected) ** 2 / news
     learned = replace(learned, measured_at=found.at)
     if (ratio - expected) ** 2 > GATE * (_variance(learned, shares) + noise):
-        since = learned.rejected_since or found.at
-        if (found.at - since).total_seconds() < PATIENCE_WINDOWS * found.window_s:
-            return replace(learned, rejected_since=since)
+        rejected = learned.rejected_windows + news
+        if rejected < PATIENCE_WINDOWS:
+            return replace(learned, rejected_windows=rejected)
         learned, noise = replace(learned, evidence=(), centre=ratio), (NOISE * ratio) ** 2 / news
     evidence = _with(learned.evidence, _octave(found.load.batch), shares, ratio, news=news, certainty=1 / noise)
-    fitted = replace(learned, evidence=evidence, rejected_since=None)
+    fitted = replace(learned, evidence=evidence, rejected_windows=0.0)
     return _followed(replace(fitted, factors=_solve(fitted)), (found.load, full), first=not learned.evidence)
 
 

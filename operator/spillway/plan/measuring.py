@@ -68,18 +68,22 @@ def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:
     took_ms, batch = positive(signals.step_time_ms), positive(signals.batch_mean)
     if took_ms is None or batch is None or isinstance(signals.step_time_ms, Missing):
         return memory
+    learned, at = memory.step, signals.step_time_ms.at
+    if learned is not None and learned.measured_at is not None and at <= learned.measured_at:
+        return memory  # another pass between two ticks
     spec, lengths = subject.spec, current_lengths(subject.spec, memory)
     service = expected_service(spec, subject.accelerator, lengths)
-    most = engine_limits(spec, subject.accelerator, subject.running).max_num_seqs
+    told = subject.running.max_num_seqs if subject.running else None
+    most = told or engine_limits(spec, subject.accelerator, subject.running).max_num_seqs
     found = MeasuredStep(
         load=_seen_load(signals, batch, service, lengths, planned_kv_tokens=kv_capacity_tokens(spec, subject.accelerator)),
         step_ms=took_ms,
-        at=signals.step_time_ms.at,
+        at=at,
         window_s=signals.window_s,
     )
     if not found.usable:
         return memory
-    before = memory.step or LearnedStep(prior=service.step if service else _blind_prior(took_ms, batch))
+    before = learned or LearnedStep(prior=service.step if service else _blind_prior(took_ms, batch))
     return replace(memory, step=learn(before, found, full=_full_load(most, service, lengths)))
 
 
