@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -472,6 +472,44 @@ def test_the_ledger_outlives_the_operator(apiserver: ApiServer, running: Operato
 
     with operator(apiserver, namespace=fleet, name="two"):
         eventually(lambda: month_to_date().startswith("12.5"), "the month's sum is read back")
+
+
+def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: Operator, fleet: str) -> None:
+    """Three replicas took 77 s each; the next operator knows, though it has seen none of them start."""
+    found = children(apiserver, fleet)
+    engine = next(each for (kind, name), each in found.items() if kind == "deployment" and name != "chat-gateway")
+    for name in ("chat-engine-a", "chat-engine-b", "chat-engine-c"):
+        made = json.dumps(pod(fleet, name, "engine", engine["spec"]["template"]))
+        answer = apiserver.run_kubectl("create", "-f", "-", stdin=made)
+        assert answer.code == 0, answer.err
+        start_in(apiserver, fleet, name, seconds=77)
+    eventually(lambda: running.metric("spillway_start_up_seconds", namespace=fleet, workload="chat") == 77, "the starts are learned")
+    assert running.stop() == 0
+    (owner,) = get(apiserver, "configmap", fleet, "chat-learned")["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["controller"]) == ("InferenceWorkload", True)
+    apiserver.kubectl("delete", "pod", "-n", fleet, "--all", "--force", "--grace-period=0")
+
+    def said() -> tuple[object, object]:
+        dedicated = get(apiserver, "iw", fleet, "chat")["status"]["dedicated"]
+        return dedicated.get("startUpSeconds"), dedicated.get("startUpBasis")
+
+    with operator(apiserver, namespace=fleet, name="two") as second:
+        eventually(lambda: second.metric("spillway_start_up_seconds", namespace=fleet, workload="chat") == 77, "it is known again")
+        eventually(lambda: said() == (77, "Measured"), "the status tells it")
+        assert settled(apiserver, second, fleet)
+        assert ("configmap", "chat-learned") in children(apiserver, fleet), "and nothing prunes it"
+
+
+def start_in(server: ApiServer, namespace: str, name: str, *, seconds: float) -> None:
+    """Make a pod that got its node when it was created ready so much later, by what its status says."""
+    created = datetime.fromisoformat(get(server, "pod", namespace, name)["metadata"]["creationTimestamp"])
+    ready = (created + timedelta(seconds=seconds)).isoformat()
+    status = {
+        "phase": "Running",
+        "startTime": created.isoformat(),
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": ready}],
+    }
+    server.kubectl("patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
 
 
 def pod(namespace: str, name: str, component: str, template: dict[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,12 @@ class DedicatedStatus(ApiModel):
     ] = None
     gpu_utilization_percent: Annotated[int | None, Field(description="Mean accelerator utilisation, where DCGM exports it.")] = None
     capacity: Annotated[CapacityStatus | None, Field(description="What one replica sustains.")] = None
+    start_up_seconds: Annotated[
+        int | None, Field(description="How long the next replica will take from its node to ready, as a median.")
+    ] = None
+    start_up_basis: Annotated[
+        Basis | None, Field(description="Estimated from the size of the weights, or Measured from what pods of the pool took.")
+    ] = None
 
 
 class TrafficStatus(ApiModel):

@@ -10,7 +10,7 @@ FIELD_MANAGER = "spillway"
 
 # Labels. `SELECTOR` labels are immutable and minimal; the rest may change with a version.
 LABEL_WORKLOAD = f"{GROUP}/workload"  # on every child; also the server-side selector of every watch, and a metric label
-LABEL_COMPONENT = "app.kubernetes.io/component"  # "engine" | "gateway" | "ledger"
+LABEL_COMPONENT = "app.kubernetes.io/component"  # "engine" | "gateway" | "ledger" | "learned"
 LABEL_POOL = f"{GROUP}/pool"  # on an engine Deployment and its pods: the Deployment's name
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "spillway"

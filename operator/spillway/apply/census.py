@@ -28,7 +28,7 @@ async def census(connection: Connection, kind: str) -> AsyncIterator[Mapping[str
         query["continue"] = token
 
 
-async def ledgers(connection: Connection, component: str) -> AsyncIterator[Mapping[str, Any]]:
+async def config_maps(connection: Connection, component: str) -> AsyncIterator[Mapping[str, Any]]:
     """Return every ConfigMap of a component, data and all."""
     query = {"limit": str(PAGE), "labelSelector": f"{LABEL_WORKLOAD},app.kubernetes.io/component={component}"}
     while True:

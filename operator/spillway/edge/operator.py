@@ -29,6 +29,7 @@ from spillway.plan.decision import Decision, Key
 from spillway.plan.observation import Missing
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.queue import ReconcileQueue, work
+from spillway.reconcile.recollection import Recollection
 from spillway.reconcile.reconcile import PassFailedError, Reconciler
 from spillway.reconcile.settings import Settings
 from spillway.reconcile.stocktaking import Stocktaker
@@ -38,7 +39,7 @@ from spillway.reconcile.world import World
 
 logger = logging.getLogger(__name__)
 
-GOODBYE_S = 8.0  # for writing ledgers and releasing the Lease; less than a pod's termination grace
+GOODBYE_S = 8.0  # for writing down what is remembered and releasing the Lease; less than a pod's termination grace
 # A pass ends by its own timeout, at which its key is free and the next is taken. A queue that stands still for longer is stuck: then the
 # Lease is given back. With the time until the next renewal (1.5 s) and the standby's next look that is less than 20 s after a pass hung.
 STUCK_MARGIN_S = 2.0
@@ -71,6 +72,7 @@ class _Process:
         self._world = World(view=ClusterView(), known=known, window_s=settings.metrics_window_s, unasked=_unasked(settings))
         self._applier = Applier(connection, known, self._lease.fence)
         self._bookkeeping = Bookkeeping(self._applier, known, every_s=settings.ledger_every_s)
+        self._recollection = Recollection(self._applier, known)
         self._telemetry = Telemetry(
             queue_depth=lambda: self._queue.depth if self._lease.held else 0,
             queue_delay_s=lambda: self._queue.delay_s if self._lease.held else 0,
@@ -85,6 +87,7 @@ class _Process:
             applier=self._applier,
             recorder=self._recorder,
             bookkeeping=self._bookkeeping,
+            recollection=self._recollection,
             telemetry=self._telemetry,
             fence=self._lease.fence,
             revisit_s=self._revisit_s,
@@ -149,7 +152,7 @@ class _Process:
                     if self._lease.held and self._leading.prepared:
                         await self._reconciler.flush()
                 except (ApiError, NotLeadingError) as problem:
-                    logger.warning("could not write all ledgers: %s", problem)
+                    logger.warning("could not write down all that was remembered: %s", problem)
                 finally:
                     await self._lease.release()
         self._stop_watches.set()
@@ -161,6 +164,7 @@ class _Process:
         await self._watches_ready.wait()
         await self._stocktaker.sync()
         await self._bookkeeping.load(self._connection)
+        await self._recollection.load(self._connection)
         self._world.leading_since = datetime.now(UTC)
         for key in self._world.view.workloads:
             self._queue.add(key)

@@ -8,8 +8,8 @@ parts of a step that no coefficient is fitted for (experts, the square of long p
   than in one thing. So what one load tells moves all four alike, and only unlike loads tell them apart.
 * What was seen is kept apart for each range of batches (powers of two), and only what is seen in a range fades what was seen in it before.
   A quiet night neither forgets the busy day nor makes the fit forget how sure it was.
-* A reading that is further off than the fit can explain is left out. When all of them are for longer than any window is blurred by one
-  event, the engine is another one: what was seen is dropped, and learning starts anew around that reading, as wide as at first.
+* A reading that is further off than the fit can explain is left out. When all of them are for longer than events blur windows, the
+  engine is another one: what was seen is dropped, and learning starts anew around that reading, as wide as at first.
 * The factors in use follow the fitted ones only when a step would visibly differ, so that caps which are reckoned with them rest.
 """
 
@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import STEP_OVERHEAD_MS
 
-Vector = NDArray[np.float64]
+Vector = NDArray[np.floating[Any]]
 Factors = tuple[float, float, float, float]  # of what every step takes, of sequences, of the KV cache, of prompts
 
 MOST_FACTOR = 20.0  # of the estimate, up or down: a step beyond that was misread
@@ -32,14 +33,15 @@ SHARED_SPREAD = 1.0  # standard deviation of all factors together: half and twic
 OWN_SPREAD = 0.4  # and of each beside the others: the calibration's rows and the roofline differ by up to so much in single coefficients
 NOISE = 0.05  # of a step, averaged over a window: what means hide of the loads within it
 GATE = 7.378  # squared innovation over its variance: the 97.5 % quantile of chi-squared with 2 degrees, as WVA's filter has it (§4.1)
-PATIENCE_WINDOWS = 1.5  # overlapping windows show one event for one window; readings that are off for longer tell of another engine
+PATIENCE_WINDOWS = 2.0  # overlapping windows show one event for one window, and two may follow each other; more is another engine
 REMEMBERED_WINDOWS = 20.0  # whole windows that a range of batches remembers
+DUST = 1e-6  # share by which rounding may make a sum of squares negative
 VISIBLE = 0.05  # share by which a step must differ before the factors in use follow
 
 _AT_ESTIMATE: Factors = (1.0, 1.0, 1.0, 1.0)
 _TERMS = len(_AT_ESTIMATE)
 _UPPER = np.triu_indices(_TERMS)
-_PRIOR_INFORMATION = np.linalg.inv(SHARED_SPREAD**2 * np.ones((_TERMS, _TERMS)) + OWN_SPREAD**2 * np.eye(_TERMS))
+_PRIOR_INFORMATION: Vector = np.linalg.inv(SHARED_SPREAD**2 * np.ones((_TERMS, _TERMS)) + OWN_SPREAD**2 * np.eye(_TERMS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +90,28 @@ class LearnedStep:
     centre: float = 1.0  # what all factors were taken for when learning last started
     evidence: tuple[Evidence, ...] = ()  # by octave
     measured_at: datetime | None = None  # the latest reading taken in or left out
-    rejected_since: datetime | None = None  # since when every reading was left out
+    rejected_windows: float = 0.0  # how much of news was left out in a row
 
     @property
     def step(self) -> StepModel:
         """The coefficients to reckon with, milliseconds; STEP_OVERHEAD_MS is not in them, as in the planner's."""
         return _model(self.prior, self.used)
+
+    @property
+    def sound(self) -> bool:
+        """Whether a fit can have led here: for what was read back from where others may write."""
+        used = (*self.factors, *self.used, self.centre)
+        if not all(1 / MOST_FACTOR <= each <= MOST_FACTOR for each in used):
+            return False
+        if any(len(each.information) != len(_UPPER[0]) or len(each.pull) != _TERMS for each in self.evidence):
+            return False
+        prior = self.prior
+        if prior.base_ms <= -STEP_OVERHEAD_MS or prior.sequence_ms <= 0 or not 0 < prior.expert_share <= 1:
+            return False
+        if min(prior.experts_ms, prior.kv_ms, prior.prompt_ms, prior.square_ms) < 0:
+            return False
+        least = [(float(np.linalg.eigvalsh(_symmetric(each.information)).min()), max(each.information)) for each in self.evidence]
+        return all(found >= -DUST * most for found, most in least)
 
     @property
     def fitted(self) -> StepModel:
@@ -113,12 +131,12 @@ def learn(learned: LearnedStep, found: MeasuredStep, *, full: StepLoad) -> Learn
     noise = (NOISE * expected) ** 2 / news
     learned = replace(learned, measured_at=found.at)
     if (ratio - expected) ** 2 > GATE * (_variance(learned, shares) + noise):
-        since = learned.rejected_since or found.at
-        if (found.at - since).total_seconds() < PATIENCE_WINDOWS * found.window_s:
-            return replace(learned, rejected_since=since)
+        rejected = learned.rejected_windows + news
+        if rejected < PATIENCE_WINDOWS:
+            return replace(learned, rejected_windows=rejected)
         learned, noise = replace(learned, evidence=(), centre=ratio), (NOISE * ratio) ** 2 / news
     evidence = _with(learned.evidence, _octave(found.load.batch), shares, ratio, news=news, certainty=1 / noise)
-    fitted = replace(learned, evidence=evidence, rejected_since=None)
+    fitted = replace(learned, evidence=evidence, rejected_windows=0.0)
     return _followed(replace(fitted, factors=_solve(fitted)), (found.load, full), first=not learned.evidence)
 
 
@@ -187,12 +205,16 @@ def _with(
 
 def _information(learned: LearnedStep) -> Vector:
     """Return the inverse covariance of the factors: never less than that at the start, so that it cannot wind up."""
-    upper = np.zeros(len(_UPPER[0]))
+    information: Vector = _PRIOR_INFORMATION / learned.centre**2
     for each in learned.evidence:
-        upper += np.array(each.information)
+        information = information + _symmetric(each.information)
+    return information
+
+
+def _symmetric(upper: Sequence[float]) -> Vector:
     whole = np.zeros((_TERMS, _TERMS))
     whole[_UPPER] = upper
-    symmetric: Vector = whole + np.triu(whole, 1).T + _PRIOR_INFORMATION / learned.centre**2
+    symmetric: Vector = whole + np.triu(whole, 1).T
     return symmetric
 
 

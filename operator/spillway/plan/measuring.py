@@ -14,6 +14,7 @@ from spillway.plan.capacity import BATCH_SLOPE, current_lengths, engine_limits, 
 from spillway.plan.decision import Memory
 from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
 from spillway.plan.lengths import Lengths, length_spread
+from spillway.plan.models import known_model
 from spillway.plan.observation import Missing, Pool, Signals
 from spillway.plan.readings import number, positive
 from spillway.plan.roofline import StepModel
@@ -37,7 +38,12 @@ class Measured:
     def fingerprint(self) -> str:
         """The same for the same pool, model and engine settings; what has its default counts as left out."""
         engine = self.spec.dedicated.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True) if self.spec.dedicated else {}
-        said = {"pool": self.pool, "model": self.spec.model.model_dump(mode="json", exclude_defaults=True), "engine": engine}
+        said = {
+            "pool": self.pool,
+            "model": self.spec.model.model_dump(mode="json", exclude_defaults=True),
+            "known": known_model(self.spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
+            "engine": engine,
+        }
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -62,18 +68,22 @@ def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:
     took_ms, batch = positive(signals.step_time_ms), positive(signals.batch_mean)
     if took_ms is None or batch is None or isinstance(signals.step_time_ms, Missing):
         return memory
+    learned, at = memory.step, signals.step_time_ms.at
+    if learned is not None and learned.measured_at is not None and at <= learned.measured_at:
+        return memory  # another pass between two ticks
     spec, lengths = subject.spec, current_lengths(subject.spec, memory)
     service = expected_service(spec, subject.accelerator, lengths)
-    most = engine_limits(spec, subject.accelerator, subject.running).max_num_seqs
+    told = subject.running.max_num_seqs if subject.running else None
+    most = told or engine_limits(spec, subject.accelerator, subject.running).max_num_seqs
     found = MeasuredStep(
         load=_seen_load(signals, batch, service, lengths, planned_kv_tokens=kv_capacity_tokens(spec, subject.accelerator)),
         step_ms=took_ms,
-        at=signals.step_time_ms.at,
+        at=at,
         window_s=signals.window_s,
     )
     if not found.usable:
         return memory
-    before = memory.step or LearnedStep(prior=service.step if service else _blind_prior(took_ms, batch))
+    before = learned or LearnedStep(prior=service.step if service else _blind_prior(took_ms, batch))
     return replace(memory, step=learn(before, found, full=_full_load(most, service, lengths)))
 
 

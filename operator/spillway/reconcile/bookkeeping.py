@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
 from spillway.apply.applier import Applier
-from spillway.apply.census import ledgers
+from spillway.apply.census import config_maps
 from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import controller_uid
@@ -43,7 +43,7 @@ class Bookkeeping:
         """Read all ledgers there are. Nobody else writes them, so a workload that appears later has none."""
         self._written.clear()
         self._found, self._unreadable = {}, {}
-        async for found in ledgers(connection, COMPONENT_LEDGER):
+        async for found in config_maps(connection, COMPONENT_LEDGER):
             uid, data = controller_uid(found), found.get("data") or {}
             if uid is None:
                 continue

@@ -23,6 +23,7 @@ from spillway.plan.observation import GatewayPod, Observation
 from spillway.plan.victims import deletion_costs
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.handover import config_hash_of, hand_over
+from spillway.reconcile.recollection import Recollection
 from spillway.reconcile.settings import Settings
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from spillway.reconcile.world import World
@@ -70,6 +71,7 @@ class Reconciler:
         applier: Applier,
         recorder: EventRecorder,
         bookkeeping: Bookkeeping,
+        recollection: Recollection,
         telemetry: Telemetry,
         fence: Callable[[], None],
         revisit_s: Callable[[Decision], float],
@@ -82,6 +84,7 @@ class Reconciler:
         self._applier = applier
         self._recorder = recorder
         self._bookkeeping = bookkeeping
+        self._recollection = recollection
         self._telemetry = telemetry
         self._fence = fence
         self._revisit_s = revisit_s
@@ -105,13 +108,18 @@ class Reconciler:
         return revisit_s
 
     async def flush(self) -> None:
-        """Write down what is in memory only, before the process ends or another one takes over."""
+        """Write down what is in memory only, before the process ends or another one takes over: money first."""
+        there = []
         for key, (uid, memory) in list(self._memories.items()):
             seen = self._world.view.workloads.get(key)
             workload = seen.as_workload() if seen is not None else None
-            if workload is None or workload.uid != uid or memory.ledger is None:
-                continue
-            await self._bookkeeping.flush(workload, memory.ledger, self._clock())
+            if workload is not None and workload.uid == uid:
+                there.append((workload, memory))
+        for workload, memory in there:
+            if memory.ledger is not None:
+                await self._bookkeeping.flush(workload, memory.ledger, self._clock())
+        for workload, memory in there:
+            await self._recollection.flush(workload, memory, self._clock())
 
     async def _pass(self, key: Key) -> float | None:
         seen = self._world.view.workloads.get(key)
@@ -217,6 +225,7 @@ class Reconciler:
             self._recorder.record(workload.key, workload.uid, event, now)
         if memory.ledger is not None:
             await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
+        await self._recollection.write(workload, memory, now)
 
     def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
         """Record what is wrong as Events, once it is told in the status for the first time."""
@@ -256,7 +265,9 @@ class Reconciler:
 
     def _memory(self, workload: Workload) -> Memory:
         uid, memory = self._memories.get(workload.key, ("", Memory()))
-        return memory if uid == workload.uid else Memory(ledger=self._bookkeeping.found(workload.uid))
+        if uid == workload.uid:
+            return memory
+        return self._recollection.recall(workload.uid, Memory(ledger=self._bookkeeping.found(workload.uid)))
 
     async def _say_unreadable(self, seen: SeenWorkload) -> None:
         """Say that this version cannot read the spec: in SpecValid, leaving the rest of the status as it is."""
@@ -285,6 +296,7 @@ class Reconciler:
         self._rendered.pop(key, None)
         self._victims.pop(key, None)
         self._bookkeeping.forget(key)
+        self._recollection.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)
 

@@ -30,6 +30,7 @@ class Snapshot:
     recommended_replicas: float | None = None
     figures: ScaleFigures | None = None
     kappa: float | None = None
+    start_up_s: float | None = None
 
     @classmethod
     def of(cls, seen: Observation, decision: Decision) -> "Snapshot":
@@ -48,6 +49,7 @@ class Snapshot:
             spilled_ratio=spilled / arrivals if arrivals and spilled is not None else None,
             cap=decision.gateway.cap_total,
             problems=len(decision.problems),
+            start_up_s=decision.pool.start_up.median_s if decision.pool else None,
         )
 
 
@@ -92,9 +94,6 @@ class Telemetry(Collector):
         )
         yield self._forecasts()
         yield self._per_workload(
-            "spillway_start_up_seconds", "From asking for a replica until it serves.", _figure(lambda figures: figures.start_up_s)
-        )
-        yield self._per_workload(
             "spillway_marginal_saving_usd_per_hour",
             "What the last replica decided upon saves; negative: what it costs more than it saves.",
             _figure(lambda figures: figures.marginal_saving_usd_per_hour),
@@ -109,6 +108,9 @@ class Telemetry(Collector):
         )
         yield self._per_workload("spillway_gateway_cap_requests", "Concurrent requests own replicas may hold.", lambda each: each.cap)
         yield self._per_workload("spillway_problems", "Reasons why the spec cannot be acted upon.", lambda each: each.problems)
+        yield self._per_workload(
+            "spillway_start_up_seconds", "How long the next replica will take from its node to ready.", lambda each: each.start_up_s
+        )
         attainment = GaugeMetricFamily("spillway_slo_attainment_ratio", "Share of requests that met every target.", labels=_LABELS)
         for key, value in list(self.attainment.items()):
             attainment.add_metric((key.namespace, key.name), value)

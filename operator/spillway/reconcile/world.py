@@ -88,7 +88,7 @@ def _is_child_name(workload: str, ref: Ref) -> bool:
     fixed = {
         "Service": {names.service(workload), names.replicas(workload)},
         "ServiceAccount": {names.service_account(workload)},
-        "ConfigMap": {names.gateway(workload), names.gateway_cap(workload), names.ledger(workload)},
+        "ConfigMap": {names.gateway(workload), names.gateway_cap(workload), names.ledger(workload), names.learned(workload)},
         "PodDisruptionBudget": {names.gateway(workload), names.engine(workload)},
         "NetworkPolicy": {names.gateway(workload), names.engine(workload)},
         "Deployment": {names.gateway(workload)},

@@ -31,6 +31,11 @@ def engine(workload: str) -> str:
     return f"{workload}-engine"
 
 
+def learned(workload: str) -> str:
+    """Return the ConfigMap in which what was learned is kept."""
+    return f"{workload}-learned"
+
+
 def ledger(workload: str) -> str:
     """Return the ConfigMap in which the month's money is kept."""
     return f"{workload}-ledger"

@@ -21,7 +21,7 @@ class ChildRef(NamedTuple):
 
 
 def render(workload: Workload, decision: Decision, settings: RenderSettings) -> tuple[KubernetesObject, ...]:
-    """Return all objects but the ledger (ledger.ledger_object), whose content is no part of a decision.
+    """Return all objects but the ledger and what was learned (render.ledger, render.learned), which are no part of a decision.
 
     What a pod needs comes before the pod, and replicas before the gateway, because they take longest to start.
     """
@@ -39,9 +39,10 @@ def render(workload: Workload, decision: Decision, settings: RenderSettings) -> 
 
 
 def wanted(workload: Workload, objects: Iterable[KubernetesObject]) -> frozenset[ChildRef]:
-    """Return the children that stay: those rendered, and the ledger. Any other child with our owner's uid may be pruned."""
+    """Return the children that stay: those rendered, and what is remembered. Any other child with our owner's uid may be pruned."""
     rendered = {ChildRef(each["kind"], each["metadata"]["name"]) for each in objects}
-    return frozenset({*rendered, ChildRef("ConfigMap", names.ledger(workload.key.name))})
+    remembered = (names.ledger(workload.key.name), names.learned(workload.key.name))
+    return frozenset({*rendered, *(ChildRef("ConfigMap", each) for each in remembered)})
 
 
 def _owned(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> tuple[KubernetesObject, ...]:

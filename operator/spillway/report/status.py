@@ -96,6 +96,7 @@ def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> Dedi
     pool = this.decision.pool
     running = next((pod for pod in this.seen.replicas if pod.ended_at is None), None)
     fresh = due or before is None
+    start_up = pool.start_up if pool is not None and (fresh or before is None or before.start_up_seconds is None) else None
     return DedicatedStatus(
         accelerator_class=pool.accelerator_class if pool else running.accelerator_class if running else None,
         tensor_parallel_size=pool.tensor_parallel_size if pool else running.tensor_parallel_size if running else None,
@@ -107,6 +108,8 @@ def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> Dedi
         if fresh or before is None
         else before.gpu_utilization_percent,
         capacity=_capacity(pool) if fresh or before is None or before.capacity is None else before.capacity,
+        start_up_seconds=round(start_up.median_s) if start_up else before.start_up_seconds if before else None,
+        start_up_basis=start_up.basis if start_up else before.start_up_basis if before else None,
     )
 
 

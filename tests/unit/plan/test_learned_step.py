@@ -102,7 +102,14 @@ def test_an_outlier_moves_nothing(error: float) -> None:
     learned = tell(FRESH, same(1.3), BUSY_DAY)
     disturbed = tell(learned, same(1.3), [60.0] * 4, off=[error] * 4)  # four windows overlap one event
     assert (disturbed.factors, disturbed.used) == (learned.factors, learned.used)
-    assert tell(disturbed, same(1.3), [60.0]).rejected_since is None
+    assert tell(disturbed, same(1.3), [60.0]).rejected_windows == 0
+
+
+def test_two_events_with_a_quiet_night_between_them_are_not_another_engine() -> None:
+    learned = tell(FRESH, same(1.3), BUSY_DAY)
+    first = tell(learned, same(1.3), [60.0], off=[5.0])
+    second = tell(replace(first, measured_at=START + timedelta(days=1)), same(1.3), [60.0] * 2, off=[5.0] * 2)
+    assert second.factors == learned.factors
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.5, 1.0, 3.0, 12.0])
@@ -116,7 +123,7 @@ def test_a_quiet_week_forgets_neither_the_busy_day_nor_how_sure_it_was() -> None
     learned = tell(FRESH, engine, BUSY_DAY)
     after = tell(learned, engine, [1.5] * 2000, off=[1.03, 0.97] * 1000)
     assert error_at(after, engine) < 0.1
-    assert tell(after, engine, [100.0], off=[1.8]).rejected_since is not None
+    assert tell(after, engine, [100.0], off=[1.8]).rejected_windows > 0
 
 
 def test_a_slow_drift_is_followed() -> None:

@@ -41,6 +41,7 @@ def snapshot(**changes: float | ScaleFigures | None) -> Snapshot:
         "spilled_ratio": 0.25,
         "cap": 8,
         "problems": 0,
+        "start_up_s": 95.0,
     }
     return Snapshot(**(values | changes))  # type: ignore[arg-type]  # numbers all
 
@@ -59,6 +60,7 @@ def test_names_end_with_their_unit_and_carry_the_workload() -> None:
         'spillway_usd_per_hour{namespace="ns",workload="x"} 3.5',
         'spillway_month_to_date_usd{namespace="ns",workload="x"} 12.0',
         'spillway_spilled_ratio{namespace="ns",workload="x"} 0.25',
+        'spillway_start_up_seconds{namespace="ns",workload="x"} 95.0',
         'spillway_slo_attainment_ratio{namespace="ns",workload="x"} 0.99',
     ):
         assert line in said.splitlines()

@@ -145,10 +145,10 @@ def test_cluster_only_is_kept_by_the_network_as_well() -> None:
         assert "Egress" not in one(dedicated(model=on_volume), "NetworkPolicy", name)["spec"]["policyTypes"]
 
 
-def test_the_ledger_stays_and_an_old_pool_does_not() -> None:
+def test_what_is_remembered_stays_and_an_old_pool_does_not() -> None:
     case = hybrid()
     keep = wanted(case.workload, case.render())
-    assert ChildRef("ConfigMap", "chat-ledger") in keep
+    assert {ChildRef("ConfigMap", "chat-ledger"), ChildRef("ConfigMap", "chat-learned")} <= keep
     assert ChildRef("Deployment", case.engine()["metadata"]["name"]) in keep
     assert ChildRef("Deployment", "chat-engine-00000000") not in keep
 

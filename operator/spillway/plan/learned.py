@@ -1,0 +1,137 @@
+"""What was learned of a workload, as it is written down: a restart must not make an operator guess what it knew.
+
+One JSON document with a version. What speaks of an engine carries the fingerprint of pool, model and engine settings (plan/measuring.py),
+and counts only while that is the same. What cannot be read is learned anew.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any
+
+from spillway.plan.decision import Memory
+from spillway.plan.learned_step import Evidence, Factors, LearnedStep
+from spillway.plan.roofline import StepModel
+from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """The part of a Memory that is learned."""
+
+    measured_for: str | None = None
+    step: LearnedStep | None = None
+    measured_input_tokens: float | None = None
+    measured_output_tokens: float | None = None
+    prefix_hit_ratio: float | None = None
+    starts: Mapping[str, StartUps] = field(default_factory=dict)
+    demand_state: Mapping[str, Any] | None = None  # the forecaster's, kept as it is
+
+    @classmethod
+    def of(cls, memory: Memory) -> "Learned | None":
+        """Return what a memory has learned; None when that is nothing."""
+        found = cls(
+            measured_for=None if memory.step is None else memory.measured_for,
+            step=memory.step,
+            measured_input_tokens=memory.measured_input_tokens,
+            measured_output_tokens=memory.measured_output_tokens,
+            prefix_hit_ratio=memory.prefix_hit_ratio,
+            starts=memory.starts.by_kind,
+            demand_state=memory.demand_state,
+        )
+        return None if found == cls() else found
+
+    def into(self, memory: Memory) -> Memory:
+        """Return the memory with all of this in it."""
+        return replace(
+            memory,
+            measured_for=self.measured_for,
+            step=self.step,
+            measured_input_tokens=self.measured_input_tokens,
+            measured_output_tokens=self.measured_output_tokens,
+            prefix_hit_ratio=self.prefix_hit_ratio,
+            starts=LearnedStarts(by_kind=self.starts),
+            demand_state=self.demand_state,
+        )
+
+
+def to_json(learned: Learned) -> str:
+    """Return the text for its ConfigMap; stable for equal values."""
+    document = {"version": VERSION, **asdict(learned)}
+    return json.dumps(document, default=lambda moment: moment.isoformat(), sort_keys=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> Learned:
+    """Return what `to_json` wrote. Unknown fields are ignored; raises ValueError on another version and on anything else."""
+    try:
+        stored = json.loads(text)
+        if stored.get("version") != VERSION:
+            message = f"version {stored.get('version')!r} is not one that this operator reads ({VERSION})"
+            raise ValueError(message)
+        demand = stored.get("demand_state")
+        return Learned(
+            measured_for=stored.get("measured_for"),
+            step=None if stored.get("step") is None else _step(stored["step"]),
+            measured_input_tokens=_number(stored.get("measured_input_tokens")),
+            measured_output_tokens=_number(stored.get("measured_output_tokens")),
+            prefix_hit_ratio=_number(stored.get("prefix_hit_ratio")),
+            starts={kind: _starts(found) for kind, found in stored.get("starts", {}).items()},
+            demand_state=demand if isinstance(demand, dict) else None,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"not what was learned: {error!r}"
+        raise ValueError(message) from error
+
+
+def _step(stored: Mapping[str, Any]) -> LearnedStep:
+    prior = StepModel(**{each.name: _sure(stored["prior"][each.name]) for each in fields(StepModel)})
+    evidence = tuple(
+        Evidence(octave=int(each["octave"]), information=_numbers(each["information"]), pull=_numbers(each["pull"]))
+        for each in stored["evidence"]
+    )
+    found = LearnedStep(
+        prior=prior,
+        factors=_factors(stored["factors"]),
+        used=_factors(stored["used"]),
+        centre=_sure(stored["centre"]),
+        evidence=evidence,
+        measured_at=_moment(stored.get("measured_at")),
+        rejected_windows=_sure(stored["rejected_windows"]),
+    )
+    if not found.sound:
+        message = "the learned step has figures that no fit gives"
+        raise ValueError(message)
+    return found
+
+
+def _starts(stored: Mapping[str, Any]) -> StartUps:
+    return StartUps(starts_s=_numbers(stored["starts_s"])[-KEPT:], node_waits_s=_numbers(stored["node_waits_s"])[-KEPT:])
+
+
+def _factors(stored: Any) -> Factors:
+    base, sequences, cache, prompts = _numbers(stored)
+    return base, sequences, cache, prompts
+
+
+def _numbers(stored: Any) -> tuple[float, ...]:
+    return tuple(_sure(each) for each in stored)
+
+
+def _number(stored: Any) -> float | None:
+    return None if stored is None else _sure(stored)
+
+
+def _sure(stored: Any) -> float:
+    found = float(stored)
+    if not math.isfinite(found):
+        message = f"{stored!r} is no number"
+        raise ValueError(message)
+    return found
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,117 @@
+"""What was learned is read back as it was written, and nothing else is."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.plan.decision import Memory
+from spillway.plan.learned import Learned, from_json, to_json
+from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
+from spillway.plan.roofline import StepModel
+from spillway.plan.start_up import LearnedStarts, StartUps
+from tests.unit.plan.situations import NOW
+
+EXPECTED = StepModel(base_ms=13.6, experts_ms=0.0, expert_share=1.0, sequence_ms=0.026, kv_ms=0.042, prompt_ms=0.0384, square_ms=0.5)
+FULL = StepLoad(batch=100, kv_tokens=100_000)
+
+numbers = st.floats(min_value=0, max_value=1e6)
+readings = st.lists(st.tuples(st.floats(min_value=1, max_value=500), st.floats(min_value=1, max_value=200)), max_size=12)
+
+
+def step_after(found: list[tuple[float, float]]) -> LearnedStep:
+    learned = LearnedStep(prior=EXPECTED)
+    for index, (took, batch) in enumerate(found):
+        seen = StepLoad(batch=batch, kv_tokens=1000 * batch, prompt_tokens=batch)
+        at = NOW + timedelta(seconds=15 * index)
+        learned = learn(learned, MeasuredStep(load=seen, step_ms=took, at=at, window_s=60), full=FULL)
+    return learned
+
+
+steps = st.builds(step_after, readings)
+memories = st.builds(
+    lambda step, lengths, starts, waits, demand: Memory(
+        measured_for="0123",
+        step=step,
+        measured_input_tokens=lengths,
+        prefix_hit_ratio=0.25,
+        starts=LearnedStarts(by_kind={"h100/1/a/b": StartUps(starts_s=tuple(starts), node_waits_s=tuple(waits))}),
+        demand_state=demand,
+    ),
+    steps,
+    st.none() | numbers,
+    st.lists(numbers, max_size=20),
+    st.lists(numbers, max_size=20),
+    st.none() | st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.integers())),
+)
+
+
+@given(memories)
+def test_what_was_written_is_read_back_as_it_was(memory: Memory) -> None:
+    learned = Learned.of(memory)
+    assert learned is not None
+    text = to_json(learned)
+    assert from_json(text) == learned
+    assert to_json(from_json(text)) == text
+    assert from_json(text).into(Memory()) == memory
+
+
+def test_learning_goes_on_where_it_stopped() -> None:
+    before = step_after([(20.0, 8.0), (30.0, 90.0)])
+    learned = Learned.of(Memory(measured_for="0123", step=before))
+    assert learned is not None
+    after = from_json(to_json(learned)).step
+    assert after is not None
+    more = MeasuredStep(load=FULL, step_ms=33.0, at=NOW + timedelta(minutes=9), window_s=60)
+    assert learn(after, more, full=FULL) == learn(before, more, full=FULL)
+
+
+def test_who_has_learned_nothing_writes_nothing() -> None:
+    assert Learned.of(Memory(measured_for="0123")) is None
+
+
+def test_what_a_later_version_adds_is_ignored() -> None:
+    learned = Learned(starts={"h100/1/a/b": StartUps(starts_s=(90.0,))}, demand_state={"level": 3})
+    document = json.loads(to_json(learned)) | {"more": 1}
+    assert from_json(json.dumps(document)) == learned
+
+
+STEP: dict[str, Any] = json.loads(to_json(Learned(step=step_after([(20.0, 8.0)]))))["step"]
+EVIDENCE: dict[str, Any] = {"octave": 0, "information": [1] * 10, "pull": [1] * 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("", "Expecting value", id="nothing"),
+        pytest.param("[]", "not what was learned", id="a list"),
+        pytest.param('{"version":2}', "version 2", id="another version"),
+        pytest.param("{}", "version None", id="no version"),
+        *(
+            pytest.param(json.dumps({"version": 1, **document}), told, id=name)
+            for name, told, document in (
+                ("half a step", "not what was learned", {"step": {"prior": {}}}),
+                ("a length that is no number", "is no number", {"measured_input_tokens": float("nan")}),
+                ("starts that are none", "not what was learned", {"starts": {"a": 3}}),
+                ("a factor out of bounds", "no fit gives", {"step": STEP | {"used": [1, 1, 1, 99]}}),
+                ("three factors", "not enough values", {"step": STEP | {"used": [1, 1, 1]}}),
+                ("evidence of another shape", "no fit gives", {"step": STEP | {"evidence": [EVIDENCE | {"information": [1]}]}}),
+                ("evidence that is none", "no fit gives", {"step": STEP | {"evidence": [EVIDENCE | {"information": [-1] * 10}]}}),
+                ("an estimate without sequences", "no fit gives", {"step": STEP | {"prior": STEP["prior"] | {"sequence_ms": 0}}}),
+                ("an estimate below zero", "no fit gives", {"step": STEP | {"prior": STEP["prior"] | {"kv_ms": -1}}}),
+                ("an estimate without experts", "no fit gives", {"step": STEP | {"prior": STEP["prior"] | {"expert_share": 0}}}),
+            )
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_that_says_why(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        from_json(text)
+
+
+def test_a_demand_state_that_is_no_object_is_none() -> None:
+    assert from_json('{"version":1,"demand_state":[1]}') == replace(Learned(), demand_state=None)
