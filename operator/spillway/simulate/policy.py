@@ -46,6 +46,7 @@ class Seen:
     input_tokens: tuple[float, float]  # counters since the start: answered by own replicas, by hosted
     output_tokens: tuple[float, float]
     answered: tuple[float, float]
+    held: int = 0  # requests that gateways keep waiting, since they may not spill
 
     @property
     def ready(self) -> int:
