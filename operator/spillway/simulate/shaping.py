@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
+from spillway.simulate.arrivals import superposed
 from spillway.simulate.trace import Trace
-
-SHIFT_S = 61.0  # between superposed copies: long enough that no burst lands on itself, short enough that noon stays noon
 
 
 def first_days(trace: Trace, days: float) -> Trace:
@@ -24,29 +23,10 @@ def first_days(trace: Trace, days: float) -> Trace:
     )
 
 
-def copies(trace: Trace, count: int) -> Trace:
-    """Return `count` copies of a trace on top of each other, each SHIFT_S later than the one before; what leaves at the end enters at the start.
-
-    Bursts within a minute are spread by it: many users are smoother than few.
-    """
-    if count == 1 or not trace.requests:
-        return trace
-    span_s = max(trace.duration_s, np.nextafter(trace.arrival_s[-1], np.inf))
-    arrival = np.concatenate([(trace.arrival_s + index * SHIFT_S) % span_s for index in range(count)])
-    order = np.argsort(arrival, kind="stable")
-    return Trace(
-        name=trace.name,
-        arrival_s=arrival[order],
-        input_tokens=np.tile(trace.input_tokens, count)[order],
-        output_tokens=np.tile(trace.output_tokens, count)[order],
-        duration_s=trace.duration_s,
-    )
-
-
 def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
-    """Return a trace with `factor` times the requests: copies, of which chance keeps the share that makes it exact."""
+    """Return a trace with `factor` times the requests: copies superposed, of which chance keeps the share that makes it exact."""
     count = max(1, math.ceil(factor - 1e-9))
-    whole = copies(trace, count)
+    whole = superposed(trace, copies=count, seed=seed) if count > 1 else trace
     share = factor / count
     if share >= 1:
         return whole
@@ -57,4 +37,22 @@ def scaled(trace: Trace, factor: float, *, seed: int) -> Trace:
         input_tokens=whole.input_tokens[kept],
         output_tokens=whole.output_tokens[kept],
         duration_s=trace.duration_s,
+    )
+
+
+def that_fit(trace: Trace, most_tokens: int) -> tuple[Trace, int]:
+    """Return the requests whose prompt and answer together are no longer than that, and how many are longer."""
+    fits = trace.input_tokens + trace.output_tokens <= most_tokens
+    longer = int((~fits).sum())
+    if not longer:
+        return trace, 0
+    return (
+        Trace(
+            name=trace.name,
+            arrival_s=trace.arrival_s[fits],
+            input_tokens=trace.input_tokens[fits],
+            output_tokens=trace.output_tokens[fits],
+            duration_s=trace.duration_s,
+        ),
+        longer,
     )
