@@ -3,7 +3,7 @@
 Keys are only ever added. What does not apply or is not known is null, never zero.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -39,14 +39,14 @@ class SloOutput(OutputModel):
 class EngineOutput(OutputModel):
     """An own replica. A step of B sequences with KV tokens and P prompt tokens takes a + b B + c KV/1000 + delta P milliseconds."""
 
-    accelerator_class: Annotated[str | None, Field(description="AcceleratorClass; null where --engine gave the coefficients.")]
-    tensor_parallel_size: Annotated[int | None, Field(description="Accelerators per replica; null where --engine gave the coefficients.")]
+    accelerator_class: Annotated[str, Field(description="AcceleratorClass that a plan for this traffic would own.")]
+    tensor_parallel_size: Annotated[int, Field(description="Accelerators per replica.")]
+    basis: Annotated[Literal["Calibrated", "Estimated", "Given"], Field(description="Where the coefficients come from; Given: --engine.")]
     step_base_ms: Annotated[float, Field(description="a.")]
     step_sequence_ms: Annotated[float, Field(description="b.")]
     step_kv_ms: Annotated[float, Field(description="c, per thousand tokens in the KV cache.")]
     step_prompt_ms: Annotated[float, Field(description="delta, per prompt token.")]
     concurrency: Annotated[int, Field(description="Requests that run together: --max-num-seqs.")]
-    requests_per_second: Annotated[float | None, Field(description="What one replica sustains within the SLO at the trace's mean lengths.")]
     start_up_seconds: Annotated[float, Field(description="From the decision until it takes requests.")]
     usd_per_hour: Annotated[float, Field(alias="usdPerHour", description="Of one replica.")]
 
@@ -55,7 +55,7 @@ class HostedOutput(OutputModel):
     """The hosted side."""
 
     name: Annotated[str, Field(description="<provider>/<model>.")]
-    speed: Annotated[str, Field(description="fast: meets a usual SLO; slow: does not.")]
+    speed: Annotated[Literal["fast", "slow"], Field(description="fast: meets a usual SLO; slow: does not.")]
     input_usd_per_million_tokens: Annotated[float, Field(alias="inputUSDPerMillionTokens", description="Price of prompts, as simulated.")]
     output_usd_per_million_tokens: Annotated[float, Field(alias="outputUSDPerMillionTokens", description="Price of answers, as simulated.")]
 

@@ -13,7 +13,9 @@ def add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
     traffic.add_argument("--columns", metavar="arrival=A[:UNIT],input=B,output=C", help="its columns, where their names are not known")
     traffic.add_argument("--skip-bad-rows", action="store_true", help="leave out rows that cannot be requests, and tell them")
     traffic.add_argument("--from-prometheus", metavar="URL", help="replay the traffic recorded by this Prometheus instead of a trace")
-    traffic.add_argument("--workload", metavar="NAMESPACE/NAME", help="whose, with --from-prometheus (default: the file's, where it has a namespace)")
+    traffic.add_argument(
+        "--workload", metavar="NAMESPACE/NAME", help="whose, with --from-prometheus (default: the file's, where it has a namespace)"
+    )
     traffic.add_argument("--since", metavar="7d", default="7d", help="how far back, with --from-prometheus (default: 7d)")
     traffic.add_argument("--days", type=float, metavar="N", help="replay only the first N days")
     size = traffic.add_mutually_exclusive_group()
@@ -21,7 +23,10 @@ def add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--scale-to", type=float, metavar="REPLICAS", help="as much traffic as fills so many replicas on average")
     model = parser.add_argument_group("what is simulated")
     model.add_argument(
-        "--policy", action="append", metavar="NAME", help="spillway, oracle, a baseline, ... (may be given again; default: a handful; 'list' lists all)"
+        "--policy",
+        action="append",
+        metavar="NAME",
+        help="spillway, oracle, a baseline, ... (may be given again; default: a handful; 'list' lists all)",
     )
     model.add_argument("--start-up", metavar="180s", default="180s", help="from deciding on a replica to its first request (default: 180s)")
     model.add_argument("--kappa", type=float, metavar="K", help="scale hosted prices so that renting costs K times full own replicas")

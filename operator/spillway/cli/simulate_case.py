@@ -1,4 +1,4 @@
-"""From manifests and a trace to what is simulated: the engine's truth, its limits and prices, and the spec that says so to production's code."""
+"""From manifests and a trace to what is simulated: the engine's truth, its limits and prices, and the spec that says so to production."""
 
 import math
 from collections.abc import Mapping
@@ -69,7 +69,9 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
     where = f"{file}: InferenceWorkload {question.name}"
     chosen = choose(question, trace, kappa=wanted.kappa, where=where)
     if wanted.kappa is not None and chosen.offer is None:
-        raise BadInputError(f"{where}: --kappa: with placement.dataResidency ClusterOnly nothing is rented, so there is no price; leave it out")
+        raise BadInputError(
+            f"{where}: --kappa: with placement.dataResidency ClusterOnly nothing is rented, so there is no price; leave it out"
+        )
     accelerator = question.classes[chosen.accelerator_class]
     spec = _as_simulated(question.spec, chosen, trace)
     capacity, engine = _engine(spec, accelerator, wanted, where)
@@ -160,7 +162,9 @@ def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: fl
         f"A replica takes {engine.start_up_s:g} s to start on average, and is billed from its launch.",
     ]
     if chosen.assumed_offer:
-        told.append(f"The manifests have no hosted price: --kappa alone sets it, an answer's token at {OUTPUT_OVER_INPUT} times a prompt's.")
+        told.append(
+            f"The manifests have no hosted price: --kappa alone sets it, an answer's token at {OUTPUT_OVER_INPUT} times a prompt's."
+        )
     elif chosen.offer is not None:
         scaled = f" times {factor:.3g}, for --kappa" if wanted.kappa else ""
         told.append(f"Spill goes to {chosen.offer.label} at its listed price{scaled}; no prompt token is billed as cached.")

@@ -50,7 +50,11 @@ def choose(question: Question, trace: Trace, *, kappa: float | None, where: str)
     owned = cheapest(options, Cause.BUDGET, Cause.TOO_MANY, where=lambda each: each.owns and each.size is not None)
     size = owned.size if owned else None
     accelerator = seen.classes[size.accelerator_class] if size else None
-    price = replica_price(accelerator.price, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node) if accelerator and size else None
+    price = (
+        replica_price(accelerator.price, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node)
+        if accelerator and size
+        else None
+    )
     if size is None or price is None:
         reason = next((one.message for each in options if each.owns for one in each.obstacles), "no accelerator class has a price.")
         raise BadInputError(f"{where}: nothing that could be owned serves this trace: {reason} `spillway plan` shows every option")

@@ -21,10 +21,11 @@ def read_engine(file: str) -> StepModel:
     missing = [key for key in COEFFICIENTS if found[key] is None]
     if missing:
         raise BadInputError(f"{file}: has no number from 0 for {', '.join(missing)}; {SHAPE}")
-    if not found["a"]:
+    base_ms = found["a"] or 0.0
+    if not base_ms:
         raise BadInputError(f"{file}: a is 0, and no step takes no time; {SHAPE}")
     return StepModel(
-        base_ms=found["a"],
+        base_ms=base_ms,
         experts_ms=0.0,
         expert_share=1.0,
         sequence_ms=found["b"] or 0.0,
@@ -36,5 +37,6 @@ def read_engine(file: str) -> StepModel:
 
 def _number(raw: object, key: str) -> float | None:
     value = raw.get(key) if isinstance(raw, dict) else None
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return float(value) if known else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None

@@ -106,7 +106,9 @@ def _gathered(reader: Any, columns: Mapping[Column, Named], places: Mapping[Colu
             dated = _are_dates(cells[Column.ARRIVAL])
         for column in Column:
             parse = _date_s if column is Column.ARRIVAL and dated else float
-            parts[column].append(_numbers(cells[column], parse, lambda row, text, c=column: texts.setdefault((rows + row, c), text)))  # noqa: B023  called at once
+            numbers, unreadable = _numbers(cells[column], parse)
+            parts[column].append(numbers)
+            texts |= {(rows + row, column): text for row, text in unreadable.items()}
         lines.append(np.fromiter((line for line, _ in chunk), np.float64, len(chunk)))
         rows += len(chunk)
         on_progress(rows)
@@ -136,19 +138,18 @@ def _chunks(reader: Any) -> Iterator[list[tuple[int, list[str]]]]:
             yield chunk
 
 
-def _numbers(cells: Sequence[str], parse: Callable[[str], float], note: Callable[[int, str], object]) -> Floats:
+def _numbers(cells: Sequence[str], parse: Callable[[str], float]) -> tuple[Floats, dict[int, str]]:
+    """Return cells as numbers, NaN where one is none, and the text of those."""
     try:
-        return np.fromiter(map(parse, cells), np.float64, len(cells))
+        return np.fromiter(map(parse, cells), np.float64, len(cells)), {}
     except ValueError:
-        return np.array([_number(text, parse, row, note) for row, text in enumerate(cells)])
-
-
-def _number(text: str, parse: Callable[[str], float], row: int, note: Callable[[int, str], object]) -> float:
-    try:
-        return parse(text)
-    except ValueError:
-        note(row, text)
-        return float("nan")
+        numbers, texts = np.full(len(cells), np.nan), {}
+        for row, text in enumerate(cells):
+            try:
+                numbers[row] = parse(text)
+            except ValueError:
+                texts[row] = text
+        return numbers, texts
 
 
 def _are_dates(cells: Sequence[str]) -> bool:
@@ -181,31 +182,33 @@ def _from_parquet(stream: BinaryIO, stated: Mapping[Column, Named]) -> Cells:
         table = opened.read(columns=[named.name for named in columns.values()])
     except pa.ArrowException as problem:
         raise TraceError(f"cannot be read as Parquet: {problem}; write it anew") from None
+    arrays: dict[Column, Floats] = {}
     texts: dict[tuple[int, Column], str] = {}
-    arrays = {
-        column: _from_arrow(table.column(named.name), pa, lambda row, text, c=column: texts.setdefault((row, c), text), column)
-        for column, named in columns.items()
-    }
+    dated = False
+    for column, named in columns.items():
+        arrays[column], unreadable, dates = _from_arrow(table.column(named.name), pa, times=column is Column.ARRIVAL)
+        texts |= {(row, column): text for row, text in unreadable.items()}
+        dated = dates if column is Column.ARRIVAL else dated
     return Cells(
         columns=columns,
-        dated=arrays[Column.ARRIVAL][1],
-        arrival=arrays[Column.ARRIVAL][0],
-        input_tokens=arrays[Column.INPUT][0],
-        output_tokens=arrays[Column.OUTPUT][0],
+        dated=dated,
+        arrival=arrays[Column.ARRIVAL],
+        input_tokens=arrays[Column.INPUT],
+        output_tokens=arrays[Column.OUTPUT],
         lines=np.arange(1, table.num_rows + 1, dtype=np.int64),
         row_word="row",
         texts=texts,
     )
 
 
-def _from_arrow(values: Any, pa: Any, note: Callable[[int, str], object], column: Column) -> tuple[Floats, bool]:
-    """Return a column's numbers, and whether they were dates."""
+def _from_arrow(values: Any, pa: Any, *, times: bool) -> tuple[Floats, dict[int, str], bool]:
+    """Return a column's numbers, the text of what is none, and whether they were dates."""
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         micros = values.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        return micros.to_numpy().astype(np.float64) / 1e6, True
+        return micros.to_numpy().astype(np.float64) / 1e6, {}, True
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64), False
+        return values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64), {}, False
     cells = ["" if each is None else str(each) for each in values.to_pylist()]
-    dated = column is Column.ARRIVAL and _are_dates(cells)
-    return _numbers(cells, _date_s if dated else float, note), dated
+    dated = times and _are_dates(cells)
+    return (*_numbers(cells, _date_s if dated else float), dated)

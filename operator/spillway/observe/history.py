@@ -94,7 +94,8 @@ def _history(found: Mapping[str, Floats]) -> History:
 
     def mean(tokens: Floats) -> Floats:
         known = scraped & (metered > 0) & (tokens > 0)
-        return np.divide(tokens, metered, out=np.full(len(tokens), np.nan), where=known)
+        lengths: Floats = np.divide(tokens, metered, out=np.full(len(tokens), np.nan), where=known)
+        return lengths
 
     return History(
         requests=np.where(scraped, rates[queries.REQUESTS] * MINUTE_S, np.nan),

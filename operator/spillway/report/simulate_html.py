@@ -147,7 +147,12 @@ def _spill(main: ET.Element, drawn: Drawn, hours: float) -> None:
 def _attainment(main: ET.Element, drawn: Drawn, output: SimulateOutput) -> None:
     part = section(main, "Requests within the SLO, %")
     target = output.slo.attainment_percent
-    add(part, "p", f"Dashed: the {target:g} % that are asked for. The axis begins where the worst policy's fifth percentile lies.", "quiet small")
+    add(
+        part,
+        "p",
+        f"Dashed: the {target:g} % that are asked for. The axis begins where the worst policy's fifth percentile lies.",
+        "quiet small",
+    )
     seen = sorted(value for _, course in drawn for value in course.attainment_percent if value is not None)
     low = min(target - 1.0, seen[len(seen) // 20]) if seen else 0.0
     axis = Axis(low=max(0.0, 10.0 * (low // 10.0)), high=100.0, unit="%")
@@ -181,9 +186,7 @@ def _dollars(main: ET.Element, drawn: Drawn, hours: float) -> None:
     )
 
 
-def _small(
-    part: ET.Element, drawn: Drawn, series: Callable[[CourseOutput], tuple[Series, ...]], *, axis: Axis, hours: float
-) -> None:
+def _small(part: ET.Element, drawn: Drawn, series: Callable[[CourseOutput], tuple[Series, ...]], *, axis: Axis, hours: float) -> None:
     """Add one small plot per policy, all on one scale."""
     plots = add(part, "div", kind="plots")
     for each, course in drawn:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from spillway.api.simulate_output import (
 )
 from spillway.plan.rounding import dollars
 from spillway.simulate.outcome import Course, Outcome
+from spillway.simulate.reading import Column
 from spillway.simulate.trace import Floats, Trace
 
 ORACLE = "oracle"
@@ -41,7 +42,7 @@ class Setting:
     seed: int
     demand_replicas_mean: float
     scale: float = 1.0
-    columns: Mapping[str, str] | None = None
+    columns: Mapping[Column, str] = field(default_factory=dict)
 
 
 def simulate_output(
@@ -155,7 +156,7 @@ def _trace(trace: Trace, setting: Setting) -> TraceOutput:
         output_tokens_mean=round(float(trace.output_tokens.mean()), 1) if some else None,
         demand_replicas_mean=round(setting.demand_replicas_mean, 3),
         scale=round(setting.scale, 4),
-        columns=dict(setting.columns or {}),
+        columns={column.value: name for column, name in setting.columns.items()},
     )
 
 
@@ -170,7 +171,8 @@ def _sums(values: Floats, size: int) -> Floats:
 def _weighted(values: Floats, weights: Floats, size: int) -> Floats:
     known = np.isfinite(values)
     above, below = _per_group(np.where(known, values * weights, 0.0), size), _per_group(np.where(known, weights, 0.0), size)
-    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+    shares: Floats = np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
+    return shares
 
 
 def _per_group(values: Floats, size: int) -> Floats:

@@ -1,11 +1,11 @@
 """From the columns of a file to a trace: which column is which, in what unit time is, and what cannot be a request.
 
-Nothing is dropped silently: a row that cannot be a request is an error with its line, or, where its reader asked for that, left out and told.
+Nothing is dropped silently: a row that cannot be a request is an error with its line, or, where that was asked for, left out and told.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -80,10 +80,11 @@ class Reading:
 
     trace: Trace
     remarks: tuple[str, ...] = ()
+    columns: Mapping[Column, str] = field(default_factory=dict)  # of the file, by what they were taken for
 
 
 def choose(names: Sequence[str], stated: Mapping[Column, Named]) -> dict[Column, Named]:
-    """Return which of the file's columns is which: those stated, else those known by name. Raises TraceError where one is not to be found."""
+    """Return which of the file's columns is which: those stated, else those known by name. Raises TraceError where one is missing."""
     found: dict[Column, Named] = {}
     for column in Column:
         wanted = stated.get(column)
@@ -126,6 +127,7 @@ def make_trace(cells: Cells, *, name: str, skip_bad: bool) -> Reading:
     return Reading(
         trace=_in_order(seconds[good], cells.input_tokens[good], cells.output_tokens[good], name=name, remarks=remarks),
         remarks=tuple(remarks),
+        columns={column: named.name for column, named in cells.columns.items()},
     )
 
 

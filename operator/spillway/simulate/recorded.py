@@ -18,8 +18,7 @@ Flags = NDArray[np.bool_]
 MINUTE_S = 60.0
 LOST = (
     "Prometheus has counts, not requests: bursts within a minute, the true spread of lengths, which long prompt had which answer, and "
-    "sessions are lost; arrivals are spread at random within each minute (of their end: that is when they are counted), lengths drawn around "
-    "its means.",
+    "sessions are lost. Arrivals are spread at random within the minute in which they ended, lengths are drawn around the minute's means."
 )
 
 
@@ -55,7 +54,7 @@ def recorded_trace(history: History, *, name: str, spread: Lengths, seed: int) -
             output_tokens=_lengths(outputs[minutes], length_spread(spread.output_mean, output_p95), chance),
             duration_s=len(counts) * MINUTE_S,
         ),
-        remarks=(*LOST, *_gaps(known), *_estimated(in_filled | out_filled)),
+        remarks=(LOST, *_gaps(known), *_estimated(in_filled | out_filled)),
     )
 
 
@@ -82,10 +81,12 @@ def _gaps(known: Flags) -> tuple[str, ...]:
     edges = np.diff(np.concatenate([[0], (~known).astype(np.int64), [0]]))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     longest = int((ends - starts).max())
-    return (
-        f"{_minutes(missing)} of {_minutes(len(known))} have no recording, in {len(starts)} gap{'' if len(starts) == 1 else 's'} (the longest "
-        f"{_minutes(longest)}): they are left empty, so traffic and cost are lower than they were.",
+    gaps = "1 gap" if len(starts) == 1 else f"{len(starts)} gaps"
+    told = (
+        f"{_minutes(missing)} of {_minutes(len(known))} have no recording, in {gaps} (the longest {_minutes(longest)}): they are left empty, "
+        "so traffic and cost are lower than they were."
     )
+    return (told,)
 
 
 def _estimated(filled: Flags) -> tuple[str, ...]:
