@@ -112,13 +112,11 @@ def _sized(
         raise BadInputError(
             f"{trace.name}: no request fits the context of {longest} tokens; raise model.maxContextTokens, or give another trace"
         )
-    remarks = (
-        [
-            f"{longer:,} of {trace.requests:,} requests are longer than the {longest:,} tokens that one may have: an engine refuses them, so they are left out."
-        ]
-        if longer
-        else []
+    refused = (
+        f"{longer:,} of {trace.requests:,} requests are longer than the {longest:,} tokens that one may have: an engine refuses them, so they "
+        "are left out."
     )
+    remarks = [refused] if longer else []
     scale = float(parsed.copies or 1) if parsed.scale_to is None else parsed.scale_to / case.demand_replicas_mean
     if not longer and scale == 1:
         return trace, scale, case, remarks
@@ -209,10 +207,11 @@ def _hosted_too_slow(case: Case, trace: Trace, hosted: str) -> list[str]:
     within = hosted_within_percent(case, trace, hosted)
     if within is None or within >= promised_percent(case):
         return []
-    return [
-        f"The hosted side by itself meets the SLO for {within:.1f} % of these requests: every one that is spilled counts against it. Relax "
-        "slo, or look at policies that own more."
-    ]
+    told = (
+        f"The hosted side by itself meets the SLO for {within:.1f} % of these requests, and what is spilled counts: relax slo, or look at "
+        "policies that own more."
+    )
+    return [told]
 
 
 def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:

@@ -157,8 +157,9 @@ def _listed(chosen: Chosen) -> tuple[float, float]:
 def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: float) -> list[str]:
     own = f"{chosen.tensor_parallel_size} x {chosen.accelerator_class}"
     basis = "its step times are those of --engine" if wanted.step else f"its step times are {chosen.calibrated.lower()} by the planner"
+    hourly = f"{dollars(chosen.usd_per_hour)} an hour on demand"
     told = [
-        f"A replica is {own} for {dollars(chosen.usd_per_hour)} an hour on demand and runs {engine.max_num_seqs} requests together; {basis}.",
+        f"A replica is {own} for {hourly} and runs {engine.max_num_seqs} requests together; {basis}.",
         f"A replica takes {engine.start_up_s:g} s to start on average, and is billed from its launch.",
     ]
     if chosen.assumed_offer:
@@ -188,7 +189,7 @@ def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: 
     scaling = spec.dedicated.scaling if spec.dedicated else Scaling()
     if scaling.max_replicas < peak:
         told.append(
-            f"dedicated.scaling.maxReplicas is {scaling.max_replicas}, and the busiest minute's work fills {peak:.1f} replicas: no policy may "
-            "own more; raise it to see whether that pays."
+            f"dedicated.scaling.maxReplicas is {scaling.max_replicas}, and the busiest minute's work fills {peak:.1f} replicas: no "
+            "policy may own more; raise it to see whether that pays."
         )
     return told

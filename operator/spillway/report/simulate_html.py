@@ -10,7 +10,7 @@ from spillway.report.bill_style import STYLE
 from spillway.report.page import add, new_page, section, written
 from spillway.report.plan_words import amount
 from spillway.report.simulate_plots import Axis, Series, axis_for, plot
-from spillway.report.simulate_text import LEGEND, span
+from spillway.report.simulate_text import span
 
 MORE_STYLE = """
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: .75rem; }
@@ -29,9 +29,14 @@ MORE_STYLE = """
 .costs { display: grid; grid-template-columns: minmax(6rem, max-content) minmax(5rem, 1fr) max-content; gap: .35rem .75rem;
   align-items: center; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .88rem; white-space: nowrap; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--edge); } th:first-child, td:first-child { text-align: left; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--edge); }
+th:first-child, td:first-child { text-align: left; }
 th { color: var(--quiet); font-weight: 500; } .missed { color: var(--bad); }
 """
+FOOTER = (
+    "oracle: a lower bound that knows the future, and that no scaler can reach. oracle-replay: its plan, run in the same simulator. Red: "
+    "misses the SLO. Spilled and failed requests count as everybody's."
+)
 NOTHING = "–"  # noqa: RUF001  a dash in a table's empty cell
 COLUMNS: tuple[tuple[str, Callable[[PolicyOutput], str]], ...] = (
     ("policy", lambda each: each.policy),
@@ -59,7 +64,7 @@ def as_html(outputs: Sequence[SimulateOutput]) -> str:
     add(header, "h1", "What own and rented capacity would have cost")
     for output in outputs:
         _workload(main, output)
-    add(main, "footer", LEGEND, "quiet small")
+    add(main, "footer", FOOTER, "quiet small")
     return written(page)
 
 

@@ -6,11 +6,11 @@ from spillway.report.columns import bullets, table, wrapped
 from spillway.report.plan_words import amount
 
 HEAD = (
-    "POLICY", "COST", "/ORACLE", "/REPLAY", "OWN", "HOSTED", "SLO %", "5MIN %", "SPILL %", "REPL-H", "STARTS", "TTFT", "ITL",
+    "POLICY", "COST", "/ORCL", "/REPL", "OWN", "HOSTED", "SLO%", "5MIN%", "SPILL%", "HOURS", "STARTS", "TTFT", "ITL",
 )  # fmt: skip
 LEGEND = (
-    "/ORACLE: times the clairvoyant lower bound; /REPLAY: times the clairvoyant plan in the same simulator; 5MIN: worst five minutes; "
-    "TTFT, ITL: p95, ms; *: misses the SLO."
+    "/ORCL: times the clairvoyant lower bound; /REPL: times the clairvoyant plan in the same simulator; 5MIN: worst five minutes; "
+    "HOURS: of replicas, billed; TTFT, ITL: p95, ms; *: misses the SLO."
 )
 
 
@@ -35,8 +35,9 @@ def _traffic(output: SimulateOutput) -> str:
         else ""
     )
     return (
-        f"{trace.name}: {amount(trace.requests)} requests in {span(trace.duration_hours)}, {trace.requests_per_second_mean:.3g}/s on average "
-        f"and {trace.requests_per_second_peak:.3g}/s in the busiest minute{lengths}; {trace.demand_replicas_mean:.2g} replicas on average."
+        f"{trace.name}: {amount(trace.requests)} requests in {span(trace.duration_hours)}, {trace.requests_per_second_mean:.3g}/s on "
+        f"average and {trace.requests_per_second_peak:.3g}/s in the busiest minute{lengths}; work for "
+        f"{trace.demand_replicas_mean:.2g} replicas on average."
     )
 
 
@@ -49,8 +50,8 @@ def _row(each: PolicyOutput) -> tuple[str, ...]:
     return (
         each.policy,
         _money(each.cost_usd),
-        _number(each.cost_over_oracle, 3),
-        _number(each.cost_over_oracle_replay, 3),
+        _number(each.cost_over_oracle, 2),
+        _number(each.cost_over_oracle_replay, 2),
         _money(each.own_usd),
         _money(each.hosted_usd),
         _share(each.slo_attainment_percent, 2) + ("*" if each.keeps_slo is False else ""),

@@ -50,7 +50,7 @@ def simulate_output(
 ) -> SimulateOutput:
     """Return the document of runs on one trace."""
     costs = {each.policy: each.cost_usd for each in outcomes}
-    policies = [_policy(each, costs, setting.slo.attainment_percent) for each in outcomes]
+    policies = [_policy(each, costs, attainment_percent=setting.slo.attainment_percent, duration_s=trace.duration_s) for each in outcomes]
     policies.sort(key=_rank)
     cheapest = next((each for each in policies if each.keeps_slo and not each.clairvoyant), None)
     return SimulateOutput(
@@ -96,24 +96,33 @@ def verdict(policies: Sequence[PolicyOutput], attainment_percent: float) -> str:
     return f"{told}."
 
 
-def coarse(course: Course, most: int = MOST_POINTS) -> CourseOutput:
-    """Return a course of at most so many intervals: rates and replicas averaged, shares weighted by arrivals, money summed."""
+def coarse(course: Course, *, duration_s: float, most: int = MOST_POINTS) -> CourseOutput:
+    """Return a course of at most so many intervals: rates and replicas averaged, shares weighted by arrivals, money summed.
+
+    The last interval ends with the trace: its rates and replicas are those of the time that there was.
+    """
     size = max(1, math.ceil(len(course.arrivals_per_s) / most))
     weights = course.arrivals_per_s
+    seconds = np.full(len(weights), course.interval_s)
+    seconds[-1:] = min(course.interval_s, max(1e-3, duration_s - course.interval_s * (len(weights) - 1)))
+
+    def means(values: Floats) -> Floats:
+        return _per_group(values * course.interval_s, size) / _per_group(seconds, size)
+
     return CourseOutput(
         interval_seconds=course.interval_s * size,
-        arrivals_per_second=_listed(_means(course.arrivals_per_s, size), 4),
-        demand_replicas=_listed(_means(course.demand_replicas, size), 3),
-        ready_replicas=_listed(_means(course.ready_replicas, size), 3),
-        billed_replicas=_listed(_means(course.billed_replicas, size), 3),
+        arrivals_per_second=_listed(means(course.arrivals_per_s), 4),
+        demand_replicas=_listed(means(course.demand_replicas), 3),
+        ready_replicas=_listed(means(course.ready_replicas), 3),
+        billed_replicas=_listed(means(course.billed_replicas), 3),
         spilled_percent=_listed(_weighted(course.spilled_percent, weights, size), 2),
         attainment_percent=_listed(_weighted(course.attainment_percent, weights, size), 2),
-        own_usd=_listed(_sums(course.own_usd, size), 4),
-        hosted_usd=_listed(_sums(course.hosted_usd, size), 4),
+        own_usd=_listed(_per_group(course.own_usd, size), 4),
+        hosted_usd=_listed(_per_group(course.hosted_usd, size), 4),
     )
 
 
-def _policy(outcome: Outcome, costs: Mapping[str, float], attainment_percent: float) -> PolicyOutput:
+def _policy(outcome: Outcome, costs: Mapping[str, float], *, attainment_percent: float, duration_s: float) -> PolicyOutput:
     bound = outcome.policy == ORACLE
     attained = outcome.slo_attainment_percent
     return PolicyOutput(
@@ -133,7 +142,7 @@ def _policy(outcome: Outcome, costs: Mapping[str, float], attainment_percent: fl
         inter_token_p95_ms=_rounded(outcome.inter_token_p95_ms, 2),
         keeps_slo=None if bound or attained is None else attained >= attainment_percent,
         clairvoyant=outcome.policy in CLAIRVOYANT,
-        course=coarse(outcome.course) if len(outcome.course.arrivals_per_s) else None,
+        course=coarse(outcome.course, duration_s=duration_s) if len(outcome.course.arrivals_per_s) else None,
     )
 
 
@@ -158,14 +167,6 @@ def _trace(trace: Trace, setting: Setting) -> TraceOutput:
         scale=round(setting.scale, 4),
         columns={column.value: name for column, name in setting.columns.items()},
     )
-
-
-def _means(values: Floats, size: int) -> Floats:
-    return _per_group(values, size) / _per_group(np.ones(len(values)), size)
-
-
-def _sums(values: Floats, size: int) -> Floats:
-    return _per_group(values, size)
 
 
 def _weighted(values: Floats, weights: Floats, size: int) -> Floats:

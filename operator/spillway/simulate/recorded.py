@@ -83,8 +83,8 @@ def _gaps(known: Flags) -> tuple[str, ...]:
     longest = int((ends - starts).max())
     gaps = "1 gap" if len(starts) == 1 else f"{len(starts)} gaps"
     told = (
-        f"{_minutes(missing)} of {_minutes(len(known))} have no recording, in {gaps} (the longest {_minutes(longest)}): they are left empty, "
-        "so traffic and cost are lower than they were."
+        f"{_minutes(missing)} of {_minutes(len(known))} have no recording, in {gaps} (the longest {_minutes(longest)}): they are left "
+        "empty, so traffic and cost are lower than they were."
     )
     return (told,)
 
