@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.capacity import engine_limits, expected_service, kv_capacity_tokens
+from spillway.plan.lengths import declared_lengths
+from spillway.plan.memory import step_tokens
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import STEP_OVERHEAD_MS
 from spillway.simulate.trace import Floats
@@ -42,6 +47,24 @@ class EngineModel:
         prompt_ms = self.step.prompt_ms * input_tokens + self.step.square_ms * input_tokens**2 / 1e6
         work: Floats = (prompt_ms + output_tokens * (share_ms + kv_ms)) / 1e3
         return work
+
+
+def planned_engine(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> EngineModel:
+    """Return the engine as the planner has it for a spec's model on a class, with the tensor parallel size in the spec.
+
+    Raises ValueError where the model's shape is unknown.
+    """
+    lengths = declared_lengths(spec)
+    expected, kv_tokens = expected_service(spec, accelerator, lengths), kv_capacity_tokens(spec, accelerator)
+    if expected is None or not kv_tokens or spec.dedicated is None:
+        raise ValueError(f"no shape is known for model {spec.model.id!r}, or it does not fit {accelerator.product}; add model.architecture")
+    limits = engine_limits(spec, accelerator)
+    return EngineModel(
+        step=expected.step,
+        kv_tokens=kv_tokens,
+        max_num_seqs=limits.max_num_seqs,
+        step_tokens=step_tokens(spec.dedicated.engine, accelerator),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
