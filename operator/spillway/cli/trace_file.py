@@ -74,24 +74,27 @@ def _opened(stream: BinaryIO, stated: Mapping[Column, Named], on_progress: Progr
             inside.seek(0)
             if begins == _PARQUET:
                 return _from_parquet(io.BytesIO(inside.read()), stated)
-            return _from_csv(io.TextIOWrapper(inside, encoding="utf-8-sig", newline=""), stated, on_progress)
+            return _from_csv(inside, stated, on_progress)
     if start == _PARQUET:
         return _from_parquet(stream, stated)
-    return _from_csv(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), stated, on_progress)
+    return _from_csv(stream, stated, on_progress)
 
 
-def _from_csv(stream: io.TextIOWrapper, stated: Mapping[Column, Named], on_progress: Progress) -> Cells:
+def _from_csv(stream: BinaryIO | gzip.GzipFile, stated: Mapping[Column, Named], on_progress: Progress) -> Cells:
+    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        head = stream.readline()
+        head = lines.readline()
         if not head.strip():
             raise TraceError("is empty; give a trace with the columns arrival_s, input_tokens, output_tokens")
         delimiter = max(DELIMITERS, key=head.count)
         names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter))]
         columns = choose(names, stated)
         places = {column: names.index(named.name) for column, named in columns.items()}
-        return _gathered(csv.reader(stream, delimiter=delimiter), columns, places, on_progress)
+        return _gathered(csv.reader(lines, delimiter=delimiter), columns, places, on_progress)
     except UnicodeDecodeError:
         raise TraceError("is neither UTF-8 text nor Parquet, plain or gzip; convert it to one of them") from None
+    finally:
+        lines.detach()  # whoever opened the stream closes it
 
 
 def _gathered(reader: Any, columns: Mapping[Column, Named], places: Mapping[Column, int], on_progress: Progress) -> Cells:
