@@ -104,14 +104,13 @@ def _output(parsed: argparse.Namespace, workload: NamedWorkload, question: Quest
 def _sized(
     parsed: argparse.Namespace, workload: NamedWorkload, question: Question, trace: Trace, wanted: Wanted
 ) -> tuple[Trace, float, Case, list[str]]:
-    """Return the trace at the size asked for without what no replica could hold, by how much it was scaled, and the case for it."""
-    case = make_case(question, trace, wanted, file=workload.file)
-    longest = min(case.engine.kv_tokens, question.spec.model.max_context_tokens or case.engine.kv_tokens)
-    fitting, longer = that_fit(trace, longest)
-    if not fitting.requests:
-        raise BadInputError(
-            f"{trace.name}: no request fits the context of {longest} tokens; raise model.maxContextTokens, or give another trace"
-        )
+    """Return the trace at the size asked for without what no replica could hold, by how much it was scaled, and the case."""
+    stated = question.spec.model.max_context_tokens
+    fitting = trace if stated is None else _fitting(trace, stated)
+    case = make_case(question, fitting, wanted, file=workload.file)
+    longest = min(case.engine.kv_tokens, stated or case.engine.kv_tokens)
+    fitting = _fitting(trace, longest)
+    longer = trace.requests - fitting.requests
     refused = (
         f"{longer:,} of {trace.requests:,} requests are longer than the {longest:,} tokens that one may have: an engine refuses them, so they "
         "are left out."
@@ -124,6 +123,15 @@ def _sized(
     if not sized.requests:
         raise BadInputError(f"--scale-to {parsed.scale_to:g}: leaves no request of {trace.name}; give more replicas")
     return sized, scale, make_case(question, sized, wanted, file=workload.file), remarks
+
+
+def _fitting(trace: Trace, longest: int) -> Trace:
+    fitting, _ = that_fit(trace, longest)
+    if not fitting.requests:
+        raise BadInputError(
+            f"{trace.name}: no request fits the context of {longest} tokens; raise model.maxContextTokens, or give another trace"
+        )
+    return fitting
 
 
 def _from_file(parsed: argparse.Namespace) -> Reading:

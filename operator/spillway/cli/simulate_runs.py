@@ -1,6 +1,7 @@
 """One trace through every policy that was asked for: production's own decisions, the baselines, and the clairvoyant bound."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from spillway.simulate.trace import Floats, Trace
 
 HOSTED = {"fast": FAST, "slow": SLOW}
 USUAL = (OURS, ORACLE_REPLAY, ORACLE, "all-hosted", "all-owned", "hpa-utilisation", "keda-queue", "kubeai", "knative-kpa")
-HEADROOMS = (1.0, 0.95, 0.9, 0.85, 0.8)  # shares of a replica that a replayed plan may count on: queues need some of it
+HEADROOMS = (1.0, 0.9, 0.8)  # shares of a replica that a replayed plan may count on: queues need some of it
 SLOT_S = 30.0  # of the replayed plan
 WARM_S = 300.0  # from the start: what is ready then is what these minutes' work fills
 LATEST_START_S = 60.0  # of a request where no target says: what the bound lets it wait
@@ -81,9 +82,8 @@ def _report(on_progress: Progress | None, label: str, done: int, of_it: int, run
 
 
 def _parts(given: str) -> list[str]:
-    """Split names at commas, but not the values behind a colon."""
-    name, colon, _ = given.partition(":")
-    return [given.strip()] if colon and "," not in name else [part.strip() for part in given.split(",") if part.strip()]
+    """Split names at commas; a comma before a number parts the values behind a name."""
+    return [part.strip() for part in re.split(r",(?![ ]*[0-9.])", given) if part.strip()]
 
 
 def _asked(given: str, *, rents: bool) -> Asked:

@@ -108,7 +108,7 @@ def _times(hours: float) -> list[tuple[float, str]]:
     """Return where the time axis has marks, hours from the start, and what they say."""
     if hours <= 0:
         return []
-    unit, name = (24.0, "d") if hours >= 48 else (1.0, "h") if hours >= 2 else (1 / 60, "min")  # noqa: PLR2004
+    unit, name = (24.0, "d") if hours >= 96 else (1.0, "h") if hours >= 2 else (1 / 60, "min")  # noqa: PLR2004
     step = max(1.0, _round_up(hours / unit / MOST_DAY_MARKS))
     return [(index * step * unit, f"{index * step:g} {name}") for index in range(int(hours / unit / step * 0.97) + 1)]
 

@@ -1,7 +1,5 @@
 """A recording turned into requests again: what is known is kept, what is not is said."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,13 +13,13 @@ SPREAD = Lengths(input_mean=1000, input_p95=3000, output_mean=250)
 UNKNOWN = float("nan")
 
 
-def recorded(requests: list[float], *, inputs: list[float] | None = None, outputs: list[float] | None = None, **changes: Any) -> Reading:
+def recorded(requests: list[float], *, inputs: list[float] | None = None, outputs: list[float] | None = None, seed: int = 1) -> Reading:
     history = History(
         requests=np.array(requests, dtype=np.float64),
         input_tokens_mean=np.array([800.0] * len(requests) if inputs is None else inputs),
         output_tokens_mean=np.array([200.0] * len(requests) if outputs is None else outputs),
     )
-    return recorded_trace(history, name="team/chat", **({"spread": SPREAD, "seed": 1} | changes))
+    return recorded_trace(history, name="team/chat", spread=SPREAD, seed=seed)
 
 
 def per_minute(reading: Reading, minutes: int) -> list[int]:

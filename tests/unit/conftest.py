@@ -1,0 +1,5 @@
+"""Unit tests call the simulator's kernel as plain Python: compiling it takes longer than all of them (tests/engine tries the compiled one)."""
+
+import os
+
+os.environ["NUMBA_DISABLE_JIT"] = "1"
