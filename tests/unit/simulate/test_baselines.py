@@ -320,6 +320,11 @@ def test_dynamo_plans_every_three_minutes_for_the_rate_that_arrived() -> None:
     assert asked[36] == 7  # 14 x 0.5
 
 
+def test_dynamo_without_its_load_loop_follows_the_floor_alone() -> None:
+    policy = Dynamo(FACTS, by_load=False)
+    assert last(policy, minutes(policy, 3, ready=9, arrivals_per_s=5.0, batch_mean=9.0, step_ms=60.0, **SHAPE)) == 3  # 5 x 0.5
+
+
 def test_dynamo_steps_up_above_the_objective_and_down_where_the_rest_stays_below_it() -> None:
     def after(batch: float, step_ms: float) -> int:
         policy = Dynamo(FACTS)
