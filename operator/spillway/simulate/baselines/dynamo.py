@@ -50,7 +50,7 @@ class Steps:
 
 
 class Dynamo:
-    """`utilisation`: the share of an engine's profiled rate that is planned with (1: the documented rule); `by_load`: the quick loop too."""
+    """`utilisation`: the share of an engine's rate that is planned with (1: the documented rule); `by_load`: the quick loop too."""
 
     tick_s = 5.0
     window_s = 5.0
