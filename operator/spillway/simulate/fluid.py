@@ -70,7 +70,7 @@ def run(policy: Policy, demand: Demand, plant: Plant, *, spills: bool) -> FluidR
     pool = _Pool(plant=plant, ready=plant.warm_replicas, wanted=plant.warm_replicas)
     flow = _Flow(demand=demand, plant=plant, spills=spills)
     counts = np.empty(demand.slots, dtype=np.int64)
-    asked_s = 0.0
+    asked_s = -math.inf
     for slot in range(demand.slots):
         now_s = slot * demand.slot_s
         if slot and now_s >= asked_s + policy.tick_s - 1e-9:
@@ -83,7 +83,7 @@ def run(policy: Policy, demand: Demand, plant: Plant, *, spills: bool) -> FluidR
         owned_s=pool.owned_s,
         work_s=float(demand.work_s.sum()),
         spilled_s=flow.spilled_s,
-        late_s=flow.late_s + (0.0 if spills else flow.backlog_s),
+        late_s=flow.late_s,
         starts=pool.starts,
     )
 

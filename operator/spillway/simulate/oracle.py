@@ -8,7 +8,6 @@ the problem falls apart into one on/off problem per replica level, each with two
 answers nest and their sum is the exact integer optimum.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,36 +100,6 @@ def cheapest_states(keep_usd: Floats, *, start_usd: float, warm: int = 0) -> np.
         on = better[slot] | (on & stays[slot])
         states[slot] = on
     return states
-
-
-def lower_bound(
-    trace: Trace,
-    work_s: Floats,
-    hosted_usd: Floats,
-    terms: Terms,
-    *,
-    residences_s: Sequence[Floats | None] = (None,),
-    slot_lengths_s: Sequence[float] = (30.0, 60.0, 120.0),
-) -> OraclePlan:
-    """Return the highest of the bounds that each slot length gives; its `cost_usd` is what no scaler can undercut.
-
-    A bound for a system with queues, where the plan above only is one for fluid in slots: `terms.slack_s` is how long after its
-    arrival a request may still begin (the promised TTFT) and is given as capacity to every slot; a replica that is on for a part of a
-    slot, or only for what was left over from one, is counted as on in all of it, so that two slots and the slack are taken off the
-    price of a start; requests may be split. Work is spread over each of the `residences_s` (fastest and slowest pace that keeps the
-    promise), and the cheaper is taken. `work_s` has to be the ideal: a full batch, no interference.
-    """
-    return max(
-        (_bound(trace, work_s, hosted_usd, terms, residences_s, slot_s) for slot_s in slot_lengths_s), key=lambda each: each.cost_usd
-    )
-
-
-def _bound(
-    trace: Trace, work_s: Floats, hosted_usd: Floats, terms: Terms, residences_s: Sequence[Floats | None], slot_s: float
-) -> OraclePlan:
-    softer = replace(terms, headroom=1.0, start_up_s=max(0.0, terms.start_up_s - 2 * slot_s - terms.slack_s))
-    plans = (solve(savings_of(trace, work_s, hosted_usd, slot_s, residence_s=each), softer) for each in residences_s)
-    return min(plans, key=lambda each: each.cost_usd)
 
 
 def without_overflow(trace: Trace, work_s: Floats, slot_s: float, terms: Terms, *, served_share: float = 0.99) -> OraclePlan:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spillway.simulate.bound import lower_bound_usd
 from spillway.simulate.demand import demand_of
 from spillway.simulate.knapsack import savings_of
-from spillway.simulate.oracle import OraclePlan, Terms, lower_bound, solve, without_overflow
+from spillway.simulate.oracle import OraclePlan, Terms, solve, without_overflow
 from spillway.simulate.trace import Floats, Trace
 from tests.unit.simulate.sights import seen
 
@@ -51,12 +52,10 @@ def cheapest_of_all(trace: Trace, work_s: Floats, usd: Floats, at: Terms, most: 
     """Try every sequence of counts."""
     slot = np.minimum(trace.arrival_s // SLOT_S, SLOTS - 1)
     rented = [[rented_usd(work_s[slot == s], usd[slot == s], n * at.room_s(SLOT_S)) for n in range(most + 1)] for s in range(SLOTS)]
-    best = float("inf")
-    for counts in itertools.product(range(most + 1), repeat=SLOTS):
-        starts = sum(max(0, after - before) for before, after in zip((at.warm_replicas, *counts), counts, strict=False))
-        own = at.own_usd_per_s * (SLOT_S * sum(counts) + at.start_up_s * starts)
-        best = min(best, own + sum(rented[s][n] for s, n in enumerate(counts)))
-    return best
+    counts = np.array(list(itertools.product(range(most + 1), repeat=SLOTS)))
+    starts = np.maximum(np.diff(counts, axis=1, prepend=at.warm_replicas), 0).sum(axis=1)
+    own = at.own_usd_per_s * (SLOT_S * counts.sum(axis=1) + at.start_up_s * starts)
+    return float((own + np.array(rented)[np.arange(SLOTS), counts].sum(axis=1)).min())
 
 
 @st.composite
@@ -112,10 +111,36 @@ def test_slack_is_never_dearer(instance: tuple[Trace, Floats, Floats], slack_s: 
     assert cost(instance, terms(1, slack_s=slack_s)).cost_usd <= cost(instance, terms(1)).cost_usd + 1e-9
 
 
+@given(instances(), st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.integers(0, 2))
+def test_the_bound_holds_for_plans_that_change_inside_of_its_slots(
+    instance: tuple[Trace, Floats, Floats], start_up_slots: float, warm: int
+) -> None:
+    at = terms(start_up_slots, warm_replicas=warm)
+    finer = solve(savings_of(*instance, SLOT_S / 4), at)
+    assert lower_bound_usd(*instance, at, residences_s=(None,), slot_lengths_s=(SLOT_S,)) <= finer.cost_usd + 1e-9
+
+
 @given(instances())
-def test_the_bound_never_exceeds_the_plan_of_the_same_slots(instance: tuple[Trace, Floats, Floats]) -> None:
-    at = terms(3, slack_s=1)
-    assert lower_bound(*instance, at, slot_lengths_s=(SLOT_S,)).cost_usd <= cost(instance, at).cost_usd + 1e-9
+def test_the_bound_takes_the_cheaper_pace(instance: tuple[Trace, Floats, Floats]) -> None:
+    slow = np.linspace(0, 20, instance[0].requests)
+    apart = [lower_bound_usd(*instance, terms(1), residences_s=(each,)) for each in (None, slow)]
+    assert lower_bound_usd(*instance, terms(1), residences_s=(None, slow)) == pytest.approx(min(apart))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bound_with_slack_holds_for_who_delays_every_request_as_much_as_is_allowed(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    slots, requests, slack_s = 120, 1500, 3.0
+    bursts = chance.uniform(0, slots * SLOT_S - slack_s - 1, 300)
+    trace = trace_of(list(chance.choice(bursts, requests)), slots=slots)
+    work_s = chance.exponential(2.0, requests)
+    usd = work_s * chance.uniform(0.5, 5, requests) * OWN_USD_PER_S
+    at = terms(3, slack_s=slack_s)
+    bound = lower_bound_usd(trace, work_s, usd, at, residences_s=(None,), slot_lengths_s=(SLOT_S, 2 * SLOT_S))
+    for delay_s in (np.zeros(requests), np.full(requests, slack_s), slack_s - trace.arrival_s % slack_s):
+        delayed = replace(trace, arrival_s=trace.arrival_s + delay_s)
+        finer = solve(savings_of(delayed, work_s, usd, 1.0), replace(at, slack_s=0.0))
+        assert bound <= finer.cost_usd
 
 
 @given(instances(), st.lists(st.floats(0, 25), min_size=24, max_size=24))
