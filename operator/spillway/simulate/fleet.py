@@ -165,8 +165,8 @@ class Fleet:
                 return ready_s
 
     def _draw_start_up_s(self) -> float:
-        if not self._engine.start_up_s:
-            return 0.0
+        if not self._engine.start_up_s or not self._engine.start_up_cv:
+            return self._engine.start_up_s
         variance = math.log1p(self._engine.start_up_cv**2)
         return float(self._start_ups.lognormal(math.log(self._engine.start_up_s) - variance / 2, math.sqrt(variance)))
 

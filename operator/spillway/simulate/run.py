@@ -29,10 +29,10 @@ class Lives:
     ended_s: Floats
 
     def billed_s(self, until_s: float, increment_s: float) -> Floats:
-        """Return the seconds billed of each: whole increments, and up to the end of the run where it was not ended before."""
-        lived = np.minimum(self.ended_s, until_s) - self.launched_s
+        """Return the seconds billed of each: whole increments, but none beyond the end of the run."""
+        lived = self.ended_s - self.launched_s
         whole = np.ceil(np.round(lived / increment_s, 9)) * increment_s
-        billed: Floats = np.where(self.ended_s <= until_s, whole, lived)
+        billed: Floats = np.minimum(whole, until_s - self.launched_s)
         return billed
 
 
@@ -56,7 +56,7 @@ class Run:
     @property
     def own_billed_s(self) -> float:
         """Return the replica-seconds billed."""
-        return float(self.lives.billed_s(self.trace.duration_s, self.billing_increment_s).sum())
+        return float(self._billed_s().sum())
 
     @property
     def hosted_tokens(self) -> tuple[float, float]:
@@ -99,6 +99,9 @@ class Run:
             hosted_output_tokens=answered,
         )
 
+    def _billed_s(self) -> Floats:
+        return self.lives.billed_s(self.trace.duration_s, self.billing_increment_s)
+
     def _worst(self, met: Flags) -> float | None:
         """Return the attainment of the worst five minutes, by arrival."""
         window = (self.trace.arrival_s / WORST_WINDOW_S).astype(np.int64)
@@ -122,7 +125,7 @@ class Run:
             self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
         )
         end_s = np.minimum(self.lives.ended_s, self.trace.duration_s)
-        billed_s = _within(self.lives.launched_s, end_s, edges)
+        billed_s = _within(self.lives.launched_s, self.lives.launched_s + self._billed_s(), edges)
         with np.errstate(invalid="ignore"):  # nothing arrived: no share
             spilled, attained = summed(rented) / arrived * 100, summed(met) / arrived * 100
         return Course(

@@ -1,0 +1,179 @@
+"""Small worlds to simulate, and the naive simulator that the kernel is held against: one step after another, lists and no arithmetic."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spillway.plan.roofline import StepModel
+from spillway.simulate.policy import Seen
+from spillway.simulate.run import Run
+from spillway.simulate.setting import EngineModel, HostedModel, Rules, Targets
+from spillway.simulate.simulate import run
+from spillway.simulate.trace import Trace
+
+STEP = StepModel(base_ms=10.0, experts_ms=0.0, expert_share=1.0, sequence_ms=1.0, kv_ms=0.5, prompt_ms=0.05, square_ms=0.1)
+HOSTED = HostedModel(ttft_median_ms=500.0, ttft_p99_ms=2000.0, inter_token_ms=(10.0, 20.0))
+TARGETS = Targets(ttft_ms=2000.0, inter_token_ms=50.0)
+
+
+@dataclass(kw_only=True)
+class Scripted:
+    """Wants what a script of (from when, how many) says, and keeps what it has seen."""
+
+    script: Sequence[tuple[float, int]]
+    tick_s: float = 10.0
+    window_s: float = 60.0
+    seen: list[Seen] = field(default_factory=list)
+
+    def replicas(self, seen: Seen) -> int:
+        self.seen.append(seen)
+        return next(count for begin, count in reversed(self.script) if begin <= seen.now_s)
+
+
+def engine(**changes: Any) -> EngineModel:
+    plain: dict[str, Any] = {
+        "step": STEP,
+        "kv_tokens": 20_000,
+        "max_num_seqs": 8,
+        "step_tokens": 512,
+        "step_overhead_ms": 0.0,
+        "start_up_s": 60.0,
+        "start_up_cv": 0.0,
+    }
+    return EngineModel(**(plain | changes))
+
+
+def trace(*requests: tuple[float, int, int], duration_s: float | None = None) -> Trace:
+    """Return a trace of (arrival, prompt, answer)."""
+    rows = np.array(requests, dtype=np.float64).reshape(-1, 3)
+    last = float(rows[-1, 0]) if len(rows) else 0.0
+    return Trace(
+        name="made up",
+        arrival_s=rows[:, 0],
+        input_tokens=rows[:, 1].astype(np.int64),
+        output_tokens=rows[:, 2].astype(np.int64),
+        duration_s=last if duration_s is None else duration_s,
+    )
+
+
+def played(
+    traffic: Trace,
+    *script: tuple[float, int],
+    hosted: HostedModel | None = HOSTED,
+    model: EngineModel | None = None,
+    policy: Any = None,
+    initial: int | None = None,
+    seed: int = 1,
+    targets: Targets = TARGETS,
+    **rules: Any,
+) -> Run:
+    """Run a trace with so many replicas from when on; by default two, ready from the beginning."""
+    scripted = policy or Scripted(script=script or ((0.0, 2),))
+    return run(
+        traffic,
+        engine=model or engine(),
+        rules=Rules(**({"spills": hosted is not None, "slots_per_replica": 12, "gateways": 1} | rules)),
+        hosted=hosted,
+        targets=targets,
+        policy=scripted,
+        name="scripted",
+        seed=seed,
+        initial_replicas=(script[0][1] if script else 2) if initial is None else initial,
+    )
+
+
+@dataclass
+class _Going:
+    number: int
+    arrival_s: float
+    prompt: int
+    answer: int
+    read: int = 0
+    made: int = 0
+    first_s: float = math.nan
+
+
+def step_by_step(traffic: Trace, model: EngineModel) -> list[tuple[float, float]]:
+    """Return (first token, end) of each request on one replica that takes all of them."""
+    coming = [
+        _Going(number, float(arrival), int(prompt), int(answer))
+        for number, (arrival, prompt, answer) in enumerate(
+            zip(traffic.arrival_s, traffic.input_tokens, traffic.output_tokens, strict=True)
+        )
+    ]
+    waiting: list[_Going] = []
+    batch: list[_Going] = []
+    done: dict[int, tuple[float, float]] = {}
+    now = 0.0
+    while coming or waiting or batch:
+        if not waiting and not batch:
+            now = max(now, coming[0].arrival_s)
+        while coming and coming[0].arrival_s <= now:
+            waiting.append(coming.pop(0))
+        now = _one_step(model, waiting, batch, done, now)
+    return [done[number] for number in sorted(done)]
+
+
+def _cached(one: _Going) -> int:
+    return one.read
+
+
+def _whole(one: _Going) -> int:
+    """Tokens to have read before the next one is made."""
+    return one.prompt + one.made
+
+
+def _one_step(model: EngineModel, waiting: list[_Going], batch: list[_Going], done: dict[int, tuple[float, float]], now: float) -> float:
+    def decoding() -> list[_Going]:
+        return [one for one in batch if one.made and one.read >= _whole(one) - 1]
+
+    def spoken_for() -> int:
+        return sum(_cached(one) if one in decoding() else _whole(one) for one in batch)
+
+    preempted = False
+    while len(batch) > 1 and spoken_for() + len(decoding()) > model.kv_tokens:
+        out = batch.pop()
+        out.read = 0
+        waiting.insert(0, out)
+        preempted = True
+    going = decoding()
+    budget = model.step_tokens - len(going)
+    chunks: list[tuple[_Going, int]] = []
+    for one in batch:
+        if one not in going:
+            taken = min(budget, _whole(one) - one.read)
+            budget -= taken
+            chunks.append((one, taken))
+    while not preempted and waiting and len(batch) < model.max_num_seqs and budget > 0:
+        if spoken_for() + len(going) + _whole(waiting[0]) > model.kv_tokens:
+            break
+        one = waiting.pop(0)
+        batch.append(one)
+        taken = min(budget, _whole(one))
+        budget -= taken
+        chunks.append((one, taken))
+    chunks = [(one, taken) for one, taken in chunks if taken]
+    now += (
+        model.step.step_ms(
+            sequences=len(going) + len(chunks),
+            kv_tokens=sum(_cached(one) for one in going),
+            prompt_tokens=sum(taken for _, taken in chunks),
+            prompt_squares=sum((one.read + taken) ** 2 - one.read**2 for one, taken in chunks),
+        )
+        / 1000
+    )
+    for one in going:
+        one.read += 1
+        one.made += 1
+    for one, taken in chunks:
+        one.read += taken
+        if one.read == _whole(one):
+            one.made += 1
+            one.first_s = now if one.made == 1 else one.first_s
+    for one in [one for one in batch if one.made == one.answer]:
+        batch.remove(one)
+        done[one.number] = (one.first_s, now)
+    return now
