@@ -112,8 +112,8 @@ def _sized(
     fitting = _fitting(trace, longest)
     longer = trace.requests - fitting.requests
     refused = (
-        f"{longer:,} of {trace.requests:,} requests are longer than the {longest:,} tokens that one may have: an engine refuses them, so they "
-        "are left out."
+        f"{longer:,} of {trace.requests:,} requests are longer than the {longest:,} tokens that one may have: an engine refuses them, so "
+        "they are left out."
     )
     remarks = [refused] if longer else []
     scale = float(parsed.copies or 1) if parsed.scale_to is None else parsed.scale_to / case.demand_replicas_mean
