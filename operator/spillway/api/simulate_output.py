@@ -81,8 +81,10 @@ class PolicyOutput(OutputModel):
     cost_usd: Annotated[float, Field(alias="costUSD", description="Owned and rented.")]
     cost_over_oracle: Annotated[float | None, Field(description="Cost over the clairvoyant lower bound's.")]
     cost_over_oracle_replay: Annotated[float | None, Field(description="Cost over that of the clairvoyant plan in the same simulator.")]
-    own_usd: Annotated[float, Field(alias="ownUSD", description="Spent on replicas, from launch to end.")]
-    hosted_usd: Annotated[float, Field(alias="hostedUSD", description="Spent on tokens.")]
+    own_usd: Annotated[
+        float | None, Field(alias="ownUSD", description="Spent on replicas, from launch to end; null for the bound, which is a sum only.")
+    ]
+    hosted_usd: Annotated[float | None, Field(alias="hostedUSD", description="Spent on tokens; null for the bound.")]
     slo_attainment_percent: Annotated[
         float | None, Field(description="Share of requests that met every target; spilled and failed ones count.")
     ]
@@ -92,8 +94,8 @@ class PolicyOutput(OutputModel):
     ]
     spilled_percent: Annotated[float | None, Field(description="Share of requests that the hosted side was given.")]
     failed_percent: Annotated[float | None, Field(description="Share of requests that nobody answered.")]
-    replica_hours: Annotated[float, Field(description="Billed.")]
-    starts: Annotated[int, Field(description="Replicas launched.")]
+    replica_hours: Annotated[float | None, Field(description="Billed; null for the bound.")]
+    starts: Annotated[int | None, Field(description="Replicas launched, those at the start included; null for the bound.")]
     ttft_p95_ms: Annotated[float | None, Field(description="Time to first token.")]
     inter_token_p95_ms: Annotated[float | None, Field(description="A request's mean gap between tokens.")]
     keeps_slo: Annotated[bool | None, Field(alias="keepsSLO", description="Whether slo.attainmentPercent was met; null for the bound.")]

@@ -17,9 +17,10 @@ from spillway.plan.observation import Catalogue
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.simulate.baselines.catalogue import RULES, Rule
 from spillway.simulate.baselines.facts import Facts
+from spillway.simulate.bound import lower_bound_usd
 from spillway.simulate.document import ORACLE, ORACLE_REPLAY, OURS
 from spillway.simulate.knapsack import savings_of
-from spillway.simulate.oracle import OraclePlan, Terms, lower_bound, solve, without_overflow
+from spillway.simulate.oracle import OraclePlan, Terms, solve, without_overflow
 from spillway.simulate.outcome import Course, Outcome
 from spillway.simulate.policy import Policy
 from spillway.simulate.setting import FAST, SLOW, HostedModel, Rules, Targets
@@ -139,7 +140,7 @@ class _Bench:
 
     def outcome(self, asked: Asked, report: Callable[[float], None]) -> Outcome:
         if asked.name == ORACLE:
-            return _as_outcome(self._bound(), self.trace)
+            return _as_outcome(self._bound_usd(), self.trace)
         if asked.name == ORACLE_REPLAY:
             return self._replayed(report)
         if asked.name == OURS:
@@ -177,12 +178,12 @@ class _Bench:
             return without_overflow(self.trace, self._work_s(), SLOT_S, terms, served_share=promised_percent(self.case) / 100)
         return solve(savings_of(self.trace, self._work_s(), self._hosted_usd(), SLOT_S), terms)
 
-    def _bound(self) -> OraclePlan:
+    def _bound_usd(self) -> float:
         ttft, gap = _targets(self.case).ttft_ms, _targets(self.case).inter_token_ms
         answers = self.trace.output_tokens.astype(np.float64)
         fastest = answers * float(self.case.engine.fixed_ms(1)[1]) / 1000
         slowest = answers * (gap or float(self.case.engine.fixed_ms(self.case.engine.max_num_seqs)[-1])) / 1000
-        return lower_bound(
+        return lower_bound_usd(
             self.trace,
             self._work_s(),
             self._hosted_usd(),
@@ -275,21 +276,20 @@ def promised_percent(case: Case) -> float:
     return float(case.spec.slo.attainment_percent if case.spec.slo else DEFAULT_ATTAINMENT_PERCENT)
 
 
-def _as_outcome(plan: OraclePlan, trace: Trace) -> Outcome:
-    """Return a bound as an outcome: money only, since nothing was served."""
+def _as_outcome(usd: float, trace: Trace) -> Outcome:
+    """Return a bound as an outcome: a sum only, since nothing was served; the document tells no more of it."""
     nothing = np.empty(0)
-    own_usd = plan.own_usd + plan.start_usd
     return Outcome(
         policy=ORACLE,
         requests=trace.requests,
         failed=0,
-        own_usd=own_usd,
-        hosted_usd=plan.hosted_usd,
+        own_usd=usd,
+        hosted_usd=0.0,
         slo_attainment_percent=None,
         worst_5_min_attainment_percent=None,
         spilled_percent=None,
-        replica_hours=(float(plan.counts.sum()) * plan.slot_s + plan.starts * plan.start_up_s) / 3600,
-        starts=plan.starts,
+        replica_hours=0.0,
+        starts=0,
         ttft_p95_ms=None,
         inter_token_p95_ms=None,
         course=Course(

@@ -23,6 +23,7 @@ MORE_STYLE = """
   stroke-dasharray: 4 3; }
 .plot .hosted { fill: var(--hosted); } .plot .own { fill: var(--own); } .plot .reference { stroke: var(--ink); stroke-width: .9;
   stroke-dasharray: 4 3; }
+.bar.whole { fill: var(--quiet); }
 .key { display: inline-block; width: .8rem; height: .6rem; border-radius: .15rem; margin: 0 .3rem 0 .9rem; background: var(--quiet); }
 .key.demand { background: var(--edge); } .key.ready { background: var(--now); } .key.hosted { background: var(--hosted); }
 .key.own { background: var(--own); }
@@ -43,14 +44,14 @@ COLUMNS: tuple[tuple[str, Callable[[PolicyOutput], str]], ...] = (
     ("cost", lambda each: dollars(each.cost_usd)),
     ("× oracle", lambda each: _figure(each.cost_over_oracle, 3)),  # noqa: RUF001
     ("× replay", lambda each: _figure(each.cost_over_oracle_replay, 3)),  # noqa: RUF001
-    ("own", lambda each: dollars(each.own_usd)),
-    ("hosted", lambda each: dollars(each.hosted_usd)),
+    ("own", lambda each: _money(each.own_usd)),
+    ("hosted", lambda each: _money(each.hosted_usd)),
     ("SLO %", lambda each: _figure(each.slo_attainment_percent, 2)),
     ("worst 5 min %", lambda each: _figure(each.worst_5_min_attainment_percent, 1)),
     ("spilled %", lambda each: _figure(each.spilled_percent, 1)),
     ("failed %", lambda each: _figure(each.failed_percent, 2)),
-    ("replica-hours", lambda each: f"{each.replica_hours:,.1f}"),
-    ("starts", lambda each: f"{each.starts:,}"),
+    ("replica-hours", lambda each: _figure(each.replica_hours, 1)),
+    ("starts", lambda each: _figure(each.starts, 0)),
     ("TTFT p95 ms", lambda each: _figure(each.ttft_p95_ms, 0)),
     ("ITL p95 ms", lambda each: _figure(each.inter_token_p95_ms, 1)),
 )
@@ -104,9 +105,11 @@ def _costs(main: ET.Element, output: SimulateOutput) -> None:
         said = f"{dollars(each.cost_usd)}{', misses the SLO' if each.keeps_slo is False else ''}"
         picture = add(costs, "svg", {"width": "100%", "height": "14", "role": "img", "aria-label": f"{each.policy}: {said}"})
         add(picture, "rect", {"width": "100%", "height": "14", "rx": "3", "class": "track"})
-        own, hosted = (100 * usd / most if most else 0.0 for usd in (each.own_usd, each.hosted_usd))
-        add(picture, "rect", {"width": f"{own:.2f}%", "height": "14", "class": "bar own"})
-        add(picture, "rect", {"x": f"{own:.2f}%", "width": f"{hosted:.2f}%", "height": "14", "class": "bar hosted"})
+        begin = 0.0
+        for kind, usd in (("own", each.own_usd), ("hosted", each.hosted_usd), ("whole", each.cost_usd if each.own_usd is None else 0.0)):
+            share = 100 * (usd or 0.0) / most if most else 0.0
+            add(picture, "rect", {"x": f"{begin:.2f}%", "width": f"{share:.2f}%", "height": "14", "class": f"bar {kind}"})
+            begin += share
         add(costs, "div", said, "usd missed" if each.keeps_slo is False else "usd")
 
 
@@ -213,6 +216,10 @@ def _keys(part: ET.Element, *keys: tuple[str, str]) -> None:
     for kind, told in keys:
         key = add(line, "span", kind=f"key {kind}".strip())
         key.tail = told
+
+
+def _money(usd: float | None) -> str:
+    return NOTHING if usd is None else dollars(usd)
 
 
 def _figure(value: float | None, digits: int) -> str:

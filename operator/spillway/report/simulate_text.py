@@ -57,15 +57,15 @@ def _row(each: PolicyOutput) -> tuple[str, ...]:
         _share(each.slo_attainment_percent, 2) + ("*" if each.keeps_slo is False else ""),
         _share(each.worst_5_min_attainment_percent, 1),
         _share(each.spilled_percent, 1),
-        f"{each.replica_hours:,.0f}" if each.replica_hours >= 10 else f"{each.replica_hours:.1f}",  # noqa: PLR2004
-        f"{each.starts:,}",
+        "-" if each.replica_hours is None else f"{each.replica_hours:,.{0 if each.replica_hours >= 10 else 1}f}",  # noqa: PLR2004
+        "-" if each.starts is None else f"{each.starts:,}",
         _number(each.ttft_p95_ms, 0),
         _number(each.inter_token_p95_ms, 0),
     )
 
 
-def _money(usd: float) -> str:
-    return dollars(usd).removeprefix("$")
+def _money(usd: float | None) -> str:
+    return "-" if usd is None else dollars(usd).removeprefix("$")
 
 
 def _share(percent: float | None, digits: int) -> str:
