@@ -1,4 +1,7 @@
-"""The command line: `spillway plan`, `report`, `operator`, `crds`, `version`. What a command needs is imported when it is called."""
+"""The command line: `spillway plan`, `simulate`, `report`, `operator`, `crds`, `version`.
+
+What a command needs is imported when it is called.
+"""
 
 import argparse
 import os
@@ -7,6 +10,7 @@ from collections.abc import Sequence
 
 from spillway.cli.plan_arguments import add_plan_arguments
 from spillway.cli.report_arguments import add_report_arguments
+from spillway.cli.simulate_arguments import add_simulate_arguments
 
 __all__ = ["main"]
 
@@ -23,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from spillway.cli import plan
 
             return plan.run(parsed)
+        case "simulate":
+            from spillway.cli import simulate
+
+            return simulate.run(parsed)
         case "report":
             from spillway.cli import report
 
@@ -70,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         "counts. Exit codes: 0, 2 for bad input, 3 when nothing is possible.",
     )
     add_plan_arguments(plan)
+    simulate = commands.add_parser(
+        "simulate",
+        help="what a recorded traffic would have cost, by Spillway's scaling and by others",
+        description="Replay a trace, request by request, through own replicas and a hosted side, with Spillway's own decisions and with "
+        "other scalers. The files are the cluster's manifests, as for `spillway plan`. Exit codes: 0, 2 for bad input.",
+    )
+    add_simulate_arguments(simulate)
     report = commands.add_parser(
         "report",
         help="what the workloads of a cluster cost, and what to change",

@@ -11,12 +11,14 @@ from spillway.api.crd import KINDS, crd, crds, schema
 from spillway.api.plan_output import OutputModel, PlanOutput
 from spillway.api.reference import reference
 from spillway.api.report_output import ReportOutput
+from spillway.api.simulate_output import SimulateOutput
 
 HEADER = "# Generated from operator/spillway/api by `make generate`; edit the models there.\n"
 FOLDERS = (Path("crds"), Path("charts/spillway/crds"), Path("charts/spillway-crds/templates"))
 REFERENCE = Path("docs/reference.md")
 PLAN_SCHEMA = Path("docs/plan-output.schema.json")
 REPORT_SCHEMA = Path("docs/report-output.schema.json")
+SIMULATE_SCHEMA = Path("docs/simulate-output.schema.json")
 VALUES = Path("charts/spillway/values.yaml")
 CATALOGUE = Path("operator/spillway/cli/accelerator_classes.json")  # what `spillway plan` takes where no AcceleratorClass is given
 SPEC_SCHEMAS = Path("operator/spillway/cli/spec_schemas.json")  # what `spillway plan` holds manifests to
@@ -36,13 +38,14 @@ def to_yaml(document: object) -> str:
 def write(root: Path) -> tuple[Path, ...]:
     """Write what is generated below `root`.
 
-    That is the CRDs (three identical copies: plain and one for either chart), the field reference, the schema of plans, and for the
-    command line the schemas of manifests and the chart's catalogue of accelerators.
+    That is the CRDs (three identical copies: plain and one for either chart), the field reference, the schemas of what commands print,
+    and for the command line the schemas of manifests and the chart's catalogue of accelerators.
     """
     written = [
         _write(root / REFERENCE, reference()),
         _write(root / PLAN_SCHEMA, output_schema(PlanOutput)),
         _write(root / REPORT_SCHEMA, output_schema(ReportOutput)),
+        _write(root / SIMULATE_SCHEMA, output_schema(SimulateOutput)),
         _write(root / SPEC_SCHEMAS, spec_schemas()),
     ]
     if (root / VALUES).is_file():

@@ -66,7 +66,7 @@ def _plans(parsed: argparse.Namespace, today: date) -> list[PlanOutput]:
     if parsed.plot and len(manifests.workloads) > 1:
         raise BadInputError("--plot draws one workload; give a file with one InferenceWorkload")
     lists = read_prices(parsed.prices) if parsed.prices else PriceLists()
-    architecture = _architecture(parsed.model_config) if parsed.model_config else None
+    architecture = read_architecture(parsed.model_config) if parsed.model_config else None
     return [_plan(parsed, each, manifests, lists, architecture, swept, today) for each in manifests.workloads]
 
 
@@ -79,7 +79,7 @@ def _plan(
     swept: _Range | None,
     today: date,
 ) -> PlanOutput:
-    question = _question(workload, manifests, lists, architecture)
+    question = question_for(workload, manifests, lists, architecture)
     load = declared_load(question.spec)
     if load is None:
         raise BadInputError(
@@ -95,7 +95,8 @@ def _plan(
     return output
 
 
-def _question(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, architecture: Architecture | None) -> Question:
+def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, architecture: Architecture | None) -> Question:
+    """Return what a plan is asked about a workload in the files. Raises BadInputError where they do not fit together."""
     spec = workload.spec
     if architecture is not None and spec.model.architecture is None:
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"architecture": architecture})})
@@ -118,7 +119,8 @@ def default_classes() -> Mapping[str, AcceleratorClassSpec]:
     return {name: AcceleratorClassSpec.model_validate(spec) for name, spec in raw.items()}
 
 
-def _architecture(file: str) -> Architecture:
+def read_architecture(file: str) -> Architecture:
+    """Return the shape of a model from its config.json. Raises BadInputError."""
     from spillway.plan.architecture import Unreadable, architecture_of
 
     try:

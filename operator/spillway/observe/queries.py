@@ -35,6 +35,7 @@ CACHE_EACH: Final = "cache_each"
 PREFIX_HITS: Final = "prefix_hits"
 GAPS: Final = "gaps"
 GPU: Final = "gpu"
+ANSWERED: Final = "answered"
 
 # Asked first: without it nothing can be said, and a Prometheus that does not answer is not asked the rest.
 FIRST: Final = UP
@@ -106,6 +107,26 @@ def queries(window_s: float) -> dict[str, str]:
         GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
         ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',
     }
+
+
+def history_queries(namespace: str, workload: str, *, step_s: float) -> dict[str, str]:
+    """Return what a range query asks of one workload's past: rates per second over each step, and whether its gateway was scraped."""
+    w = f"{step_s:.0f}s"
+    its = f'namespace="{_quoted(namespace)}",workload="{_quoted(workload)}"'
+    answered = f'code=~"2..",{its}'
+    return {
+        UP: f'sum(sum_over_time(up{{component="gateway",{its}}}[{w}]))',
+        REQUESTS: f"sum({_rate('envoy_spillway_requests', its, w)})",
+        ANSWERED: f"sum({_rate('envoy_spillway_requests', answered, w)})",
+        UNMETERED: f"sum({_rate('envoy_spillway_unmetered_requests', its, w)})",
+        TOKENS_IN: f"sum({_rate('envoy_spillway_input_tokens', its, w)})",
+        TOKENS_OUT: f"sum({_rate('envoy_spillway_output_tokens', its, w)})",
+    }
+
+
+def _quoted(text: str) -> str:
+    """Return a label's value as it may stand between double quotes."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _rate(name: str, labels: str, window: str) -> str:

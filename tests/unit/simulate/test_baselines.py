@@ -152,8 +152,12 @@ def test_hpa_scales_by_the_ratio_to_its_target(ready: int, starting: int, busy: 
 def test_hpa_goes_down_only_after_five_minutes_of_asking_for_it() -> None:
     policy = HpaUtilisation(FACTS, target=0.8)
     policy.replicas(seen(now_s=0.0, ready=4, busy_ratio=0.8))
-    assert {policy.replicas(seen(now_s=now, ready=4, busy_ratio=0.2)) for now in range(15, 301, 15)} == {4}
-    assert policy.replicas(seen(now_s=315.0, ready=4, busy_ratio=0.2)) == 1
+    assert {policy.replicas(seen(now_s=now, ready=4, busy_ratio=0.2)) for now in range(15, 300, 15)} == {4}
+    assert policy.replicas(seen(now_s=300.0, ready=4, busy_ratio=0.2)) == 1
+
+
+def test_hpa_begins_with_what_it_finds() -> None:
+    assert HpaUtilisation(FACTS, target=0.8).replicas(seen(ready=4, busy_ratio=0.1)) == 4
 
 
 def test_hpa_at_most_doubles_or_adds_four_in_a_sync() -> None:
@@ -256,8 +260,14 @@ def test_apa_goes_down_only_after_its_cooldown() -> None:
 )
 def test_slo_loop_follows_its_formula_up(ready: int, starting: int, ttft_ms: float, inter_token_ms: float, expected: int) -> None:
     policy = SloLoop(FACTS)
-    shown = seen(ready=ready, starting=starting, ttft_p90_ms=ttft_ms, inter_token_p90_ms=inter_token_ms, arrivals_per_s=1.0)
-    assert policy.replicas(shown) == expected
+    shown = {"ready": ready, "starting": starting, "ttft_p90_ms": ttft_ms, "inter_token_p90_ms": inter_token_ms, "arrivals_per_s": 1.0}
+    assert last(policy, minutes(policy, 0.5, **shown)) == expected
+
+
+def test_slo_loop_waits_half_a_minute_before_it_goes_up() -> None:
+    policy = SloLoop(FACTS)
+    slow = [seen(now_s=15.0 * tick, ready=4, ttft_p90_ms=1600.0, inter_token_p90_ms=5.0, arrivals_per_s=1.0) for tick in range(3)]
+    assert [policy.replicas(each) for each in slow] == [4, 4, 6]
 
 
 def test_slo_loop_sheds_one_replica_in_two_minutes() -> None:
@@ -266,8 +276,7 @@ def test_slo_loop_sheds_one_replica_in_two_minutes() -> None:
     for tick in range(40):
         count = policy.replicas(seen(now_s=15.0 * tick, ready=count, ttft_p90_ms=100.0, inter_token_p90_ms=5.0, arrivals_per_s=1.0))
         course.append(count)
-    assert course[0] == 3
-    assert [course.count(each) for each in (3, 2)] == [8, 8]
+    assert [course.count(each) for each in (4, 3, 2)] == [12, 8, 8]  # a window of 180 s, then one in 120 s
 
 
 def test_slo_loop_holds_where_requests_came_and_none_was_timed() -> None:
@@ -318,6 +327,11 @@ def test_dynamo_plans_every_three_minutes_for_the_rate_that_arrived() -> None:
     asked = [policy.replicas(each) for each in sights]
     assert set(asked[:36]) == {3}
     assert asked[36] == 7  # 14 x 0.5
+
+
+def test_dynamo_without_its_load_loop_follows_the_floor_alone() -> None:
+    policy = Dynamo(FACTS, by_load=False)
+    assert last(policy, minutes(policy, 3, ready=9, arrivals_per_s=5.0, batch_mean=9.0, step_ms=60.0, **SHAPE)) == 3  # 5 x 0.5
 
 
 def test_dynamo_steps_up_above_the_objective_and_down_where_the_rest_stays_below_it() -> None:

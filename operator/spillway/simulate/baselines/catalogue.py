@@ -159,10 +159,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="dynamo",
         source="NVIDIA Dynamo planner guide and design (v1.6, 2026-08)",
-        parameters=("utilisation of the floor",),
-        build=lambda facts, values: Dynamo(facts, utilisation=values[0]),
-        defaults=((1.0,),),
-        grid=_each(0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1),
+        parameters=("utilisation planned with", "load loop on"),
+        build=lambda facts, values: Dynamo(facts, utilisation=values[0], by_load=values[1] > 0),
+        defaults=((1.0, 1.0), (1.0, 0.0)),
+        grid=tuple((share, load) for load in (0.0, 1.0) for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)),
     ),
 )
 

@@ -50,13 +50,13 @@ class Steps:
 
 
 class Dynamo:
-    """`utilisation`: the share of an engine's profiled rate that the floor plans with (1: the documented rule)."""
+    """`utilisation`: the share of an engine's rate that is planned with (1: the documented rule); `by_load`: the quick loop too."""
 
     tick_s = 5.0
     window_s = 5.0
 
-    def __init__(self, facts: Facts, *, utilisation: float = 1.0) -> None:
-        self._facts, self._utilisation = facts, utilisation
+    def __init__(self, facts: Facts, *, utilisation: float = 1.0, by_load: bool = True) -> None:
+        self._facts, self._utilisation, self._loads = facts, utilisation, by_load
         self._work = Window(THROUGHPUT_S)
         self._floor: int | None = None
         self._planned_s = -math.inf
@@ -70,7 +70,7 @@ class Dynamo:
             self._floor = math.ceil(self._work.mean / self._utilisation - 1e-9)
         if self._floor is None:
             return self._facts.bounded(seen.wanted, at_least=1)
-        return self._facts.bounded(max(self._floor, self._by_load(seen)), at_least=1)
+        return self._facts.bounded(max(self._floor, self._by_load(seen)) if self._loads else self._floor, at_least=1)
 
     def _learn(self, seen: Seen) -> None:
         if seen.arrivals_per_s == 0:

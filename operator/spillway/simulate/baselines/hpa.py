@@ -58,11 +58,13 @@ class Follower:
     def follow(self, now_s: float, current: int, asked: int) -> int:
         """Return the lowest of the up window, the highest of the down window, each within what its period allows."""
         how = self._behaviour
-        self._asked.append((now_s, asked))
-        while self._asked[0][0] < now_s - max(how.up_window_s, how.down_window_s):
+        if not self._asked:
+            self._asked.append((now_s, current))  # an HPA begins with what it finds
+        while self._asked and self._asked[0][0] <= now_s - max(how.up_window_s, how.down_window_s):
             self._asked.popleft()
-        lowest = min(count for at, count in self._asked if at >= now_s - how.up_window_s)
-        highest = max(count for at, count in self._asked if at >= now_s - how.down_window_s)
+        lowest = min(asked, *(count for at, count in self._asked if at > now_s - how.up_window_s), asked)
+        highest = max(asked, *(count for at, count in self._asked if at > now_s - how.down_window_s), asked)
+        self._asked.append((now_s, asked))
         if lowest > current:
             following = min(lowest, self._most(now_s, current))
         elif highest < current:

@@ -1,0 +1,285 @@
+"""`spillway simulate`: what own and rented capacity would have cost under a recorded traffic, by our policy and by others.
+
+Exit codes: 0; 2 for bad input. Progress and trouble go to standard error.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from spillway.api.simulate_output import EngineOutput, HostedOutput, SimulateOutput, SloOutput
+from spillway.cli.manifests import BadInputError, NamedWorkload, read_manifests
+from spillway.cli.plan import question_for, read_architecture
+from spillway.cli.prices import PriceLists, read_prices
+from spillway.cli.simulate_case import Case, Wanted, make_case
+from spillway.cli.simulate_engine import read_engine
+from spillway.cli.simulate_runs import asked_policies, hosted_within_percent, policy_names, promised_percent, run_policies
+from spillway.cli.trace_file import read_trace, stated_columns
+from spillway.plan.lengths import declared_lengths
+from spillway.plan.options import Question
+from spillway.report.simulate_text import as_text
+from spillway.simulate.document import Setting, simulate_output
+from spillway.simulate.reading import Reading, TraceError
+from spillway.simulate.shaping import first_days, scaled, that_fit
+from spillway.simulate.trace import Trace
+
+BAD_INPUT = 2
+NARROWEST = 100  # characters that the table needs
+MOST_COPIES = 1000
+LIST = "list"
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Print what came of it for each workload in the files, and return the exit code."""
+    if parsed.policy and LIST in parsed.policy:
+        print("\n".join(policy_names()))
+        return 0
+    try:
+        outputs = _outputs(parsed, datetime.now(UTC))
+        _write(_written(outputs, parsed.output, to_file=parsed.out is not None), parsed.out)
+    except BadInputError as problem:
+        for line in problem.problems:
+            print(f"spillway simulate: {line}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+def _outputs(parsed: argparse.Namespace, now: datetime) -> list[SimulateOutput]:
+    _check(parsed)
+    wanted = Wanted(
+        start_up_s=_seconds(parsed.start_up, "--start-up"),
+        kappa=parsed.kappa,
+        step=read_engine(parsed.engine) if parsed.engine else None,
+    )
+    manifests = read_manifests(parsed.file)
+    if not manifests.workloads:
+        raise BadInputError(f"{', '.join(parsed.file)}: there is no InferenceWorkload to simulate; give a file that has one")
+    lists = read_prices(parsed.prices) if parsed.prices else PriceLists()
+    architecture = read_architecture(parsed.model_config) if parsed.model_config else None
+    questions = [(each, question_for(each, manifests, lists, architecture)) for each in manifests.workloads]
+    shared = _from_file(parsed) if parsed.trace else None
+    return [
+        _output(parsed, workload, question, shared or _recorded(parsed, workload, question, now), wanted)
+        for workload, question in questions
+    ]
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    """Refuse options that contradict each other or make no sense."""
+    if (parsed.trace is None) == (parsed.from_prometheus is None):
+        raise BadInputError("--trace FILE or --from-prometheus URL: give one of them")
+    for name, value in (("--kappa", parsed.kappa), ("--scale-to", parsed.scale_to), ("--days", parsed.days)):
+        if value is not None and not 0 < value < float("inf"):
+            raise BadInputError(f"{name}: is {value:g}; give a number above 0")
+    if parsed.copies is not None and not 1 <= parsed.copies <= MOST_COPIES:
+        raise BadInputError(f"--copies: is {parsed.copies}; give a number from 1 to {MOST_COPIES}")
+    if parsed.seed < 0:
+        raise BadInputError(f"--seed: is {parsed.seed}; give a number from 0")
+    if parsed.output == "html" and parsed.out is None and sys.stdout.isatty():
+        raise BadInputError("-o html: a terminal shows no page; add --out FILE.html")
+
+
+def _output(parsed: argparse.Namespace, workload: NamedWorkload, question: Question, reading: Reading, wanted: Wanted) -> SimulateOutput:
+    trace = first_days(reading.trace, parsed.days) if parsed.days else reading.trace
+    if not trace.requests:
+        raise BadInputError(f"--days {parsed.days:g}: no request of {trace.name} is that early; give more days")
+    trace, scale, case, remarks = _sized(parsed, workload, question, trace, wanted)
+    policies = asked_policies(parsed.policy or (), rents=case.rents)
+    outcomes = run_policies(case, trace, policies, hosted=parsed.hosted, seed=parsed.seed, on_progress=_progress(sys.stderr.isatty()))
+    return simulate_output(
+        _setting(case, question, parsed, scale, reading),
+        trace,
+        outcomes,
+        warnings=(*case.warnings, *_hosted_too_slow(case, trace, parsed.hosted), *reading.remarks, *remarks),
+        assumptions=(*case.assumptions, *_assumed(case, parsed, scale)),
+    )
+
+
+def _sized(
+    parsed: argparse.Namespace, workload: NamedWorkload, question: Question, trace: Trace, wanted: Wanted
+) -> tuple[Trace, float, Case, list[str]]:
+    """Return the trace at the size asked for without what no replica could hold, by how much it was scaled, and the case."""
+    stated = question.spec.model.max_context_tokens
+    fitting = trace if stated is None else _fitting(trace, stated)
+    case = make_case(question, fitting, wanted, file=workload.file)
+    longest = min(case.engine.kv_tokens, stated or case.engine.kv_tokens)
+    fitting = _fitting(trace, longest)
+    longer = trace.requests - fitting.requests
+    refused = (
+        f"{longer:,} of {trace.requests:,} requests are longer than the {longest:,} tokens that one may have: an engine refuses them, so "
+        "they are left out."
+    )
+    remarks = [refused] if longer else []
+    scale = float(parsed.copies or 1) if parsed.scale_to is None else parsed.scale_to / case.demand_replicas_mean
+    if not longer and scale == 1:
+        return trace, scale, case, remarks
+    sized = scaled(fitting, scale, seed=parsed.seed)
+    if not sized.requests:
+        raise BadInputError(f"--scale-to {parsed.scale_to:g}: leaves no request of {trace.name}; give more replicas")
+    return sized, scale, make_case(question, sized, wanted, file=workload.file), remarks
+
+
+def _fitting(trace: Trace, longest: int) -> Trace:
+    fitting, _ = that_fit(trace, longest)
+    if not fitting.requests:
+        raise BadInputError(
+            f"{trace.name}: no request fits the context of {longest} tokens; raise model.maxContextTokens, or give another trace"
+        )
+    return fitting
+
+
+def _from_file(parsed: argparse.Namespace) -> Reading:
+    show = _progress(sys.stderr.isatty())
+    return read_trace(
+        parsed.trace,
+        stated=stated_columns(parsed.columns),
+        skip_bad=parsed.skip_bad_rows,
+        on_progress=None if show is None else lambda rows: _line(f"{rows:,} rows"),
+    )
+
+
+def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Question, now: datetime) -> Reading:
+    from spillway.observe.history import HistoryError, prometheus_at, read_history
+    from spillway.simulate.recorded import recorded_trace
+
+    label = parsed.workload or workload.label
+    namespace, slash, name = label.partition("/")
+    if not slash or not namespace or not name:
+        raise BadInputError("--workload: Prometheus knows workloads by namespace and name; give --workload NAMESPACE/NAME")
+    since = timedelta(seconds=_seconds(parsed.since, "--since"))
+    show = _progress(sys.stderr.isatty())
+    try:
+        history = read_history(
+            prometheus_at(parsed.from_prometheus),
+            namespace=namespace,
+            workload=name,
+            since=since,
+            now=now,
+            on_progress=None if show is None else lambda share: show("asking Prometheus", share),
+        )
+        return recorded_trace(history, name=label, spread=declared_lengths(question.spec), seed=parsed.seed)
+    except HistoryError as problem:
+        raise BadInputError(f"--from-prometheus {parsed.from_prometheus}: {problem}") from None
+    except TraceError as problem:
+        raise BadInputError(f"--from-prometheus: {problem}") from None
+
+
+def _setting(case: Case, question: Question, parsed: argparse.Namespace, scale: float, reading: Reading) -> Setting:
+    slo, step, offer = case.spec.slo, case.engine.step, case.chosen.offer
+    measured = case.measured_engine
+    return Setting(
+        workload=case.label,
+        model=question.spec.model.id,
+        slo=SloOutput(
+            time_to_first_token_ms=slo.time_to_first_token_ms if slo else None,
+            inter_token_latency_ms=slo.inter_token_latency_ms if slo else None,
+            end_to_end_ms=slo.end_to_end_ms if slo else None,
+            attainment_percent=promised_percent(case),
+        ),
+        engine=EngineOutput(
+            accelerator_class=case.chosen.accelerator_class,
+            tensor_parallel_size=case.chosen.tensor_parallel_size,
+            basis="Given" if measured else case.chosen.calibrated,
+            step_base_ms=round(step.base_ms + step.experts_ms * step.touched(case.engine.max_num_seqs), 4),
+            step_sequence_ms=round(step.sequence_ms, 5),
+            step_kv_ms=round(step.kv_ms, 6),
+            step_prompt_ms=round(step.prompt_ms, 6),
+            concurrency=case.engine.max_num_seqs,
+            start_up_seconds=case.engine.start_up_s,
+            usd_per_hour=round(case.prices.usd_per_replica_hour, 4),
+        ),
+        hosted=None
+        if offer is None
+        else HostedOutput(
+            name=offer.label,
+            speed=parsed.hosted,
+            input_usd_per_million_tokens=round(case.prices.hosted_input_usd_per_million, 6),
+            output_usd_per_million_tokens=round(case.prices.hosted_output_usd_per_million, 6),
+        ),
+        kappa=case.kappa,
+        seed=parsed.seed,
+        demand_replicas_mean=case.demand_replicas_mean,
+        scale=scale,
+        columns=reading.columns,
+    )
+
+
+def _hosted_too_slow(case: Case, trace: Trace, hosted: str) -> list[str]:
+    """Say where spilling itself breaks the promise, which no scaler can make good."""
+    within = hosted_within_percent(case, trace, hosted)
+    if within is None or within >= promised_percent(case):
+        return []
+    told = (
+        f"The hosted side by itself meets the SLO for {within:.1f} % of these requests, and what is spilled counts: relax slo, or look at "
+        "policies that own more."
+    )
+    return [told]
+
+
+def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
+    told = [
+        "Every policy starts with the replicas that the first five minutes fill, ready, and is judged on all requests from the first on."
+    ]
+    if case.rents:
+        speed = "a median of 0.5 s and 10 to 20 ms a token" if parsed.hosted == "fast" else "a median of 2 s and 50 to 90 ms a token"
+        told.append(f"The hosted side answers after {speed}, with 0.5 % errors, each tried once more.")
+    if scale != 1:
+        told.append(
+            f"The traffic is {scale:.3g} times the recorded one, from copies within two minutes of each other: its bursts are smoother."
+        )
+    told.append("All baselines are our own versions of documented rules with their projects' default values, and spill as ours does.")
+    return told
+
+
+def _written(outputs: Sequence[SimulateOutput], form: str, *, to_file: bool) -> str:
+    match form:
+        case "json":
+            return "".join(f"{json.dumps(each.model_dump(by_alias=True, mode='json'), indent=2, ensure_ascii=False)}\n" for each in outputs)
+        case "html":
+            from spillway.report.simulate_html import as_html
+
+            return as_html(outputs)
+        case _:
+            width = NARROWEST if to_file or not sys.stdout.isatty() else max(NARROWEST, shutil.get_terminal_size().columns)
+            return "\n".join(as_text(each, width) for each in outputs)
+
+
+def _write(text: str, file: str | None) -> None:
+    if file is None:
+        print(text, end="")
+        return
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise BadInputError(
+            f"--out: {file} cannot be written: {problem.strerror or problem}; give a path in a folder that is there"
+        ) from None
+
+
+def _seconds(text: str, option: str) -> float:
+    """Return a time such as 180s, 3m, 7d in seconds; a number alone is seconds."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) *([smhdw]?)", text.strip())
+    if match is None or not float(match.group(1)) > 0:
+        raise BadInputError(f"{option}: is {text!r}; give a time above 0 such as 180s, 3m, 12h or 7d")
+    return float(match.group(1)) * _UNITS_S[match.group(2) or "s"]
+
+
+def _progress(shown: bool) -> Callable[[str, float], None] | None:  # noqa: FBT001
+    """Return what draws the bar; nothing where nobody looks."""
+    return _bar if shown else None
+
+
+def _bar(what: str, share: float) -> None:
+    width = 30
+    full = int(width * min(1.0, share))
+    _line(f"[{'#' * full}{'.' * (width - full)}] {100 * min(1.0, share):3.0f} % {what}" if share < 1 else "")
+
+
+def _line(text: str) -> None:
+    print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

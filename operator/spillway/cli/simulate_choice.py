@@ -1,0 +1,111 @@
+"""What of the manifests is simulated: the class and size that a plan for the trace would own, and the offer it would spill to."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import numpy as np
+
+from spillway.api.catalogue import HostedProviderSpec, ProviderModel
+from spillway.cli.manifests import BadInputError
+from spillway.plan.case import cheapest, on_demand
+from spillway.plan.choice import all_options
+from spillway.plan.decision import Problem
+from spillway.plan.economics import replica_price
+from spillway.plan.load import declared_load
+from spillway.plan.observed_load import as_declared
+from spillway.plan.offers import Offer
+from spillway.plan.options import Cause, Question
+from spillway.plan.owning import all_sizes
+from spillway.plan.placed import ObservedLoad
+from spillway.plan.renting import cheapest_offer, hosted_options
+from spillway.simulate.trace import Trace
+
+MINUTE_S = 60.0
+OUTPUT_OVER_INPUT = 4  # price of an answer's token over a prompt's where only --kappa says what renting costs: usual of hosted models
+ASSUMED_PROVIDER = "hosted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What to own and where to spill."""
+
+    accelerator_class: str
+    tensor_parallel_size: int
+    usd_per_hour: float  # of a replica, on demand
+    calibrated: str  # how the planner knows its speed: Calibrated or Estimated
+    offer: Offer | None
+    assumed_offer: bool = False  # only --kappa prices it
+
+
+def choose(question: Question, trace: Trace, *, kappa: float | None, where: str) -> Chosen:
+    """Return the cheapest to own for the trace, and where its spill would go. `where`: file and workload, for BadInputError."""
+    seen = replace(question, spec=as_declared(question.spec, observed(trace)))
+    load, sized = declared_load(seen.spec), all_sizes(seen)
+    if isinstance(sized, Problem):
+        raise BadInputError(f"{where}: {sized.message}")
+    if load is None:
+        raise BadInputError(f"{where}: the trace has no load; give one with requests")
+    options = on_demand(all_options(seen, sized, load))
+    owned = cheapest(options, Cause.BUDGET, Cause.TOO_MANY, where=lambda each: each.owns and each.size is not None)
+    size = owned.size if owned else None
+    accelerator = seen.classes[size.accelerator_class] if size else None
+    price = (
+        replica_price(accelerator.price, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node)
+        if accelerator and size
+        else None
+    )
+    if size is None or price is None:
+        reason = next((one.message for each in options if each.owns for one in each.obstacles), "no accelerator class has a price.")
+        raise BadInputError(f"{where}: nothing that could be owned serves this trace: {reason} `spillway plan` shows every option")
+    named = seen.spec.hosted is not None and seen.spec.hosted.backends and seen.offers.found
+    offer = seen.offers.found[0] if named else cheapest_offer(seen, hosted_options(seen, load))
+    offer = offer if seen.may_leave else None
+    assumed = offer is None and kappa is not None and seen.may_leave
+    return Chosen(
+        accelerator_class=size.accelerator_class,
+        tensor_parallel_size=size.tensor_parallel_size,
+        usd_per_hour=price.on_demand,
+        calibrated=size.basis.value,
+        offer=_assumed(seen) if assumed else offer,
+        assumed_offer=assumed,
+    )
+
+
+def observed(trace: Trace) -> ObservedLoad:
+    """Return a trace as the traffic that would have been seen; its peak is the busiest minute's."""
+    duration_s = max(trace.duration_s, 1.0)
+    busiest = float(np.bincount((trace.arrival_s // MINUTE_S).astype(np.int64)).max()) / min(MINUTE_S, duration_s)
+    mean = trace.requests / duration_s
+    return ObservedLoad(
+        mean_per_s=mean,
+        peak_per_s=max(mean, busiest),
+        input_tokens=float(trace.input_tokens.mean()),
+        output_tokens=float(trace.output_tokens.mean()),
+        watched_s=trace.duration_s,
+        at=datetime(1970, 1, 1, tzinfo=UTC),
+    )
+
+
+def _assumed(question: Question) -> Offer:
+    listing = ProviderModel(
+        name=question.spec.model.id,
+        input_usd_per_million_tokens=Decimal(1),
+        output_usd_per_million_tokens=Decimal(OUTPUT_OVER_INPUT),
+    )
+    return Offer(provider_name=ASSUMED_PROVIDER, listing=listing)
+
+
+def provider_of(offer: Offer, factor: float) -> HostedProviderSpec:
+    """Return the offer's provider with its one model at `factor` times the price, as production's code is shown it."""
+    listing = offer.listing.model_copy(
+        update={
+            name: None if price is None else Decimal(f"{float(price) * factor:.9f}")
+            for name, price in (
+                ("input_usd_per_million_tokens", offer.listing.input_usd_per_million_tokens),
+                ("output_usd_per_million_tokens", offer.listing.output_usd_per_million_tokens),
+                ("cached_input_usd_per_million_tokens", offer.listing.cached_input_usd_per_million_tokens),
+            )
+        }
+    )
+    return HostedProviderSpec(base_url="https://hosted.example/v1", models=[listing], batch=offer.batch, prices=offer.prices)

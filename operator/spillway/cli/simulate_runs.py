@@ -1,0 +1,308 @@
+"""One trace through every policy that was asked for: production's own decisions, the baselines, and the clairvoyant bound."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from spillway.api.workload import PlacementMode
+from spillway.cli.manifests import BadInputError
+from spillway.cli.simulate_case import Case
+from spillway.plan.capacity import size
+from spillway.plan.decision import Key, Memory, Workload
+from spillway.plan.observation import Catalogue
+from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
+from spillway.simulate.baselines.catalogue import RULES, Rule
+from spillway.simulate.baselines.facts import Facts
+from spillway.simulate.bound import lower_bound_usd
+from spillway.simulate.document import ORACLE, ORACLE_REPLAY, OURS
+from spillway.simulate.knapsack import savings_of
+from spillway.simulate.oracle import OraclePlan, Terms, solve, without_overflow
+from spillway.simulate.outcome import Course, Outcome
+from spillway.simulate.policy import Policy
+from spillway.simulate.setting import FAST, SLOW, HostedModel, Rules, Targets
+from spillway.simulate.simulate import NORMAL_99, simulate
+from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
+from spillway.simulate.trace import Floats, Trace
+
+HOSTED = {"fast": FAST, "slow": SLOW}
+USUAL = (OURS, ORACLE_REPLAY, ORACLE, "all-hosted", "all-owned", "hpa-utilisation", "keda-queue", "kubeai", "knative-kpa")
+HEADROOMS = (1.0, 0.9, 0.8)  # shares of a replica that a replayed plan may count on: queues need some of it
+SLOT_S = 30.0  # of the replayed plan
+WARM_S = 300.0  # from the start: what is ready then is what these minutes' work fills
+LATEST_START_S = 60.0  # of a request where no target says: what the bound lets it wait
+Progress = Callable[[str, float], None]  # policy, share of all work done, 0..1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A policy by its name, with the values of its parameters where they were given: `hpa-utilisation:0.6`."""
+
+    label: str
+    name: str
+    values: tuple[float, ...] | None = None
+
+    @property
+    def runs(self) -> int:
+        """Return how many simulations it takes."""
+        return len(HEADROOMS) if self.name == ORACLE_REPLAY else 1
+
+
+def policy_names() -> tuple[str, ...]:
+    """Return all policies there are."""
+    return (OURS, ORACLE_REPLAY, ORACLE, *(each.name for each in RULES))
+
+
+def asked_policies(given: Sequence[str], *, rents: bool) -> tuple[Asked, ...]:
+    """Return what is to be run: what was given, once each, else the usual ones. Raises BadInputError for an unknown one."""
+    wanted = list(dict.fromkeys(part for each in given for part in _parts(each))) or [
+        name for name in USUAL if rents or name not in {"all-hosted", ORACLE}
+    ]
+    return tuple(_asked(each, rents=rents) for each in wanted)
+
+
+def run_policies(
+    case: Case, trace: Trace, policies: Sequence[Asked], *, hosted: str, seed: int, on_progress: Progress | None = None
+) -> tuple[Outcome, ...]:
+    """Return what each policy came to, in the order asked. The same values give the same outcomes."""
+    bench = _Bench(case=case, trace=trace, hosted=HOSTED[hosted] if case.rents else None, seed=seed)
+    outcomes, done, runs = [], 0, sum(each.runs for each in policies)
+    for each in policies:
+        report = partial(_report, on_progress, each.label, done, each.runs, runs)
+        outcomes.append(bench.outcome(each, report))
+        done += each.runs
+    return tuple(outcomes)
+
+
+def _report(on_progress: Progress | None, label: str, done: int, of_it: int, runs: int, share: float) -> None:
+    if on_progress is not None:
+        on_progress(label, (done + share * of_it) / runs)
+
+
+def _parts(given: str) -> list[str]:
+    """Split names at commas; a comma before a number parts the values behind a name."""
+    return [part.strip() for part in re.split(r",(?![ ]*[0-9.])", given) if part.strip()]
+
+
+def _asked(given: str, *, rents: bool) -> Asked:
+    name, colon, text = given.partition(":")
+    if name not in policy_names():
+        raise BadInputError(f"--policy: there is no {name!r}; there are {', '.join(policy_names())}")
+    if not rents and name in {"all-hosted", ORACLE}:
+        raise BadInputError(
+            f"--policy {name}: needs a hosted side, and nothing can be rented; add a HostedProvider with -f, or give --kappa"
+        )
+    if not colon:
+        return Asked(label=name, name=name)
+    found = next((each for each in RULES if each.name == name), None)
+    expected = found.parameters if found else ()
+    try:
+        values = tuple(float(each) for each in text.split(","))
+    except ValueError:
+        values = ()
+    if not expected or len(values) != len(expected) or not all(math.isfinite(each) and each > 0 for each in values):
+        wants = f"numbers above 0 for {' and '.join(expected)}" if expected else "no values"
+        raise BadInputError(
+            f"--policy {given}: {name} takes {wants}; such as {name}{':' + ','.join('0.5' for _ in expected) if expected else ''}"
+        )
+    return Asked(label=given, name=name, values=values)
+
+
+def hosted_within_percent(case: Case, trace: Trace, hosted: str) -> float | None:
+    """Return the share of the trace's requests that would meet the SLO on the hosted side, all of them spilled; None without one."""
+    if not case.rents:
+        return None
+    model, targets = HOSTED[hosted], _targets(case)
+    chance = np.random.default_rng(0)
+    sigma = math.log(model.ttft_p99_ms / model.ttft_median_ms) / NORMAL_99
+    ttft_ms = chance.lognormal(math.log(model.ttft_median_ms), sigma, trace.requests)
+    gap_ms = chance.uniform(*model.inter_token_ms, trace.requests)
+    met = np.ones(trace.requests, dtype=np.bool_)
+    for target, found in (
+        (targets.ttft_ms, ttft_ms),
+        (targets.inter_token_ms, gap_ms),
+        (targets.end_to_end_ms, ttft_ms + gap_ms * (trace.output_tokens - 1)),
+    ):
+        if target is not None:
+            met &= found <= target
+    return float(100 * met.mean())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    case: Case
+    trace: Trace
+    hosted: HostedModel | None
+    seed: int
+
+    def outcome(self, asked: Asked, report: Callable[[float], None]) -> Outcome:
+        if asked.name == ORACLE:
+            return _as_outcome(self._bound_usd(), self.trace)
+        if asked.name == ORACLE_REPLAY:
+            return self._replayed(report)
+        if asked.name == OURS:
+            return self._run(_production(self.case), asked.label, report)
+        found = next(each for each in RULES if each.name == asked.name)
+        return self._run(found.policy(self._facts(found), asked.values), asked.label, report, spills=not found.never_spills)
+
+    def _run(self, policy: Policy, label: str, report: Callable[[float], None], *, spills: bool = True) -> Outcome:
+        return simulate(
+            self.trace,
+            engine=self.case.engine,
+            rules=self._rules(spills=spills),
+            hosted=self.hosted if spills else None,
+            targets=_targets(self.case),
+            prices=self.case.prices,
+            policy=policy,
+            name=label,
+            seed=self.seed,
+            initial_replicas=self._warm(),
+            on_progress=report,
+        )
+
+    def _replayed(self, report: Callable[[float], None]) -> Outcome:
+        """Return the cheapest replay of the clairvoyant plan that keeps the SLO, else the one that keeps it most."""
+        found = []
+        for index, headroom in enumerate(HEADROOMS):
+            plan = self._plan(headroom)
+            found.append(self._run(plan, ORACLE_REPLAY, lambda share, index=index: report((index + share) / len(HEADROOMS))))  # type: ignore[misc]
+        promised = promised_percent(self.case)
+        return min(found, key=lambda each: (max(0.0, promised - (each.slo_attainment_percent or 0.0)), each.cost_usd))
+
+    def _plan(self, headroom: float) -> OraclePlan:
+        terms = replace(self._terms(), headroom=headroom)
+        if self.hosted is None:
+            return without_overflow(self.trace, self._work_s(), SLOT_S, terms, served_share=promised_percent(self.case) / 100)
+        return solve(savings_of(self.trace, self._work_s(), self._hosted_usd(), SLOT_S), terms)
+
+    def _bound_usd(self) -> float:
+        ttft, gap = _targets(self.case).ttft_ms, _targets(self.case).inter_token_ms
+        answers = self.trace.output_tokens.astype(np.float64)
+        fastest = answers * float(self.case.engine.fixed_ms(1)[1]) / 1000
+        slowest = answers * (gap or float(self.case.engine.fixed_ms(self.case.engine.max_num_seqs)[-1])) / 1000
+        return lower_bound_usd(
+            self.trace,
+            self._work_s(),
+            self._hosted_usd(),
+            replace(self._terms(), slack_s=LATEST_START_S if ttft is None else ttft / 1000),
+            residences_s=(fastest, np.maximum(fastest, slowest)),
+        )
+
+    def _terms(self) -> Terms:
+        return Terms(
+            own_usd_per_s=self.case.prices.usd_per_replica_hour / 3600,
+            start_up_s=self.case.engine.start_up_s,
+            max_replicas=self.case.scaling.max_replicas,
+            warm_replicas=self._warm(),
+        )
+
+    def _rules(self, *, spills: bool) -> Rules:
+        case = self.case
+        spec = (
+            case.spec
+            if spills
+            else case.spec.model_copy(
+                update={"hosted": None, "placement": case.spec.placement.model_copy(update={"mode": PlacementMode.DEDICATED})}
+            )
+        )
+        capacity = size(spec, case.accelerator, Memory())
+        return Rules(
+            spills=spills and case.rents,
+            slots_per_replica=capacity.slots,
+            gateways=spec.gateway.replicas,
+            max_queued_requests=capacity.max_queued_requests,
+        )
+
+    def _facts(self, rule: Rule) -> Facts:
+        engine, targets, trace = self.case.engine, _targets(self.case), self.trace
+        inputs, outputs = float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
+        per_input = engine.step.prompt_ms / 1e3
+        whole = float(engine.work_s(np.array([inputs]), np.array([outputs]))[0])
+        return Facts(
+            slots=self._rules(spills=not rule.never_spills).slots_per_replica
+            if self.case.rents and not rule.never_spills
+            else engine.max_num_seqs,
+            max_replicas=self.case.scaling.max_replicas,
+            peak_replicas=math.ceil(self.case.demand_replicas_peak),
+            ttft_slo_ms=targets.ttft_ms or LATEST_START_S * 1000,
+            inter_token_slo_ms=targets.inter_token_ms or float(engine.fixed_ms(engine.max_num_seqs)[-1]),
+            kv_tokens=engine.kv_tokens,
+            work_s_per_input_token=per_input,
+            work_s_per_output_token=max(1e-9, (whole - inputs * per_input) / outputs),
+            min_replicas=0 if rule.name == "all-hosted" else self.case.scaling.min_replicas,
+        )
+
+    def _work_s(self) -> Floats:
+        return self.case.engine.work_s(self.trace.input_tokens.astype(np.float64), self.trace.output_tokens.astype(np.float64))
+
+    def _hosted_usd(self) -> Floats:
+        prices = self.case.prices
+        usd: Floats = (
+            self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
+        ) / 1e6
+        return usd
+
+    def _warm(self) -> int:
+        """Return how many replicas are ready at the start: a recording begins in the middle of a service."""
+        early = self.trace.arrival_s < WARM_S
+        filled = float(self._work_s()[early].sum()) / min(WARM_S, max(1.0, self.trace.duration_s))
+        scaling = self.case.scaling
+        return min(scaling.max_replicas, max(scaling.min_replicas, round(filled)))
+
+
+def _production(case: Case) -> Policy:
+    """Return production's own decide(), which is shown the manifests at the prices that are simulated."""
+    return SpillwayPolicy(
+        workload=Workload(
+            key=Key(namespace="simulated", name="workload"), uid="simulated", generation=1, created_at=DEFAULT_START, spec=case.spec
+        ),
+        catalogue=Catalogue(accelerator_classes={case.chosen.accelerator_class: case.accelerator}, providers=case.providers),
+        gateways=case.spec.gateway.replicas,
+    )
+
+
+def _targets(case: Case) -> Targets:
+    slo = case.spec.slo
+    if slo is None:
+        return Targets()
+    return Targets(ttft_ms=slo.time_to_first_token_ms, inter_token_ms=slo.inter_token_latency_ms, end_to_end_ms=slo.end_to_end_ms)
+
+
+def promised_percent(case: Case) -> float:
+    """Return the share of requests that have to meet every target."""
+    return float(case.spec.slo.attainment_percent if case.spec.slo else DEFAULT_ATTAINMENT_PERCENT)
+
+
+def _as_outcome(usd: float, trace: Trace) -> Outcome:
+    """Return a bound as an outcome: a sum only, since nothing was served; the document tells no more of it."""
+    nothing = np.empty(0)
+    return Outcome(
+        policy=ORACLE,
+        requests=trace.requests,
+        failed=0,
+        own_usd=usd,
+        hosted_usd=0.0,
+        slo_attainment_percent=None,
+        worst_5_min_attainment_percent=None,
+        spilled_percent=None,
+        replica_hours=0.0,
+        starts=0,
+        ttft_p95_ms=None,
+        inter_token_p95_ms=None,
+        course=Course(
+            interval_s=1.0,
+            arrivals_per_s=nothing,
+            demand_replicas=nothing,
+            ready_replicas=nothing,
+            billed_replicas=nothing,
+            spilled_percent=nothing,
+            attainment_percent=nothing,
+            own_usd=nothing,
+            hosted_usd=nothing,
+        ),
+        hosted_input_tokens=0.0,
+        hosted_output_tokens=0.0,
+    )

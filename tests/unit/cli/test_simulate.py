@@ -1,0 +1,284 @@
+"""`spillway simulate` as it is used: manifests and a trace in, what it would have cost out, and a sentence instead of a traceback."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from spillway.api.simulate_output import SimulateOutput
+from spillway.cli import main
+from spillway.cli.simulate_runs import asked_policies, policy_names
+from tests.unit.observe.test_history import Past, serving
+
+HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
+Run = Callable[..., tuple[int, str, str]]
+FEW = ("--policy", "spillway,static,oracle")
+
+
+@pytest.fixture
+def simulate(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["simulate", *arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> str:
+    """Write a minute of two requests a second, then two of none, then one."""
+    chance = np.random.default_rng(1)
+    arrivals = [*np.sort(chance.uniform(0, 60, 120)), 180.0]
+    lines = [f"{at:.3f},{chance.integers(200, 1500)},{chance.integers(1, 60)}" for at in arrivals]
+    file = tmp_path / "trace.csv"
+    file.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *lines]))
+    return str(file)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., str]:
+    def write(*documents: object, name: str = "in.yaml") -> str:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        return str(path)
+
+    return write
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    return {each["kind"]: each for each in yaml.safe_load_all(Path(HYBRID).read_text())}
+
+
+def as_json(simulate: Run, *arguments: str) -> dict[str, Any]:
+    code, out, err = simulate("-f", HYBRID, *arguments, "-o", "json")
+    assert (code, err) == (0, "")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def refusal(simulate: Run, *arguments: str) -> str:
+    code, out, err = simulate(*arguments)
+    assert (code, out) == (2, "")
+    assert all(line.startswith("spillway simulate: ") for line in err.splitlines())
+    return err
+
+
+def by_name(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {each["policy"]: each for each in found["policies"]}
+
+
+def test_productions_own_decisions_run_beside_baselines_and_the_bound(simulate: Run, trace: str) -> None:
+    found = as_json(simulate, "--trace", trace, *FEW)
+    policies = by_name(found)
+    assert set(policies) == {"spillway", "static", "oracle"}
+    assert policies["oracle"]["costOverOracle"] == 1.0
+    assert all(each["costUSD"] >= policies["oracle"]["costUSD"] for each in policies.values())
+    assert found["trace"]["requests"] == 121
+    assert found["engine"]["acceleratorClass"] == "l40s-g6e"
+    assert SimulateOutput.model_validate(found).model_dump(by_alias=True, mode="json") == found
+
+
+def test_the_same_seed_gives_the_same_document(simulate: Run, trace: str) -> None:
+    one, two = (as_json(simulate, "--trace", trace, "--policy", "spillway", "--seed", "7") for _ in range(2))
+    assert one == two
+
+
+def test_kappa_scales_the_hosted_price_and_nothing_else(simulate: Run, trace: str) -> None:
+    one, two = (as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--kappa", kappa) for kappa in ("1.25", "2.5"))
+    assert (one["kappa"], two["kappa"]) == (1.25, 2.5)
+    assert two["hosted"]["inputUSDPerMillionTokens"] == pytest.approx(2 * one["hosted"]["inputUSDPerMillionTokens"], rel=1e-3)
+    assert two["policies"][0]["hostedUSD"] == pytest.approx(2 * one["policies"][0]["hostedUSD"], abs=0.02)
+    assert one["engine"] == two["engine"]
+
+
+def test_all_hosted_spills_everything_and_all_owned_nothing(simulate: Run, trace: str) -> None:
+    policies = by_name(as_json(simulate, "--trace", trace, "--policy", "all-hosted,all-owned"))
+    assert policies["all-hosted"]["spilledPercent"] >= 99
+    assert policies["all-owned"]["spilledPercent"] == 0
+    assert policies["all-owned"]["hostedUSD"] == 0
+
+
+def test_values_of_a_policys_parameters_are_given_behind_its_name(simulate: Run, trace: str) -> None:
+    policies = by_name(as_json(simulate, "--trace", trace, "--policy", "static:0.01,all-hosted", "--policy", "static:3"))
+    assert policies["static:0.01"]["replicaHours"] < policies["static:3"]["replicaHours"]
+    assert [each.values for each in asked_policies(["llmd-slo:0.5,0.4", "kubeai,static:1"], rents=True)] == [(0.5, 0.4), None, (1.0,)]
+
+
+def test_traffic_is_scaled_to_a_mean_of_replicas_or_copied(simulate: Run, trace: str) -> None:
+    small = as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--scale-to", "0.02")["trace"]
+    assert small["demandReplicasMean"] == pytest.approx(0.02, rel=0.2)
+    assert small["scale"] < 1
+    assert as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--copies", "3")["trace"]["requests"] == 3 * 121
+
+
+def test_a_slow_hosted_side_breaks_the_promise_and_is_warned_of(simulate: Run, trace: str) -> None:
+    found = as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--hosted", "slow")
+    assert found["policies"][0]["keepsSLO"] is False
+    assert found["cheapest"] is None
+    assert any("The hosted side by itself meets the SLO for" in each for each in found["warnings"])
+
+
+def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, tmp_path: Path) -> None:
+    engine = tmp_path / "engine.json"
+    engine.write_text(json.dumps({"a": 60.0, "b": 1.0, "c": 0.2, "delta": 0.2}))
+    slow, planned = (as_json(simulate, "--trace", trace, "--policy", "static", *more) for more in (("--engine", str(engine)), ()))
+    assert (slow["engine"]["basis"], slow["engine"]["stepBaseMs"]) == ("Given", 60.0)
+    assert slow["trace"]["demandReplicasMean"] > 1.5 * planned["trace"]["demandReplicasMean"]
+
+
+def test_the_table_fits_100_columns_and_says_first_what_keeps_the_slo(simulate: Run, trace: str) -> None:
+    code, out, err = simulate("-f", HYBRID, "--trace", trace)
+    assert (code, err) == (0, "")
+    assert max(len(line) for line in out.splitlines()) <= 100
+    assert out.index("the SLO of 99 %") < out.index("POLICY")
+
+
+def test_the_page_is_written_where_it_is_wanted(simulate: Run, trace: str, tmp_path: Path) -> None:
+    page = tmp_path / "out.html"
+    assert simulate("-f", HYBRID, "--trace", trace, *FEW, "-o", "html", "--out", str(page)) == (0, "", "")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_workload_that_may_not_rent_owns_and_the_bound_is_left_out(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    workload = parts["InferenceWorkload"]
+    workload["spec"]["placement"] = {"mode": "Dedicated", "dataResidency": "ClusterOnly"}
+    del workload["spec"]["hosted"]
+    file = written(parts["AcceleratorClass"], workload)
+    code, out, _ = simulate("-f", file, "--trace", trace, "-o", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["hosted"], found["kappa"]) == (None, None)
+    assert all(each["hostedUSD"] == 0 and each["costOverOracle"] is None for each in found["policies"])
+    assert "--kappa" in refusal(simulate, "-f", file, "--trace", trace, "--kappa", "2")
+    assert "needs a hosted side" in refusal(simulate, "-f", file, "--trace", trace, "--policy", "all-hosted")
+
+
+def test_without_a_provider_kappa_alone_sets_the_hosted_price(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    workload = parts["InferenceWorkload"]
+    workload["spec"]["placement"] = {"mode": "Auto"}
+    del workload["spec"]["hosted"]
+    code, out, _ = simulate("-f", written(parts["AcceleratorClass"], workload), "--trace", trace, "--kappa", "3", *FEW, "-o", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["kappa"] == 3
+    assert any("--kappa alone sets it" in each for each in found["assumptions"])
+
+
+def test_lengths_and_bounds_of_the_manifest_that_do_not_suit_the_trace_are_warned_of(
+    simulate: Run, trace: str, written: Callable[..., str]
+) -> None:
+    parts = documents()
+    parts["InferenceWorkload"]["spec"]["dedicated"]["scaling"] = {"minReplicas": 1, "maxReplicas": 1}
+    file = written(*parts.values())
+    code, out, _ = simulate("-f", file, "--trace", trace, "--policy", "static", "--scale-to", "1.2", "-o", "json")
+    warnings = " ".join(json.loads(out)["warnings"])
+    assert code == 0
+    assert "spec.traffic.outputTokens.mean is 250 and the trace's is" in warnings
+    assert "dedicated.scaling.maxReplicas is 1" in warnings
+
+
+def test_requests_longer_than_the_context_are_left_out_and_told(simulate: Run, tmp_path: Path) -> None:
+    file = tmp_path / "long.csv"
+    file.write_text("arrival_s,input_tokens,output_tokens\n0,500,20\n1,99999,20\n2,500,20\n")
+    found = as_json(simulate, "--trace", str(file), "--policy", "static")
+    assert found["trace"]["requests"] == 2
+    assert any("1 of 3 requests are longer than the 16,384 tokens" in each for each in found["warnings"])
+
+
+def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    second = copy.deepcopy(parts["InferenceWorkload"])
+    second["metadata"]["name"] = "other"
+    code, out, _ = simulate("-f", written(*parts.values(), second), "--trace", trace, "--policy", "all-hosted")
+    assert code == 0
+    assert out.index("chat: ") < out.index("other: ")
+
+
+def test_the_recorded_traffic_of_a_workload_is_replayed(simulate: Run) -> None:
+    with serving(Past().answer) as url:
+        found = as_json(simulate, "--from-prometheus", url, "--workload", "team/chat", "--since", "1m", "--policy", "static")
+    assert found["trace"]["name"] == "team/chat"
+    assert 115 <= found["trace"]["requests"] <= 120  # a long one may be longer than the context
+    assert found["trace"]["inputTokensMean"] == pytest.approx(800, rel=0.4)
+    assert any("Prometheus has counts, not requests" in each for each in found["warnings"])
+
+
+def test_all_policies_are_listed(simulate: Run) -> None:
+    code, out, _ = simulate("-f", "any", "--policy", "list")
+    assert (code, tuple(out.split())) == (0, policy_names())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "--trace FILE or --from-prometheus URL: give one of them"),
+        (("--trace", "TRACE", "--from-prometheus", "http://x"), "give one of them"),
+        (("--trace", "TRACE", "--kappa", "0"), "--kappa: is 0; give a number above 0"),
+        (("--trace", "TRACE", "--scale-to", "-1"), "--scale-to: is -1"),
+        (("--trace", "TRACE", "--days", "nan"), "--days: is nan"),
+        (("--trace", "TRACE", "--copies", "0"), "--copies: is 0; give a number from 1"),
+        (("--trace", "TRACE", "--seed", "-1"), "--seed: is -1"),
+        (("--trace", "TRACE", "--start-up", "soon"), "--start-up: is 'soon'; give a time above 0 such as 180s"),
+        (("--trace", "TRACE", "--policy", "magic"), "--policy: there is no 'magic'; there are spillway, oracle-replay"),
+        (("--trace", "TRACE", "--policy", "static:x"), "--policy static:x: static takes numbers above 0 for share of peak"),
+        (("--trace", "TRACE", "--policy", "spillway:1"), "--policy spillway:1: spillway takes no values"),
+        (("--trace", "/nowhere.csv"), "/nowhere.csv: cannot be read"),
+        (("--trace", "TRACE", "--engine", "/nowhere.json"), "/nowhere.json: cannot be read as JSON"),
+        (("--trace", "TRACE", "--columns", "x"), "--columns: 'x' is none of"),
+        (("--from-prometheus", "http://127.0.0.1:9"), "--workload: Prometheus knows workloads by namespace and name"),
+        (("--from-prometheus", "http://127.0.0.1:9", "--workload", "a/b"), "--from-prometheus http://127.0.0.1:9: it cannot be reached"),
+        (("--trace", "TRACE", "--policy", "all-hosted", "--out", "/nowhere/x"), "--out: /nowhere/x cannot be written"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_refused_with_what_to_do(simulate: Run, trace: str, arguments: tuple[str, ...], told: str) -> None:
+    assert told in refusal(simulate, "-f", HYBRID, *(trace if each == "TRACE" else each for each in arguments))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"a": 1, "b": 1}, "has no number from 0 for c, delta"),
+        ({"a": 0, "b": 1, "c": 1, "delta": 1}, "a is 0"),
+        ({"a": True, "b": -1, "c": "x", "delta": 1}, "has no number from 0 for a, b, c"),
+        ([1, 2], "has no number from 0 for a, b, c, delta"),
+    ],
+    ids=["two missing", "no time", "not numbers", "a list"],
+)
+def test_coefficients_that_are_none_are_refused(simulate: Run, trace: str, tmp_path: Path, content: object, told: str) -> None:
+    engine = tmp_path / "engine.json"
+    engine.write_text(json.dumps(content))
+    assert f"{engine}: {told}" in refusal(simulate, "-f", HYBRID, "--trace", trace, "--engine", str(engine))
+
+
+def test_a_file_without_a_workload_is_refused(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    assert "there is no InferenceWorkload to simulate" in refusal(
+        simulate, "-f", written(documents()["AcceleratorClass"]), "--trace", trace
+    )
+
+
+def test_a_model_of_unknown_shape_is_told_the_ways_out(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    parts["InferenceWorkload"]["spec"]["model"] = {"id": "acme/secret-13b"}
+    said = refusal(simulate, "-f", written(*parts.values()), "--trace", trace)
+    assert "InferenceWorkload chat" in said
+    assert "Give model.architecture" in said
+
+
+def test_help_loads_neither_numpy_nor_the_simulator() -> None:
+    code = (
+        "import sys\nfrom spillway.cli import main\ntry:\n    main(['simulate', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'numpy', 'numba', 'spillway.simulate'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.rstrip().endswith("[]")
