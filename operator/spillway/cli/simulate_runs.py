@@ -19,7 +19,7 @@ from spillway.simulate.baselines.catalogue import RULES, Rule
 from spillway.simulate.baselines.facts import Facts
 from spillway.simulate.bound import lower_bound_usd
 from spillway.simulate.document import ORACLE, ORACLE_REPLAY, OURS
-from spillway.simulate.knapsack import savings_of
+from spillway.simulate.knapsack import in_order_of_arrival, savings_of
 from spillway.simulate.oracle import OraclePlan, Terms, solve, without_overflow
 from spillway.simulate.outcome import Course, Outcome
 from spillway.simulate.policy import Policy
@@ -176,7 +176,9 @@ class _Bench:
         terms = replace(self._terms(), headroom=headroom)
         if self.hosted is None:
             return without_overflow(self.trace, self._work_s(), SLOT_S, terms, served_share=promised_percent(self.case) / 100)
-        return solve(savings_of(self.trace, self._work_s(), self._hosted_usd(), SLOT_S), terms)
+        work_s = self._work_s()
+        hosted_usd = in_order_of_arrival(self.trace, work_s, self._hosted_usd(), SLOT_S)
+        return solve(savings_of(self.trace, work_s, hosted_usd, SLOT_S), terms)
 
     def _bound_usd(self) -> float:
         ttft, gap = _targets(self.case).ttft_ms, _targets(self.case).inter_token_ms

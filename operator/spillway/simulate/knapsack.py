@@ -104,3 +104,15 @@ def _sums(each: Floats) -> Floats:
 def levels_of(savings: Savings, room_s_per_replica: float) -> int:
     """Return the replica count beyond which nothing is saved in any slot."""
     return math.ceil(float(savings.slot_work_s.max(initial=0.0)) / room_s_per_replica - 1e-9)
+
+
+def in_order_of_arrival(trace: Trace, work_s: Floats, hosted_usd: Floats, slot_s: float) -> Floats:
+    """Return what renting each request costs to a gateway that does not choose which: its work's share of what its slot costs.
+
+    The clairvoyant bound may rent the requests that are cheapest per unit of own work. A plan that is to be followed by a gateway that spills
+    what comes too late must not count on that.
+    """
+    slot, slots = slots_of(trace, slot_s)
+    work = np.bincount(slot, weights=work_s, minlength=slots)
+    usd = np.bincount(slot, weights=hosted_usd, minlength=slots)
+    return np.asarray(work_s * (usd / np.maximum(work, 1e-12))[slot])
