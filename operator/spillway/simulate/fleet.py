@@ -212,7 +212,9 @@ def _requests(trace: Trace, rules: Rules, hosted: HostedModel | None, prices: Pr
         raise ValueError(f"arrivals of trace {trace.name!r} are not in order; sort its requests by arrival_s")
     lengths: tuple[Floats, ...] = (trace.input_tokens, trace.output_tokens)  # type: ignore[assignment]
     if any(len(each) and (each.min() < 1 or each.max() > LARGEST_TOKENS) for each in lengths):
-        raise ValueError(f"trace {trace.name!r} has prompts or answers of less than 1 token or more than 2^31; correct or leave out those requests")
+        raise ValueError(
+            f"trace {trace.name!r} has prompts or answers of less than 1 token or more than 2^31; correct or leave out those requests"
+        )
     chance = stream(seed, ROUTING)
     found = np.zeros(trace.requests, dtype=REQUEST)
     found["arrival_s"] = trace.arrival_s

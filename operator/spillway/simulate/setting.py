@@ -32,7 +32,8 @@ class EngineModel:
     def fixed_ms(self, most: int) -> Floats:
         """Return what a step takes with 0 … most sequences, without cache and prompts; of experts, what that many tokens touch."""
         return np.array(
-            [self.step_overhead_ms + self.step.step_ms(sequences=float(count), kv_tokens=0.0) for count in range(most + 1)], dtype=np.float64
+            [self.step_overhead_ms + self.step.step_ms(sequences=float(count), kv_tokens=0.0) for count in range(most + 1)],
+            dtype=np.float64,
         )
 
     def work_s(self, input_tokens: Floats, output_tokens: Floats, *, batch: int | None = None) -> Floats:
