@@ -30,7 +30,7 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 
 test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
 	$(MAKE) --no-print-directory check-generated
-	$(BIN)/python -m pytest tests/chart tests/apiserver
+	$(BIN)/python -m pytest tests/chart tests/apiserver tests/compiled
 	$(BIN)/python -m pytest tests/dataplane tests/engine
 	$(BIN)/python -m pytest tests/e2e
 

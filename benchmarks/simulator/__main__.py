@@ -96,7 +96,8 @@ def main() -> int:
     trace = _read(TRACE)
     trace = superposed(trace, copies=copies, seed=1) if copies > 1 else trace
     work_s = engine.work_s(trace.input_tokens.astype(float), trace.output_tokens.astype(float))
-    print(f"{trace.requests:,} requests in {trace.duration_s / 86400:.1f} days; load {work_s.sum() / trace.duration_s:.2f} replicas on average")
+    load = work_s.sum() / trace.duration_s
+    print(f"{trace.requests:,} requests in {trace.duration_s / 86400:.1f} days; load {load:.2f} replicas on average")
     print(f"first call of the kernel, compiled or read from its cache: {compile_s:.1f} s\n")
     print("| policy | wall s | CPU s | of it the policy s | us per request | spilled % | SLO % | replica-hours | starts |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -106,7 +107,8 @@ def main() -> int:
         found = done.outcome(PRICES)
         slowest = max(slowest, wall_s)
         print(
-            f"| {name} | {wall_s:.1f} | {cpu_s:.1f} | {done.decide_s:.1f} | {wall_s / trace.requests * 1e6:.1f} | {found.spilled_percent:.1f} "
+            f"| {name} | {wall_s:.1f} | {cpu_s:.1f} | {done.decide_s:.1f} "
+            f"| {wall_s / trace.requests * 1e6:.1f} | {found.spilled_percent:.1f} "
             f"| {found.slo_attainment_percent:.2f} | {found.replica_hours:.0f} | {found.starts} |"
         )
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")

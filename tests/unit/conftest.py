@@ -1,4 +1,4 @@
-"""Unit tests call the simulator's kernel as plain Python: compiling it takes longer than all of them (tests/engine tries the compiled one)."""
+"""Unit tests call the simulator's kernel as plain Python: compiling it takes longer than all of them (tests/compiled does)."""
 
 import os
 

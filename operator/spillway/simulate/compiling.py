@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -19,9 +19,10 @@ def compiled(function: Function) -> Function:
         from numba import njit
     except ImportError:
         return function
-    for wishes in ({**CACHED, **UNCOUNTED}, CACHED, UNCOUNTED):
+    for wishes in ({**CACHED, **UNCOUNTED}, CACHED, UNCOUNTED, {}):
         try:
-            return njit(error_model="numpy", **wishes)(function)  # type: ignore[no-any-return]
+            made: Any = njit(error_model="numpy", **wishes)(function)
         except (KeyError, RuntimeError):  # a version that does not know the option; no folder that may be written for the cache
             continue
-    return njit(error_model="numpy")(function)  # type: ignore[no-any-return]
+        return cast("Function", made)
+    return function

@@ -1,7 +1,8 @@
 """The discrete-event kernel: arrivals, gateways, and replicas that batch as vLLM's V1 engine does.
 
-A step gives every decoding request one token and fills the rest of its token budget with prompts, first come first served (chunked prefill).
-With B sequences, KV tokens in the cache of decoding ones, P prompt tokens and, of each prompt read from token s to e, e^2 - s^2, it takes
+A step gives every decoding request one token and fills the rest of its token budget with prompts, first come first served (chunked
+prefill). With B sequences, KV tokens in the cache of decoding ones, P prompt tokens and, of each prompt read from token s to e, e^2 - s^2,
+it takes
 
     T = fixed[B] + kv * KV/1000 + prompt * P + square * sum(e^2 - s^2)/10^6   milliseconds (plan/roofline.py has the source)
 
@@ -9,8 +10,8 @@ A waiting request enters while the batch has a place and the cache has room for 
 default). When the cache is full the youngest is preempted: it waits at the head of the queue and is computed anew. The cache is counted in
 tokens, not in blocks of sixteen.
 
-Steps without prompts differ only by the growth of the cache, so a run of n of them takes n*first + growth*n(n-1)/2 and is one event; an arrival
-cuts it at the end of the step it falls into.
+Steps without prompts differ only by the growth of the cache, so a run of n of them takes n*first + growth*n(n-1)/2 and is one event; an
+arrival cuts it at the end of the step it falls into.
 
 All compiled functions are in this module: numba's cache looks at the age of one file only, and would keep calling an older other one.
 """
@@ -78,7 +79,7 @@ def account(world: World, one: Records, steps: int) -> None:
     totals["decoded"] += float(steps * decoding)
     totals["prompted"] += float(one["prompt"])
     totals["kv_steps"] += float(steps) * float(one["kv"]) + decoding * steps * (steps - 1) / 2.0
-    totals["busy_s"] += run_ms(one["first_ms"], one["growth_ms"], steps) / 1000.0
+    totals["busy_s"] += run_ms(float(one["first_ms"]), float(one["growth_ms"]), steps) / 1000.0
     one["clock"] += steps
     one["kv"] += steps * decoding + int(one["prompt"])
     one["kv_decoding"] += steps * decoding
@@ -561,34 +562,47 @@ def pass_time(world: World, now_s: float) -> None:
 
 
 @compiled
+def soonest_due(world: World) -> int:
+    """Return the replica with the soonest event."""
+    soonest = 0
+    for replica in range(1, len(world.due_s)):
+        if world.due_s[replica] < world.due_s[soonest]:
+            soonest = replica
+    return soonest
+
+
+@compiled
+def arrive(world: World, now_s: float) -> None:
+    """Let the next request of the trace come."""
+    number = int(world.site[0]["next"])
+    world.site[0]["next"] += 1
+    world.totals[0]["arrivals"] += 1.0
+    route(world, number, now_s)
+
+
+@compiled
 def advance(world: World, until_s: float) -> None:
     """Let everything happen up to a moment, itself included; up to math.inf: until all that arrived is answered."""
-    site, requests, due_s = world.site[0], world.requests, world.due_s
+    site, requests = world.site[0], world.requests
     while True:
-        replica, due = 0, due_s[0]
-        for other in range(1, len(due_s)):
-            if due_s[other] < due:
-                replica, due = other, due_s[other]
+        replica = soonest_due(world)
+        due = world.due_s[replica]
         arrival = requests[int(site["next"])]["arrival_s"] if site["next"] < len(requests) else math.inf
         expiry = next_expiry_s(world)
         now_s = min(due, arrival, expiry)
         if now_s > until_s or now_s == math.inf:
             break
         pass_time(world, now_s)
-        if due == now_s:
-            if world.replicas[replica]["state"] == STARTING:
-                become_ready(world, replica, now_s)
-            else:
-                end_steps(world, replica, now_s)
+        if due == now_s and world.replicas[replica]["state"] == STARTING:
+            become_ready(world, replica, now_s)
+        elif due == now_s:
+            end_steps(world, replica, now_s)
         elif expiry == now_s:
             expire_held(world, now_s)
         else:
-            number = int(site["next"])
-            site["next"] += 1
-            world.totals[0]["arrivals"] += 1.0
-            route(world, number, now_s)
+            arrive(world, now_s)
     if until_s < math.inf:
         pass_time(world, until_s)
-        for each in range(len(due_s)):
+        for each in range(len(world.due_s)):
             if world.replicas[each]["state"] in (READY, DRAINING):
                 show_steps(world, each, until_s)

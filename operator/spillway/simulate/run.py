@@ -118,7 +118,8 @@ class Run:
         at = np.minimum((self.trace.arrival_s / interval_s).astype(np.int64), points - 1)
 
         def summed(weights: NDArray[np.generic]) -> Floats:
-            return np.bincount(at, weights=weights, minlength=points)
+            sums: Floats = np.bincount(at, weights=weights, minlength=points).astype(np.float64)
+            return sums
 
         arrived, rented = summed(np.ones(len(at))), self.side == HOSTED
         usd = rented * (

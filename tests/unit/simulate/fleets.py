@@ -91,89 +91,93 @@ class _Going:
     arrival_s: float
     prompt: int
     answer: int
-    read: int = 0
+    read: int = 0  # tokens in the cache
     made: int = 0
+    decodes: bool = False
     first_s: float = math.nan
+
+    @property
+    def whole(self) -> int:
+        """Tokens to have read before the next one is made."""
+        return self.prompt + self.made
+
+
+@dataclass(kw_only=True)
+class _Naive:
+    """A replica that makes one step after another."""
+
+    model: EngineModel
+    now_s: float = 0.0
+    waiting: list[_Going] = field(default_factory=list)
+    batch: list[_Going] = field(default_factory=list)
+    done: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def step(self) -> None:
+        preempted = self.make_room()
+        going = [one for one in self.batch if one.decodes]
+        chunks = self.chunks(budget=self.model.step_tokens - len(going), admitting=not preempted)
+        self.now_s += self.step_s(going, chunks)
+        for one in going:
+            one.read += 1
+            one.made += 1
+        for one, taken in chunks:
+            one.read += taken
+            if one.read == one.whole:
+                one.decodes = True
+                one.made += 1
+                one.first_s = self.now_s if one.made == 1 else one.first_s
+        for one in [one for one in self.batch if one.made == one.answer]:
+            self.batch.remove(one)
+            self.done[one.number] = (one.first_s, self.now_s)
+
+    def spoken_for(self) -> int:
+        return sum(one.read + 1 if one.decodes else one.whole for one in self.batch)
+
+    def make_room(self) -> bool:
+        preempted = False
+        while len(self.batch) > 1 and self.spoken_for() > self.model.kv_tokens:
+            out = self.batch.pop()
+            out.read, out.decodes = 0, False
+            self.waiting.insert(0, out)
+            preempted = True
+        return preempted
+
+    def chunks(self, *, budget: int, admitting: bool) -> list[tuple[_Going, int]]:
+        found: list[tuple[_Going, int]] = []
+        for one in self.batch:
+            if not one.decodes:
+                taken = min(budget, one.whole - one.read)
+                budget -= taken
+                found.append((one, taken))
+        while admitting and self.waiting and len(self.batch) < self.model.max_num_seqs and budget > 0:
+            if self.spoken_for() + self.waiting[0].whole > self.model.kv_tokens:
+                break
+            one = self.waiting.pop(0)
+            self.batch.append(one)
+            taken = min(budget, one.whole)
+            budget -= taken
+            found.append((one, taken))
+        return [(one, taken) for one, taken in found if taken]
+
+    def step_s(self, going: list[_Going], chunks: list[tuple[_Going, int]]) -> float:
+        whole_ms = self.model.step.step_ms(
+            sequences=len(going) + len(chunks),
+            kv_tokens=sum(one.read for one in going),
+            prompt_tokens=sum(taken for _, taken in chunks),
+            prompt_squares=sum((one.read + taken) ** 2 - one.read**2 for one, taken in chunks),
+        )
+        return whole_ms / 1000
 
 
 def step_by_step(traffic: Trace, model: EngineModel) -> list[tuple[float, float]]:
     """Return (first token, end) of each request on one replica that takes all of them."""
-    coming = [
-        _Going(number, float(arrival), int(prompt), int(answer))
-        for number, (arrival, prompt, answer) in enumerate(
-            zip(traffic.arrival_s, traffic.input_tokens, traffic.output_tokens, strict=True)
-        )
-    ]
-    waiting: list[_Going] = []
-    batch: list[_Going] = []
-    done: dict[int, tuple[float, float]] = {}
-    now = 0.0
-    while coming or waiting or batch:
-        if not waiting and not batch:
-            now = max(now, coming[0].arrival_s)
-        while coming and coming[0].arrival_s <= now:
-            waiting.append(coming.pop(0))
-        now = _one_step(model, waiting, batch, done, now)
-    return [done[number] for number in sorted(done)]
-
-
-def _cached(one: _Going) -> int:
-    return one.read
-
-
-def _whole(one: _Going) -> int:
-    """Tokens to have read before the next one is made."""
-    return one.prompt + one.made
-
-
-def _one_step(model: EngineModel, waiting: list[_Going], batch: list[_Going], done: dict[int, tuple[float, float]], now: float) -> float:
-    def decoding() -> list[_Going]:
-        return [one for one in batch if one.made and one.read >= _whole(one) - 1]
-
-    def spoken_for() -> int:
-        return sum(_cached(one) if one in decoding() else _whole(one) for one in batch)
-
-    preempted = False
-    while len(batch) > 1 and spoken_for() + len(decoding()) > model.kv_tokens:
-        out = batch.pop()
-        out.read = 0
-        waiting.insert(0, out)
-        preempted = True
-    going = decoding()
-    budget = model.step_tokens - len(going)
-    chunks: list[tuple[_Going, int]] = []
-    for one in batch:
-        if one not in going:
-            taken = min(budget, _whole(one) - one.read)
-            budget -= taken
-            chunks.append((one, taken))
-    while not preempted and waiting and len(batch) < model.max_num_seqs and budget > 0:
-        if spoken_for() + len(going) + _whole(waiting[0]) > model.kv_tokens:
-            break
-        one = waiting.pop(0)
-        batch.append(one)
-        taken = min(budget, _whole(one))
-        budget -= taken
-        chunks.append((one, taken))
-    chunks = [(one, taken) for one, taken in chunks if taken]
-    now += (
-        model.step.step_ms(
-            sequences=len(going) + len(chunks),
-            kv_tokens=sum(_cached(one) for one in going),
-            prompt_tokens=sum(taken for _, taken in chunks),
-            prompt_squares=sum((one.read + taken) ** 2 - one.read**2 for one, taken in chunks),
-        )
-        / 1000
-    )
-    for one in going:
-        one.read += 1
-        one.made += 1
-    for one, taken in chunks:
-        one.read += taken
-        if one.read == _whole(one):
-            one.made += 1
-            one.first_s = now if one.made == 1 else one.first_s
-    for one in [one for one in batch if one.made == one.answer]:
-        batch.remove(one)
-        done[one.number] = (one.first_s, now)
-    return now
+    columns = zip(traffic.arrival_s, traffic.input_tokens, traffic.output_tokens, strict=True)
+    coming = [_Going(number, float(arrival), int(prompt), int(answer)) for number, (arrival, prompt, answer) in enumerate(columns)]
+    replica = _Naive(model=model)
+    while coming or replica.waiting or replica.batch:
+        if not replica.waiting and not replica.batch:
+            replica.now_s = max(replica.now_s, coming[0].arrival_s)
+        while coming and coming[0].arrival_s <= replica.now_s:
+            replica.waiting.append(coming.pop(0))
+        replica.step()
+    return [replica.done[number] for number in sorted(replica.done)]

@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spillway.plan.roofline import StepModel
@@ -14,12 +15,13 @@ from spillway.simulate.arrivals import poisson
 from spillway.simulate.fleet import Fleet
 from spillway.simulate.kernel import run_ms, steps_until
 from spillway.simulate.layout import FAILED, HOSTED, OWNED, READY
+from spillway.simulate.run import Run
 from spillway.simulate.setting import EngineModel, Rules
 from spillway.simulate.trace import Trace
 from tests.unit.simulate.fleets import STEP, engine, played, step_by_step, trace
 
 FEW = settings(max_examples=25)  # the kernel is plain Python here
-ALL_ON_ONE = {"slots_per_replica": 10_000}
+ALL_ON_ONE: dict[str, Any] = {"slots_per_replica": 10_000}
 
 
 def in_order(rows: list[tuple[int, int, int]]) -> Trace:
@@ -45,20 +47,35 @@ engines = st.builds(
     ),
 )
 
+crowds = st.lists(st.tuples(st.integers(0, 800), st.integers(1, 100), st.integers(1, 80)), min_size=3, max_size=12).map(in_order)
+tight = st.builds(engine, kv_tokens=st.integers(180, 500), max_num_seqs=st.integers(2, 8), step_tokens=st.sampled_from([16, 64, 4096]))
 
-def fleet_of(traffic: Trace, model: EngineModel, **rules: int | float | bool) -> Fleet:
-    plain = {"spills": False, "slots_per_replica": 10_000, "gateways": 1}
-    return Fleet(trace=traffic, engine=model, rules=Rules(**(plain | rules)), hosted=None, prices=None, seed=1)  # type: ignore[arg-type]
+
+def fleet_of(traffic: Trace, model: EngineModel, **rules: Any) -> Fleet:
+    plain: dict[str, Any] = {"spills": False, "slots_per_replica": 10_000, "gateways": 1}
+    return Fleet(trace=traffic, engine=model, rules=Rules(**(plain | rules)), hosted=None, prices=None, seed=1)
 
 
 @FEW
 @given(traffic=requests, model=engines)
 def test_runs_of_steps_come_to_the_same_as_one_step_after_another(traffic: Trace, model: EngineModel) -> None:
     found = played(traffic, (0.0, 1), hosted=None, model=model, **ALL_ON_ONE)
-    expected = np.array(step_by_step(traffic, model)) - traffic.arrival_s[:, None]
+    assert_answered_as(step_by_step(traffic, model), found)
+
+
+@FEW
+@given(traffic=crowds, model=tight)
+def test_they_do_so_where_the_cache_is_too_small_for_all(traffic: Trace, model: EngineModel) -> None:
+    found = played(traffic, (0.0, 1), hosted=None, model=model, **ALL_ON_ONE)
+    assert_answered_as(step_by_step(traffic, model), found)
+    event("preempted" if found.preempted else "not preempted")
+
+
+def assert_answered_as(expected: list[tuple[float, float]], found: Run) -> None:
+    took_ms = 1000 * (np.array(expected) - found.trace.arrival_s[:, None])
     assert (found.side == OWNED).all()
-    assert found.ttft_ms == pytest.approx(expected[:, 0] * 1000, rel=1e-5, abs=1e-2)
-    assert found.e2e_ms == pytest.approx(expected[:, 1] * 1000, rel=1e-5, abs=1e-2)
+    assert found.ttft_ms == pytest.approx(took_ms[:, 0], rel=1e-5, abs=1e-2)
+    assert found.e2e_ms == pytest.approx(took_ms[:, 1], rel=1e-5, abs=1e-2)
 
 
 @FEW

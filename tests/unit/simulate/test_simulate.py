@@ -88,7 +88,7 @@ def test_what_a_full_engine_refuses_goes_to_hosted_and_fails_without() -> None:
 
 
 def test_where_nothing_spills_requests_wait_at_the_gateway_up_to_a_number_and_a_time() -> None:
-    waiting = {"hosted": None, "slots_per_replica": 4, "most_held": 6}
+    waiting: dict[str, Any] = {"hosted": None, "slots_per_replica": 4, "most_held": 6}
     assert sides(played(at_once(12), (0.0, 1), hold_s=100.0, **waiting)) == [10, 0, 2]
     short = played(at_once(12, answer=3000, duration_s=600), (0.0, 1), hold_s=5.0, **waiting)
     assert sides(short) == [4, 0, 8]
@@ -166,7 +166,11 @@ def test_a_crash_cuts_streams_and_spills_what_had_no_token_yet() -> None:
     found = played(crowd, (0.0, 1), crashes_s=(3.0,), model=engine(start_up_s=20.0))
     assert sides(found) == [0, 4, 8]  # a batch of 8 was being answered, 4 waited
     assert found.ttft_ms[found.side == HOSTED].min() > 2000
-    assert sides(played(crowd, (0.0, 1), crashes_s=(3.0,), model=engine(start_up_s=20.0), hosted=None, most_held=20, hold_s=60.0)) == [4, 0, 8]
+    assert sides(played(crowd, (0.0, 1), crashes_s=(3.0,), model=engine(start_up_s=20.0), hosted=None, most_held=20, hold_s=60.0)) == [
+        4,
+        0,
+        8,
+    ]
 
 
 # Hosted
@@ -355,6 +359,7 @@ def test_rates_and_means_are_those_of_the_window() -> None:
     assert last.ttft_p90_ms == pytest.approx(np.percentile(found.ttft_ms[recent], 90), rel=0.15)
     assert last.inter_token_p90_ms == pytest.approx(np.nanpercentile(found.inter_token_ms[recent], 90), rel=0.15)
     assert last.running + last.waiting == ((traffic.arrival_s <= 300) & (ended_s > 300)).sum()
+    assert last.residence_s is not None
     assert last.running_mean + last.waiting_mean == pytest.approx(last.arrivals_per_s * last.residence_s, rel=0.25)  # Little
     assert last.answered == (float((ended_s <= 300).sum()), 0.0)
 
@@ -367,9 +372,7 @@ def test_step_figures_lie_on_the_engines_model() -> None:
         assert seen.batch_mean is not None
         assert seen.prompt_tokens_per_step is not None
         assert seen.kv_tokens_mean is not None
-        expected = model.step.step_ms(
-            sequences=seen.batch_mean, kv_tokens=seen.kv_tokens_mean, prompt_tokens=seen.prompt_tokens_per_step
-        )
+        expected = model.step.step_ms(sequences=seen.batch_mean, kv_tokens=seen.kv_tokens_mean, prompt_tokens=seen.prompt_tokens_per_step)
         assert seen.step_ms == pytest.approx(expected, rel=0.03)
         assert 0 < seen.busy_ratio <= 1
         assert 0 <= seen.kv_usage_ratio <= 1

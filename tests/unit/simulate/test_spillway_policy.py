@@ -30,8 +30,8 @@ MINUTE = 60.0
 class Played:
     """A run, and what its policy decided."""
 
-    def __init__(self, done: Run, policy: SpillwayPolicy, wanted: list[tuple[float, int]]) -> None:
-        self.run, self.policy, self._wanted = done, policy, wanted
+    def __init__(self, done: Run, policy: "Listening") -> None:
+        self.run, self.policy, self._wanted = done, policy, policy.wanted
 
     @property
     def counts(self) -> list[tuple[float, int]]:
@@ -82,7 +82,7 @@ def played(*phases: tuple[float, float], mode: str = "Hybrid", seed: int = 1, mo
         seed=seed,
         initial_replicas=0,
     )
-    return Played(done, policy, policy.wanted)
+    return Played(done, policy)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
@@ -171,11 +171,13 @@ def test_a_replica_that_ended_is_shown_once_more_with_its_end() -> None:
 
 
 def test_the_planners_engine_is_that_of_model_class_and_size() -> None:
-    small, large = (planned_engine(spec(model={"architecture": LLAMA_8B}, engine={"tensorParallelSize": size}), accelerator()) for size in (1, 2))
+    small, large = (
+        planned_engine(spec(model={"architecture": LLAMA_8B}, engine={"tensorParallelSize": size}), accelerator()) for size in (1, 2)
+    )
     assert large.step.base_ms < small.step.base_ms
     assert large.kv_tokens > 2 * small.kv_tokens
     assert small.max_num_seqs == 8
-    with pytest.raises(ValueError, match="add model.architecture"):
+    with pytest.raises(ValueError, match="add model"):
         planned_engine(spec(model={"id": "nobody/unheard-of"}), accelerator())
 
 
