@@ -5,11 +5,13 @@ arrives in [u, u + dt) is done in [u, u + dt + L); let m be the mean of n over t
 
     work done of it <= (dt + L) m        starts(m) <= starts(n)        mean over all begins of slots of sum dt m = integral of n
 
-(a moving mean has no more ups than what it is taken of; each moment is in dt + L of dt begins). So the programme of the oracle with room
-(dt + L) a replica, with replicas in any fraction, costs no more on the mean over the begins of slots than the policy. Two of these
-begins stand for all of them and parts of 1/4 for any fraction. A policy may also be rounded up to whole replicas in whole slots, which
-adds less than two slots and the slack to each start: a bound too, and often the better one, where a start-up takes longer than that.
+(a moving mean has no more ups than what it is taken of; each moment lies in dt + L of the dt possible begins). So the programme of the
+oracle with room (dt + L) a replica and with any fraction of replicas costs, on the mean over the begins, no more than the policy.
 
+A policy may also be rounded up to whole replicas in whole slots, which adds less than two slots and the slack to each start, and a slot
+to what was warm: a bound too, and often the better one where a start-up takes longer than that.
+
+Numerically two begins stand for all of them (only where there is slack) and parts of 1/4 for any fraction: see PARTS for what that is.
 What is argued and not proven is work in a batch: it is spread evenly over the fastest and over the slowest pace that keeps the promise,
 and the cheaper is taken (autoscaling.md §6).
 """
@@ -57,7 +59,8 @@ def _bound_usd(trace: Trace, work_s: Floats, hosted_usd: Floats, terms: Terms, r
     rounded_s = terms.start_up_s - 2 * slot_s - terms.slack_s
     if rounded_s >= 0:
         whole = savings_of(trace, work_s, hosted_usd, slot_s, residence_s=residence_s)
-        bounds.append(solve(whole, replace(terms, start_up_s=rounded_s)).cost_usd)
+        unstarted_usd = terms.own_usd_per_s * slot_s * terms.warm_replicas  # those have no start to put their last slot on
+        bounds.append(solve(whole, replace(terms, start_up_s=rounded_s)).cost_usd - unstarted_usd)
     return max(bounds)
 
 

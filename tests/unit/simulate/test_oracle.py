@@ -120,6 +120,14 @@ def test_the_bound_holds_for_plans_that_change_inside_of_its_slots(
     assert lower_bound_usd(*instance, at, residences_s=(None,), slot_lengths_s=(SLOT_S,)) <= finer.cost_usd + 1e-9
 
 
+def test_the_bound_lets_a_warm_replica_go_inside_of_a_slot() -> None:
+    instance = (trace_of([0.0]), np.array([1.0]), np.array([0.003]))
+    at = terms(3, warm_replicas=1)
+    finer = solve(savings_of(*instance, SLOT_S / 4), at)
+    assert finer.own_usd == pytest.approx(SLOT_S / 4 * OWN_USD_PER_S)
+    assert lower_bound_usd(*instance, at, residences_s=(None,), slot_lengths_s=(SLOT_S,)) <= finer.cost_usd + 1e-9
+
+
 @given(instances())
 def test_the_bound_takes_the_cheaper_pace(instance: tuple[Trace, Floats, Floats]) -> None:
     slow = np.linspace(0, 20, instance[0].requests)

@@ -39,7 +39,7 @@ def _each(*values: float) -> tuple[Values, ...]:
     return tuple((value,) for value in values)
 
 
-SHARES = _each(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = _each(0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 COUNTS = _each(*(step / 32 for step in range(1, 33)))  # of the peak
 
 RULES: tuple[Rule, ...] = (
@@ -154,7 +154,7 @@ RULES: tuple[Rule, ...] = (
         parameters=("up above", "down below"),
         build=lambda facts, values: WvaTokenBudget(facts, up=values[0], down=values[1]),
         defaults=((0.85, 0.70),),
-        grid=((0.45, 0.35), (0.55, 0.45), (0.65, 0.50), (0.75, 0.60), (0.85, 0.70), (0.95, 0.80), (1.0, 0.90)),
+        grid=((0.25, 0.20), (0.35, 0.27), (0.45, 0.35), (0.55, 0.45), (0.65, 0.50), (0.75, 0.60), (0.85, 0.70), (0.95, 0.80), (1.0, 0.90)),
     ),
     Rule(
         name="dynamo",
@@ -162,7 +162,7 @@ RULES: tuple[Rule, ...] = (
         parameters=("utilisation planned with", "load loop on"),
         build=lambda facts, values: Dynamo(facts, utilisation=values[0], by_load=values[1] > 0),
         defaults=((1.0, 1.0), (1.0, 0.0)),
-        grid=tuple((share, load) for load in (0.0, 1.0) for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)),
+        grid=tuple((share, load) for load in (0.0, 1.0) for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)),
     ),
 )
 
