@@ -102,7 +102,7 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
         demand_replicas_peak=peak,
         measured_engine=wanted.step is not None,
         assumptions=tuple(_assumptions(chosen, wanted, engine, factor)),
-        warnings=tuple(_warnings(question.spec, spec, trace, peak)),
+        warnings=tuple(_warnings(question.spec, spec, trace, chosen, peak=peak)),
     )
 
 
@@ -174,8 +174,10 @@ def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: fl
     return told
 
 
-def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: Trace, peak: float) -> list[str]:
+def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: Trace, chosen: Chosen, *, peak: float) -> list[str]:
     told: list[str] = []
+    if chosen.misses is not None:
+        told.append(f"By the planner no replica keeps the SLO for requests like these: the cheapest that holds the model {chosen.misses}.")
     traffic = asked.traffic
     for field, declared, found in (
         ("inputTokens", traffic.input_tokens if traffic else None, float(trace.input_tokens.mean())),

@@ -1,5 +1,6 @@
 """What of the manifests is simulated: the class and size that a plan for the trace would own, and the offer it would spill to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,10 +16,11 @@ from spillway.plan.economics import replica_price
 from spillway.plan.load import declared_load
 from spillway.plan.observed_load import as_declared
 from spillway.plan.offers import Offer
-from spillway.plan.options import Cause, Question
+from spillway.plan.options import Cause, Option, Question
 from spillway.plan.owning import all_sizes
 from spillway.plan.placed import ObservedLoad
 from spillway.plan.renting import cheapest_offer, hosted_options
+from spillway.plan.sizing import ReplicaSize
 from spillway.simulate.trace import Trace
 
 MINUTE_S = 60.0
@@ -36,6 +38,7 @@ class Chosen:
     calibrated: str  # how the planner knows its speed: Calibrated or Estimated
     offer: Offer | None
     assumed_offer: bool = False  # only --kappa prices it
+    misses: str | None = None  # which target a replica misses for such requests, by the planner; None: none
 
 
 def choose(question: Question, trace: Trace, *, kappa: float | None, where: str) -> Chosen:
@@ -47,15 +50,9 @@ def choose(question: Question, trace: Trace, *, kappa: float | None, where: str)
     if load is None:
         raise BadInputError(f"{where}: the trace has no load; give one with requests")
     options = on_demand(all_options(seen, sized, load))
-    owned = cheapest(options, Cause.BUDGET, Cause.TOO_MANY, where=lambda each: each.owns and each.size is not None)
-    size = owned.size if owned else None
-    accelerator = seen.classes[size.accelerator_class] if size else None
-    price = (
-        replica_price(accelerator.price, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node)
-        if accelerator and size
-        else None
-    )
-    if size is None or price is None:
+    size = _size(options, seen)
+    usd_per_hour = None if size is None else _usd_per_hour(seen, size)
+    if size is None or usd_per_hour is None:
         reason = next((one.message for each in options if each.owns for one in each.obstacles), "no accelerator class has a price.")
         raise BadInputError(f"{where}: nothing that could be owned serves this trace: {reason} `spillway plan` shows every option")
     named = seen.spec.hosted is not None and seen.spec.hosted.backends and seen.offers.found
@@ -65,11 +62,33 @@ def choose(question: Question, trace: Trace, *, kappa: float | None, where: str)
     return Chosen(
         accelerator_class=size.accelerator_class,
         tensor_parallel_size=size.tensor_parallel_size,
-        usd_per_hour=price.on_demand,
+        usd_per_hour=usd_per_hour,
         calibrated=size.basis.value,
         offer=_assumed(seen) if assumed else offer,
         assumed_offer=assumed,
+        misses=size.problem,
     )
+
+
+def _size(options: Sequence[Option], question: Question) -> ReplicaSize | None:
+    """Return what the cheapest way to own runs on; where none keeps the promises, the cheapest replica that holds the model."""
+    owned = cheapest(options, Cause.BUDGET, Cause.TOO_MANY, where=lambda each: each.owns and each.size is not None)
+    if owned is not None:
+        return owned.size
+    allowed = {Cause.BUDGET, Cause.TOO_MANY, Cause.SIZE}
+    holding = [
+        (_usd_per_hour(question, each.size), index, each.size)
+        for index, each in enumerate(options)
+        if each.size is not None and each.size.memory.fits and {one.cause for one in each.obstacles} <= allowed
+    ]
+    priced = [(usd, index, size) for usd, index, size in holding if usd is not None]
+    return min(priced)[2] if priced else None
+
+
+def _usd_per_hour(question: Question, size: ReplicaSize) -> float | None:
+    accelerator = question.classes[size.accelerator_class]
+    price = replica_price(accelerator.price, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node)
+    return None if price is None else price.on_demand
 
 
 def observed(trace: Trace) -> ObservedLoad:

@@ -195,6 +195,26 @@ def test_requests_longer_than_the_context_are_left_out_and_told(simulate: Run, t
     assert any("1 of 3 requests are longer than the 16,384 tokens" in each for each in found["warnings"])
 
 
+def test_a_promise_that_no_replica_keeps_is_simulated_and_warned_of(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    parts["InferenceWorkload"]["spec"]["slo"]["timeToFirstTokenMs"] = 20
+    code, out, _ = simulate("-f", written(*parts.values()), "--trace", trace, "--policy", "static", "-o", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["cheapest"] is None
+    assert (
+        "no replica keeps the SLO for requests like these: the cheapest that holds the model misses timeToFirstTokenMs"
+        in found["warnings"][0]
+    )
+
+
+def test_a_model_that_fits_nowhere_is_refused_with_what_is_in_its_way(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    parts["InferenceWorkload"]["spec"]["model"] = {"id": "meta-llama/Llama-3.3-70B-Instruct"}
+    said = refusal(simulate, "-f", written(*parts.values()), "--trace", trace)
+    assert "nothing that could be owned serves this trace: does not fit" in said
+
+
 def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     second = copy.deepcopy(parts["InferenceWorkload"])
