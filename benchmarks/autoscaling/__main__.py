@@ -1,0 +1,134 @@
+"""Run the grid of traces, prices and start-up times, every policy in each cell, and write a line per figure.
+
+    python -m benchmarks.autoscaling run [--small] [--trace NAME ...] [--start-up S ...] [--kappa K ...] [--seeds N] [--days N] [--out FILE]
+    python -m benchmarks.autoscaling table FILE [FILE ...]
+
+What is in the file already is not run again. `--small` is the grid of the tests: minutes on two cores. Exits 2 when the traces are not there.
+"""
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from benchmarks.autoscaling.cells import KAPPAS, SOURCES, START_UPS_S, TRACES, source_named
+from benchmarks.autoscaling.unit import Row, Unit, rows_of
+
+OUT = Path("build/autoscaling.csv")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.autoscaling", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run")
+    runner.add_argument("--small", action="store_true", help="the tests' grid")
+    runner.add_argument("--trace", action="append", choices=[each.name for each in SOURCES])
+    runner.add_argument("--start-up", action="append", type=float)
+    runner.add_argument("--kappa", action="append", type=float)
+    runner.add_argument("--seeds", type=int, default=5)
+    runner.add_argument("--days", type=float, default=7.0)
+    runner.add_argument("--no-baselines", action="store_true")
+    runner.add_argument("--jobs", type=int, default=os.cpu_count())
+    runner.add_argument("--out", type=Path, default=OUT)
+    table = commands.add_parser("table")
+    table.add_argument("files", nargs="+", type=Path)
+    parsed = parser.parse_args()
+    if parsed.command == "table":
+        from benchmarks.autoscaling.table import told
+
+        print(told(read_rows(parsed.files)), end="")
+        return 0
+    if not TRACES.exists():
+        print(f"no traces at {TRACES}: this benchmark needs the project's data folder beside the checkout", file=sys.stderr)
+        return 2
+    _run(_units(parsed), parsed.out, parsed.jobs)
+    return 0
+
+
+def _units(parsed: argparse.Namespace) -> list[Unit]:
+    names = parsed.trace or [each.name for each in SOURCES]
+    start_ups = parsed.start_up or START_UPS_S
+    kappas = tuple(parsed.kappa or KAPPAS)
+    seeds, days = parsed.seeds, parsed.days
+    if parsed.small:
+        names, start_ups, kappas, seeds, days = ["azure2023_conv", "servegen_r1"], (180.0,), (2.5,), 1, 0.25
+    return [
+        Unit(
+            trace=name,
+            start_up_s=start_up,
+            seed=seed,
+            days=min(days, source_named(name).days),
+            kappas=kappas,
+            baselines=not parsed.no_baselines,
+        )
+        for seed in range(1, seeds + 1)
+        for name in names
+        for start_up in start_ups
+    ]
+
+
+def _run(units: Sequence[Unit], out: Path, jobs: int) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    there = {(row.trace, row.start_up_s, row.seed, row.kappa) for row in read_rows([out])} if out.exists() else set()
+    missing = [unit for unit in units if any((unit.trace, unit.start_up_s, unit.seed, kappa) not in there for kappa in unit.kappas)]
+    began = time.perf_counter()
+    with ProcessPoolExecutor(max_workers=jobs) as pool, out.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if not there:
+            writer.writerow([field.name for field in fields(Row)])
+        for future in as_completed([pool.submit(_rows, unit) for unit in missing]):
+            rows = future.result()
+            writer.writerows([[_cell(value) for value in asdict(row).values()] for row in rows])
+            file.flush()
+            print(
+                f"{time.perf_counter() - began:.0f} s: {rows[0].trace} D {rows[0].start_up_s:.0f} seed {rows[0].seed}: {len(rows)} rows",
+                flush=True,
+            )
+
+
+def _rows(unit: Unit) -> list[Row]:
+    return list(rows_of(unit))
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return " ".join(f"{each:g}" for each in value)
+    return f"{value:.6g}" if isinstance(value, float) else "" if value is None else value
+
+
+def read_rows(files: Sequence[Path]) -> list[Row]:
+    """Return the rows of result files."""
+    rows = []
+    for path in files:
+        with path.open(newline="") as file:
+            rows.extend(_row(each) for each in csv.DictReader(file))
+    return rows
+
+
+def _row(said: dict[str, str]) -> Row:
+    def number(name: str) -> float | None:
+        return float(said[name]) if said[name] else None
+
+    whole = {name: int(said[name]) for name in ("seed", "starts", "failed", "requests")}
+    real = {name: float(said[name]) for name in ("kappa", "start_up_s", "cost_usd", "own_usd", "hosted_usd", "replica_hours", "seconds")}
+    return Row(
+        trace=said["trace"],
+        policy=said["policy"],
+        tuned=said["tuned"],
+        spills=said["spills"] == "True",
+        values=tuple(float(each) for each in said["values"].split()),
+        attainment_percent=number("attainment_percent"),
+        worst_5_min_percent=number("worst_5_min_percent"),
+        spilled_percent=number("spilled_percent"),
+        **whole,
+        **real,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

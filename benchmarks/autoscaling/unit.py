@@ -1,0 +1,291 @@
+"""All policies over one trace, start-up time and seed. A baseline knows no prices, so one run of it is priced for every kappa."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slots_of, source_named, traffic, work_of
+from spillway.cli.simulate_case import Case
+from spillway.plan.decision import Key, Workload
+from spillway.plan.observation import Catalogue
+from spillway.plan.settings import PlanSettings
+from spillway.simulate.baselines.catalogue import RULES, Rule, Values
+from spillway.simulate.baselines.facts import Facts
+from spillway.simulate.bound import lower_bound_usd
+from spillway.simulate.demand import Demand, demand_of
+from spillway.simulate.fluid import Plant, Tuned, tune
+from spillway.simulate.knapsack import in_order_of_arrival, savings_of
+from spillway.simulate.oracle import Terms, solve
+from spillway.simulate.outcome import Outcome, Prices
+from spillway.simulate.policy import Policy
+from spillway.simulate.run import Run
+from spillway.simulate.setting import FAST, Rules, Targets
+from spillway.simulate.simulate import run
+from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
+from spillway.simulate.trace import Floats, Trace
+
+HEADROOMS = (1.0, 0.9, 0.8)
+SLOT_S = 30.0
+FLUID_SLOT_S = 15.0
+GRID_TICK_S = 30.0
+UNBOUNDED = 1 << 20
+NO_KNATIVE = {"knative-kpa", "aibrix-kpa"}  # asked every two seconds, which takes longer than all else; run on the short traces
+SHORT_S = 2 * 86400.0
+NEVER_TUNED = {"all-hosted", "all-owned"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What one process works on."""
+
+    trace: str
+    start_up_s: float
+    seed: int
+    days: float
+    kappas: tuple[float, ...] = KAPPAS
+    baselines: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One policy in one cell."""
+
+    trace: str
+    kappa: float
+    start_up_s: float
+    seed: int
+    policy: str
+    tuned: str  # "default", "hindsight", or "" where there is nothing to tune
+    spills: bool
+    values: tuple[float, ...]
+    cost_usd: float
+    own_usd: float
+    hosted_usd: float
+    attainment_percent: float | None
+    worst_5_min_percent: float | None
+    spilled_percent: float | None
+    replica_hours: float
+    starts: int
+    failed: int
+    requests: int
+    seconds: float  # that the run took
+
+
+def rows_of(unit: Unit) -> Iterator[Row]:
+    """Yield every policy's figures in every cell of the unit."""
+    bench = _Bench(unit)
+    for kappa in unit.kappas:
+        yield bench.bound(kappa)
+        yield from bench.replay(kappa)
+        yield bench.ours(kappa)
+    if unit.baselines:
+        yield from bench.baselines()
+
+
+class _Bench:
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self.trace: Trace = traffic(unit.trace, unit.seed, unit.days)
+        self.cases: dict[float, Case] = {
+            kappa: case_of(self.trace, unit.trace, kappa=kappa, start_up_s=unit.start_up_s) for kappa in unit.kappas
+        }
+        self.case = next(iter(self.cases.values()))
+        self.work_s: Floats = work_of(self.case, self.trace)
+        early = self.trace.arrival_s < 300
+        self.filled = round(float(self.work_s[early].sum()) / 300)
+
+    def warm(self, kappa: float) -> int:
+        """Return the replicas ready at the start, for every policy: what the first minutes fill, and none where owning never pays."""
+        return self.filled if kappa > 1 else 0
+
+    def terms(self, kappa: float, headroom: float = 1.0) -> Terms:
+        return Terms(
+            own_usd_per_s=self.case.prices.usd_per_replica_hour / 3600,
+            start_up_s=self.unit.start_up_s,
+            max_replicas=self.case.scaling.max_replicas,
+            warm_replicas=self.warm(kappa),
+            headroom=headroom,
+        )
+
+    def hosted_usd(self, kappa: float) -> Floats:
+        prices = self.cases[kappa].prices
+        usd: Floats = (
+            self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
+        ) / 1e6
+        return usd
+
+    def bound(self, kappa: float) -> Row:
+        began = time.perf_counter()
+        answers = self.trace.output_tokens.astype(np.float64)
+        fastest = answers * float(self.case.engine.fixed_ms(1)[1]) / 1000
+        slowest = np.maximum(fastest, answers * 0.1)
+        slack_s = source_named(self.unit.trace).ttft_ms / 1000
+        usd = lower_bound_usd(
+            self.trace, self.work_s, self.hosted_usd(kappa), replace(self.terms(kappa), slack_s=slack_s), residences_s=(fastest, slowest)
+        )
+        return self._row("oracle-bound", kappa, cost_usd=usd, own_usd=usd, hosted_usd=0.0, seconds=time.perf_counter() - began)
+
+    def replay(self, kappa: float) -> Iterator[Row]:
+        """Yield the cheapest replay of the clairvoyant plan, and with it how much headroom it was cheapest with."""
+        found = []
+        usd = in_order_of_arrival(self.trace, self.work_s, self.hosted_usd(kappa), SLOT_S)
+        savings = savings_of(self.trace, self.work_s, usd, SLOT_S)
+        for headroom in HEADROOMS:
+            done = self.run(solve(savings, self.terms(kappa, headroom)), kappa=kappa, spills=True)
+            found.append((headroom, done, done.outcome(self.cases[kappa].prices)))
+        headroom, done, outcome = min(found, key=lambda each: each[2].cost_usd)
+        yield self._outcome("oracle-replay", kappa, outcome, values=(headroom,), seconds=done.decide_s)
+
+    def ours(self, kappa: float) -> Row:
+        case = self.cases[kappa]
+        workload = Workload(key=Key(namespace="default", name="chat"), uid="grid", generation=1, created_at=DEFAULT_START, spec=case.spec)
+        policy = SpillwayPolicy(
+            workload=workload,
+            catalogue=Catalogue(accelerator_classes={case.chosen.accelerator_class: case.accelerator}, providers=case.providers),
+            settings=PlanSettings(tick=_seconds(GRID_TICK_S)),
+            gateways=case.spec.gateway.replicas,
+        )
+        began = time.perf_counter()
+        done = self.run(policy, kappa=kappa, spills=True)
+        return self._outcome("spillway", kappa, done.outcome(case.prices), seconds=time.perf_counter() - began)
+
+    def baselines(self) -> Iterator[Row]:
+        demand = demand_of(self.trace, self.work_s, FLUID_SLOT_S)
+        for rule in RULES:
+            if rule.name in NO_KNATIVE and self.trace.duration_s > SHORT_S:
+                continue
+            yield from self._rule(rule, demand)
+
+    def _rule(self, rule: Rule, demand: Demand) -> Iterator[Row]:
+        kappas = [kappa for kappa in self.unit.kappas if kappa > 1]  # below, nothing is owned and no scaler is needed
+        for spills in (True, False):
+            if spills == rule.never_spills or (rule.name == "all-hosted" and not spills):
+                continue
+            wanted: dict[Values, list[tuple[float, str]]] = {}
+            for kappa in kappas:
+                wanted.setdefault(rule.defaults[0], []).append((kappa, "" if rule.name in NEVER_TUNED else "default"))
+            if rule.name not in NEVER_TUNED:
+                for kappa, tuned in self._tuned(rule, demand, kappas, spills=spills).items():
+                    wanted.setdefault(tuned.values, []).append((kappa, "hindsight"))
+            for values, uses in wanted.items():
+                done = self.run(rule.policy(self._facts(spills=spills), values), kappa=kappas[-1], spills=spills)
+                outcomes = {kappa: done.outcome(self.cases[kappa].prices) for kappa, _ in uses}
+                for kappa, tuned_how in uses:
+                    yield self._outcome(
+                        rule.name, kappa, outcomes[kappa], tuned=tuned_how, spills=spills, values=values, seconds=done.decide_s
+                    )
+
+    def _tuned(self, rule: Rule, demand: Demand, kappas: Iterable[float], *, spills: bool) -> dict[float, Tuned]:
+        facts = self._facts(spills=spills)
+        plant = Plant(
+            facts=facts,
+            empty_step_ms=float(self.case.engine.fixed_ms(1)[1]),
+            full_step_ms=float(self.case.engine.fixed_ms(facts.slots)[-1]),
+            start_up_s=self.unit.start_up_s,
+            warm_replicas=self.filled,
+        )
+        return tune(rule, demand, plant, list(kappas), spills=spills)
+
+    def run(self, policy: Policy, *, kappa: float, spills: bool) -> Run:
+        case = self.case
+        targets = Targets(ttft_ms=float(source_named(self.unit.trace).ttft_ms), inter_token_ms=100.0)
+        return run(
+            self.trace,
+            engine=case.engine,
+            rules=Rules(
+                spills=spills,
+                slots_per_replica=slots_of(case) if spills else UNBOUNDED,
+                gateways=case.spec.gateway.replicas,
+                most_held=0 if spills else UNBOUNDED,
+                hold_s=0.0 if spills else 600.0,
+            ),
+            hosted=FAST if spills else None,
+            targets=targets,
+            policy=policy,
+            name=self.unit.trace,
+            seed=self.unit.seed,
+            initial_replicas=self.warm(kappa),
+        )
+
+    def _facts(self, *, spills: bool) -> Facts:
+        engine, trace = self.case.engine, self.trace
+        inputs, outputs = float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
+        per_input = engine.step.prompt_ms / 1e3
+        whole = float(engine.work_s(np.array([inputs]), np.array([outputs]))[0])
+        peak = busiest_replicas(self.case, trace)
+        return Facts(
+            slots=slots_of(self.case) if spills else engine.max_num_seqs,
+            max_replicas=max(peak, round(1.5 * peak)),
+            peak_replicas=peak,
+            ttft_slo_ms=float(source_named(self.unit.trace).ttft_ms),
+            inter_token_slo_ms=100.0,
+            kv_tokens=engine.kv_tokens,
+            work_s_per_input_token=per_input,
+            work_s_per_output_token=max(1e-9, (whole - inputs * per_input) / outputs),
+        )
+
+    def _outcome(
+        self,
+        policy: str,
+        kappa: float,
+        outcome: Outcome,
+        *,
+        tuned: str = "",
+        spills: bool = True,
+        values: tuple[float, ...] = (),
+        seconds: float,
+    ) -> Row:
+        return self._row(
+            policy,
+            kappa,
+            tuned=tuned,
+            spills=spills,
+            values=values,
+            cost_usd=outcome.cost_usd,
+            own_usd=outcome.own_usd,
+            hosted_usd=outcome.hosted_usd,
+            attainment_percent=outcome.slo_attainment_percent,
+            worst_5_min_percent=outcome.worst_5_min_attainment_percent,
+            spilled_percent=outcome.spilled_percent,
+            replica_hours=outcome.replica_hours,
+            starts=outcome.starts,
+            failed=outcome.failed,
+            seconds=seconds,
+        )
+
+    def _row(self, policy: str, kappa: float, *, seconds: float, cost_usd: float, own_usd: float, hosted_usd: float, **told: object) -> Row:
+        plain = {
+            "tuned": "",
+            "spills": True,
+            "values": (),
+            "attainment_percent": None,
+            "worst_5_min_percent": None,
+            "spilled_percent": None,
+            "replica_hours": 0.0,
+            "starts": 0,
+            "failed": 0,
+        }
+        return Row(
+            trace=self.unit.trace,
+            kappa=kappa,
+            start_up_s=self.unit.start_up_s,
+            seed=self.unit.seed,
+            policy=policy,
+            requests=self.trace.requests,
+            cost_usd=cost_usd,
+            own_usd=own_usd,
+            hosted_usd=hosted_usd,
+            seconds=round(seconds, 2),
+            **(plain | told),  # type: ignore[arg-type]
+        )
+
+
+def _seconds(value: float):  # noqa: ANN202
+    from datetime import timedelta
+
+    return timedelta(seconds=value)
+
+
+__all__ = ["Prices", "Row", "Unit", "asdict", "rows_of"]
