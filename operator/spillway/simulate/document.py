@@ -85,7 +85,9 @@ def verdict(policies: Sequence[PolicyOutput], attainment_percent: float) -> str:
     first = keepers[0]
     told = f"{first.policy} is the cheapest that keeps the SLO of {attainment_percent:g} %: {dollars(first.cost_usd)}"
     if first.cost_over_oracle_replay is not None:
-        told += f", {first.cost_over_oracle_replay:.2f} times the clairvoyant plan's cost"
+        replay = next(each for each in policies if each.policy == ORACLE_REPLAY)
+        misses = "" if replay.keeps_slo else f", which keeps it for {_percent(replay.slo_attainment_percent)} only"
+        told += f", {first.cost_over_oracle_replay:.2f} times the cost of the clairvoyant plan{misses}"
     ours = next((each for each in able if each.policy == OURS), None)
     second = keepers[1] if len(keepers) > 1 else None
     if first.policy == OURS and second is not None and second.cost_usd:

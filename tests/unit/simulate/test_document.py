@@ -60,7 +60,7 @@ KEPT = "is the cheapest that keeps the SLO of 99 %:"
 VERDICTS: dict[str, tuple[tuple[Outcome, ...], str]] = {
     "ours wins": (
         (),
-        f"spillway {KEPT} $8.00, 1.07 times the clairvoyant plan's cost. The next, static, costs 50 % more.",
+        f"spillway {KEPT} $8.00, 1.07 times the cost of the clairvoyant plan. The next, static, costs 50 % more.",
     ),
     "ours misses": (
         (outcome(attained=98.0), outcome("static", 12.0)),
@@ -70,6 +70,10 @@ VERDICTS: dict[str, tuple[tuple[Outcome, ...], str]] = {
     "none keeps it": (
         (outcome(attained=90.0), outcome("static", 12.0, 0.0, 98.9)),
         "No policy keeps the SLO of 99 %: static comes closest with 98.9 % for $12.00.",
+    ),
+    "the clairvoyant plan misses": (
+        (outcome(), outcome("oracle-replay", 4.0, 0.0, 90.0)),
+        f"spillway {KEPT} $8.00, 2.00 times the cost of the clairvoyant plan, which keeps it for 90 % only.",
     ),
     "alone": ((outcome(),), f"spillway {KEPT} $8.00."),
     "only the bound": ((bound(),), "Only clairvoyant policies were simulated; name one with --policy."),
