@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import Basis, DecisionStatus
@@ -245,7 +244,6 @@ class Memory:
     measured_output_tokens: float | None = None
     prefix_hit_ratio: float | None = None
     starts: LearnedStarts = field(default_factory=LearnedStarts)
-    demand_state: Mapping[str, Any] | None = None  # the forecaster's own, JSON; written down with what was learned
     spend: tuple[SpendPoint, ...] = ()
     settling: Settling | None = None
     recommended_replicas: int | None = None  # the count last told, where counts are only told

@@ -44,9 +44,9 @@ def dump(model: DemandModel) -> dict[str, Any]:
     }
 
 
-def load(said: Mapping[str, Any] | None) -> DemandModel | None:
+def load(said: Any) -> DemandModel | None:
     """Return the model that was written down; None where there is none, or it was written by something else."""
-    if not said or said.get("version") != VERSION:
+    if not isinstance(said, Mapping) or said.get("version") != VERSION:
         return None
     try:
         model = new_model(int(said["minute"]))

@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from spillway.plan.decision import Memory
+from spillway.plan.demand_state import dump, load
+from spillway.plan.forecast import DemandModel
 from spillway.plan.learned_step import Evidence, Factors, LearnedStep
 from spillway.plan.roofline import StepModel
 from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
@@ -29,7 +31,7 @@ class Learned:
     measured_output_tokens: float | None = None
     prefix_hit_ratio: float | None = None
     starts: Mapping[str, StartUps] = field(default_factory=dict)
-    demand_state: Mapping[str, Any] | None = None  # the forecaster's, kept as it is
+    demand: DemandModel | None = None
 
     @classmethod
     def of(cls, memory: Memory) -> "Learned | None":
@@ -41,7 +43,7 @@ class Learned:
             measured_output_tokens=memory.measured_output_tokens,
             prefix_hit_ratio=memory.prefix_hit_ratio,
             starts=memory.starts.by_kind,
-            demand_state=memory.demand_state,
+            demand=memory.demand_model,
         )
         return None if found == cls() else found
 
@@ -55,13 +57,14 @@ class Learned:
             measured_output_tokens=self.measured_output_tokens,
             prefix_hit_ratio=self.prefix_hit_ratio,
             starts=LearnedStarts(by_kind=self.starts),
-            demand_state=self.demand_state,
+            demand_model=self.demand,
         )
 
 
 def to_json(learned: Learned) -> str:
     """Return the text for its ConfigMap; stable for equal values."""
-    document = {"version": VERSION, **asdict(learned)}
+    demand = None if learned.demand is None else dump(learned.demand)
+    document = {"version": VERSION, **asdict(replace(learned, demand=None)), "demand": demand}
     return json.dumps(document, default=lambda moment: moment.isoformat(), sort_keys=True, separators=(",", ":"))
 
 
@@ -72,7 +75,6 @@ def from_json(text: str) -> Learned:
         if stored.get("version") != VERSION:
             message = f"version {stored.get('version')!r} is not one that this operator reads ({VERSION})"
             raise ValueError(message)
-        demand = stored.get("demand_state")
         return Learned(
             measured_for=stored.get("measured_for"),
             step=None if stored.get("step") is None else _step(stored["step"]),
@@ -80,7 +82,7 @@ def from_json(text: str) -> Learned:
             measured_output_tokens=_number(stored.get("measured_output_tokens")),
             prefix_hit_ratio=_number(stored.get("prefix_hit_ratio")),
             starts={kind: _starts(found) for kind, found in stored.get("starts", {}).items()},
-            demand_state=demand if isinstance(demand, dict) else None,
+            demand=load(stored.get("demand")),
         )
     except (KeyError, TypeError, AttributeError) as error:
         message = f"not what was learned: {error!r}"

@@ -1,7 +1,7 @@
 """What was learned of all workloads, read when this process starts to lead and written down every few minutes."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from spillway.apply.applier import Applier
@@ -17,6 +17,7 @@ from spillway.render.learned import COMPONENT_LEARNED, learned_object, parse_lea
 logger = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=5)  # what a crash forgets at most; a clean stop forgets nothing
+DEMAND_EVERY = timedelta(minutes=15)  # the same of traffic, which teaches something every minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Recollection:
         if learned is None:
             return
         there = self._known.get(Ref("ConfigMap", workload.key.namespace, names.learned(workload.key.name))) is not None
-        if there and before is not None and (now - before.at < EVERY or learned == before.learned):
+        if there and before is not None and (learned == before.learned or now - before.at < _every(learned, before.learned)):
             return
         await self._write(workload, learned, now)
 
@@ -81,3 +82,8 @@ class Recollection:
         await self._applier.apply_one(workload, learned_object(workload, learned))
         self._written[workload.key] = _Written(at=now, learned=learned, uid=workload.uid)
         self._found[workload.uid] = learned
+
+
+def _every(learned: Learned, before: Learned) -> timedelta:
+    """Return how often to write, by what has changed."""
+    return DEMAND_EVERY if replace(learned, demand=None) == replace(before, demand=None) else EVERY

@@ -209,6 +209,12 @@ def catalogue(
     )
 
 
+def dear() -> Catalogue:
+    """A catalogue in which hosting costs so much that owning pays at any use."""
+    models = [{"name": "llama-8b", "inputUSDPerMillionTokens": "100", "outputUSDPerMillionTokens": "400"}]
+    return catalogue(providers={"acme": provider(models=models)})
+
+
 def one_pass(
     wanted: Workload | None = None, seen: Observation | None = None, memory: Memory | None = None, at: datetime = NOW
 ) -> tuple[Decision, Memory]:

@@ -9,7 +9,7 @@ from spillway.api.vocabulary import Reason
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, DemandPoint, Memory, ScaleDecision, Workload
 from spillway.plan.observation import Observation
-from tests.unit.plan.situations import LLAMA_8B, NOW, SETTINGS, later, observe, pool, signals, workload
+from tests.unit.plan.situations import LLAMA_8B, NOW, SETTINGS, dear, later, observe, pool, signals, workload
 
 BUSY = signals(running=8.0, waiting=12.0)  # two and a half batches
 CALM = Memory(demand=tuple(DemandPoint(at=later(-15.0 * (21 - index)), wanted=1) for index in range(21)))
@@ -49,7 +49,9 @@ def test_a_count_that_somebody_set_beyond_the_bounds_is_left_too(count: int) -> 
 
 def test_a_new_pool_begins_with_the_fewest_and_says_how_many_the_declared_traffic_needs() -> None:
     traffic = {"requestsPerSecond": {"mean": "500", "peak": "500"}}
-    decision, told, _ = once(advised(scaling={"minReplicas": 2}, traffic=traffic, model={"architecture": LLAMA_8B}), observe(0, pools=()))
+    decision, told, _ = once(
+        advised(scaling={"minReplicas": 2}, traffic=traffic, model={"architecture": LLAMA_8B}), observe(0, pools=(), catalogue=dear())
+    )
     assert (told.replicas, told.previous, told.recommended) == (2, None, 4)
     assert [each.what for each in decision.events if "replicas" in each.what] == ["recommended replicas 2 -> 4", "replicas 0 -> 2"]
 

@@ -19,6 +19,7 @@ from tests.unit.plan.situations import (
     POOL,
     SETTINGS,
     blind,
+    dear,
     gateway,
     later,
     learned,
@@ -348,7 +349,7 @@ def test_first_count(wanted: Any, seen: Observation, to: int) -> None:
 def test_first_count_serves_the_declared_traffic(mode: str, rate: int, to: int) -> None:
     memory = learned(20.0, 8.0, workload(mode))
     wanted = workload(mode, traffic={"requestsPerSecond": {"mean": "4", "peak": "6"}})
-    found = scaled(one_pass(wanted, observe(0, pools=()), memory)[0])
+    found = scaled(one_pass(wanted, observe(0, pools=(), catalogue=dear()), memory)[0])
     assert found.replicas == to  # one serves 1.6/s
     assert f"declared {rate:.2f} requests/s, one replica serves 1.60" in found.why
 

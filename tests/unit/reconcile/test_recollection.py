@@ -13,8 +13,8 @@ from spillway.render.learned import learned_object, parse_learned
 from tests.unit.plan.situations import workload
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-KNEW = Memory(measured_input_tokens=700.0, demand_state={"level": 2})
-KNOWS = Memory(measured_input_tokens=900.0, demand_state={"level": 3})
+KNEW = Memory(measured_input_tokens=700.0)
+KNOWS = Memory(measured_input_tokens=900.0)
 
 
 class Server:
@@ -56,7 +56,7 @@ async def test_the_next_process_knows_what_the_last_one_wrote() -> None:
     server = Server()
     await (await loaded(server)).write(workload(), KNOWS, NOW)
     again = await loaded(server)
-    assert again.recall("uid-1", Memory(slots=3)) == Memory(slots=3, measured_input_tokens=900.0, demand_state={"level": 3})
+    assert again.recall("uid-1", Memory(slots=3)) == Memory(slots=3, measured_input_tokens=900.0)
     assert again.recall("another", Memory()) == Memory()
 
 
