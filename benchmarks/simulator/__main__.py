@@ -4,7 +4,8 @@
 
 The trace is servegen_mlarge_7d from ../shared/data/traces, on an accelerator slow enough that it keeps about four replicas busy. A fixed
 count is simulated, and Spillway with production's decide() every 30 s. The first simulation on a machine compiles the kernel, which is
-told apart. Exits 1 when the bar is missed, which is of CPU seconds, since other work disturbs those least, and 2 when the trace is not there.
+told apart. Exits 1 when the bar is missed, which is of CPU seconds, since other work disturbs those least, and 2 when the trace is not
+there.
 """
 
 import argparse
