@@ -4,7 +4,8 @@
 
 The trace is servegen_mlarge_7d from ../shared/data/traces, on an accelerator slow enough that it keeps about four replicas busy. A fixed
 count is simulated, and Spillway with production's decide() every 30 s. The first simulation on a machine compiles the kernel, which is
-told apart. Exits 1 when the bar is missed, 2 when the trace is not there.
+told apart. Exits 1 when the bar is missed, which is of CPU seconds, since other work disturbs those least, and 2 when the trace is not
+there.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def main() -> int:
     for name, policy in (("fixed", Fixed(count=REPLICAS * copies)), ("spillway", _spillway())):
         wall_s, cpu_s, done = _timed(trace, engine, policy, name)
         found = done.outcome(PRICES)
-        slowest = max(slowest, wall_s)
+        slowest = max(slowest, cpu_s)
         print(
             f"| {name} | {wall_s:.1f} | {cpu_s:.1f} | {done.decide_s:.1f} "
             f"| {wall_s / trace.requests * 1e6:.1f} | {found.spilled_percent:.1f} "

@@ -95,23 +95,26 @@ class Fleet:
 
     def seen(self) -> tuple[SeenReplica, ...]:
         """Return the replicas that are billed, by index."""
-        alive = [one for one in self._world.replicas if one["state"] in (STARTING, READY, DRAINING)]
+        columns = [self._world.replicas[name].tolist() for name in ("index", "state", "launched_s", "ready_s", "running", "waiting")]
         return tuple(
             SeenReplica(
-                index=int(one["index"]),
-                launched_s=float(one["launched_s"]),
-                ready_s=None if one["state"] == STARTING else float(one["ready_s"]),
-                draining=bool(one["state"] == DRAINING),
-                running=int(one["running"]),
-                waiting=int(one["waiting"]),
+                index=index,
+                launched_s=launched_s,
+                ready_s=None if state == STARTING else ready_s,
+                draining=state == DRAINING,
+                running=running,
+                waiting=waiting,
             )
-            for one in sorted(alive, key=lambda each: int(each["index"]))
+            for index, state, launched_s, ready_s, running, waiting in sorted(zip(*columns, strict=True))
+            if state in (STARTING, READY, DRAINING)
         )
 
     def resize(self, wanted: int) -> None:
         """Launch or drain, until so many are ready or starting: those that start go first, the youngest, then the least loaded."""
         states = self._world.replicas["state"]
         counted = np.flatnonzero((states == STARTING) | (states == READY))
+        if len(counted) == wanted:
+            return
         for _ in range(len(counted), wanted):
             self._launch(self._draw_ready_s())
 
