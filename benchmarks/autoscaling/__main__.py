@@ -3,7 +3,8 @@
     python -m benchmarks.autoscaling run [--small] [--trace NAME ...] [--start-up S ...] [--kappa K ...] [--seeds N] [--days N] [--out FILE]
     python -m benchmarks.autoscaling table FILE [FILE ...]
 
-What is in the file already is not run again. `--small` is the grid of the tests: minutes on two cores. Exits 2 when the traces are not there.
+What is in the file already is not run again. `--small` is the grid of the tests: minutes on two cores. Exits 2 when the traces are not
+there.
 """
 
 import argparse
@@ -103,7 +104,7 @@ def _cell(value: object) -> object:
 
 def read_rows(files: Sequence[Path]) -> list[Row]:
     """Return the rows of result files."""
-    rows = []
+    rows: list[Row] = []
     for path in files:
         with path.open(newline="") as file:
             rows.extend(_row(each) for each in csv.DictReader(file))
@@ -114,8 +115,6 @@ def _row(said: dict[str, str]) -> Row:
     def number(name: str) -> float | None:
         return float(said[name]) if said[name] else None
 
-    whole = {name: int(said[name]) for name in ("seed", "starts", "failed", "requests")}
-    real = {name: float(said[name]) for name in ("kappa", "start_up_s", "cost_usd", "own_usd", "hosted_usd", "replica_hours", "seconds")}
     return Row(
         trace=said["trace"],
         policy=said["policy"],
@@ -125,8 +124,17 @@ def _row(said: dict[str, str]) -> Row:
         attainment_percent=number("attainment_percent"),
         worst_5_min_percent=number("worst_5_min_percent"),
         spilled_percent=number("spilled_percent"),
-        **whole,
-        **real,
+        seed=int(said["seed"]),
+        starts=int(said["starts"]),
+        failed=int(said["failed"]),
+        requests=int(said["requests"]),
+        kappa=float(said["kappa"]),
+        start_up_s=float(said["start_up_s"]),
+        cost_usd=float(said["cost_usd"]),
+        own_usd=float(said["own_usd"]),
+        hosted_usd=float(said["hosted_usd"]),
+        replica_hours=float(said["replica_hours"]),
+        seconds=float(said["seconds"]),
     )
 
 

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from spillway.simulate.demand import Demand, demand_of
 from spillway.simulate.fluid import Plant, Tuned, tune
 from spillway.simulate.knapsack import in_order_of_arrival, savings_of
 from spillway.simulate.oracle import Terms, solve
-from spillway.simulate.outcome import Outcome, Prices
+from spillway.simulate.outcome import Outcome
 from spillway.simulate.policy import Policy
 from spillway.simulate.run import Run
 from spillway.simulate.setting import FAST, Rules, Targets
@@ -144,7 +145,7 @@ class _Bench:
         policy = SpillwayPolicy(
             workload=workload,
             catalogue=Catalogue(accelerator_classes={case.chosen.accelerator_class: case.accelerator}, providers=case.providers),
-            settings=PlanSettings(tick=_seconds(GRID_TICK_S)),
+            settings=PlanSettings(tick=timedelta(seconds=GRID_TICK_S)),
             gateways=case.spec.gateway.replicas,
         )
         began = time.perf_counter()
@@ -280,12 +281,3 @@ class _Bench:
             seconds=round(seconds, 2),
             **(plain | told),  # type: ignore[arg-type]
         )
-
-
-def _seconds(value: float):  # noqa: ANN202
-    from datetime import timedelta
-
-    return timedelta(seconds=value)
-
-
-__all__ = ["Prices", "Row", "Unit", "asdict", "rows_of"]

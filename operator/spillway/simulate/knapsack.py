@@ -109,8 +109,8 @@ def levels_of(savings: Savings, room_s_per_replica: float) -> int:
 def in_order_of_arrival(trace: Trace, work_s: Floats, hosted_usd: Floats, slot_s: float) -> Floats:
     """Return what renting each request costs to a gateway that does not choose which: its work's share of what its slot costs.
 
-    The clairvoyant bound may rent the requests that are cheapest per unit of own work. A plan that is to be followed by a gateway that spills
-    what comes too late must not count on that.
+    The clairvoyant bound may rent the requests that are cheapest per unit of own work. A plan that is to be followed by a gateway
+    that spills what comes too late must not count on that.
     """
     slot, slots = slots_of(trace, slot_s)
     work = np.bincount(slot, weights=work_s, minlength=slots)

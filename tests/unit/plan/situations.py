@@ -210,7 +210,7 @@ def catalogue(
 
 
 def dear() -> Catalogue:
-    """A catalogue in which hosting costs so much that owning pays at any use."""
+    """Return a catalogue in which hosting costs so much that owning pays at any use."""
     models = [{"name": "llama-8b", "inputUSDPerMillionTokens": "100", "outputUSDPerMillionTokens": "400"}]
     return catalogue(providers={"acme": provider(models=models)})
 

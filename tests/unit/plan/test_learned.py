@@ -87,7 +87,7 @@ def test_who_has_learned_nothing_writes_nothing() -> None:
 def test_what_a_later_version_adds_is_ignored() -> None:
     learned = Learned(starts={"h100/1/a/b": StartUps(starts_s=(90.0,))}, demand=taught([3.0]))
     document = json.loads(to_json(learned)) | {"more": 1}
-    assert from_json(json.dumps(document)) == learned
+    assert to_json(from_json(json.dumps(document))) == to_json(learned)
 
 
 STEP: dict[str, Any] = json.loads(to_json(Learned(step=step_after([(20.0, 8.0)]))))["step"]
