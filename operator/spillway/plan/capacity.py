@@ -20,7 +20,7 @@ from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.economics import replica_price
 from spillway.plan.kept_limits import kept, sized_for
-from spillway.plan.lengths import Lengths, declared_lengths
+from spillway.plan.lengths import Lengths, declared_lengths, length_spread
 from spillway.plan.load import HOURS_PER_MONTH, SECONDS_PER_MONTH, declared_load
 from spillway.plan.memory import kv_tokens, kv_value_bytes, step_tokens
 from spillway.plan.memory import memory as accelerator_memory
@@ -234,6 +234,7 @@ def _work(step: StepModel, batch: int, lengths: Lengths, memory: Memory, *, atte
         prefix_hit_ratio=memory.prefix_hit_ratio or 0.0,  # not told: nothing is taken off
         mean_input_tokens=lengths.input_mean,
         mean_output_tokens=lengths.output_mean,
+        prompt_variety=math.exp(length_spread(lengths.input_mean, lengths.input_p95) ** 2),
     )
 
 

@@ -54,8 +54,12 @@ def hosted_usd_per_request(lengths: Lengths, alternatives: Sequence[HostedBacken
     """Return what the preferred hosted backend bills for a request of mean lengths; None without one."""
     if not alternatives:
         return None
-    first = alternatives[0]
-    return (lengths.input_mean * first.input_usd_per_million + lengths.output_mean * first.output_usd_per_million) / 1e6
+    return usd_of(alternatives[0], input_tokens=lengths.input_mean, output_tokens=lengths.output_mean)
+
+
+def usd_of(backend: HostedBackend, *, input_tokens: float, output_tokens: float) -> float:
+    """Return what a backend bills for so many tokens."""
+    return (input_tokens * backend.input_usd_per_million + output_tokens * backend.output_usd_per_million) / 1e6
 
 
 def report_cost(

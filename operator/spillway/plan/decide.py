@@ -65,7 +65,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     resolved, _ = resolve_backends(spec, seen.catalogue)
     backends = resolved if spec.rents else ()
     choice = found.choice
-    memory = remember(memory, seen.signals, None if choice is None else _measured(workload, seen, choice))
+    memory = remember(memory, seen.signals, None if choice is None else _measured(workload, seen, choice), now)
     memory = memory if choice is None else _with_starts(memory, workload, seen, choice)
     memory = remember_keys(memory, spec, seen)
 

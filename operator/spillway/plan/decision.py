@@ -12,6 +12,7 @@ from spillway.plan.forecast import DemandModel
 from spillway.plan.lazy import Lazy
 from spillway.plan.learned_step import LearnedStep
 from spillway.plan.placed import Placing
+from spillway.plan.shape import Shape
 from spillway.plan.start_up import LearnedStarts, StartUp
 from spillway.plan.work import Work
 
@@ -235,6 +236,7 @@ class Memory:
     demand: tuple[DemandPoint, ...] = ()
     demand_model: DemandModel | None = None  # what was learned of the traffic
     lazy: Lazy | None = None
+    shape: Shape | None = None
     ledger: Ledger | None = None
     decisions: tuple[DecisionStatus, ...] = ()  # newest first, at most ten
     numbers_written_at: datetime | None = None  # when status numbers were last written

@@ -7,18 +7,20 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import BATCH_SLOPE, current_lengths, engine_limits, expected_service, kv_capacity_tokens
 from spillway.plan.decision import Memory
 from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
-from spillway.plan.lengths import Lengths, length_spread
+from spillway.plan.lengths import Lengths, declared_lengths, length_spread
 from spillway.plan.models import known_model
 from spillway.plan.observation import Missing, Pool, Signals
 from spillway.plan.readings import number, positive
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import STEP_OVERHEAD_MS, Service
+from spillway.plan.shape import Shape, declared_shape, seen_shape
 
 _RESOLVED = {"stated_tensor_parallel_size"}  # the pool's name has it
 VISIBLE_LENGTH = 0.2  # lengths must move by this share before they replace the remembered ones, or caps would never rest
@@ -47,7 +49,7 @@ class Measured:
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def remember(memory: Memory, signals: Signals, subject: Measured | None) -> Memory:
+def remember(memory: Memory, signals: Signals, subject: Measured | None, now: datetime) -> Memory:
     """Return the memory with the latest readings. What is Missing leaves what is remembered as it is."""
     memory = replace(
         memory,
@@ -57,10 +59,21 @@ def remember(memory: Memory, signals: Signals, subject: Measured | None) -> Memo
     )
     if subject is None:
         return memory
+    memory = replace(memory, shape=_shape(memory.shape, signals, subject, now))
     fingerprint = subject.fingerprint
     if fingerprint != memory.measured_for:
         memory = replace(memory, measured_for=fingerprint, step=None)
     return _with_step(memory, signals, subject)
+
+
+def _shape(shape: Shape | None, signals: Signals, subject: Measured, now: datetime) -> Shape:
+    """Return the shape of requests with this reading; before any, what is declared."""
+    shape = shape or declared_shape(declared_lengths(subject.spec), now.timestamp())
+    arrivals = number(signals.arrivals_per_s)
+    prompts, answers = positive(signals.input_tokens_mean), positive(signals.output_tokens_mean)
+    if arrivals is None or prompts is None or answers is None:
+        return shape
+    return seen_shape(shape, per_s=arrivals, input_tokens=prompts, output_tokens=answers, now_s=now.timestamp(), longest_s=signals.window_s)
 
 
 def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:

@@ -116,7 +116,7 @@ def scale(
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
     demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
-    arriving = _arriving_work(spec, seen, capacity, asleep=current == 0)
+    arriving = _arriving_work(spec, seen, capacity, memory, asleep=current == 0)
     if arriving is not None:
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp()))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
@@ -148,17 +148,19 @@ def scale(
     )
 
 
-def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, *, asleep: bool) -> float | None:
+def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, asleep: bool) -> float | None:
     """Return the work that arrives, in replicas; None while it is not known. Spilled requests are part of what arrives.
 
     At zero replicas only a request that was for a backend counts, as in measure_demand.
     """
-    signals, each_s = seen.signals, capacity.work_s_per_request
+    signals, work, shape = seen.signals, capacity.work, memory.shape
     arrivals = number(signals.arrivals_per_s)
     if asleep:
         spilled, refused = number(signals.spilled_per_s) if spec.rents else 0.0, number(signals.refused_per_s)
         arrivals = None if spilled is None or refused is None else spilled + refused
-    return None if arrivals is None or each_s is None else arrivals * each_s
+    if arrivals is None or work is None or shape is None:
+        return None
+    return arrivals * work.mean_seconds(input_tokens=shape.minutes.input_tokens, output_tokens=shape.minutes.output_tokens)
 
 
 def _weighed(
@@ -172,9 +174,9 @@ def _weighed(
     current: int,
     now: datetime,
 ) -> Weighed | None:
-    """Return the count that money decides on; None where it cannot, or the first minute has not been seen yet."""
+    """Return the count that money decides on; None where it cannot."""
     model = memory.demand_model
-    if stakes is None or arriving is None or model is None or not model.seen:
+    if stakes is None or arriving is None or model is None:
         return None
     return weigh(
         model,

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.capacity import assumed_residence_s, current_lengths
-from spillway.plan.cost import hosted_usd_per_request
+from spillway.plan.capacity import assumed_residence_s
+from spillway.plan.cost import usd_of
 from spillway.plan.decision import HostedBackend, Memory, OwnedPool, Workload
 from spillway.plan.observation import Observation
 from spillway.plan.readings import positive, value
@@ -18,10 +18,14 @@ def stakes_of(workload: Workload, seen: Observation, memory: Memory, pool: Owned
     and where it is not known yet how much of a replica a request takes.
     """
     spec, capacity = workload.spec, pool.capacity
-    work_s, usd = capacity.work_s_per_request, pool.usd_per_replica_hour
+    work, usd, shape = capacity.work, pool.usd_per_replica_hour, memory.shape
     serving = [each for each in backends if not _down(each, seen, memory.key_trouble)]
-    hosted = hosted_usd_per_request(current_lengths(spec, memory), serving)
-    if not spec.rents or not work_s or not usd or not hosted:
+    if not spec.rents or not serving or work is None or not usd or shape is None:
+        return None
+    mean = shape.hours
+    work_s = work.mean_seconds(input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
+    hosted = usd_of(serving[0], input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
+    if not work_s or not hosted:
         return None
     start = pool.start_up
     return Stakes(
