@@ -66,6 +66,11 @@ class DemandModel:
     shares: Floats  # (horizons, experts): of the mixture, from the losses
     spread: Floats  # (horizons, quantiles): of the errors
 
+    @property
+    def knows_days(self) -> bool:
+        """Whether a whole day was seen, so that an hour without traffic may be expected to end."""
+        return self.seen > DAY_MINUTES
+
     def reshared(self) -> "DemandModel":
         """Return the same with the mixture that its losses ask for."""
         return replace(self, shares=_shares(self.losses, self.scored))
@@ -208,7 +213,11 @@ def _shares(summed: Floats, scored: Floats) -> Floats:
     total = shares.sum(axis=1, keepdims=True)
     first = np.zeros_like(shares)
     first[:, : len(LEVEL_WEIGHTS)] = 1 / len(LEVEL_WEIGHTS)
-    return np.where(total > 0, shares / np.where(total > 0, total, 1.0), first)
+    mixed = np.where(total > 0, shares / np.where(total > 0, total, 1.0), first)
+    for row in range(1, len(mixed)):
+        if not known[row].any():
+            mixed[row] = mixed[row - 1]  # until this horizon has come due once, what did well at the one before it
+    return mixed
 
 
 def _mixed(points: Floats, shares: Floats) -> Floats:

@@ -178,7 +178,7 @@ def _weighed(
     model = memory.demand_model
     if stakes is None or arriving is None or model is None:
         return None
-    return weigh(
+    weighed = weigh(
         model,
         demand=arriving,
         stakes=stakes,
@@ -187,6 +187,8 @@ def _weighed(
         most=upper_bound(spec),
         now_s=now.timestamp(),
     )
+    # Not one request for a minute: before a day was seen nothing says when the next one comes, and the errors of busy minutes do not either.
+    return weighed if arriving or model.knows_days else replace(weighed, wanted=0)
 
 
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:
