@@ -11,6 +11,7 @@ from spillway.render.envoy_address import Address, GatewayAddresses
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
+    MODEL_PATHS,
     STREAMED,
     EnvoyConfig,
     breakers,
@@ -29,8 +30,6 @@ from spillway.render.envoy_http import (
     typed,
 )
 
-# Paths that cost tokens of the named model. Others could spend the key on what is not this workload: files, batches, fine-tuning.
-_PATHS = ("chat/completions", "completions", "embeddings", "responses")
 _REWRITTEN = "x-spillway-rewritten"
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a message's name)
 
@@ -131,7 +130,6 @@ def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyCon
 
 
 def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
-    paths: EnvoyConfig = {"safe_regex": {"regex": "/v1/(" + "|".join(_PATHS) + ")"}}
     metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model)}
     url = base_url(backend)
     to: EnvoyConfig = {
@@ -157,11 +155,11 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_time
             "route": {**to, "retry_policy": retry},
         }
 
-    streamed: EnvoyConfig = {**paths, "headers": [is_set(STREAMED)]}
+    streamed: EnvoyConfig = {**MODEL_PATHS, "headers": [is_set(STREAMED)]}
     timed = [route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)})] if header_timeout_ms is not None else []
     # The script refuses what comes here. Own replicas may serve it when they have room again, so it is not unknown where there are any.
     refusal = {"filter_metadata": {"envoy.filters.http.lua": {"refusal": "503" if owns else "404"}}}
-    return [*timed, route(paths, {}), {"match": {"prefix": "/"}, "metadata": refusal, "direct_response": {"status": 404}}]
+    return [*timed, route(MODEL_PATHS, {}), {"match": {"prefix": "/"}, "metadata": refusal, "direct_response": {"status": 404}}]
 
 
 def _substitution(path: str) -> str:

@@ -8,6 +8,9 @@ from typing import TypedDict
 EnvoyConfig = dict[str, object]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+# What costs tokens of the served model, all told. Anything else of an engine (metrics, adapters, sleep) or of a provider (files, batches,
+# fine-tuning) is not what this workload offers. Paths are compared after Envoy has normalised them, in full and with their case.
+MODEL_PATHS: EnvoyConfig = {"safe_regex": {"regex": "/v1/(chat/completions|completions|embeddings|responses)"}}
 STREAMED = "x-spillway-stream"  # the edge's mark on requests for a stream
 UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
