@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+from hashlib import sha256
+from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -10,6 +13,8 @@ from tests.dataplane import fakes
 from tests.dataplane.client import CHAT
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
+from tests.dataplane.process import until
+from tests.dataplane.test_failures import ALPHA, error_of
 
 pytestmark = pytest.mark.dataplane
 
@@ -74,3 +79,212 @@ async def test_a_method_that_a_path_does_not_take_is_refused(stage: SetStage) ->
             for path in paths:
                 assert await raw(scene, method, path) == (405, "method_not_allowed"), (method, path)
     assert scene.engines[0].requests + scene.alpha.requests == 0
+
+
+A_KEY, B_KEY, C_KEY = "a" * 40, "b-key-b-key-b-key", "c" * 16
+KEYS = (
+    f"# who may call\nteam-a: {A_KEY}\n\nteam-b: sha256:{sha256(B_KEY.encode()).hexdigest()}\r\n  c.1 :  {C_KEY}  \nteam-a: {A_KEY}-next\n"
+)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def keyed(stage: SetStage, keys: str | None = KEYS, **more: Any) -> Stage:
+    """Set a stage whose gateway has these keys, and wait until it goes by them."""
+    access = {"keysSecretRef": {"name": "clients"}, **more.pop("access", {})}
+    scene = await stage(spec={"gateway": {"replicas": 1, "access": access}}, **more)
+    if keys is not None:
+        scene.gateway.write_keys(keys)
+        await until(lambda: _admits(scene, A_KEY), "the keys are in force")
+    return scene
+
+
+async def _admits(scene: Stage, key: str) -> bool:
+    return await _models(scene, key) == 200
+
+
+async def _models(scene: Stage, key: str) -> int:
+    async with scene.client.session.get(scene.client.url + "/v1/models", headers=bearer(key)) as response:
+        return response.status
+
+
+async def test_a_key_lets_its_client_in_and_anything_else_is_refused(stage: SetStage) -> None:
+    scene = await keyed(stage, engines=1)
+    for key in (A_KEY, B_KEY, C_KEY, f"{A_KEY}-next"):
+        assert (await scene.client.post(headers=bearer(key))).status == 200
+    wrong = (
+        A_KEY[:-1],
+        A_KEY + "a",
+        A_KEY.upper(),
+        "team-a",
+        f"sha256:{sha256(B_KEY.encode()).hexdigest()}",
+        sha256(B_KEY.encode()).hexdigest(),
+    )
+    for said in (
+        *(f"Bearer {key}" for key in wrong),
+        A_KEY,
+        f"Basic {A_KEY}",
+        "Bearer ",
+        "",
+        f"Bearer {A_KEY} {A_KEY}",
+        f"Bearer {'x' * 5000}",
+    ):
+        answer = await scene.client.post(headers={"Authorization": said})
+        assert (answer.status, error_of(answer), answer.headers["www-authenticate"]) == (401, "invalid_api_key", "Bearer"), said
+        assert answer.served_by == "none"
+    for path in ("/v1/models", "/metrics"):
+        async with scene.client.session.get(scene.client.url + path) as response:
+            assert response.status == 401
+            assert "an API key is needed" in (await response.json())["error"]["message"]
+    assert scene.engines[0].requests == 4
+
+
+async def test_without_the_secret_nobody_is_admitted_and_with_it_its_clients_are(stage: SetStage) -> None:
+    scene = await keyed(stage, None, engines=1)
+    answer = await scene.client.post(headers=bearer(A_KEY))
+    assert answer.status == 401
+    assert "the Secret with the API keys is not there" in answer.json["error"]["message"]
+    scene.gateway.write_keys(KEYS)
+    await until(lambda: _admits(scene, A_KEY), "the keys are in force")
+    scene.gateway.write_keys("")
+    await until(lambda: _refuses(scene, A_KEY), "the keys are gone")
+
+
+async def _refuses(scene: Stage, key: str) -> bool:
+    return await _models(scene, key) == 401
+
+
+async def test_a_line_that_cannot_be_read_admits_nobody_and_harms_no_other(stage: SetStage) -> None:
+    lines = [
+        "short: fifteen-letters",
+        "no key here",
+        "team-x sixteen-letters-1",
+        "team y: sixteen-letters-2",
+        "team-z: sha256:abcd",
+        f"team-a: {A_KEY}",
+    ]
+    lines += [f"-dash: {C_KEY}", f"{'n' * 64}: {C_KEY}", f"other: {A_KEY}"]
+    scene = await keyed(stage, "\n".join(lines), engines=1)
+    for key in ("fifteen-letters", "sixteen-letters-1", "sixteen-letters-2", C_KEY, "sha256:abcd", "here"):
+        assert await _refuses(scene, key), key
+    log = scene.gateway.log.read_text()
+    assert "line 1 admits nobody" in log
+    assert not any(key in log for key in ("fifteen-letters", "sixteen-letters", A_KEY, C_KEY))
+
+
+async def test_keys_reach_neither_replicas_nor_providers_nor_logs_nor_metrics(stage: SetStage) -> None:
+    scene = await keyed(stage, engines=1)
+    assert (await scene.client.post(headers=bearer(A_KEY))).served_by == "owned"
+    scene.gateway.set_cap(0)
+    await until(lambda: _served_by(scene, ALPHA), "the cap is in force")
+    await scene.client.post(headers=bearer("wrong" + A_KEY))
+    assert not any("authorization" in each for each in scene.engines[0].headers)
+    everything = [scene.engines[0].headers, scene.alpha.headers, scene.gateway.log.read_text(), await scene.gateway.metrics()]
+    await until(lambda: scene.gateway.access.read_text().count('"code":401') >= 1, "the access log is written")
+    everything.append(scene.gateway.access.read_text())
+    assert A_KEY not in str(everything)
+
+
+async def _served_by(scene: Stage, backend: str) -> bool:
+    return (await scene.client.post(headers=bearer(A_KEY))).served_by == backend
+
+
+async def test_keys_rotate_under_load_without_a_failed_request(stage: SetStage) -> None:
+    """As docs/access.md says: the new key beside the old one, clients change over, the old one goes."""
+    scene = await keyed(stage, f"team-a: {A_KEY}\n", engines=2, workers=2)
+    key, stop, failed, sent = A_KEY, asyncio.Event(), [], 0
+
+    async def load() -> None:
+        nonlocal sent
+        while not stop.is_set():
+            answer = await scene.client.post(headers=bearer(key), stream=True)
+            sent += 1
+            if not answer.complete:
+                failed.append(answer.status)
+
+    workers = [asyncio.create_task(load()) for _ in range(8)]
+    for turn in range(5):
+        fresh = f"{turn}-{A_KEY}"
+        scene.gateway.write_keys(f"team-a: {key}\nteam-a: {fresh}\n")
+        await until(lambda fresh=fresh: _by_all_workers(scene, fresh, 200), "the new key is in force")
+        key, old = fresh, key
+        begun = sent
+        await until(lambda begun=begun: sent >= begun + 2 * len(workers), "every client has changed over")
+        scene.gateway.write_keys(f"team-a: {key}\n")
+        await until(lambda old=old: _by_all_workers(scene, old, 401), "the old key is gone")
+    stop.set()
+    await asyncio.gather(*workers)
+    assert not failed
+    assert sent > 100
+
+
+async def _by_all_workers(scene: Stage, key: str, status: int) -> bool:
+    """Whether every one of many fresh connections, which the kernel spreads over Envoy's workers, is answered so."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), headers=bearer(key)) as session:
+        for _ in range(8):
+            async with session.get(scene.client.url + "/v1/models") as response:
+                if response.status != status:
+                    return False
+    return True
+
+
+async def test_a_client_over_its_limit_waits_and_the_others_do_not(stage: SetStage) -> None:
+    scene = await keyed(stage, None, engines=1, access={"requestsPerMinute": 3, "clients": [{"name": "team-b", "requestsPerMinute": 1}]})
+    scene.gateway.write_keys(KEYS)
+    await until(lambda: _admits(scene, C_KEY), "the keys are in force")  # at the cost of one of c.1's
+    answers = [await scene.client.post(headers=bearer(A_KEY if place % 2 else f"{A_KEY}-next")) for place in range(4)]
+    assert [each.status for each in answers] == [200, 200, 200, 429]
+    assert [each.headers["x-ratelimit-remaining"] for each in answers] == ["2", "1", "0", "0"]
+    assert {each.headers["x-ratelimit-limit"] for each in answers} == {"3"}
+    refused = answers[-1]
+    assert (error_of(refused), refused.served_by) == ("rate_limit_exceeded", "none")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert 0 < int(refused.headers["x-ratelimit-reset"]) <= 60
+    assert [(await scene.client.post(headers=bearer(B_KEY))).status for _ in range(2)] == [200, 429]
+    assert (await scene.client.post(headers=bearer(C_KEY))).status == 200
+    await until(lambda: _counted(scene, "envoy_spillway_client_requests", 1.0, client=digest("team-b"), code="429"), "refusals are counted")
+    requests = {each.labels["code"] for each in await scene.gateway.metrics() if each.name == "envoy_spillway_requests"}
+    assert "429" not in requests, "a client over its limit is no demand"
+
+
+def digest(client: str) -> str:
+    """Return how metrics and logs call a client."""
+    return sha256(client.encode()).hexdigest()[:12]
+
+
+async def _counted(scene: Stage, name: str, value: float, **labels: str) -> bool:
+    return await scene.gateway.metric(name, **labels) == value
+
+
+async def test_what_each_client_uses_is_counted_by_a_digest_of_its_name(stage: SetStage) -> None:
+    scene = await keyed(stage, engines=1)
+    long_name = "n" * 63
+    scene.gateway.write_keys(f"{KEYS}{long_name}: {'k' * 100}\n")
+    await until(lambda: _admits(scene, "k" * 100), "the keys are in force")
+    await scene.client.post(headers=bearer(A_KEY))
+    await scene.client.post(headers=bearer(f"{A_KEY}-next"), stream=True)
+    await scene.client.post(headers=bearer(B_KEY))
+    await scene.client.post(headers=bearer("k" * 100))
+    for client, requests in (("team-a", 2), ("team-b", 1), (long_name, 1)):
+        labels = {"client": digest(client)}
+        await until(lambda labels=labels, n=requests: _counted(scene, "envoy_spillway_client_requests", n, **labels, code="200"), client)
+        await until(
+            lambda labels=labels, n=requests: _counted(scene, "envoy_spillway_client_input_tokens", n * fakes.INPUT_TOKENS, **labels),
+            client,
+        )
+        assert await _counted(scene, "envoy_spillway_client_output_tokens", requests * fakes.OUTPUT_TOKENS, **labels)
+    assert "team-a" not in str(await scene.gateway.metrics())
+
+
+async def test_a_script_that_fails_lets_nobody_in(stage: SetStage) -> None:
+    scene = await keyed(stage, engines=1)
+    config = json.loads(scene.gateway.config.read("envoy.json"))
+    chain = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    script = next(each for each in chain["http_filters"] if each["name"] == "spillway.keys")
+    script["typed_config"]["default_source_code"]["inline_string"] = "function envoy_on_request(h) error('boom') end"
+    await scene.gateway.restart_with(json.dumps(config))
+    answer = await scene.client.post(headers=bearer(A_KEY))
+    assert (answer.status, error_of(answer)) == (403, "access_denied")
+    assert scene.engines[0].requests == 0

@@ -386,6 +386,20 @@ WORKLOAD_RULES = (
         at=".limits",
     ),
     Rule(
+        name="access-limit-of-whom",
+        model="Access",
+        rule="has(self.keysSecretRef) || (!has(self.requestsPerMinute) && (!has(self.clients) || size(self.clients) == 0))",
+        message="limits are per client, and without keys a client is not known: set keysSecretRef, or remove requestsPerMinute and clients",
+        at=".requestsPerMinute",
+    ),
+    Rule(
+        name="access-client-twice",
+        model="Access",
+        field="clients",
+        rule="self.all(a, self.exists_one(b, b.name == a.name))",
+        message="a client is listed twice: name each once",
+    ),
+    Rule(
         name="budget-positive",
         model="Budget",
         rule=f"!self.monthlyUSD.{_DECIMAL} || double(self.monthlyUSD) > 0.0",

@@ -15,6 +15,7 @@ from spillway.api.vocabulary import PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.render import envoy_hosted as hosted
 from spillway.render import envoy_owned as owned
+from spillway.render.envoy_access import access_mount, access_resources
 from spillway.render.envoy_address import PRODUCTION, Address, GatewayAddresses
 from spillway.render.envoy_edge import edge_listener
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
@@ -28,14 +29,17 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
+from spillway.render.envoy_secrets import Mount
 
 __all__ = [
     "PRODUCTION",
     "Address",
     "GatewayAddresses",
     "HostedMount",
+    "Mount",
     "arguments",
     "cap_files",
+    "client_mounts",
     "gateway_files",
     "hosted_mounts",
     "pre_stop",
@@ -67,7 +71,14 @@ def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddr
     files = {"envoy.json": _json(_bootstrap(workload, decision, addresses), depth=3) + "\n"}
     for backend in decision.backends:
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
-    return files
+    resources = access_resources(workload.spec.gateway.access, addresses)
+    absent = {mount.absent_entry(file): content for mount in client_mounts(workload, addresses) for file, content in mount.absent.items()}
+    return files | {name: _text(content) for name, content in resources.items()} | absent
+
+
+def client_mounts(workload: Workload, addresses: GatewayAddresses = PRODUCTION) -> tuple[Mount, ...]:
+    """Return the Secrets for the side of the clients that gateway pods mount."""
+    return access_mount(workload.spec.gateway.access, addresses)
 
 
 def cap_files(decision: Decision) -> dict[str, str]:

@@ -28,6 +28,8 @@ class GatewayAddresses:
     config_folder: str = "/etc/spillway/gateway"
     cap_folder: str = "/etc/spillway/cap"
     hosted_folder: str = "/etc/spillway/hosted"
+    access_folder: str = "/etc/spillway/access"
+    tls_folder: str = "/etc/spillway/tls"
     run_folder: str = "/run/spillway"
     system_authorities: str = "/etc/ssl/certs/ca-certificates.crt"  # there in Debian, in Ubuntu and in distroless images
     drain_settle_s: float = 5.0  # until Services everywhere have forgotten a pod that ends

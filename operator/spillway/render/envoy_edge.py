@@ -2,8 +2,10 @@
 
 from urllib.parse import quote
 
+from spillway.api.access import Access
 from spillway.api.vocabulary import BACKEND_NONE
 from spillway.plan.decision import Workload
+from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
@@ -42,11 +44,13 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[{"remove": name} for name in _NEVER_FROM_CLIENTS],
     )
+    access = workload.spec.gateway.access
     chain = connection_manager(
         stat_prefix="edge",
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
         # Answers pass these from the last to the first: tokens are counted before the script hides them.
         filters=[
+            *access_filters(workload, addresses),
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
             lua("json", "request"),
             lua("answer", name=_ANSWER),
@@ -62,8 +66,8 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
         path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD",
         request_headers_timeout=seconds(10),
         request_timeout=seconds(60),
-        local_reply_config=_replies(),
-        access_log=access_logs(),
+        local_reply_config=_replies(access),
+        access_log=access_logs(access),
     )
     return {
         "name": "edge",
@@ -139,7 +143,7 @@ def _backends(backends: tuple[str, ...], *, longest_s: int) -> EnvoyConfig:
     return route
 
 
-def _replies() -> EnvoyConfig:
+def _replies(access: Access) -> EnvoyConfig:
     """Return how Envoy's own answers read to an OpenAI client; the first that matches."""
     client, server = "invalid_request_error", "server_error"
     verbatim = {
@@ -153,6 +157,7 @@ def _replies() -> EnvoyConfig:
     return {
         "mappers": [
             verbatim,
+            *access_replies(access),
             error_reply(404, message=_UNKNOWN_PATH, kind=client, code="not_found"),
             error_reply(
                 405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"

@@ -29,9 +29,9 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_secrets import mounted, secret_file
 
 _REWRITTEN = "x-spillway-rewritten"
-_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a message's name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def hosted_listener(
 
 def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:
     """Return the filter that sets the provider's key. Without a key it refuses, and the edge asks the next backend."""
-    source = _mounted(addresses, file=key_file(backend), folder=key_folder(addresses, backend.provider_name))
+    source = mounted(addresses, file=key_file(backend), folder=key_folder(addresses, backend.provider_name))
     generic = extension(
         "envoy.http.injected_credentials.generic",
         "envoy.extensions.http.injected_credentials.generic.v3.Generic",
@@ -121,12 +121,6 @@ def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyCon
         credential={"name": key_name(backend), "sds_config": source},
     )
     return http_filter("credential_injector", "CredentialInjector", overwrite=True, credential=generic)
-
-
-def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyConfig:
-    """Return a secret's source: a file of ours that names the mounted one, read again when the kubelet renames something in `folder`."""
-    path = {"path": f"{addresses.config_folder}/{file}", "watched_directory": {"path": folder}}
-    return {"initial_fetch_timeout": seconds(1), "path_config_source": path}
 
 
 def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
@@ -201,9 +195,9 @@ def _tls(backend: HostedBackend, addresses: GatewayAddresses, url: BaseUrl) -> E
         checks: EnvoyConfig = {"validation_context": {**names, "trusted_ca": {"filename": addresses.system_authorities}}}
     else:
         folder = authority_folder(addresses, backend.provider_name)
-        source = _mounted(addresses, file=authority_file(backend), folder=folder)
-        mounted = {"name": authority_name(backend), "sds_config": source}
-        checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": mounted}}
+        source = mounted(addresses, file=authority_file(backend), folder=folder)
+        trusted = {"name": authority_name(backend), "sds_config": source}
+        checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": trusted}}
     context = typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=checks)
     if not url.is_address:
         context["sni"] = url.host
@@ -231,19 +225,15 @@ def authority_file(backend: HostedBackend) -> str:
 
 
 def secret_resources(backend: HostedBackend, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
-    """Return the files that tell Envoy where mounted secrets are, by file name.
-
-    The mounted file must be there from the start: when a file is new, the kubelet makes its link only after the rename that Envoy watches
-    for, too late. Hence the volume is a projection of files that stand for absent ones (cap_files has them) and, over them, the Secret.
-    """
+    """Return the files that tell Envoy where mounted secrets are, by file name. What stands for absent ones is in cap_files."""
     provider = backend.provider
     found: dict[str, EnvoyConfig] = {}
     if provider.auth:
         path = f"{key_folder(addresses, backend.provider_name)}/{KEY_FILE}"
         key = {"secret": {"filename": path}}
-        found[key_file(backend)] = {"resources": [typed(_SECRET, name=key_name(backend), generic_secret=key)]}
+        found[key_file(backend)] = secret_file(key_name(backend), generic_secret=key)
     if provider.tls:
         path = f"{authority_folder(addresses, backend.provider_name)}/{AUTHORITY_FILE}"
         authority = {"trusted_ca": {"filename": path}}
-        found[authority_file(backend)] = {"resources": [typed(_SECRET, name=authority_name(backend), validation_context=authority)]}
+        found[authority_file(backend)] = secret_file(authority_name(backend), validation_context=authority)
     return found

@@ -97,7 +97,7 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
         resource = only_resource(files["runtime.yaml"])
         assert resource["name"] == layer.pop("rtds_layer")["name"]
         layer["static_layer"] = resource["layer"]
-    secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith("hosted-")]
+    secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith(("hosted-", "access-", "tls-"))]
     for secret in secrets:
         for source in sources(secret):
             assert Path(source.pop("filename")).read_text() == "as mounted"
@@ -151,11 +151,15 @@ def mounted(case: Case, folder: Path) -> GatewayAddresses:
         cap_folder=str(folder / "cap"),
         hosted_folder=str(folder / "hosted"),
         run_folder=str(folder / "run"),
+        access_folder=str(folder / "access"),
+        tls_folder=str(folder / "tls"),
     )
     Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses))
     Volume(folder / "cap", envoy.cap_files(case.decision))
     for mount in envoy.hosted_mounts(case.decision, addresses):
         Volume(Path(mount.mount_path), {mount.file_name: "as mounted"})
+    for client in envoy.client_mounts(case.workload, addresses):
+        Volume(Path(client.mount_path), dict.fromkeys(client.absent, "as mounted"))
     return addresses
 
 
