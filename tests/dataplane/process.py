@@ -107,7 +107,8 @@ class Gateway:
         self.client_secrets = {
             mount.name: Volume(Path(mount.mount_path), mount.absent) for mount in envoy.client_mounts(workload, self.addresses)
         }
-        self.url = f"http://127.0.0.1:{self.addresses.listen.port}"
+        scheme = "http" if workload.spec.gateway.tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.addresses.listen.port}"
         self.operations = f"http://127.0.0.1:{self.addresses.metrics.port}"
         self.log = folder / "envoy.log"
         self.access = folder / "access.log"
@@ -130,6 +131,10 @@ class Gateway:
     def write_keys(self, text: str) -> None:
         """Create or change the Secret of the clients' keys."""
         self.client_secrets["keys"].write({"clients": text})
+
+    def write_certificate(self, chain: Path, key: Path) -> None:
+        """Create or change the Secret of the URL's certificate."""
+        self.client_secrets["tls"].write({"tls.crt": chain.read_text(), "tls.key": key.read_text()})
 
     def set_cap(self, cap: int) -> None:
         """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""

@@ -1,16 +1,20 @@
 """Who may call, and what: the paths there are, keys and their limits, tokens, TLS."""
 
 import asyncio
+import contextlib
 import json
+import ssl
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography import x509
 
-from tests.dataplane import fakes
-from tests.dataplane.client import CHAT
+from tests.dataplane import certificates, fakes
+from tests.dataplane.client import CHAT, request
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
 from tests.dataplane.process import until
@@ -288,3 +292,77 @@ async def test_a_script_that_fails_lets_nobody_in(stage: SetStage) -> None:
     answer = await scene.client.post(headers=bearer(A_KEY))
     assert (answer.status, error_of(answer)) == (403, "access_denied")
     assert scene.engines[0].requests == 0
+
+
+async def tls_stage(stage: SetStage, **more: Any) -> Stage:
+    return await stage(spec={"gateway": {"replicas": 1, "tls": {"secretRef": {"name": "certificate"}}}}, **more)
+
+
+async def certificate_of(scene: Stage, authority: certificates.Authority) -> int | None:
+    """Return the serial number of the certificate that a new connection is shown; None where there is no handshake."""
+    trust = ssl.create_default_context(cadata=authority.pem)
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port, ssl=trust, server_hostname="chat.test")
+    except (ssl.SSLError, ConnectionError):
+        return None
+    shown = writer.get_extra_info("ssl_object").getpeercert()
+    writer.close()
+    return int(shown["serialNumber"], 16)
+
+
+async def test_https_begins_with_the_certificate_and_follows_it_under_load_without_a_failed_request(
+    stage: SetStage, authority: certificates.Authority, tmp_path: Path
+) -> None:
+    scene = await tls_stage(stage, engines=1, workers=2)
+    assert await certificate_of(scene, authority) is None, "closed while there is no certificate"
+    chain, key = authority.issue("chat.test", tmp_path / "first")
+    scene.gateway.write_certificate(chain, key)
+    await until(lambda: _shows(scene, authority, chain), "the certificate is in force")
+    trust, failed, stop, sent = ssl.create_default_context(cadata=authority.pem), [], asyncio.Event(), 0
+
+    async def load(session: aiohttp.ClientSession) -> None:
+        nonlocal sent
+        while not stop.is_set():
+            async with session.post(
+                f"{scene.gateway.url}{CHAT}", json=request(stream=True), ssl=trust, server_hostname="chat.test"
+            ) as answer:
+                sent += 1
+                if answer.status != 200 or not (await answer.read()).endswith(b"data: [DONE]\n\n"):
+                    failed.append(answer.status)
+
+    connectors = [aiohttp.TCPConnector(force_close=place % 2 == 0) for place in range(6)]
+    async with contextlib.AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(aiohttp.ClientSession(connector=each)) for each in connectors]
+        workers = [asyncio.create_task(load(each)) for each in sessions]
+        for turn in range(3):
+            chain, key = authority.issue("chat.test", tmp_path / f"next-{turn}")
+            scene.gateway.write_certificate(chain, key)
+            await until(lambda chain=chain: _shows(scene, authority, chain), "the new certificate is in force")
+            begun = sent
+            await until(lambda begun=begun: sent >= begun + 20, "requests go on")
+        stop.set()
+        await asyncio.gather(*workers)
+    assert not failed
+
+
+async def _shows(scene: Stage, authority: certificates.Authority, chain: Path) -> bool:
+    return await certificate_of(scene, authority) == _serial(chain)
+
+
+def _serial(chain: Path) -> int:
+    return x509.load_pem_x509_certificate(chain.read_bytes()).serial_number
+
+
+async def test_a_broken_certificate_leaves_the_last_good_one_in_force(
+    stage: SetStage, authority: certificates.Authority, tmp_path: Path
+) -> None:
+    scene = await tls_stage(stage, engines=1)
+    chain, key = authority.issue("chat.test", tmp_path / "good")
+    scene.gateway.write_certificate(chain, key)
+    await until(lambda: _shows(scene, authority, chain), "the certificate is in force")
+    _, other = authority.issue("chat.test", tmp_path / "other")
+    secret = {"envoy_xds_resource_name": "tls-certificate"}
+    failed = await scene.gateway.metric("envoy_sds_key_rotation_failed", **secret)
+    scene.gateway.write_certificate(chain, other)
+    await until(lambda: _counted(scene, "envoy_sds_key_rotation_failed", failed + 1, **secret), "Envoy has seen the broken one")
+    assert await _shows(scene, authority, chain)

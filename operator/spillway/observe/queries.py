@@ -30,6 +30,7 @@ KV_CACHE: Final = "kv_cache"
 STEP_TIME: Final = "step_time"
 BATCH: Final = "batch"
 GAPS: Final = "gaps"
+CLOSED: Final = "closed"
 GPU: Final = "gpu"
 
 # Asked first: without it nothing can be said, and a Prometheus that does not answer is not asked the rest.
@@ -71,6 +72,7 @@ def queries(window_s: float) -> dict[str, str]:
         HOSTED_REJECTED: f"sum by (namespace, workload, envoy_cluster_name) ({_rate('envoy_cluster_upstream_rq', refused, w)})",
         INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
         NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
+        CLOSED: f"sum {BY} ({_rate('envoy_spillway_closed_requests', ours, w)})",
         # The engine.
         QUEUES: f'sum by (__name__, namespace, workload) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',
         KV_CACHE: f"avg {BY} (vllm:kv_cache_usage_perc{{{ours}}}) or avg {BY} (vllm:gpu_cache_usage_perc{{{ours}}})",

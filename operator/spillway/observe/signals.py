@@ -147,6 +147,7 @@ class _Reader:
             hosted_rejected_per_s=self._by_backend(lambda name: self._at_gateway(queries.HOSTED_REJECTED, envoy_cluster_name=name)),
             hosted_credential_loaded=self._by_backend(self._credential),
             counters=self._counters(),
+            closed_per_s=self._at_gateway(queries.CLOSED),
         )
 
     def _gap(self, component: str, expected: int) -> Missing | None:

@@ -147,6 +147,7 @@ class Signals:
     hosted_rejected_per_s: Mapping[str, Reading[float]]  # by backend: its 401 and 403
     hosted_credential_loaded: Mapping[str, Reading[bool]]  # by backend: whether gateways have its key
     counters: Reading[tuple[TokenCounters, ...]]
+    closed_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests refused because there are no API keys at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

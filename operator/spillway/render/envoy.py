@@ -30,6 +30,7 @@ from spillway.render.envoy_operations import (
     pause_listener,
 )
 from spillway.render.envoy_secrets import Mount
+from spillway.render.envoy_tls import tls_mount, tls_resources
 
 __all__ = [
     "PRODUCTION",
@@ -71,14 +72,16 @@ def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddr
     files = {"envoy.json": _json(_bootstrap(workload, decision, addresses), depth=3) + "\n"}
     for backend in decision.backends:
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
-    resources = access_resources(workload.spec.gateway.access, addresses)
+    gateway = workload.spec.gateway
+    resources = access_resources(gateway.access, addresses) | tls_resources(gateway.tls, addresses)
     absent = {mount.absent_entry(file): content for mount in client_mounts(workload, addresses) for file, content in mount.absent.items()}
     return files | {name: _text(content) for name, content in resources.items()} | absent
 
 
 def client_mounts(workload: Workload, addresses: GatewayAddresses = PRODUCTION) -> tuple[Mount, ...]:
     """Return the Secrets for the side of the clients that gateway pods mount."""
-    return access_mount(workload.spec.gateway.access, addresses)
+    gateway = workload.spec.gateway
+    return access_mount(gateway.access, addresses) + tls_mount(gateway.tls, addresses)
 
 
 def cap_files(decision: Decision) -> dict[str, str]:

@@ -8,7 +8,7 @@ a script compares digests. Scripts fail open; the filter behind this one does no
 from spillway.api.access import Access
 from spillway.plan.decision import Workload
 from spillway.render.envoy_address import GatewayAddresses
-from spillway.render.envoy_http import EnvoyConfig, ErrorText, error_reply, extension, http_filter, lua
+from spillway.render.envoy_http import LIMITED, EnvoyConfig, ErrorText, error_reply, expression, extension, http_filter, lua
 from spillway.render.envoy_metrics import CLIENT_METADATA
 from spillway.render.envoy_secrets import Mount, mounted, secret_file
 
@@ -118,4 +118,4 @@ def _bucket(requests_per_minute: int, gateways: int, *, client: str | None = Non
 def _limited() -> EnvoyConfig:
     """Return the reply to a client over its limit; a 429 from elsewhere reads otherwise."""
     reply = error_reply(429, **_LIMITED)
-    return {**reply, "filter": {"response_flag_filter": {"flags": ["RL"]}}}
+    return {**reply, "filter": expression(LIMITED)}

@@ -29,6 +29,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_tls import tls_socket
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
@@ -74,7 +75,7 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
         "address": socket_address(addresses.listen.host, addresses.listen.port),
         "traffic_direction": "INBOUND",  # what the drain closes
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
-        "filter_chains": [chain],
+        "filter_chains": [{**chain, **tls_socket(workload.spec.gateway.tls, addresses)}],
     }
 
 

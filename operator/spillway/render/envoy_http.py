@@ -175,6 +175,15 @@ def status_is(operator: str, status: int) -> EnvoyConfig:
     return {"comparison": {"op": operator, "value": {"default_value": status, "runtime_key": "spillway.never_set"}}}
 
 
+# Whether a client was over its limit, in CEL. The response flag RL says the same, but comes too late for a mapper.
+LIMITED = "response.code_details == 'local_rate_limited'"
+
+
+def expression(text: str) -> EnvoyConfig:
+    """Return an access log's or a mapper's filter in CEL."""
+    return {"extension_filter": extension("cel", "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter", expression=text)}
+
+
 def json_text(value: object) -> str:
     """Return compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

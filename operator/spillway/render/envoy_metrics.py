@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from spillway.api.access import Access
 from spillway.plan.decision import GatewayPlan
-from spillway.render.envoy_http import EnvoyConfig, extension, http_filter, method_is, status_is, typed
+from spillway.render.envoy_http import LIMITED, EnvoyConfig, expression, extension, http_filter, method_is, status_is, typed
 
 CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
@@ -69,7 +69,7 @@ def access_logs(access: Access) -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
-    demand: EnvoyConfig = {"and_filter": {"filters": [post, _not_limited()]}} if access.limits else post
+    demand: EnvoyConfig = {"and_filter": {"filters": [post, expression(f"!({LIMITED})")]}} if access.limits else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
         _line(access),
@@ -105,12 +105,8 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
             counters=[_counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
         ),
         _stats(counted, counters=tokens),
+        _stats(_has("access", "closed"), counters=[_counter("closed_requests", fixed=1)]),
     ]
-
-
-def _not_limited() -> EnvoyConfig:
-    filtered = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-    return {"extension_filter": extension("cel", filtered, expression="response.code_details != 'local_rate_limited'")}
 
 
 _BACKEND = "%RESP(x-served-by)%"  # who answered

@@ -149,8 +149,11 @@ def _secret_volume(place: int, mount: envoy.HostedMount, *, cap: str) -> Kuberne
 
 
 def _client_volume(mount: envoy.Mount, *, config: str) -> KubernetesObject:
-    """Return entries of a Secret as a volume, and under them what stands for them while it is not there."""
-    below = {"name": config, "items": [{"key": mount.absent_entry(file), "path": file} for file in mount.absent]}
+    """Return entries of a Secret as a volume, and under them what stands for them while it is not there.
+
+    Both are optional: a pod of before a change of the spec must be able to start again after it.
+    """
+    below = {"name": config, "optional": True, "items": [{"key": mount.absent_entry(file), "path": file} for file in mount.absent]}
     secret = {"name": mount.secret_name, "optional": True, "items": [{"key": file, "path": file} for file in mount.absent]}
     return {"name": mount.name, "projected": {"sources": [{"configMap": below}, {"secret": secret}]}}
 

@@ -13,7 +13,7 @@ from spillway.api.catalogue import HostedProviderSpec
 from spillway.plan.decision import Decision, Workload
 from spillway.render import envoy
 from spillway.render.envoy import GatewayAddresses
-from tests.dataplane import decisions
+from tests.dataplane import certificates, decisions
 from tests.dataplane.process import binary
 from tests.dataplane.volume import Volume
 
@@ -99,9 +99,9 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
         layer["static_layer"] = resource["layer"]
     secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith(("hosted-", "access-", "tls-"))]
     for secret in secrets:
-        for source in sources(secret):
+        for source, content in zip(sources(secret), contents(secret, tmp_path), strict=True):
             assert Path(source.pop("filename")).read_text() == "as mounted"
-            source["inline_string"] = authority() if "validation_context" in secret else "key"
+            source["inline_string"] = content
     config["static_resources"]["secrets"] = [{name: value for name, value in each.items() if name != "@type"} for each in secrets]
     drop_sds(config)
     folded = tmp_path / "folded.yaml"
@@ -180,7 +180,16 @@ def only_resource(content: str) -> dict[str, Any]:
 
 def sources(secret: dict[str, Any]) -> list[dict[str, Any]]:
     """Return where a secret's content comes from."""
+    if "tls_certificate" in secret:
+        return [secret["tls_certificate"]["certificate_chain"], secret["tls_certificate"]["private_key"]]
     return [secret["generic_secret"]["secret"]] if "generic_secret" in secret else [secret["validation_context"]["trusted_ca"]]
+
+
+def contents(secret: dict[str, Any], folder: Path) -> list[str]:
+    """Return what may come from there."""
+    if "tls_certificate" in secret:
+        return [each.read_text() for each in certificates.authority().issue("chat.test", folder / "certificates")]
+    return ["key" if "generic_secret" in secret else authority()]
 
 
 def drop_sds(node: Any) -> None:

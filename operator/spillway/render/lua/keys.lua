@@ -40,7 +40,10 @@ function envoy_on_request(h)
   local headers = h:headers()
   local said = headers:get("authorization")
   headers:remove("authorization")
-  if closed then return refuse(h, CLOSED) end
+  if closed then
+    h:streamInfo():dynamicMetadata():set("access", "closed", true)
+    return refuse(h, CLOSED)
+  end
   local key = said and string.match(said, "^[Bb]earer +([!-~]+)$")
   if not key then return refuse(h, "an API key is needed: send the header Authorization: Bearer <key>") end
   local client = #key <= LONGEST_KEY and clients[sha256(key)]
