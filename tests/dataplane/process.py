@@ -132,6 +132,10 @@ class Gateway:
         """Create or change the Secret of the clients' keys."""
         self.client_secrets["keys"].write({"clients": text})
 
+    def write_issuer(self, jwks: str) -> None:
+        """Create or change the ConfigMap of the issuer's keys."""
+        self.client_secrets["keys"].write({"jwks.json": jwks})
+
     def write_certificate(self, chain: Path, key: Path) -> None:
         """Create or change the Secret of the URL's certificate."""
         self.client_secrets["tls"].write({"tls.crt": chain.read_text(), "tls.key": key.read_text()})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 
-from tests.dataplane import certificates, fakes
+from spillway.render.envoy import Address
+from tests.dataplane import certificates, fakes, tokens
 from tests.dataplane.client import CHAT, request
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
@@ -373,3 +375,93 @@ async def test_a_broken_certificate_leaves_the_last_good_one_in_force(
 
     await until(seen, "Envoy has seen the broken one")
     assert await _shows(scene, authority, chain)
+
+
+FROM_CONFIG_MAP: dict[str, Any] = {
+    "issuer": tokens.ISSUER,
+    "audiences": ["other", tokens.AUDIENCE],
+    "jwksConfigMapRef": {"name": "issuer", "key": "keys"},
+}
+
+
+async def test_a_token_of_the_issuer_lets_its_subject_in_and_anything_else_is_refused(stage: SetStage) -> None:
+    spec = {"gateway": {"replicas": 1, "access": {"jwt": FROM_CONFIG_MAP, "requestsPerMinute": 4}}}
+    scene = await stage(engines=1, spec=spec)
+    mine, other = tokens.SigningKey(name="one"), tokens.SigningKey(name="one")
+    assert (await scene.client.post(headers=bearer(mine.token()))).status == 401, "no key of the issuer's is known"
+    scene.gateway.write_issuer(tokens.jwks(mine))
+    await until(lambda: _admits(scene, mine.token(sub="first")), "the issuer's keys are in force")
+    assert (await scene.client.post(headers=bearer(mine.token()))).status == 200
+    assert (await scene.client.post(headers=bearer(mine.token(aud=["x", tokens.AUDIENCE])))).status == 200
+    hour_ago = int(time.time()) - 3600
+    wrong = {
+        "another key": other.token(),
+        "another issuer": mine.token(iss="https://id.test.evil/"),
+        "another audience": mine.token(aud="chat-2"),
+        "no audience": mine.token(without="aud"),
+        "no issuer": mine.token(without="iss"),
+        "expired": mine.token(exp=hour_ago),
+        "never expires": mine.token(without="exp"),
+        "not yet": mine.token(nbf=int(time.time()) + 3600),
+        "no algorithm": mine.token(algorithm="none"),
+        "no subject": mine.token(without="sub"),
+        "a subject that is no text": mine.token(sub=7),
+        "no token": "nothing",
+    }
+    for what, token in wrong.items():
+        answer = await scene.client.post(headers=bearer(token))
+        assert (answer.status, error_of(answer), answer.served_by) == (401, "invalid_token", "none"), what
+    assert scene.engines[0].requests == 2
+    assert not any("authorization" in each for each in scene.engines[0].headers)
+    assert [(await scene.client.post(headers=bearer(mine.token()))).status for _ in range(3)] == [200, 200, 429]
+    client = digest("user@example.com")
+    await until(lambda: _counted(scene, "envoy_spillway_client_requests", 4.0, client=client, code="200"), "usage is counted by subject")
+    await until(lambda: '"client":"' + client in scene.gateway.access.read_text(), "the access log is written")
+    assert mine.token().split(".")[0] not in scene.gateway.access.read_text()
+
+
+async def test_an_issuers_new_key_in_the_config_map_is_followed(stage: SetStage) -> None:
+    scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "access": {"jwt": FROM_CONFIG_MAP}}})
+    old, new = tokens.SigningKey(name="old"), tokens.SigningKey(name="new")
+    scene.gateway.write_issuer(tokens.jwks(old))
+    await until(lambda: _admits(scene, old.token()), "the first key is in force")
+    scene.gateway.write_issuer(tokens.jwks(old, new))
+    await until(lambda: _admits(scene, new.token()), "the new key is in force")
+    assert await _admits(scene, old.token())
+    scene.gateway.write_issuer(tokens.jwks(new))
+    await until(lambda: _refuses(scene, old.token()), "the old key is gone")
+
+
+async def test_an_issuers_keys_are_fetched_over_https_from_whom_its_certificate_names(
+    stage: SetStage, authority: certificates.Authority, tmp_path: Path
+) -> None:
+    key = tokens.SigningKey(name="one")
+
+    async def keys(_: web.Request) -> web.Response:
+        return web.Response(text=tokens.jwks(key))
+
+    published = web.Application()
+    published.router.add_get("/keys", keys)
+    runner = web.AppRunner(published, access_log=None)
+    await runner.setup()
+    context = certificates.server(*authority.issue("id.test", tmp_path / "issuer"))
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    trusted = tmp_path / "authorities.pem"
+    trusted.write_text(authority.pem)
+    try:
+        for host, status in (("id.test", 200), ("id.evil", 401)):
+            access = {"jwt": {"issuer": tokens.ISSUER, "audiences": [tokens.AUDIENCE], "jwksURI": f"https://{host}/keys"}}
+            addresses = {"issuer": Address(host="127.0.0.1", port=runner.addresses[0][1]), "system_authorities": str(trusted)}
+            scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "access": access}}, addresses=addresses, folder=host)
+            await until(lambda scene=scene: _asked_the_issuer(scene), "the issuer was asked")
+            await until(lambda scene=scene, status=status: _answers(scene, key.token(), status), f"tokens get {status} with {host}")
+    finally:
+        await runner.cleanup()
+
+
+async def _answers(scene: Stage, key: str, status: int) -> bool:
+    return await _models(scene, key) == status
+
+
+async def _asked_the_issuer(scene: Stage) -> bool:
+    return sum(each.value for each in await scene.gateway.metrics() if "jwks_fetch" in each.name) > 0

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from spillway.api.base import ApiModel, NamedRef
 
-CLIENT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 RequestsPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
@@ -22,10 +21,35 @@ class Callers(StrEnum):
 class ClientLimit(ApiModel):
     """What one client may do that others may not, or the other way round."""
 
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=CLIENT_PATTERN, description="The client, as the Secret names it.")]
+    name: Annotated[str, Field(min_length=1, max_length=255, description="The client, as the Secret or the token names it.")]
     requests_per_minute: Annotated[
         RequestsPerMinute, Field(description="Requests per minute of this client, instead of the general limit.")
     ]
+
+
+class ConfigMapKeyRef(ApiModel):
+    """One key of a ConfigMap in the same namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the ConfigMap, in the same namespace.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in the ConfigMap's data.")]
+
+
+class Jwt(ApiModel):
+    """Tokens of an identity provider."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=512, description="The `iss` that tokens must have.")]
+    audiences: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=512)]],
+        Field(min_length=1, max_length=16, description="One of these must be in `aud`: tokens for another service are refused."),
+    ]
+    jwks_uri: Annotated[
+        str | None,
+        Field(alias="jwksURI", max_length=1024, description="Where the issuer publishes its keys, https. Fetched every five minutes."),
+    ] = None
+    jwks_config_map_ref: Annotated[
+        ConfigMapKeyRef | None,
+        Field(description="ConfigMap key with the issuer's keys (a JWKS), instead of jwksURI. Read when a pod starts."),
+    ] = None
 
 
 class Access(ApiModel):
@@ -38,6 +62,10 @@ class Access(ApiModel):
             "(Authorization: Bearer). Followed when it changes; while it is not there nobody may call. Spillway itself never reads it."
         ),
     ] = None
+    jwt: Annotated[
+        Jwt | None,
+        Field(description="Requests must show a token of this issuer (Authorization: Bearer), instead of a key. The client is its `sub`."),
+    ] = None
     requests_per_minute: Annotated[
         RequestsPerMinute | None,
         Field(description="Requests per minute of each client, in equal parts over the gateway's pods. Default: no limit."),
@@ -47,14 +75,14 @@ class Access(ApiModel):
         Callers | None,
         Field(
             description="Whom the NetworkPolicy lets through: Namespace (pods of the workload's namespace) or Anyone. Default: Anyone with "
-            "keys, else Namespace. Anyone without keys is an open gateway; the condition AccessControlled says so."
+            "keys or tokens, else Namespace. Anyone without them is an open gateway; the condition AccessControlled says so."
         ),
     ] = None
 
     @property
     def authenticates(self) -> bool:
         """Whether a request must show who sends it."""
-        return self.keys_secret_ref is not None
+        return self.keys_secret_ref is not None or self.jwt is not None
 
     @property
     def limits(self) -> bool:

@@ -112,6 +112,7 @@ class Reason(StrEnum):
     NO_BACKEND = "NoBackend"
     # who may call
     API_KEYS_REQUIRED = "APIKeysRequired"
+    TOKENS_REQUIRED = "TokensRequired"
     API_KEYS_MISSING = "APIKeysMissing"
     NAMESPACE_ONLY = "NamespaceOnly"
     GATEWAY_OPEN = "GatewayOpen"

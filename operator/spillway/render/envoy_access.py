@@ -9,6 +9,7 @@ from spillway.api.access import Access
 from spillway.plan.decision import Workload
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import LIMITED, EnvoyConfig, ErrorText, error_reply, expression, extension, http_filter, lua
+from spillway.render.envoy_jwt import issuer_mount, token_filter
 from spillway.render.envoy_metrics import CLIENT_METADATA
 from spillway.render.envoy_secrets import Mount, mounted, secret_file
 
@@ -19,6 +20,7 @@ _MANY_CLIENTS = 10_000  # Envoy forgets the limit of a client that has not calle
 _MINUTE = "60s"
 _DENIED = ErrorText(message="this request shows no client that may call", kind="invalid_request_error", code="access_denied")
 _REFUSED = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_api_key")
+_REFUSED_TOKEN = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_token")
 _LIMITED = ErrorText(
     message="this client's requests per minute are used up; Retry-After says when to try again",
     kind="rate_limit_error",
@@ -29,16 +31,21 @@ _LIMITED = ErrorText(
 def access_filters(workload: Workload, addresses: GatewayAddresses) -> list[EnvoyConfig]:
     """Return the edge's first filters: before the body is read, and before anything is asked of a backend."""
     access = workload.spec.gateway.access
-    if not access.authenticates:
+    if access.jwt is not None:
+        client = [token_filter(access.jwt, addresses), lua("sha256", "token", name="spillway.token")]
+    elif access.keys_secret_ref is not None:
+        client = [_keys(addresses), lua("sha256", "keys", name="spillway.keys")]
+    else:
         return []
-    return [_keys(addresses), lua("sha256", "keys", name="spillway.keys"), _only_clients(), *_limit(access, workload.spec.gateway.replicas)]
+    return [*client, _only_clients(), *_limit(access, workload.spec.gateway.replicas)]
 
 
 def access_replies(access: Access) -> list[EnvoyConfig]:
     """Return how refusals read to an OpenAI client."""
     if not access.authenticates:
         return []
-    return [error_reply(401, **_REFUSED), error_reply(403, **_DENIED), *([_limited()] if access.limits else [])]
+    refused = _REFUSED if access.jwt is None else _REFUSED_TOKEN
+    return [error_reply(401, **refused), error_reply(403, **_DENIED), *([_limited()] if access.limits else [])]
 
 
 def access_resources(access: Access, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
@@ -51,10 +58,12 @@ def access_resources(access: Access, addresses: GatewayAddresses) -> dict[str, E
 
 def access_mount(access: Access, addresses: GatewayAddresses) -> tuple[Mount, ...]:
     """Return the Secret of the keys as gateway pods mount it. Where it is not there, there is a file without a client."""
+    if access.jwt is not None:
+        return issuer_mount(access.jwt, addresses)
     if access.keys_secret_ref is None:
         return ()
     absent = {KEYS_FILE: "# no Secret\n"}
-    return (Mount(name="keys", secret_name=access.keys_secret_ref.name, mount_path=addresses.access_folder, absent=absent),)
+    return (Mount(name="keys", source_name=access.keys_secret_ref.name, mount_path=addresses.access_folder, absent=absent),)
 
 
 def _keys(addresses: GatewayAddresses) -> EnvoyConfig:

@@ -22,6 +22,7 @@ class GatewayAddresses:
     listen: Address = Address(host="0.0.0.0", port=PORT_GATEWAY)  # noqa: S104  (a pod's own network namespace)
     metrics: Address = Address(host="0.0.0.0", port=PORT_GATEWAY_METRICS)  # noqa: S104
     engine_port: int = PORT_HTTP
+    issuer: Address | None = None  # dialled instead of the host of access.jwt.jwksURI
     dns: Address | None = None  # a resolver other than the pod's
     engines: tuple[Address, ...] = ()  # fixed replicas instead of the headless Service's
     hosted: Mapping[str, Address] = field(default_factory=dict)  # by provider name: dialled instead of the base URL's host

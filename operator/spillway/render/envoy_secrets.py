@@ -5,7 +5,8 @@ too late. Hence each volume is a projection of a file that stands for an absent 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import EnvoyConfig, seconds, typed
@@ -15,15 +16,17 @@ _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a m
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A Secret that the gateway's pods mount as a folder, and the files that are there while it is not, by name.
+    """A Secret (or a ConfigMap) that the gateway's pods mount as a folder, and the files that are there while it is not, by name.
 
-    These files are the entries that are mounted: others of the Secret do not reach the pod.
+    These files are what is mounted: other entries of the Secret do not reach the pod.
     """
 
     name: str
-    secret_name: str
+    source_name: str
     mount_path: str
     absent: Mapping[str, str]
+    entries: Mapping[str, str] = field(default_factory=dict)  # file → entry, where they are called differently
+    kind: Literal["secret", "configMap"] = "secret"
 
     def absent_entry(self, file: str) -> str:
         """Return the entry of the ConfigMap of static files that holds what stands for a file."""

@@ -37,4 +37,4 @@ def tls_mount(tls: GatewayTls | None, addresses: GatewayAddresses) -> tuple[Moun
     if tls is None:
         return ()
     absent = {_CERTIFICATE: "no certificate\n", _KEY: "no key\n"}
-    return (Mount(name="tls", secret_name=tls.secret_ref.name, mount_path=addresses.tls_folder, absent=absent),)
+    return (Mount(name="tls", source_name=tls.secret_ref.name, mount_path=addresses.tls_folder, absent=absent),)

@@ -16,6 +16,8 @@ def access_controlled(this: Pass) -> Finding:
             Reason.API_KEYS_MISSING,
             f"Nobody can call: Secret {name} is not there, or its entry clients has no line 'client: key'; see docs/access.md.",
         )
+    if access.jwt is not None:
+        return yes(Reason.TOKENS_REQUIRED, "Requests need a token of the issuer in gateway.access.jwt.")
     if access.authenticates:
         return yes(Reason.API_KEYS_REQUIRED, "Requests need an API key from the Secret of gateway.access.keysSecretRef.")
     if access.admits is Callers.NAMESPACE:
@@ -25,5 +27,5 @@ def access_controlled(this: Pass) -> Finding:
         )
     return no(
         Reason.GATEWAY_OPEN,
-        "Everybody who reaches the gateway may call: set gateway.access.keysSecretRef, or gateway.access.callers to Namespace.",
+        "Everybody who reaches the gateway may call: set gateway.access.keysSecretRef or jwt, or gateway.access.callers to Namespace.",
     )

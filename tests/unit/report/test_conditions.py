@@ -248,6 +248,13 @@ CASES = [
         "gateway.access.keysSecretRef",
         id="open to everybody",
     ),
+    case(
+        K.ACCESS_CONTROLLED,
+        workload(gateway={"access": {"jwt": {"issuer": "https://id", "audiences": ["chat"], "jwksURI": "https://id/keys"}}}),
+        observe(1),
+        ("True", Reason.TOKENS_REQUIRED),
+        id="clients with tokens",
+    ),
     case(K.ACCESS_CONTROLLED, KEYED, observe(1), ("True", Reason.API_KEYS_REQUIRED), id="clients with keys"),
     case(K.ACCESS_CONTROLLED, KEYED, observe(1, signals=blind()), ("True", Reason.API_KEYS_REQUIRED), id="keys, and no metrics"),
     case(
