@@ -48,7 +48,7 @@ class Jwt(ApiModel):
     ] = None
     jwks_config_map_ref: Annotated[
         ConfigMapKeyRef | None,
-        Field(description="ConfigMap key with the issuer's keys (a JWKS), instead of jwksURI. Read when a pod starts."),
+        Field(description="ConfigMap key with the issuer's keys (a JWKS), instead of jwksURI. Followed when it changes."),
     ] = None
 
 

@@ -19,7 +19,7 @@ from spillway.render.envoy_access import access_mount, access_resources
 from spillway.render.envoy_address import PRODUCTION, Address, GatewayAddresses
 from spillway.render.envoy_edge import edge_listener
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
-from spillway.render.envoy_jwt import issuer_clusters
+from spillway.render.envoy_jwt import issuer_clusters, issuer_listeners
 from spillway.render.envoy_metrics import stats_config
 from spillway.render.envoy_operations import (
     DRAIN_HEADER,
@@ -151,6 +151,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
             "listeners": [
                 edge_listener(workload, addresses, backends=order),
                 *listeners,
+                *issuer_listeners(workload.spec.gateway.access, addresses),
                 operations_listener(workload, addresses),
                 pause_listener(),
             ],

@@ -21,6 +21,7 @@ _MINUTE = "60s"
 _DENIED = ErrorText(message="this request shows no client that may call", kind="invalid_request_error", code="access_denied")
 _REFUSED = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_api_key")
 _REFUSED_TOKEN = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_token")
+_DENIED_TOKEN = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="access_denied")  # for another audience
 _LIMITED = ErrorText(
     message="this client's requests per minute are used up; Retry-After says when to try again",
     kind="rate_limit_error",
@@ -32,7 +33,7 @@ def access_filters(workload: Workload, addresses: GatewayAddresses) -> list[Envo
     """Return the edge's first filters: before the body is read, and before anything is asked of a backend."""
     access = workload.spec.gateway.access
     if access.jwt is not None:
-        client = [token_filter(access.jwt, addresses), lua("sha256", "token", name="spillway.token")]
+        client = [token_filter(access.jwt), lua("sha256", "token", name="spillway.token")]
     elif access.keys_secret_ref is not None:
         client = [_keys(addresses), lua("sha256", "keys", name="spillway.keys")]
     else:
@@ -44,8 +45,8 @@ def access_replies(access: Access) -> list[EnvoyConfig]:
     """Return how refusals read to an OpenAI client."""
     if not access.authenticates:
         return []
-    refused = _REFUSED if access.jwt is None else _REFUSED_TOKEN
-    return [error_reply(401, **refused), error_reply(403, **_DENIED), *([_limited()] if access.limits else [])]
+    refused, denied = (_REFUSED, _DENIED) if access.jwt is None else (_REFUSED_TOKEN, _DENIED_TOKEN)
+    return [error_reply(401, **refused), error_reply(403, **denied), *([_limited()] if access.limits else [])]
 
 
 def access_resources(access: Access, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:

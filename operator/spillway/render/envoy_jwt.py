@@ -12,7 +12,8 @@ from spillway.render.envoy_http import (
     extension,
     http1,
     http_filter,
-    json_text,
+    internal_cluster,
+    internal_listener,
     seconds,
     socket_address,
 )
@@ -20,18 +21,14 @@ from spillway.render.envoy_secrets import Mount
 
 _CLUSTER = "issuer"
 _FILE = "jwks.json"
-# Envoy does not start without a key, so where there is none there is one to which nobody has the private half: its x is the SHA-256 of
-# "spillway: nobody's key 2", the first such that is on the curve P-256. tests/unit/render/test_objects.py makes it again.
-_NOBODYS_KEY = {
-    "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "nobody",
-    "x": "osNWLJjcSXlbWyCWsJWv2b_VbW5Z4nqmXJOL2BXBS4E",
-    "y": "J7G67s7nvcPGTTYK18vyuwI0ROzXtbn5AxJrVVZ2pfk",
-}
+_NO_KEYS = "no keys\n"  # refused when it is read, so that every token is
+_LOCAL_URI = "http://issuer/keys"
 _SKEW_S = 60  # between the issuer's clock and ours
+_REREAD_S = 5  # the same, of a ConfigMap
 _REFRESH_S = 300  # how long a new key of the issuer's may stay unknown, and a withdrawn one known
 
 
-def token_filter(jwt: Jwt, addresses: GatewayAddresses) -> EnvoyConfig:
+def token_filter(jwt: Jwt) -> EnvoyConfig:
     """Return the filter that lets only verified tokens pass. They must expire, and say for whom they are."""
     provider: EnvoyConfig = {
         "issuer": jwt.issuer,
@@ -40,28 +37,43 @@ def token_filter(jwt: Jwt, addresses: GatewayAddresses) -> EnvoyConfig:
         "clock_skew_seconds": _SKEW_S,
         "forward": False,
         "payload_in_metadata": "token",
-        **_keys(jwt, addresses),
+        "remote_jwks": _keys(jwt),
     }
     rule = {"match": {"prefix": "/"}, "requires": {"provider_name": _CLUSTER}}
     return http_filter("jwt_authn", "JwtAuthentication", providers={_CLUSTER: provider}, rules=[rule])
 
 
-def _keys(jwt: Jwt, addresses: GatewayAddresses) -> EnvoyConfig:
-    if jwt.jwks_uri is None:
-        return {"local_jwks": {"filename": f"{addresses.access_folder}/{_FILE}", "watched_directory": {"path": addresses.access_folder}}}
-    remote = {
-        "http_uri": {"uri": jwt.jwks_uri, "cluster": _CLUSTER, "timeout": seconds(5)},
-        "cache_duration": seconds(_REFRESH_S),
+def _keys(jwt: Jwt) -> EnvoyConfig:
+    uri, fresh_s = (_LOCAL_URI, _REREAD_S) if jwt.jwks_uri is None else (jwt.jwks_uri, _REFRESH_S)
+    return {
+        "http_uri": {"uri": uri, "cluster": _CLUSTER, "timeout": seconds(5)},
+        "cache_duration": seconds(fresh_s),
         # Fetched ahead, so that no request waits; an issuer that is away must not keep a gateway from starting.
         "async_fetch": {"fast_listener": True, "failed_refetch_duration": seconds(1)},
     }
-    return {"remote_jwks": remote}
+
+
+def issuer_listeners(access: Access, addresses: GatewayAddresses) -> list[EnvoyConfig]:
+    """Return the listener that publishes the ConfigMap's keys to the filter, if they come from one.
+
+    The filter can read a file by itself, but only when it starts, and Envoy does not start when there is no key in it.
+    """
+    if access.jwt is None or access.jwt.jwks_config_map_ref is None:
+        return []
+    reader = extension("envoy.formatter.file_content", "envoy.extensions.formatter.file_content.v3.FileContent")
+    text = f"%FILE_CONTENT({addresses.access_folder}/{_FILE}:{addresses.access_folder})%"
+    body = {"text_format_source": {"inline_string": text}, "formatters": [reader]}
+    answer: EnvoyConfig = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body_format": body}}
+    routes: EnvoyConfig = {"name": _CLUSTER, "virtual_hosts": [{"name": _CLUSTER, "domains": ["*"], "routes": [answer]}]}
+    return [internal_listener(name=_CLUSTER, idle_s=10, filters=[], routes=routes)]
 
 
 def issuer_clusters(access: Access, addresses: GatewayAddresses) -> list[EnvoyConfig]:
-    """Return the cluster from which the issuer's keys are fetched, if they are."""
-    if access.jwt is None or access.jwt.jwks_uri is None:
+    """Return the cluster from which the issuer's keys are fetched: the issuer's own, or the listener above."""
+    if access.jwt is None:
         return []
+    if access.jwt.jwks_uri is None:
+        return [internal_cluster(_CLUSTER, _CLUSTER)]
     url = urlsplit(access.jwt.jwks_uri)
     host = url.hostname or ""
     dialled = addresses.issuer or Address(host=host, port=url.port or 443)
@@ -100,7 +112,7 @@ def issuer_mount(jwt: Jwt, addresses: GatewayAddresses) -> tuple[Mount, ...]:
             kind="configMap",
             source_name=ref.name,
             mount_path=addresses.access_folder,
-            absent={_FILE: json_text({"keys": [_NOBODYS_KEY]}) + "\n"},
+            absent={_FILE: _NO_KEYS},
             entries={_FILE: ref.key},
         ),
     )

@@ -1,16 +1,12 @@
 """All objects of a workload together: who owns them, what they may do, in which order they come."""
 
-import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC
-from hashlib import sha256
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,19 +153,6 @@ def test_keys_and_certificate_change_no_replica_and_may_come_late() -> None:
     below = [item["key"] for each in found if "configMap" in each for item in each["configMap"]["items"]]
     assert len(below) == 3
     assert set(below) <= files.keys()
-
-
-def test_what_stands_for_absent_keys_of_an_issuer_is_a_key_that_nobody_can_have() -> None:
-    """A point whose x is a digest: who could tell its private half could tell anybody's."""
-    jwt = {"issuer": "https://id", "audiences": ["chat"], "jwksConfigMapRef": {"name": "issuer", "key": "keys"}}
-    case = dedicated(gateway={"access": {"jwt": jwt}})
-    ((below, above),) = projections(case)
-    (item,) = below["configMap"]["items"]
-    (key,) = json.loads(one(case, "ConfigMap", "chat-gateway")["data"][item["key"]])["keys"]
-    x, y = (int.from_bytes(base64.urlsafe_b64decode(f"{key[name]}=")) for name in ("x", "y"))
-    assert x == int.from_bytes(sha256(b"spillway: nobody's key 2").digest())
-    assert ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key(), "it is on the curve"
-    assert above["configMap"]["items"] == [{"key": "keys", "path": item["path"]}]
 
 
 def test_the_service_of_a_url_with_a_certificate_is_https_alone() -> None:
