@@ -1,4 +1,4 @@
--- SHA-256 (FIPS 180-4), for keys of clients. Some 10 microseconds a key.
+-- SHA-256 (FIPS 180-4), for keys and names of clients.
 local char, rep = string.char, string.rep
 local band, bnot, bxor, ror, rshift, tobit = bit.band, bit.bnot, bit.bxor, bit.ror, bit.rshift, bit.tobit
 
