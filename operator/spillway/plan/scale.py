@@ -187,7 +187,7 @@ def _weighed(
         most=upper_bound(spec),
         now_s=now.timestamp(),
     )
-    # Not one request for a minute: before a day was seen nothing says when the next one comes, and the errors of busy minutes do not either.
+    # Not one request for a minute: before a day was seen nothing says when the next one comes; the errors of busy minutes do not either.
     return weighed if arriving or model.knows_days else replace(weighed, wanted=0)
 
 
