@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slots_of, source_named, traffic, work_of
 from spillway.cli.simulate_case import Case
-from spillway.plan.decision import Key, Workload
+from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
 from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule, Values
@@ -21,7 +21,7 @@ from spillway.simulate.knapsack import in_order_of_arrival, savings_of
 from spillway.simulate.oracle import Terms, solve
 from spillway.simulate.outcome import Outcome
 from spillway.simulate.policy import Policy
-from spillway.simulate.run import Run
+from spillway.simulate.run import HOSTED, Run
 from spillway.simulate.setting import FAST, Rules, Targets
 from spillway.simulate.simulate import run
 from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
@@ -78,7 +78,7 @@ class Row:
 
 def rows_of(unit: Unit) -> Iterator[Row]:
     """Yield every policy's figures in every cell of the unit."""
-    bench = _Bench(unit)
+    bench = Bench(unit)
     for kappa in unit.kappas:
         yield bench.bound(kappa)
         yield from bench.replay(kappa)
@@ -87,10 +87,12 @@ def rows_of(unit: Unit) -> Iterator[Row]:
         yield from bench.baselines()
 
 
-class _Bench:
-    def __init__(self, unit: Unit) -> None:
+class Bench:
+    """One unit's trace and prices, and each policy run over it."""
+
+    def __init__(self, unit: Unit, *, trace: Trace | None = None) -> None:
         self.unit = unit
-        self.trace: Trace = traffic(unit.trace, unit.seed, unit.days)
+        self.trace: Trace = traffic(unit.trace, unit.seed, unit.days) if trace is None else trace
         self.cases: dict[float, Case] = {
             kappa: case_of(self.trace, unit.trace, kappa=kappa, start_up_s=unit.start_up_s) for kappa in unit.kappas
         }
@@ -104,6 +106,7 @@ class _Bench:
         return self.filled if kappa > 1 else 0
 
     def terms(self, kappa: float, headroom: float = 1.0) -> Terms:
+        """Return what the clairvoyant plan is made with."""
         return Terms(
             own_usd_per_s=self.case.prices.usd_per_replica_hour / 3600,
             start_up_s=self.unit.start_up_s,
@@ -113,6 +116,7 @@ class _Bench:
         )
 
     def hosted_usd(self, kappa: float) -> Floats:
+        """Return what renting each request costs."""
         prices = self.cases[kappa].prices
         usd: Floats = (
             self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
@@ -120,6 +124,7 @@ class _Bench:
         return usd
 
     def bound(self, kappa: float) -> Row:
+        """Return what no scaler can undercut."""
         began = time.perf_counter()
         answers = self.trace.output_tokens.astype(np.float64)
         fastest = answers * float(self.case.engine.fixed_ms(1)[1]) / 1000
@@ -153,6 +158,13 @@ class _Bench:
         yield self._outcome("oracle-replay", kappa, outcome, values=values, seconds=0.0)
 
     def ours(self, kappa: float) -> Row:
+        """Return the figures of production's own decisions."""
+        began = time.perf_counter()
+        done, _ = self.ours_run(kappa, Memory())
+        return self._outcome("spillway", kappa, done.outcome(self.cases[kappa].prices), seconds=time.perf_counter() - began)
+
+    def ours_run(self, kappa: float, memory: Memory) -> tuple[Run, Memory]:
+        """Return the run of an operator that begins with that memory, and its memory at the end."""
         case = self.cases[kappa]
         workload = Workload(key=Key(namespace="default", name="chat"), uid="grid", generation=1, created_at=DEFAULT_START, spec=case.spec)
         policy = SpillwayPolicy(
@@ -160,12 +172,20 @@ class _Bench:
             catalogue=Catalogue(accelerator_classes={case.chosen.accelerator_class: case.accelerator}, providers=case.providers),
             settings=PlanSettings(tick=timedelta(seconds=GRID_TICK_S)),
             gateways=case.spec.gateway.replicas,
+            memory=memory,
         )
-        began = time.perf_counter()
-        done = self.run(policy, kappa=kappa, spills=True)
-        return self._outcome("spillway", kappa, done.outcome(case.prices), seconds=time.perf_counter() - began)
+        return self.run(policy, kappa=kappa, spills=True), policy.memory
+
+    def cost_from(self, done: Run, kappa: float, begin_s: float) -> float:
+        """Return what a run costs from that moment on: what is billed then, and what is spilled of what arrives then."""
+        prices = self.cases[kappa].prices
+        end_s = np.minimum(done.lives.ended_s, done.trace.duration_s)
+        own_s = np.maximum(0.0, end_s - np.maximum(done.lives.launched_s, begin_s)).sum()
+        rented = (done.side == HOSTED) & (done.trace.arrival_s >= begin_s)
+        return float(own_s / 3600 * prices.usd_per_replica_hour + self.hosted_usd(kappa)[rented].sum())
 
     def baselines(self) -> Iterator[Row]:
+        """Yield every baseline, with its defaults and tuned with hindsight, with our spill and without."""
         demand = demand_of(self.trace, self.work_s, FLUID_SLOT_S)
         for rule in RULES:
             if rule.name in NO_KNATIVE and self.trace.duration_s > SHORT_S:
@@ -203,6 +223,7 @@ class _Bench:
         return tune(rule, demand, plant, list(kappas), spills=spills)
 
     def run(self, policy: Policy, *, kappa: float, spills: bool, slots: int | None = None) -> Run:
+        """Run a policy over the trace."""
         case = self.case
         targets = Targets(ttft_ms=float(source_named(self.unit.trace).ttft_ms), inter_token_ms=100.0)
         return run(

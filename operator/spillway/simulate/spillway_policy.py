@@ -67,11 +67,12 @@ class SpillwayPolicy:
         settings: PlanSettings | None = None,
         start: datetime = DEFAULT_START,
         gateways: int = 2,
+        memory: Memory | None = None,
     ) -> None:
         self._workload = replace(workload, created_at=start)
         self._catalogue, self._settings, self._start = catalogue, settings or PlanSettings(), start
         self._gateways = tuple(GatewayPod(uid=f"gateway-{each}", name=f"gateway-{each}", ready=True) for each in range(gateways))
-        self._memory = Memory()
+        self._memory = memory or Memory()
         self._alive: dict[int, SeenReplica] = {}
         self._decisions: list[DecisionStatus] = []
         self._backends: tuple[str, ...] = ()  # label of the hosted backend that takes the overflow
@@ -107,6 +108,11 @@ class SpillwayPolicy:
     def decisions(self) -> tuple[DecisionStatus, ...]:
         """Return all decisions, oldest first."""
         return tuple(self._decisions)
+
+    @property
+    def memory(self) -> Memory:
+        """What the operator remembers."""
+        return self._memory
 
     @property
     def ledger(self) -> Ledger:
