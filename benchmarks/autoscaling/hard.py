@@ -3,8 +3,8 @@
     python -m benchmarks.autoscaling hard
 
 Adversarial: a square wave at twice the start-up time and a random walk, each over the clairvoyant lower bound and over its replay (a
-forecast turned upside down is tests/unit/plan/test_lazy.py's). Misfit: an engine half and twice as fast as planned; what is spent from the eleventh minute
-on over what is spent by an operator that knew.
+forecast turned upside down is in tests/unit/plan/test_lazy.py). Misfit: an engine half and twice as fast as planned; what is spent from
+the eleventh minute on over what is spent by an operator that knew.
 """
 
 import math
