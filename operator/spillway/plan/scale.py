@@ -118,7 +118,8 @@ def scale(
     demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
     arriving = _arriving_work(spec, seen, capacity, memory, asleep=current == 0)
     if arriving is not None:
-        memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp()))
+        expected = _declared_work(spec, capacity) if memory.demand_model is None else None
+        memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
         return _follow(spec, demand, shown, current), replace(memory, demand=())
     if current is None:
@@ -161,6 +162,12 @@ def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Cap
     if arrivals is None or work is None or shape is None:
         return None
     return arrivals * work.mean_seconds(input_tokens=shape.minutes.input_tokens, output_tokens=shape.minutes.output_tokens)
+
+
+def _declared_work(spec: InferenceWorkloadSpec, capacity: Capacity) -> float | None:
+    """Return the declared mean traffic, in replicas."""
+    rate, each_s = declared_rate(spec), capacity.work_s_per_request
+    return None if rate is None or each_s is None else rate * each_s
 
 
 def _weighed(
