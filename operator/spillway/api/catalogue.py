@@ -132,7 +132,7 @@ class AcceleratorPrice(ApiModel):
     billing_increment_seconds: Annotated[
         int,
         Field(
-            ge=1, le=86_400, description="What a replica's time is rounded up to: weighed when one is started or let go, not in the bill."
+            ge=1, le=86_400, description="What a replica's time is rounded up to: weighed when one is let go, not in the bill."
         ),
     ] = 1
     minimum_seconds: Annotated[
