@@ -27,6 +27,7 @@ from spillway.plan.hosted_keys import remember_keys, restored_keys
 from spillway.plan.ledger import advance, settle
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation
+from spillway.plan.permit import plan_permit
 from spillway.plan.placed import Placing
 from spillway.plan.placement import Choice
 from spillway.plan.placing import Told, resolve
@@ -77,6 +78,8 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     memory = replace(memory, slots=slots)
 
     ledger, memory = _account(workload, seen, memory, now, settings)
+    ledger = plan_permit(spec, backends, seen=seen, ledger=ledger, now=now)
+    memory = replace(memory, ledger=ledger)
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)
     decision = Decision(
         problems=tuple(problems),
@@ -86,7 +89,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         placing=_kept(found.placing, memory.placing, problems),
         pool=None if problems else pool,
         backends=() if problems else backends,
-        gateway=plan_gateway(spec, seen, slots),
+        gateway=replace(plan_gateway(spec, seen, slots), permit=ledger.permit),
         scale=scaled,
         cost=cost,
         budget=judge_budget(spec, cost, memory.budget),

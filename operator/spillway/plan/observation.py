@@ -107,6 +107,17 @@ class TokenCounters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpillMeter:
+    """Raw meters of one lane to a hosted backend since its Envoy started: requests that are done, each at what it was charged."""
+
+    pod: str
+    worker: int
+    backend: str
+    micro_usd: float
+    requests: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SideLatency:
     """Latency at the gateway on one side over the window."""
 
@@ -147,6 +158,7 @@ class Signals:
     hosted_rejected_per_s: Mapping[str, Reading[float]]  # by backend: its 401 and 403
     hosted_credential_loaded: Mapping[str, Reading[bool]]  # by backend: whether gateways have its key
     counters: Reading[tuple[TokenCounters, ...]]
+    spill_meters: Reading[tuple[SpillMeter, ...]] = Missing(reason=Reason.METRICS_MISSING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,3 +172,4 @@ class Observation:
     foreign_objects: tuple[str, ...]  # "Service/x": a child's name taken by an object that is not ours
     signals: Signals
     watched_since: datetime  # since when this operator has watched without a break
+    provider_users: Mapping[str, int] = field(default_factory=dict)  # by provider: workloads of the namespace that name it

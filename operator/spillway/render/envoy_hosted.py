@@ -28,6 +28,7 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_permit import PERMITTED, meter, permitted, usage_filters
 
 # Paths that cost tokens of the named model. Others could spend the key on what is not this workload: files, batches, fine-tuning.
 _PATHS = ("chat/completions", "completions", "embeddings", "responses")
@@ -92,22 +93,35 @@ ABSENT_FILES = {KEY_FILE: "", AUTHORITY_FILE: "no certificate authority\n"}
 
 
 def hosted_listener(
-    backend: HostedBackend, addresses: GatewayAddresses, *, served_name: str, owns: bool, longest_s: int, header_timeout_ms: int | None
+    backend: HostedBackend,
+    addresses: GatewayAddresses,
+    *,
+    served_name: str,
+    owns: bool,
+    longest_s: int,
+    header_timeout_ms: int | None,
+    guard: EnvoyConfig | None = None,
 ) -> EnvoyConfig:
-    """Return the listener in front of one hosted backend."""
+    """Return the listener in front of one hosted backend. `guard` is what the script of its limits must know; None: there are none."""
     name = cluster_name(backend)
-    routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms)
-    guard = {"rewritten": {"permissions": [{"header": is_set(_REWRITTEN)}], "principals": [{"any": True}]}}
+    routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms, guard=guard)
+    permission: EnvoyConfig = {"header": is_set(_REWRITTEN)}
+    if guard is not None:
+        permission = {"and_rules": {"rules": [permission, permitted()]}}
+    passed = {"rewritten": {"permissions": [permission], "principals": [{"any": True}]}}
+    metered: dict[str, object] = {} if guard is None else {"access_log": meter(backend)}
     return internal_listener(
         name=name,
         idle_s=longest_s + 5,
         filters=[
-            lua("json", "hosted"),
+            lua("json", "hosted", *([] if guard is None else ["permit"])),
+            *([] if guard is None else usage_filters()),
             # Lua fails open; this does not.
-            http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": guard}),
+            http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": passed}),
             *([_credential(backend, addresses)] if backend.provider.auth else []),
         ],
         routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
+        **metered,
     )
 
 
@@ -130,9 +144,12 @@ def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyCon
     return {"initial_fetch_timeout": seconds(1), "path_config_source": path}
 
 
-def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
+def _routes(
+    backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None, guard: EnvoyConfig | None
+) -> list[EnvoyConfig]:
     paths: EnvoyConfig = {"safe_regex": {"regex": "/v1/(" + "|".join(_PATHS) + ")"}}
-    metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model)}
+    metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model), **(guard or {})}
+    marks = [_REWRITTEN] if guard is None else [_REWRITTEN, PERMITTED]
     url = base_url(backend)
     to: EnvoyConfig = {
         "cluster": cluster_name(backend),
@@ -151,7 +168,7 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_time
         return {
             "match": match,
             "metadata": {"filter_metadata": {"envoy.filters.http.lua": metadata}},
-            "request_headers_to_remove": [_REWRITTEN],
+            "request_headers_to_remove": marks,
             "request_body_buffer_limit": MAX_BODY_BYTES + CONNECTION_BUFFER_BYTES,
             "response_headers_to_add": [set_header("x-served-by", backend.label)],
             "route": {**to, "retry_policy": retry},

@@ -107,6 +107,26 @@ def _lacks(namespace: str, key: str) -> EnvoyConfig:
     return {"metadata_filter": {"matcher": nothing, "match_if_key_not_found": True}}
 
 
+def stats_logger(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
+    """Return an access log that counts, where the condition holds, under `envoy_spillway_`."""
+    return _stats(condition, **metrics)
+
+
+def metadata_is_there(namespace: str, key: str) -> EnvoyConfig:
+    """Return the condition that a request has this metadata."""
+    return _has(namespace, key)
+
+
+def metadata_counter(name: str, namespace: str, key: str, *, tags: dict[str, str]) -> EnvoyConfig:
+    """Return a counter that grows by a request's metadata."""
+    return _counter(name, value=f"%DYNAMIC_METADATA({namespace}:{key})%", tags=tags)
+
+
+def fixed_counter(name: str, *, tags: dict[str, str]) -> EnvoyConfig:
+    """Return a counter that grows by one."""
+    return _counter(name, fixed=1, tags=tags)
+
+
 def _stats(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
     scope = {"prefix": "spillway", "max_counters": 1000}  # no sharing_name: Envoy 1.40 then crashes at the end of `--mode validate`
     logger = typed("envoy.extensions.access_loggers.stats.v3.Config", stats_scope=scope, **metrics)
