@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -48,9 +49,7 @@ def permit(
         )
         for lane in lanes
     )
-    return Permit(
-        issued_at=now, expires_at=now + timedelta(seconds=life_s), retry_at=now + timedelta(seconds=retry_s), allowances=given
-    )
+    return Permit(issued_at=now, expires_at=now + timedelta(seconds=life_s), retry_at=now + timedelta(seconds=retry_s), allowances=given)
 
 
 def worst_case() -> int:
@@ -59,12 +58,12 @@ def worst_case() -> int:
     return -(-len(sent) // 2) + 2 * TOKENS
 
 
-async def in_force(scene: Stage, wanted: Callable[[Answer], bool], **more: object) -> Answer:
+async def in_force(scene: Stage, wanted: Callable[[Answer], bool]) -> Answer:
     """Ask until the permit that was just written is the one in force; a worker looks at it once a second."""
     last: list[Answer] = []
 
     async def asked() -> bool:
-        last[:] = [await scene.client.post(max_tokens=TOKENS, **more)]
+        last[:] = [await scene.client.post(max_tokens=TOKENS)]
         return wanted(last[0])
 
     await until(asked, "the permit in force")
@@ -77,6 +76,10 @@ def is_served(answer: Answer) -> bool:
 
 def is_refused(answer: Answer) -> bool:
     return answer.status == 429
+
+
+def is_told_to_wait_long(answer: Answer) -> bool:
+    return is_refused(answer) and int(answer.headers["retry-after"]) > 100
 
 
 async def held_stream(backend: Backend, call: web.Request, body: dict[str, object]) -> web.StreamResponse:
@@ -179,8 +182,8 @@ async def test_a_renewed_permit_allows_up_to_its_mark_and_not_so_much_more(stage
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case()))
     await scene.client.post(max_tokens=TOKENS)
     assert is_refused(await scene.client.post(max_tokens=TOKENS))
-    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case() - 1, start=USED))
-    await in_force(scene, lambda answer: int(answer.headers.get("retry-after", "0")) > 100 or is_refused(answer))
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case() - 1, start=USED, retry_s=1000))
+    await in_force(scene, is_told_to_wait_long)
     assert scene.alpha.requests == 1
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case(), start=USED))
     await in_force(scene, is_served)
@@ -329,7 +332,9 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
     ],
     ids=["tools", "response-format", "image", "text-format", "long-answer", "long-prompt"],
 )
-async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(stage: SetStage, asked: dict[str, object], path: str) -> None:
+async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
+    stage: SetStage, asked: dict[str, object], path: str
+) -> None:
     scene = await stage(cap=0, model={"capabilities": [], "contextTokens": 4096})
     answer = await scene.client.post(json.dumps(request(**asked)).encode(), path=path)
     assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
@@ -337,7 +342,7 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(s
 
 
 @pytest.mark.parametrize("asked", [{"tools": []}, {"tools": None}, {"max_tokens": 4000}, {"response_format": None}])
-async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, object]) -> None:
+async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, Any]) -> None:
     scene = await stage(cap=0, model={"capabilities": [], "contextTokens": 4096})
     assert (await scene.client.post(**asked)).served_by == ALPHA
 
@@ -347,5 +352,3 @@ async def test_the_next_backend_answers_what_the_first_one_cannot(stage: SetStag
     scene.alpha.script = fakes.fail(429, **{"Retry-After": "60"})
     assert [(await scene.client.post()).served_by for _ in range(3)] == [BETA] * 3
     assert (scene.alpha.requests, scene.beta.requests) == (1, 3)
-
-

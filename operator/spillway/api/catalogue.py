@@ -103,7 +103,7 @@ class ProviderLimits(ApiModel):
     requests_per_minute: Annotated[int | None, Field(ge=1, le=10**7, description="Requests in any minute.")] = None
     tokens_per_minute: Annotated[
         int | None,
-        Field(ge=1, le=10**10, description="Prompt and answer tokens in any minute; an answer counts at its limit until it is done."),
+        Field(ge=1, le=10**10, description="Tokens of prompts and answers in any minute; an answer counts at its limit at first."),
     ] = None
 
 

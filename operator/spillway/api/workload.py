@@ -474,7 +474,7 @@ class Overflow(ApiModel):
     when_exceeded: Annotated[
         LimitAction,
         Field(
-            description="What a request gets that own replicas cannot take and that may not be spilled. Refuse: 429 with Retry-After. Wait: "
+            description="What a request gets that own replicas cannot take and no limit lets go. Refuse: 429 with Retry-After. Wait: "
             "some seconds for room on own replicas, then 503 with Retry-After."
         ),
     ] = LimitAction.REFUSE
@@ -487,7 +487,7 @@ class Hosted(ApiModel):
     overflow: Annotated[
         Overflow | None,
         Field(
-            description="Limits on hosted backends. Given, even empty, requests with the header `x-spillway-spill: never` stay in the cluster."
+            description="Limits on hosted backends. Where given, even empty, requests with the header `x-spillway-spill: never` stay."
         ),
     ] = None
 
@@ -508,8 +508,8 @@ class Budget(ApiModel):
     when_exceeded: Annotated[
         Literal["Report", "StopSpilling"],
         Field(
-            description="Report: say so in WithinBudget, in an Event and in metrics. StopSpilling: send nothing more to hosted backends, too, "
-            "until the month is over."
+            description="Report: say so in WithinBudget, in an Event and in metrics. StopSpilling: also send nothing more to hosted "
+            "backends until the month is over."
         ),
     ] = "Report"
 

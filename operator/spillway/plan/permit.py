@@ -64,6 +64,12 @@ def needs_permit(spec: InferenceWorkloadSpec, backends: Iterable[HostedBackend])
     return spec.rents and (metered(spec) or any(each.provider.limits for each in backends))
 
 
+def is_open(given: Allowance) -> bool:
+    """Whether the lane was given anything."""
+    usd = given.micro_usd_to is None or given.micro_usd_to > given.micro_usd_from
+    return usd and (given.requests_to is None or given.requests_to > given.requests_from)
+
+
 def plan_permit(
     spec: InferenceWorkloadSpec,
     backends: Sequence[HostedBackend],

@@ -193,7 +193,9 @@ class Reconciler:
             logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
             self._recorder.record(workload.key, workload.uid, event, now)
         if memory.ledger is not None:
-            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
+            permit = memory.ledger.permit
+            renewed = permit is not None and permit.issued_at == now  # it must outlive us: what it gives is not to be given again
+            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events) or renewed)
 
     def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
         """Record what is wrong as Events, once it is told in the status for the first time."""

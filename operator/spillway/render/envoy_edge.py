@@ -105,7 +105,8 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
 
 def _staying(kept: tuple[str, ...], *, again: tuple[str, ...], longest_s: int) -> list[EnvoyConfig]:
     """Return the routes of requests that a client keeps in the cluster. Where it has no replicas, nobody can answer them."""
-    post, never = method_is("POST"), {"name": STAY, "string_match": {"contains": "never", "ignore_case": True}}
+    post = method_is("POST")
+    never: EnvoyConfig = {"name": STAY, "string_match": {"contains": "never", "ignore_case": True}}
     if not kept:
         return [{"match": {"prefix": "/v1/", "headers": [post, never]}, "direct_response": {"status": 503}}]
     to = _backends((*kept, *again), longest_s=longest_s, waits=bool(again))

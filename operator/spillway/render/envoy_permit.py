@@ -3,10 +3,9 @@
 The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, then a line for each lane.
 """
 
-from spillway.api.catalogue import ProviderModel
 from spillway.api.workload import InferenceWorkloadSpec, LimitAction
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
-from spillway.plan.models import known_model
+from spillway.plan.equivalence import listed_model, own_context_tokens
 from spillway.plan.permit import needs_permit, stops_spilling
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import EnvoyConfig, is_set
@@ -36,17 +35,17 @@ def waits(spec: InferenceWorkloadSpec) -> bool:
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
     """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
     limited = keeps_requests(spec) or stops_spilling(spec) or backend.provider.limits is not None
-    return limited or _model(backend).capabilities is not None
+    return limited or listed_model(backend).capabilities is not None
 
 
 def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, ...], backend: HostedBackend, folder: str) -> EnvoyConfig:
     """Return what the script must know of the backend. USD per million tokens are micro-USD per token."""
-    model = _model(backend)
+    model = listed_model(backend)
     facts: EnvoyConfig = {
         "backend": backend.label,
         "input_price": backend.input_usd_per_million,
         "output_price": backend.output_usd_per_million,
-        "longest_output": model.context_tokens or _own_context(spec) or _LONGEST_OUTPUT,
+        "longest_output": model.context_tokens or own_context_tokens(spec) or _LONGEST_OUTPUT,
     }
     if model.context_tokens is not None:
         facts["context_tokens"] = model.context_tokens
@@ -55,15 +54,6 @@ def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, .
     if needs_permit(spec, backends):
         facts["permit_file"] = f"{folder}/{PERMIT_FILE}"
     return facts
-
-
-def _model(backend: HostedBackend) -> ProviderModel:
-    return next(each for each in backend.provider.models if each.name == backend.model)
-
-
-def _own_context(spec: InferenceWorkloadSpec) -> int | None:
-    known = known_model(spec.model)
-    return spec.model.max_context_tokens or (known.context_tokens if known else None)
 
 
 def permitted() -> EnvoyConfig:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import PlacementMode
 from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
+from spillway.plan.permit import stops_spilling
 from spillway.plan.readings import number, value
 from spillway.plan.scale import unschedulable
 from spillway.plan.spill import ready_replicas
@@ -16,6 +16,7 @@ from spillway.report.economics_finding import self_hosting_economic
 from spillway.report.passed import Pass
 from spillway.report.placement_finding import is_unplaceable, placement_resolved
 from spillway.report.slo import attainment, has_targets
+from spillway.report.spill_finding import hosted_backend_equivalent, spill_active
 
 CANNOT_START = (
     "CrashLoopBackOff",
@@ -46,6 +47,7 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
         ConditionType.PLACEMENT_RESOLVED: placement_resolved(this),
         ConditionType.REPLICAS_READY: owned,
         ConditionType.HOSTED_BACKEND_READY: hosted,
+        ConditionType.HOSTED_BACKEND_EQUIVALENT: hosted_backend_equivalent(this),
         ConditionType.GATEWAY_READY: gateway_ready(this),
         ConditionType.DEGRADED: degraded(this, owned, hosted),
         ConditionType.SLO_MET: slo_met(this),
@@ -209,7 +211,7 @@ def within_budget(this: Pass) -> Finding:
         case Reason.BUDGET_EXCEEDED:
             return no(
                 Reason.BUDGET_EXCEEDED,
-                "This month has cost more than budget.monthlyUSD. Nothing is switched off.",
+                f"This month has cost more than budget.monthlyUSD. {_budget_consequence(this)}",
             )
         case Reason.PROJECTED_OVER_BUDGET:
             return no(
@@ -222,6 +224,12 @@ def within_budget(this: Pass) -> Finding:
             return unknown(Reason.NO_PRICES, "The cost is not known: an accelerator class or a hosted model has no price.")
         case _:
             return unknown(Reason.NO_BUDGET, "No budget is set.")
+
+
+def _budget_consequence(this: Pass) -> str:
+    if stops_spilling(this.workload.spec) and this.workload.spec.rents:
+        return "Nothing more goes to hosted backends until the next one; own replicas serve on."
+    return "Nothing is switched off."
 
 
 def metrics_available(this: Pass) -> Finding:
@@ -254,18 +262,6 @@ def scaling_limited(this: Pass) -> Finding:
             return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
         case limit:
             return yes(limit, "More replicas are wanted than scaling.maxReplicas allows.")
-
-
-def spill_active(this: Pass) -> Finding:
-    """SpillActive: hosted backends answer what own replicas do not."""
-    if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
-        return no(Reason.NOT_REQUESTED, f"Mode {this.decision.mode} does not spill.")
-    spilled = number(this.seen.signals.spilled_per_s)
-    if spilled is None:
-        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
-    if spilled:
-        return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
-    return no(Reason.NOT_SPILLING, "Own replicas answer every request.")
 
 
 def _detail(gap: Missing) -> str:
