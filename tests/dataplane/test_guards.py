@@ -149,11 +149,7 @@ async def _meter(scene: Stage, name: str) -> float:
 async def test_an_answer_that_is_cut_or_tells_no_usage_stays_at_its_longest(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=3 * worst_case()))
-
-    async def silent(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
-        return web.json_response({"choices": []})
-
-    scene.alpha.script = silent
+    scene.alpha.script = unmetered
     assert [(await scene.client.post(max_tokens=TOKENS)).status for _ in range(4)] == [200, 200, 200, 429]
     assert await _meter(scene, "charged_micro_usd") == 3 * worst_case()
 
@@ -205,6 +201,34 @@ async def test_another_pods_permit_is_not_this_ones(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     scene.gateway.set_permit(permit("another", micro_usd=1_000_000))
     assert error_of(await scene.client.post(max_tokens=TOKENS)) == "spill_permit_missing"
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ({"prompt": 'one, "two"'}, 1),
+        ({"prompt": ["a [", 'b "quoted", c', "d"]}, 3),
+        ({"prompt": [[1, 2], [3], [4]]}, 3),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": ["a", "b"], "n": 2}, 4),
+        ({"n": 3}, 3),
+        ({"max_completion_tokens": 300}, 3),
+    ],
+)
+async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, asked: dict[str, Any], answers: int) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    scene.alpha.script = unmetered
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000))
+    body = json.dumps(request(max_tokens=TOKENS, **asked)).encode()
+    path = "/v1/completions" if "prompt" in asked else CHAT
+    await scene.client.post(body, path=path)
+    sent = scene.alpha.raw[0]
+    assert await _meter(scene, "charged_micro_usd") == -(-len(sent) // 2) + 2 * TOKENS * answers
+
+
+async def unmetered(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+    """Answer without a word on usage."""
+    return web.json_response({"choices": []})
 
 
 async def test_a_body_that_hides_its_limit_is_refused(stage: SetStage) -> None:

@@ -29,7 +29,7 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
-from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, keeps_requests, permit_file, permit_folder, waits
+from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, keeps_requests, permit_file, waits
 
 __all__ = [
     "PRODUCTION",
@@ -198,7 +198,7 @@ def _hosted(
         owns=decision.pool is not None,
         longest_s=spec.gateway.max_request_seconds,
         header_timeout_ms=header_timeout_ms,
-        guard=guard_metadata(spec, decision.backends, backend, permit_folder(addresses)) if is_guarded(spec, backend) else None,
+        guard=guard_metadata(spec, decision.backends, backend, addresses.cap_folder) if is_guarded(spec, backend) else None,
     )
 
 

@@ -28,7 +28,8 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
-from spillway.render.envoy_permit import PERMITTED, meter, permitted, usage_filters
+from spillway.render.envoy_metrics import token_filters
+from spillway.render.envoy_permit import PERMITTED, meter, permitted
 
 # Paths that cost tokens of the named model. Others could spend the key on what is not this workload: files, batches, fine-tuning.
 _PATHS = ("chat/completions", "completions", "embeddings", "responses")
@@ -115,7 +116,7 @@ def hosted_listener(
         idle_s=longest_s + 5,
         filters=[
             lua("json", "hosted", *([] if guard is None else ["permit"])),
-            *([] if guard is None else usage_filters()),
+            *([] if guard is None else token_filters()),  # the script settles by what they read
             # Lua fails open; this does not.
             http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": passed}),
             *([_credential(backend, addresses)] if backend.provider.auth else []),

@@ -68,22 +68,27 @@ def access_logs() -> list[EnvoyConfig]:
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
         _line(),
-        _stats(
+        stats_logger(
             post,
-            counters=[_counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
+            counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
             histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
-        _stats(_has(_USAGE, _INPUT), counters=[_counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]),
-        _stats(
+        stats_logger(
+            has_metadata(_USAGE, _INPUT), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
+        ),
+        stats_logger(
             {"and_filter": {"filters": unmetered}},
             counters=[
-                _counter("unmetered_requests", fixed=1),
-                _counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
-                _counter("unmetered_response_bytes", value="%BYTES_SENT%"),
+                counter("unmetered_requests", fixed=1),
+                counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
+                counter("unmetered_response_bytes", value="%BYTES_SENT%"),
             ],
         ),
-        _stats(_has("spillway", "stream_error"), counters=[_counter("stream_errors", fixed=1)]),
-        _stats(_has("spillway", "first_body_ms"), histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")]),
+        stats_logger(has_metadata("spillway", "stream_error"), counters=[counter("stream_errors", fixed=1)]),
+        stats_logger(
+            has_metadata("spillway", "first_body_ms"),
+            histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")],
+        ),
     ]
 
 
@@ -96,7 +101,8 @@ def _success() -> list[EnvoyConfig]:
     return [{"status_code_filter": status_is("GE", 200)}, {"status_code_filter": status_is("LE", 299)}]
 
 
-def _has(namespace: str, key: str) -> EnvoyConfig:
+def has_metadata(namespace: str, key: str) -> EnvoyConfig:
+    """Return the condition that a request has this metadata."""
     present = {"filter": namespace, "path": [{"key": key}], "value": {"present_match": True}}
     return {"metadata_filter": {"matcher": present, "match_if_key_not_found": False}}
 
@@ -108,32 +114,14 @@ def _lacks(namespace: str, key: str) -> EnvoyConfig:
 
 
 def stats_logger(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
-    """Return an access log that counts, where the condition holds, under `envoy_spillway_`."""
-    return _stats(condition, **metrics)
-
-
-def metadata_is_there(namespace: str, key: str) -> EnvoyConfig:
-    """Return the condition that a request has this metadata."""
-    return _has(namespace, key)
-
-
-def metadata_counter(name: str, namespace: str, key: str, *, tags: dict[str, str]) -> EnvoyConfig:
-    """Return a counter that grows by a request's metadata."""
-    return _counter(name, value=f"%DYNAMIC_METADATA({namespace}:{key})%", tags=tags)
-
-
-def fixed_counter(name: str, *, tags: dict[str, str]) -> EnvoyConfig:
-    """Return a counter that grows by one."""
-    return _counter(name, fixed=1, tags=tags)
-
-
-def _stats(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
+    """Return an access log that counts under `envoy_spillway_` where the condition holds."""
     scope = {"prefix": "spillway", "max_counters": 1000}  # no sharing_name: Envoy 1.40 then crashes at the end of `--mode validate`
     logger = typed("envoy.extensions.access_loggers.stats.v3.Config", stats_scope=scope, **metrics)
     return {"name": "envoy.access_loggers.stats", "filter": condition, "typed_config": logger}
 
 
-def _counter(name: str, *, value: str | None = None, fixed: int | None = None, tags: dict[str, str] | None = None) -> EnvoyConfig:
+def counter(name: str, *, value: str | None = None, fixed: int | None = None, tags: dict[str, str] | None = None) -> EnvoyConfig:
+    """Return a counter that grows by a formatted value or a fixed one; by backend unless tagged otherwise."""
     amount: EnvoyConfig = {"value_format": value} if value is not None else {"value_fixed": fixed}
     return {"stat": _stat(name, tags or {"backend": _BACKEND}), **amount}
 

@@ -7,9 +7,8 @@ from spillway.api.workload import InferenceWorkloadSpec, LimitAction
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
 from spillway.plan.equivalence import listed_model, own_context_tokens
 from spillway.plan.permit import needs_permit, stops_spilling
-from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import EnvoyConfig, is_set
-from spillway.render.envoy_metrics import fixed_counter, metadata_counter, metadata_is_there, stats_logger, token_filters
+from spillway.render.envoy_metrics import counter, has_metadata, stats_logger
 
 PERMIT_FILE = "permit"
 PERMITTED = "x-spillway-permitted"
@@ -64,13 +63,8 @@ def permitted() -> EnvoyConfig:
 def meter(backend: HostedBackend) -> list[EnvoyConfig]:
     """Return the access log that exports the lanes' meters, of requests that are done. One that was cut counts at its longest answer."""
     tags = {"backend": backend.label, "worker": f"%DYNAMIC_METADATA({_METADATA}:worker)%"}
-    charged = metadata_counter("charged_micro_usd", _METADATA, "charge", tags=tags)
-    return [stats_logger(metadata_is_there(_METADATA, "charge"), counters=[charged, fixed_counter("charged_requests", tags=tags)])]
-
-
-def usage_filters() -> list[EnvoyConfig]:
-    """Return the filters that tell the script what a request really used."""
-    return token_filters()
+    charged = counter("charged_micro_usd", value=f"%DYNAMIC_METADATA({_METADATA}:charge)%", tags=tags)
+    return [stats_logger(has_metadata(_METADATA, "charge"), counters=[charged, counter("charged_requests", fixed=1, tags=tags)])]
 
 
 def permit_file(decision: Decision) -> dict[str, str]:
@@ -98,8 +92,3 @@ def _lane(given: Allowance) -> str:
 
 def _rate(per_minute: float | None) -> str | None:
     return None if per_minute is None else f"{per_minute:.6g}"
-
-
-def permit_folder(addresses: GatewayAddresses) -> str:
-    """Return where the permit is: beside the cap, so that it reaches pods as fast."""
-    return addresses.cap_folder

@@ -13,7 +13,20 @@ from spillway.plan.decision import HostedBackend, Lane, Ledger, Permit
 from spillway.plan.observation import Missing, Observation, Sample, SpillMeter
 from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left
 from spillway.plan.validate import resolve_backends
-from tests.unit.plan.situations import MISSING, NOW, catalogue, counters, gateway, later, observe, one_pass, provider, signals, spec, workload
+from tests.unit.plan.situations import (
+    MISSING,
+    NOW,
+    catalogue,
+    counters,
+    gateway,
+    later,
+    observe,
+    one_pass,
+    provider,
+    signals,
+    spec,
+    workload,
+)
 
 ONE = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}
 TEN_A_DAY = {"maxUSDPerDay": "10"}

@@ -6,7 +6,7 @@ local rewrite, pass_on = envoy_on_request, envoy_on_response
 local ceil, max, min, now_s = math.ceil, math.max, math.min, os.time
 local LIMITS = {
   max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
-  tools = true, functions = true, response_format = true, text = true,
+  prompt = true, tools = true, functions = true, response_format = true, text = true,
 }
 local WORST_BYTES_PER_TOKEN, USUAL_BYTES_PER_TOKEN = 2, 4  -- dense text has some 3 bytes per token, English prose in JSON 4
 local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
@@ -91,6 +91,20 @@ local function asked(s, span)
   return text ~= "null" and not find(text, "^%[%s*%]")
 end
 
+-- How many prompts a completion request has: each gets answers of its own. Strings, or lists of tokens; a flat list of tokens is one.
+local function prompts(s, span)
+  if not span or byte(s, span[1]) ~= 91 then return 1 end
+  local count, p = 0, find(s, "%S", span[1] + 1)
+  local kind = p and byte(s, p)
+  if kind ~= 34 and kind ~= 91 then return 1 end
+  while p and p < span[2] do
+    count = count + 1
+    local last = kind == 34 and string_end(s, p) or p
+    p = find(s, kind == 34 and '"' or "[", (last or span[2]) + 1, true)
+  end
+  return count
+end
+
 -- What the hosted model lacks for this request; nil when it can answer it.
 local function lacking(meta, s, found, images, limit)
   local listed = meta:get("capabilities")
@@ -123,7 +137,7 @@ function envoy_on_request(h)
   if now < circuit.open_until or (circuit.probe and now - circuit.probe < FORGOTTEN) then
     return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
   end
-  local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1)
+  local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * prompts(s, found.prompt)
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local context = meta:get("context_tokens")
   local input = min(ceil(#s / WORST_BYTES_PER_TOKEN), context or math.huge)
