@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spillway.plan import ledger as book
 from spillway.plan.decision import HostedBackend, Lane, Ledger, Permit
-from spillway.plan.observation import Missing, Observation, Sample, SpillMeter
+from spillway.plan.observation import Observation, Sample, SpillMeter
 from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left
 from spillway.plan.validate import resolve_backends
 from tests.unit.plan.situations import (
@@ -169,15 +169,11 @@ def test_a_gateway_that_is_gone_holds_its_part_until_that_expires() -> None:
     assert {each.lane.pod for each in after.grants} == {"chat-gateway-0"}
 
 
-@pytest.mark.parametrize("silent", ["spill_meters", "counters"])
-def test_without_the_gateways_metrics_nothing_is_renewed(silent: str) -> None:
+def test_without_the_gateways_metrics_nothing_is_renewed() -> None:
     wanted = limited(**TEN_A_DAY)
-    first = planned(wanted, metering())
-    seen = metering()
-    blind = replace(seen, signals=replace(seen.signals, **{silent: MISSING}))
-    later_on = planned(wanted, blind, first, NOW + timedelta(minutes=30))
-    assert later_on.permit == first.permit
-    assert isinstance(MISSING, Missing)
+    first, seen, much_later = planned(wanted, metering()), metering(), NOW + timedelta(minutes=30)
+    for blind in (replace(seen.signals, spill_meters=MISSING), replace(seen.signals, counters=MISSING)):
+        assert planned(wanted, replace(seen, signals=blind), first, much_later).permit == first.permit
 
 
 def test_a_new_gateway_is_dealt_a_part_at_once() -> None:
