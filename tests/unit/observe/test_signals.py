@@ -221,5 +221,10 @@ def test_spill_meters_are_read_by_lane_and_are_none_before_the_first_request() -
     assert value(read(scraped()).spill_meters) == ()
 
 
+def test_meters_are_asked_before_what_the_ledger_counts() -> None:
+    asked = list(queries.queries(60))
+    assert asked.index(queries.SPILL_METERS) < asked.index(queries.COUNTERS)
+
+
 def test_spill_meters_of_gateways_that_nobody_scrapes_are_missing() -> None:
     assert reason(read(scraped(gateways=1)).spill_meters) is Reason.METRICS_MISSING
