@@ -4,17 +4,20 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from spillway.plan.decision import Allowance, Lane, Permit
+from spillway.render import envoy
 from tests.dataplane import fakes
-from tests.dataplane.client import CHAT, Answer, request
-from tests.dataplane.conftest import SetStage, Stage
+from tests.dataplane.certificates import Authority
+from tests.dataplane.client import CHAT, Answer, Client, request
+from tests.dataplane.conftest import KEYS, SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
-from tests.dataplane.process import until
+from tests.dataplane.process import Gateway, until
 from tests.dataplane.test_failures import ALPHA, BETA, error_of
 
 pytestmark = pytest.mark.dataplane
@@ -229,6 +232,44 @@ async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, a
 async def unmetered(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
     """Answer without a word on usage."""
     return web.json_response({"choices": []})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "expires soon\nretry 0\n{lane} 0 - 0 - - -\n",
+        "expires never\nretry 0\n{lane} 0 lots 0 - - -\n",
+        "expires never\nretry 0\n{lane} 0 - some 9 - -\n",
+        "expires never\nretry 0\n{lane} 0 - 0 - -",
+    ],
+    ids=["empty", "no time", "no amount", "no mark", "cut off"],
+)
+async def test_a_permit_that_cannot_be_read_allows_nothing(stage: SetStage, text: str) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    files = {**envoy.cap_files(scene.decision), "permit": text.format(lane=f"lane {scene.gateway.pod} 0 {ALPHA}")}
+    scene.gateway.cap.write(files)
+    assert [(await scene.client.post(max_tokens=TOKENS)).status for _ in range(2)] == [429, 429]
+    assert scene.alpha.requests == 0
+
+
+async def test_should_the_script_fail_nothing_is_sent(stage: SetStage, authority: Authority, tmp_path: Path) -> None:
+    """Envoy lets a request pass whose script fails; the filter behind it does not."""
+    scene = await stage(cap=0, overflow=LIMITED)
+    broken = Gateway(scene.workload, scene.decision, tmp_path / "broken", scene.addresses)
+    files = envoy.gateway_files(scene.workload, scene.decision, broken.addresses)
+    broken.config.write({name: text.replace('"input_price"', '"another_price"') for name, text in files.items()})
+    broken.write_authority("alpha", authority.pem)
+    broken.write_key("alpha", KEYS["alpha"])
+    broken.set_permit(permit(broken.pod, micro_usd=1_000_000))
+    try:
+        await broken.start()
+        async with Client(broken.url) as client:
+            answer = await client.post(max_tokens=TOKENS)
+    finally:
+        await broken.stop()
+    assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
+    assert "attempt to" in broken.log.read_text()  # the script did fail
 
 
 async def test_a_body_that_hides_its_limit_is_refused(stage: SetStage) -> None:

@@ -72,12 +72,15 @@ class World:
         )
 
     def _provider_users(self, namespace: str) -> dict[str, int]:
-        """Return how many workloads of the namespace may send requests to each provider, by its name."""
+        """Return how many workloads of the namespace may send requests to each provider whose account has limits, by its name."""
+        limited = {name for (where, name), each in self.view.providers.items() if where == namespace and each.spec and each.spec.limits}
+        if not limited:
+            return {}  # as nearly always: then nobody need be counted
         users: Counter[str] = Counter()
         for key, seen in self.view.workloads.items():
-            workload = seen.as_workload() if key.namespace == namespace and not seen.terminating else None
-            if workload is not None and workload.spec.rents:
-                users.update({provider for provider, _ in _backends(workload)})
+            spec = seen.parsed.spec
+            if key.namespace == namespace and not seen.terminating and spec is not None and spec.rents and spec.hosted is not None:
+                users.update({each.provider_ref.name for each in spec.hosted.backends} & limited)
         return dict(users)
 
     def _no_signals(self, workload: Workload) -> Signals:

@@ -41,6 +41,9 @@ local function allow(b, per_minute)
   b.level = min(b.level or b.room, b.room)
 end
 
+-- A mark of the permit: "-" is none. What cannot be read allows nothing.
+local function mark(text, unreadable) return text ~= "-" and (tonumber(text) or unreadable) or nil end
+
 -- Reads the permit again when a second has passed: this thread's lane of it, or none.
 local function read_permit(path, backend)
   if read_at == now_s() then return end
@@ -56,7 +59,10 @@ local function read_permit(path, backend)
   expires = never == "never" and math.huge or tonumber(never) or 0
   for p, w, b, from, to, sent_from, sent_to, rpm, tpm in string.gmatch(text, "lane (%S+) (%d+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)\n") do
     if p == pod and w == thread and b == backend then
-      lane = { from = tonumber(from), to = tonumber(to), sent_from = tonumber(sent_from), sent_to = tonumber(sent_to) }
+      lane = {
+        from = mark(from, math.huge) or 0, to = mark(to, -1),
+        sent_from = mark(sent_from, math.huge) or 0, sent_to = mark(sent_to, -1),
+      }
       allow(requests, tonumber(rpm))
       allow(tokens, tonumber(tpm))
     end
