@@ -408,6 +408,15 @@ WORKLOAD_RULES = (
         at=".maxUSDPerDay",
     ),
     Rule(
+        name="overflow-share-without-replicas",
+        model="InferenceWorkloadSpec",
+        rule="!has(self.hosted) || !has(self.hosted.overflow) || !has(self.hosted.overflow.maxSharePercent) "
+        "|| (self.placement.mode != 'Hosted' && has(self.dedicated))",
+        message="hosted.overflow.maxSharePercent needs own replicas for the rest of the answers: add dedicated and choose mode Hybrid or "
+        "Auto, or limit hosted.overflow.maxUSDPerDay",
+        at=".hosted.overflow.maxSharePercent",
+    ),
+    Rule(
         name="overflow-wait-without-replicas",
         model="InferenceWorkloadSpec",
         rule="!has(self.hosted) || !has(self.hosted.overflow) || self.hosted.overflow.whenExceeded != 'Wait' "

@@ -469,7 +469,9 @@ class Overflow(ApiModel):
     ] = None
     max_share_percent: Annotated[
         int | None,
-        Field(ge=1, le=100, description="Largest share of a day's (UTC) requests that hosted backends may serve, of those seen so far."),
+        Field(
+            ge=1, le=100, description="Largest share of a day's (UTC) answers that hosted backends may give, of those so far; ten are free."
+        ),
     ] = None
     when_exceeded: Annotated[
         LimitAction,

@@ -35,6 +35,7 @@ RETRY_SOON = timedelta(seconds=15)  # a tick: what a lane that ran dry is given 
 DEALT_SHARE = 0.5
 EVEN_SHARE = 0.5  # part that lanes get evenly; the other follows what they used since the last permit
 RUN_LOW = 0.5  # part of an allowance that must be left, else the lane is topped up
+FIRST_REQUESTS = 10  # of a day that no share limits: it begins with none answered, and a replica may have to be woken by spill
 MICRO = 1_000_000
 
 
@@ -83,16 +84,16 @@ def plan_permit(
     Without meters (Prometheus silent) nothing is renewed, and what was permitted runs out. Only a permit that says nothing of money or
     share lives on without them: a provider's limits need no meter.
     """
+    held = tuple(each for each in ledger.grants if each.expires_at > now)
     if not needs_permit(spec, backends):
-        return ledger if ledger.permit is None and not ledger.grants else replace(ledger, permit=None, grants=())
+        return ledger if ledger.permit is None and ledger.grants == held else replace(ledger, permit=None, grants=held)
     previous, lanes = ledger.permit, _lanes(seen, backends)
     rates = _rates(backends, seen, lanes)
     if not metered(spec):
         allowances = tuple(_allowance(lane, rates) for lane in lanes)
         same = previous is not None and previous.expires_at is None and previous.allowances == allowances
         permit = previous if same else Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
-        return replace(ledger, permit=permit, grants=())
-    held = tuple(each for each in ledger.grants if each.expires_at > now)
+        return replace(ledger, permit=permit, grants=held)
     if isinstance(seen.signals.spill_meters, Missing) or isinstance(seen.signals.counters, Missing):
         return replace(ledger, grants=held)
     meters = {_lane_of(each): each for each in seen.signals.spill_meters.value}
@@ -132,7 +133,8 @@ def what_is_left(spec: InferenceWorkloadSpec, ledger: Ledger, now: datetime) -> 
     micro_usd = max(0, min(amount for amount, _ in amounts)) if amounts else None
     requests = None
     if overflow is not None and overflow.max_share_percent is not None:
-        requests = max(0, math.floor(overflow.max_share_percent * ledger.day_requests / 100 - ledger.day_hosted_requests))
+        allowed = max(FIRST_REQUESTS, overflow.max_share_percent * ledger.day_requests / 100)
+        requests = max(0, math.floor(allowed - ledger.day_hosted_requests))
     spent_until = [until for amount, until in amounts if amount <= 0]
     return Left(micro_usd=micro_usd, requests=requests, again_at=max(spent_until, default=None))
 

@@ -129,8 +129,12 @@ def test_a_share_counts_the_days_requests() -> None:
     assert (left.micro_usd, left.requests) == (None, 50)
 
 
+def test_the_first_requests_of_a_day_are_not_held_to_a_share_of_nothing() -> None:
+    assert what_is_left(limited(maxSharePercent=20), replace(TODAY, day_hosted_requests=3.0), NOW).requests == 7
+
+
 def test_the_last_request_of_a_share_goes_to_somebody() -> None:
-    ledger = replace(TODAY, day_requests=10.0, day_hosted_requests=1.0)
+    ledger = replace(TODAY, day_requests=100.0, day_hosted_requests=19.0)
     permit = permit_of(planned(limited(maxSharePercent=20), metering(gateways=2), ledger))
     assert sum((each.requests_to or 0) - each.requests_from for each in permit.allowances) == 1
 
