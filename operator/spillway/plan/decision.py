@@ -128,9 +128,7 @@ class Permit:
 class Grant:
     """What a lane was given and may use until then, whether or not a later permit gives less: nobody knows which one it has read."""
 
-    lane: Lane
-    micro_usd_to: int | None
-    requests_to: int | None
+    allowance: Allowance
     expires_at: datetime
 
 

@@ -227,13 +227,19 @@ def _used_since(previous: Permit | None, lanes: Sequence[Lane], meters: Mapping[
 
 
 def _held(grants: Iterable[Grant], meters: Mapping[Lane, SpillMeter], *, money: bool) -> dict[Lane, int]:
-    """Return what each lane may still use of what it was given, as far as its meter has been seen."""
+    """Return what each lane may still use of what it was given.
+
+    A meter that is not shown (its gateway is gone, or has sent nothing yet) is taken to be where it was then. One that is below that is
+    another process's, to which the grant gives nothing.
+    """
     held: dict[Lane, int] = {}
     for each in grants:
-        to = each.micro_usd_to if money else each.requests_to
-        seen = _micro_usd(meters, each.lane) if money else _requests(meters, each.lane)
-        if to is not None:
-            held[each.lane] = max(held.get(each.lane, 0), to - seen)
+        given = each.allowance
+        start, end = (given.micro_usd_from, given.micro_usd_to) if money else (given.requests_from, given.requests_to)
+        read = _micro_usd if money else _requests
+        seen = read(meters, given.lane) if given.lane in meters else start
+        if end is not None and seen >= start:
+            held[given.lane] = max(held.get(given.lane, 0), end - seen)
     return held
 
 
@@ -265,15 +271,12 @@ def _apportioned(whole: int, weights: Mapping[Lane, float]) -> dict[Lane, int]:
 
 def _remembered(held: Sequence[Grant], permit: Permit, expires_at: datetime) -> tuple[Grant, ...]:
     """Return the grants that count: a later one that gives as much makes an earlier one of the same lane needless."""
-    new = [
-        Grant(lane=each.lane, micro_usd_to=each.micro_usd_to, requests_to=each.requests_to, expires_at=expires_at)
-        for each in permit.allowances
-    ]
-    given = {each.lane: each for each in new}
-    kept = [each for each in held if (later := given.get(each.lane)) is None or not _covers(later, each)]
+    new = [Grant(allowance=each, expires_at=expires_at) for each in permit.allowances]
+    given = {each.lane: each for each in permit.allowances}
+    kept = [each for each in held if (later := given.get(each.allowance.lane)) is None or not _covers(later, each.allowance)]
     return (*kept, *new)
 
 
-def _covers(later: Grant, earlier: Grant) -> bool:
+def _covers(later: Allowance, earlier: Allowance) -> bool:
     pairs = ((later.micro_usd_to, earlier.micro_usd_to), (later.requests_to, earlier.requests_to))
     return all(old is None or (new is not None and new >= old) for new, old in pairs)

@@ -23,9 +23,7 @@ def permit_from(stored: Mapping[str, Any] | None) -> Permit | None:
 def grant_from(stored: Mapping[str, Any]) -> Grant:
     """Return the grant as `dataclasses.asdict` and JSON left it. Raises KeyError, TypeError or ValueError on anything else."""
     return Grant(
-        lane=_lane_from(stored["lane"]),
-        micro_usd_to=stored["micro_usd_to"],
-        requests_to=stored["requests_to"],
+        allowance=_allowance_from(stored["allowance"]),
         expires_at=datetime.fromisoformat(stored["expires_at"]),
     )
 

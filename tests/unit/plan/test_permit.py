@@ -167,10 +167,18 @@ def test_a_gateway_that_is_gone_holds_its_part_until_that_expires() -> None:
     wanted = limited(**TEN_A_DAY)
     first = planned(wanted, metering(gateways=2))
     gone = planned(wanted, metering(gateways=1), first, later(15))
-    held = {each.lane.pod for each in gone.grants}
+    held = {each.allowance.lane.pod for each in gone.grants}
     assert held == {"chat-gateway-0", "chat-gateway-1"}
     after = planned(wanted, metering(gateways=1), gone, NOW + LIFE)
-    assert {each.lane.pod for each in after.grants} == {"chat-gateway-0"}
+    assert {each.allowance.lane.pod for each in after.grants} == {"chat-gateway-0"}
+
+
+def test_gateways_that_are_replaced_leave_their_part_and_not_all_that_they_ever_spent() -> None:
+    wanted, spent = limited(**TEN_A_DAY), replace(TODAY, day_hosted_usd=4.0)
+    lanes = [meter(pod, worker, micro_usd=90_000_000, requests=900) for pod in (0, 1) for worker in range(WORKERS)]
+    before = planned(wanted, metering(*lanes, gateways=2), spent)
+    successors = replace(metering(), gateways=(gateway(2), gateway(3)))
+    assert given_usd(permit_of(planned(wanted, successors, before, later(15)))) >= 2.5
 
 
 def test_without_the_gateways_metrics_nothing_is_renewed() -> None:

@@ -138,7 +138,7 @@ function envoy_on_request(h)
   local missing = lacking(meta, s, found, images, limit)
   if missing then
     return turn_away(h, "503", "overloaded_error", "no_capacity",
-      "own replicas are busy, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
+      "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
   end
   if now < circuit.open_until or (circuit.probe and now - circuit.probe < FORGOTTEN) then
     return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
@@ -155,19 +155,19 @@ function envoy_on_request(h)
     read_permit(path, meta:get("backend"))
     if not lane or now_s() >= expires then
       return turn_away(h, "429", "rate_limit_error", "spill_permit_missing",
-        "own replicas are busy, and the permit to use hosted capacity has not been renewed; try again later", UNRENEWED)
+        "no own replica can answer now, and the permit to use hosted capacity has not been renewed; try again later", UNRENEWED)
     end
     -- A meter below where the permit begins is that of a process that has restarted since: wait for the next permit.
     local spent = lane.to and (charged < lane.from or charged + cost > lane.to)
     local shared = lane.sent_to and (sent < lane.sent_from or sent + 1 > lane.sent_to)
     if spent or shared then
       return turn_away(h, "429", "rate_limit_error", "spill_limit_reached",
-        "own replicas are busy, and this workload's limit on hosted capacity is reached; try again later", retry_at - now_s())
+        "no own replica can answer now, and this workload's limit on hosted capacity is reached; try again later", retry_at - now_s())
     end
     local wait_s = max(wait_for(requests, 1, now), wait_for(tokens, load, now))
     if wait_s > 0 then
       return turn_away(h, "429", "rate_limit_error", "provider_limit_reached",
-        "own replicas are busy, and the hosted account's limit per minute is reached; try again later", wait_s)
+        "no own replica can answer now, and the hosted account's limit per minute is reached; try again later", wait_s)
     end
     take(requests, 1)
     take(tokens, load)
