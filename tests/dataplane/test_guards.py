@@ -281,6 +281,16 @@ async def test_a_body_that_hides_its_limit_is_refused(stage: SetStage) -> None:
     assert scene.alpha.requests == 0
 
 
+async def test_what_is_refused_for_another_reason_is_neither_sent_nor_charged(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case()))
+    for _ in range(3):
+        answer = await scene.client.post(b'{"model":"another","max_tokens":50}')
+        assert (answer.status, error_of(answer)) == (404, "model_not_found")
+    assert (await scene.client.post(max_tokens=TOKENS)).status == 200
+    assert scene.alpha.requests == 1
+
+
 async def test_a_client_cannot_mark_its_request_as_permitted(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     answer = await scene.client.post(headers={"x-spillway-permitted": "1", "x-spillway-rewritten": "1"})
@@ -301,6 +311,18 @@ async def test_a_request_that_waits_gets_the_replica_that_becomes_free(stage: Se
 
 async def _polled(scene: Stage) -> bool:
     return await scene.gateway.metric("envoy_cluster_upstream_rq_active_overflow", envoy_cluster_name="owned") >= 2
+
+
+async def test_an_outage_brings_requests_back_to_own_replicas_and_not_to_the_provider_again(stage: SetStage) -> None:
+    scene = await stage(cap=1, engines=1, overflow={"whenExceeded": "Wait"})
+    scene.engines[0].hold, scene.alpha.script = asyncio.Event(), fakes.fail(500)
+    busy = await scene.client.open()
+    waiting = asyncio.create_task(scene.client.post())
+    await until(lambda: _polled(scene), "the request asks again")
+    scene.engines[0].hold.set()
+    assert (await busy.rest()).complete
+    assert (await waiting).served_by == "owned"
+    assert scene.alpha.requests == 1
 
 
 async def test_a_request_that_waited_in_vain_is_told_to_come_back(stage: SetStage) -> None:
