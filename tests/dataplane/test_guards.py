@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -256,20 +257,39 @@ async def test_a_permit_that_cannot_be_read_allows_nothing(stage: SetStage, text
 async def test_should_the_script_fail_nothing_is_sent(stage: SetStage, authority: Authority, tmp_path: Path) -> None:
     """Envoy lets a request pass whose script fails; the filter behind it does not."""
     scene = await stage(cap=0, overflow=LIMITED)
-    broken = Gateway(scene.workload, scene.decision, tmp_path / "broken", scene.addresses)
-    files = envoy.gateway_files(scene.workload, scene.decision, broken.addresses)
-    broken.config.write({name: text.replace('"input_price"', '"another_price"') for name, text in files.items()})
-    broken.write_authority("alpha", authority.pem)
-    broken.write_key("alpha", KEYS["alpha"])
-    broken.set_permit(permit(broken.pod, micro_usd=1_000_000))
-    try:
-        await broken.start()
-        async with Client(broken.url) as client:
-            answer = await client.post(max_tokens=TOKENS)
-    finally:
-        await broken.stop()
+    async with another(scene, authority, tmp_path, '"input_price"', '"another_price"') as broken, Client(broken.url) as client:
+        answer = await client.post(max_tokens=TOKENS)
     assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
     assert "attempt to" in broken.log.read_text()  # the script did fail
+
+
+@asynccontextmanager
+async def another(scene: Stage, authority: Authority, folder: Path, old: str, new: str) -> AsyncIterator[Gateway]:
+    """Run a gateway beside the stage's own whose configuration differs in one text."""
+    gateway = Gateway(scene.workload, scene.decision, folder / "another", scene.addresses)
+    files = envoy.gateway_files(scene.workload, scene.decision, gateway.addresses)
+    assert old in files["envoy.json"]
+    gateway.config.write({name: text.replace(old, new) for name, text in files.items()})
+    gateway.write_authority("alpha", authority.pem)
+    gateway.write_key("alpha", KEYS["alpha"])
+    gateway.set_permit(permit(gateway.pod, micro_usd=1_000_000))
+    try:
+        await gateway.start()
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+async def test_no_more_requests_wait_than_a_gateway_can_hold(stage: SetStage, authority: Authority, tmp_path: Path) -> None:
+    """With room for five instead of 1,024: the others are told at once."""
+    scene = await stage(cap=0, engines=1, overflow={**LIMITED, "whenExceeded": "Wait"})
+    async with another(scene, authority, tmp_path, '"max_retries":1024', '"max_retries":5') as small, Client(small.url) as client:
+        small.set_permit(None)
+        answers = await asyncio.gather(*(client.post() for _ in range(40)))
+    attempts = sorted(answer.attempts for answer in answers)
+    assert 30 <= attempts.count(1) <= 35
+    assert attempts[-5:] == [18] * 5  # own replicas, the hosted backend, then own replicas sixteen times more
+    assert {(answer.status, error_of(answer)) for answer in answers} == {(503, "no_capacity")}
 
 
 async def test_a_body_that_hides_its_limit_is_refused(stage: SetStage) -> None:
