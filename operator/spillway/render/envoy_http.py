@@ -85,8 +85,9 @@ def internal_listener(*, name: str, idle_s: int, filters: Sequence[EnvoyConfig],
     }
 
 
-def internal_cluster(listener: str, name: str) -> EnvoyConfig:
+def internal_cluster(listener: str, name: str, *, most_retries: int | None = None) -> EnvoyConfig:
     """Return the edge's cluster for an internal listener: HTTP/1.1, because spilled requests reset a shared HTTP/2 connection to death."""
+    limits = {} if most_retries is None else {"max_retries": most_retries}
     raw = {
         "name": "envoy.transport_sockets.raw_buffer",
         "typed_config": typed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
@@ -95,7 +96,7 @@ def internal_cluster(listener: str, name: str) -> EnvoyConfig:
     return {
         "name": name,
         "connect_timeout": seconds(1),
-        "circuit_breakers": breakers(),
+        "circuit_breakers": breakers(**limits),
         "load_assignment": endpoints(name, [{"envoy_internal_address": {"server_listener_name": listener, "endpoint_id": listener}}]),
         "transport_socket": {"name": "envoy.transport_sockets.internal_upstream", "typed_config": internal},
         "typed_extension_protocol_options": http1(),
