@@ -26,6 +26,7 @@ pytestmark = pytest.mark.dataplane
 LIMITED = {"maxUSDPerDay": "1"}
 TOKENS = 100  # what these requests ask for at most
 STAY = {"x-spillway-spill": "never"}
+CLIENT_KEY = "a-client-key-of-these-tests"
 USED = INPUT_TOKENS * 1 + OUTPUT_TOKENS * 2  # micro-USD, at the prices of tests.dataplane.decisions
 
 
@@ -355,7 +356,7 @@ async def test_a_request_that_waited_in_vain_is_told_to_come_back(stage: SetStag
 @pytest.mark.parametrize("value", ["never", "Never", "never, ever"])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 async def test_a_request_marked_never_stays_in_the_cluster(stage: SetStage, value: str, *, stream: bool) -> None:
-    scene = await stage(cap=16, engines=1, overflow={})
+    scene = await stage(cap=16, engines=1)
     own = await scene.client.post(headers={"x-spillway-spill": value}, stream=stream)
     scene.gateway.set_cap(0)
     await until(lambda: _served_by(scene, ALPHA), "the cap")
@@ -366,11 +367,44 @@ async def test_a_request_marked_never_stays_in_the_cluster(stage: SetStage, valu
     assert scene.alpha.requests == before
 
 
+async def test_a_stream_marked_never_waits_for_headers_that_another_is_not_given(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    scene.engines[0].hold = asyncio.Event()
+    scene.engines[0].script = held_stream
+    staying = asyncio.create_task(scene.client.post(headers=STAY, stream=True))
+    await until(lambda: scene.engines[0].active == 1, "it is at the replica")
+    assert (await scene.client.post(stream=True)).served_by == ALPHA  # a header timeout later, which began after
+    scene.engines[0].hold.set()
+    assert (await staying).served_by == "owned"
+
+
 async def test_with_no_own_replica_a_request_marked_never_goes_nowhere(stage: SetStage) -> None:
-    scene = await stage(mode="Hosted", overflow={})
+    scene = await stage(mode="Hosted")
     answer = await scene.client.post(headers=STAY)
     assert (answer.status, answer.headers["retry-after"], scene.alpha.requests) == (503, "1", 0)
     assert (await scene.client.post()).served_by == ALPHA
+
+
+async def test_keys_are_asked_for_before_limits_are(stage: SetStage) -> None:
+    """Who may not call learns nothing of limits; who may is refused by them like anybody, and counted as a client."""
+    spec = {"gateway": {"replicas": 1, "access": {"keysSecretRef": {"name": "clients"}, "requestsPerMinute": 600}}}
+    scene = await stage(cap=0, engines=1, spec=spec, overflow=LIMITED)
+    scene.gateway.write_keys(f"team-a: {CLIENT_KEY}\n")
+    known = {"Authorization": f"Bearer {CLIENT_KEY}"}
+
+    async def admits() -> bool:
+        return (await scene.client.post(headers=known)).status != 401
+
+    await until(admits, "the keys are in force")
+    stranger, client = await scene.client.post(), await scene.client.post(headers=known, max_tokens=TOKENS)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=10 * worst_case()))
+
+    async def spills() -> bool:
+        return (await scene.client.post(headers=known, max_tokens=TOKENS)).served_by == ALPHA
+
+    assert (stranger.status, error_of(stranger)) == (401, "invalid_api_key")
+    assert (client.status, error_of(client), client.headers["retry-after"]) == (429, "spill_permit_missing", "30")
+    await until(spills, "the permit in force")
 
 
 async def test_a_providers_limit_is_kept_before_the_provider_refuses(stage: SetStage) -> None:

@@ -492,10 +492,7 @@ class Hosted(ApiModel):
     """What is rented."""
 
     backends: Annotated[list[HostedBackendRef], Field(max_length=4, description="Hosted backends in order of preference.")] = []
-    overflow: Annotated[
-        Overflow | None,
-        Field(description="Limits on hosted backends. Where given, even empty, requests with the header `x-spillway-spill: never` stay."),
-    ] = None
+    overflow: Annotated[Overflow | None, Field(description="Limits on hosted backends.")] = None
 
 
 class Gateway(ApiModel):

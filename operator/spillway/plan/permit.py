@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from spillway.api.catalogue import ProviderLimits
+from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Allowance, Grant, HostedBackend, Lane, Ledger, Permit
 from spillway.plan.ledger import day_end, month_end
@@ -36,6 +37,7 @@ DEALT_SHARE = 0.5
 EVEN_SHARE = 0.5  # part that lanes get evenly; the other follows what they used since the last permit
 RUN_LOW = 0.5  # part of an allowance that must be left, else the lane is topped up
 FIRST_REQUESTS = 10  # of a day that no share limits: it begins with none answered, and a replica may have to be woken by spill
+NEARLY_SPENT = 0.99  # of a day's limit: what is left is a quarter of an hour's part of it
 MICRO = 1_000_000
 
 
@@ -65,7 +67,26 @@ def needs_permit(spec: InferenceWorkloadSpec, backends: Iterable[HostedBackend])
     return spec.rents and (metered(spec) or any(each.provider.limits for each in backends))
 
 
-def is_open(given: Allowance) -> bool:
+def why_stopped(spec: InferenceWorkloadSpec, permit: Permit | None, now: datetime) -> Reason | None:
+    """Return why nothing may be spilled now, SPILL_PERMIT_MISSING or SPILL_LIMIT_REACHED; None when something may."""
+    if not metered(spec):
+        return None
+    if permit is None or (permit.expires_at is not None and permit.expires_at <= now):
+        return Reason.SPILL_PERMIT_MISSING
+    if not permit.allowances or any(_is_open(each) for each in permit.allowances):
+        return None
+    return Reason.SPILL_LIMIT_REACHED
+
+
+def is_nearly_spent(spec: InferenceWorkloadSpec, ledger: Ledger) -> bool:
+    """Whether so little of the day's limit is left that its parts are too small for many requests. By these alone it is never reached."""
+    overflow = spec.hosted.overflow if spec.hosted else None
+    if overflow is None or overflow.max_usd_per_day is None:
+        return False
+    return ledger.day_hosted_usd >= NEARLY_SPENT * float(overflow.max_usd_per_day)
+
+
+def _is_open(given: Allowance) -> bool:
     """Whether the lane was given anything."""
     usd = given.micro_usd_to is None or given.micro_usd_to > given.micro_usd_from
     return usd and (given.requests_to is None or given.requests_to > given.requests_from)

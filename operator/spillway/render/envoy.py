@@ -31,7 +31,7 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
-from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, keeps_requests, permit_file, waits
+from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_tls import tls_mount, tls_resources
 
@@ -160,7 +160,13 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "overload_manager": {"resource_monitors": [connections]},
         "static_resources": {
             "listeners": [
-                edge_listener(workload, addresses, backends=order, kept=_kept(workload, decision, order)),
+                edge_listener(
+                    workload,
+                    addresses,
+                    backends=order,
+                    kept=_kept(decision, order),
+                    guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
+                ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
                 operations_listener(workload, addresses),
@@ -171,9 +177,9 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
     }
 
 
-def _kept(workload: Workload, decision: Decision, order: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return where a request goes that is to stay in the cluster; None where there is no such request."""
-    if not decision.backends or not keeps_requests(workload.spec):
+def _kept(decision: Decision, order: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return where a request goes that is to stay in the cluster; None where every request does."""
+    if not decision.backends:
         return None
     return tuple(each for each in order if each == owned.HOP)
 

@@ -26,10 +26,11 @@ from spillway.render.envoy_http import (
     set_header,
     socket_address,
     status_is,
+    stays,
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
-from spillway.render.envoy_permit import PERMITTED, STAY, waits
+from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_tls import tls_socket
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
@@ -43,13 +44,17 @@ _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
 def edge_listener(
-    workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...], kept: tuple[str, ...] | None = None
+    workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, guarded: bool
 ) -> EnvoyConfig:
-    """Return the listener. `backends` are clusters of the second tier in order of preference; `kept` those of requests that must stay."""
+    """Return the listener.
+
+    `backends` are clusters of the second tier in order of preference; `kept` those of requests that must stay (None: all stay anyway).
+    `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set.
+    """
     longest_s = workload.spec.gateway.max_request_seconds
     strip = typed(
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[{"remove": name} for name in (*_NEVER_FROM_CLIENTS, *((PERMITTED,) if kept is not None else ()))],
+        mutations=[{"remove": name} for name in (*_NEVER_FROM_CLIENTS, *((PERMITTED,) if guarded else ()))],
     )
     access = workload.spec.gateway.access
     chain = connection_manager(
@@ -113,12 +118,10 @@ def _wrong_method(match: EnvoyConfig, *, allow: str) -> EnvoyConfig:
 def _staying(kept: tuple[str, ...], *, again: tuple[str, ...], longest_s: int) -> list[EnvoyConfig]:
     """Return the routes of requests that a client keeps in the cluster. Where it has no replicas, nobody can answer them."""
     post = method_is("POST")
-    never: EnvoyConfig = {"name": STAY, "string_match": {"contains": "never", "ignore_case": True}}
     if not kept:
-        return [{"match": {**MODEL_PATHS, "headers": [post, never]}, "direct_response": {"status": 503}}]
+        return [{"match": {**MODEL_PATHS, "headers": [stays(), post]}, "direct_response": {"status": 503}}]
     to = _backends((*kept, *again), longest_s=longest_s, waits=bool(again))
-    routes = [_to_backends([post, never, is_set(STREAMED)], to), _to_backends([post, never], to, without=_ANSWER)]
-    return [{**route, "request_headers_to_remove": [STAY]} for route in routes]
+    return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 
 def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:

@@ -12,6 +12,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 # fine-tuning) is not what this workload offers. Paths are compared after Envoy has normalised them, in full and with their case.
 MODEL_PATHS: EnvoyConfig = {"safe_regex": {"regex": "/v1/(chat/completions|completions|embeddings|responses)"}}
 STREAMED = "x-spillway-stream"  # the edge's mark on requests for a stream
+STAY = "x-spillway-spill"  # a client's header: "never" keeps its request in the cluster
 UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
 )
@@ -157,6 +158,12 @@ NO_CAPACITY = ErrorText(message="no backend can answer now; try again later", ki
 def is_set(header: str) -> EnvoyConfig:
     """Return a header matcher on one of our own marks."""
     return {"name": header, "string_match": {"exact": "1"}}
+
+
+def stays(*, inverted: bool = False) -> EnvoyConfig:
+    """Return a header matcher on requests that their clients keep in the cluster; `inverted`, on all others."""
+    invert: EnvoyConfig = {"invert_match": True} if inverted else {}
+    return {"name": STAY, "string_match": {"contains": "never", "ignore_case": True}, **invert}
 
 
 def error_reply(status: int | None, *, message: str, kind: str, code: str) -> EnvoyConfig:

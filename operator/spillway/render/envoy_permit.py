@@ -12,17 +12,11 @@ from spillway.render.envoy_metrics import counter, has_metadata, stats_logger
 
 PERMIT_FILE = "permit"
 PERMITTED = "x-spillway-permitted"
-STAY = "x-spillway-spill"  # a client's header: "never" keeps its request in the cluster
 POD_VARIABLE = "SPILLWAY_POD"  # which lanes of the permit are this pod's
 
 _METADATA = "permit"
 # An answer that states no limit, of a model whose context is not stated: above what hosted models write by default.
 _LONGEST_OUTPUT = 8192
-
-
-def keeps_requests(spec: InferenceWorkloadSpec) -> bool:
-    """Whether clients may keep requests in the cluster by the header `x-spillway-spill: never`."""
-    return spec.rents and spec.hosted is not None and spec.hosted.overflow is not None
 
 
 def waits(spec: InferenceWorkloadSpec) -> bool:
@@ -33,7 +27,8 @@ def waits(spec: InferenceWorkloadSpec) -> bool:
 
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
     """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
-    limited = keeps_requests(spec) or stops_spilling(spec) or backend.provider.limits is not None
+    overflow = spec.hosted.overflow if spec.hosted else None
+    limited = overflow is not None or stops_spilling(spec) or backend.provider.limits is not None
     return limited or listed_model(backend).capabilities is not None
 
 

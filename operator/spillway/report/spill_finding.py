@@ -3,11 +3,17 @@
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import PlacementMode
 from spillway.plan.equivalence import differences, unstated
-from spillway.plan.permit import is_open, metered
+from spillway.plan.permit import why_stopped
 from spillway.plan.readings import number
 from spillway.plan.validate import resolve_backends
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
+
+_STOPPED = {
+    Reason.SPILL_PERMIT_MISSING: "Nothing is spilled: limits need a permit, and it cannot be renewed without the gateway's metrics, "
+    "see MetricsAvailable.",
+    Reason.SPILL_LIMIT_REACHED: "Nothing is spilled: a limit of hosted.overflow or the budget is reached.",
+}
 
 
 def hosted_backend_equivalent(this: Pass) -> Finding:
@@ -29,22 +35,12 @@ def spill_active(this: Pass) -> Finding:
     """SpillActive: hosted backends answer what own replicas do not."""
     if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
         return no(Reason.NOT_REQUESTED, f"Mode {this.decision.mode} does not spill.")
-    if metered(this.workload.spec) and (stopped := _spill_stopped(this)) is not None:
-        return stopped
+    stopped = why_stopped(this.workload.spec, this.decision.gateway.permit, this.now)
+    if stopped is not None:
+        return no(stopped, _STOPPED[stopped])
     spilled = number(this.seen.signals.spilled_per_s)
     if spilled is None:
         return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
     if spilled:
         return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
     return no(Reason.NOT_SPILLING, "Own replicas answer every request.")
-
-
-def _spill_stopped(this: Pass) -> Finding | None:
-    """Return why nothing may be spilled now; None when something may."""
-    permit = this.decision.gateway.permit
-    if permit is None or (permit.expires_at is not None and permit.expires_at <= this.now):
-        message = "Nothing is spilled: limits need a permit, and it cannot be renewed without the gateway's metrics, see MetricsAvailable."
-        return no(Reason.SPILL_PERMIT_MISSING, message)
-    if not permit.allowances or any(is_open(each) for each in permit.allowances):
-        return None
-    return no(Reason.SPILL_LIMIT_REACHED, "Nothing is spilled: a limit of hosted.overflow or the budget is reached.")
