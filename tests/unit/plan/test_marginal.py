@@ -137,7 +137,7 @@ def test_each_level_is_worth_what_the_best_of_all_plans_for_it_earns(
     later = best(gains[1:], on=False, ahead=ahead, entry=entry, leave=leave)
     assert found.keep[level - 1] == pytest.approx(on_at(0) - (off - leave), abs=1e-6)
     assert found.start[level - 1] == pytest.approx(on_at(ahead) - entry - later, abs=1e-6)
-    assert found.pending[1][level - 1] == pytest.approx(on_at(1) - price * SLOT_S - off, abs=1e-6)
+    assert found.pending[1][level - 1] == pytest.approx(on_at(1) - off, abs=1e-6)
     assert found.gain[level - 1] == pytest.approx(gains[ahead])
 
 
@@ -229,7 +229,7 @@ def test_a_start_that_is_nearly_done_is_waited_for_where_a_new_one_would_not_be_
     terms = replace(TERMS, kappa=2.5, start_up_s=600.0, entry_s=600.0)
     found = values(certain(*[1.0] * 8, *[0.0] * 40), SLOT_S, terms)
     assert found.start[0] <= 0
-    assert found.pending[1][0] > 0 > found.pending[5][0]
+    assert found.pending[1][0] - SLOT_S > 0 > found.pending[5][0] - 5 * SLOT_S
 
 
 @given(load=demands, kappa=kappas)
