@@ -32,7 +32,11 @@ test: check ## everything: check, generated files, chart, API server, data plane
 	$(MAKE) --no-print-directory check-generated
 	$(BIN)/python -m pytest tests/chart tests/apiserver tests/compiled
 	$(BIN)/python -m pytest tests/dataplane tests/engine
+	$(MAKE) --no-print-directory grid
 	$(BIN)/python -m pytest tests/e2e
+
+grid: venv ## a small grid of simulations on recorded traffic, where the traces are there (../shared/data/traces)
+	rm -f build/small.csv; $(BIN)/python -m benchmarks.autoscaling run --small --out build/small.csv || [ $$? = 2 ]
 
 test-e2e: venv ## the end-to-end tests alone, on PROVIDER (auto, kind, local, existing)
 	SPILLWAY_E2E_PROVIDER=$(PROVIDER) $(BIN)/python -m pytest tests/e2e
@@ -60,4 +64,4 @@ clean: ## stop every local cluster and empty the cache and the virtual environme
 	if [ -x $(BIN)/python ]; then $(BIN)/python -m tests.e2e.cluster down --all; fi
 	rm -rf "$(SPILLWAY_CACHE)" .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: help venv check test test-e2e generate check-generated image demo demo-down clean
+.PHONY: help venv check test grid test-e2e generate check-generated image demo demo-down clean

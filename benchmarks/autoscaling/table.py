@@ -13,7 +13,7 @@ from benchmarks.autoscaling.unit import Row
 
 OURS, REPLAY, BOUND, HOSTED = "spillway", "oracle-replay", "oracle-bound", "all-hosted"
 RESAMPLES = 2000
-NEAR = 1.02  # a baseline that is undercut by less than nothing, and by no more than this, is about as cheap
+FARTHEST, LEAST_PERCENT = 1.25, 98.5  # of the small grid: beyond these something is broken
 
 Cell = tuple[str, float, float]  # trace, kappa, start-up in seconds
 
@@ -90,6 +90,21 @@ def told(rows: Sequence[Row]) -> str:
     held_out = {each.name for each in SOURCES if not each.chosen_on}
     parts = [_bars(figures, "all traces", lambda _: True), _bars(figures, "held-out traces", lambda cell: cell[0] in held_out)]
     return "\n".join([*parts, _cells(figures), _baselines(figures)])
+
+
+def lapses(rows: Sequence[Row]) -> list[str]:
+    """Return where ours is so far from the replay, or from the promise, that something is broken."""
+    figures, found = Figures.of(rows), []
+    for key in figures.rows:
+        ours, replay = figures.one(key, OURS), figures.one(key, REPLAY)
+        if ours is None or replay is None:
+            found.append(f"{_name(key[0])}: not run")
+            continue
+        if ours.cost_usd > FARTHEST * replay.cost_usd:
+            found.append(f"{_name(key[0])}: costs {ours.cost_usd / replay.cost_usd:.2f} times the replay; at most {FARTHEST}")
+        if (ours.attainment_percent or 0.0) < LEAST_PERCENT:
+            found.append(f"{_name(key[0])}: {ours.attainment_percent} % keep the SLO; at least {LEAST_PERCENT}")
+    return found
 
 
 def _bars(figures: Figures, name: str, of: Callable[[Cell], bool]) -> str:

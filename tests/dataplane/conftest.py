@@ -99,6 +99,8 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             base_path: str = "/v1",
             certificate: str | None = None,
             spec: dict[str, Any] | None = None,
+            addresses: dict[str, Any] | None = None,
+            folder: str = "",
         ) -> Stage:
             providers = PROVIDERS[: hosted if mode != "Dedicated" else 0]
             owned = [
@@ -120,16 +122,16 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
                 cap=cap,
             )
             names = await stack.enter_async_context(Names()) if dns else None
-            addresses = GatewayAddresses(
+            dialled = GatewayAddresses(
                 engines=tuple(Address(host=each.address, port=each.port) for each in owned),
                 hosted={name: Address(host="127.0.0.1", port=backend.port) for name, backend in rented.items()},
                 dns=names.address if names else None,
                 drain_settle_s=0.25,
+                **(addresses or {}),
             )
             running_gateways = []
             for place in range(gateways):
-                folder = tmp_path / f"gateway-{place}"
-                gateway = Gateway(workload, decision, folder, addresses)
+                gateway = Gateway(workload, decision, tmp_path / folder / f"gateway-{place}", dialled)
                 for name in providers:
                     if authorities:
                         gateway.write_authority(name, authority.pem)
@@ -147,7 +149,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
                 client=client,
                 workload=workload,
                 decision=decision,
-                addresses=addresses,
+                addresses=dialled,
                 names=names,
             )
             if healthy:

@@ -95,6 +95,8 @@ class Gateway:
             cap_folder=str(folder / "cap"),
             hosted_folder=str(folder / "hosted"),
             run_folder=str(folder / "run"),
+            access_folder=str(folder / "access"),
+            tls_folder=str(folder / "tls"),
         )
         (folder / "run").mkdir(parents=True)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses))
@@ -102,7 +104,11 @@ class Gateway:
         # Projected volumes: the cap's ConfigMap below, the optional Secret above.
         below = envoy.cap_files(decision)
         self.secrets = {mount.mount_path: Volume(Path(mount.mount_path), below) for mount in envoy.hosted_mounts(decision, self.addresses)}
-        self.url = f"http://127.0.0.1:{self.addresses.listen.port}"
+        self.client_secrets = {
+            mount.name: Volume(Path(mount.mount_path), mount.absent) for mount in envoy.client_mounts(workload, self.addresses)
+        }
+        scheme = "http" if workload.spec.gateway.tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.addresses.listen.port}"
         self.operations = f"http://127.0.0.1:{self.addresses.metrics.port}"
         self.log = folder / "envoy.log"
         self.access = folder / "access.log"
@@ -122,6 +128,18 @@ class Gateway:
         """Create or rotate a provider's certificate authority."""
         self.secrets[f"{self.addresses.hosted_folder}/{provider}/ca"].write({**envoy.cap_files(self.decision), "ca.crt": pem})
 
+    def write_keys(self, text: str) -> None:
+        """Create or change the Secret of the clients' keys."""
+        self.client_secrets["keys"].write({"clients": text})
+
+    def write_issuer(self, jwks: str) -> None:
+        """Create or change the ConfigMap of the issuer's keys."""
+        self.client_secrets["keys"].write({"jwks.json": jwks})
+
+    def write_certificate(self, chain: Path, key: Path) -> None:
+        """Create or change the Secret of the URL's certificate."""
+        self.client_secrets["tls"].write({"tls.crt": chain.read_text(), "tls.key": key.read_text()})
+
     def set_cap(self, cap: int) -> None:
         """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""
         plan = replace(self.decision.gateway, cap_per_gateway=cap)
@@ -133,6 +151,13 @@ class Gateway:
         with self.access.open("ab") as access, self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(binary(), *arguments, stdout=access, stderr=log)
         await until(self.ready, f"ready; {self.log.read_text()[-2000:]}")
+
+    async def restart_with(self, bootstrap: str) -> None:
+        """End it and start it with another bootstrap."""
+        self.terminate()
+        await self.wait()
+        self.config.write({**{name: self.config.read(name) for name in self.config.names}, "envoy.json": bootstrap})
+        await self.start()
 
     async def stop(self) -> None:
         """Kill it if it still runs, and give its ports back."""

@@ -45,19 +45,10 @@ async def test_tokens_of_every_kind_of_answer_are_counted_exactly_by_backend(sta
     ("path", "stream", "answer"),
     [
         ("/v1/responses", False, {"usage": {"input_tokens": 11, "output_tokens": 3}}),
-        ("/v1/messages", False, {"usage": {"input_tokens": 11, "output_tokens": 3}}),
         ("/v1/embeddings", False, {"usage": {"prompt_tokens": 11, "total_tokens": 11}}),
         ("/v1/responses", True, [{"type": "response.completed", "response": {"usage": {"input_tokens": 11, "output_tokens": 3}}}]),
-        (
-            "/v1/messages",
-            True,
-            [
-                {"type": "message_start", "message": {"usage": {"input_tokens": 11, "output_tokens": 1}}},
-                {"type": "message_delta", "usage": {"output_tokens": 3}},
-            ],
-        ),
     ],
-    ids=["responses", "messages", "embeddings", "responses streamed", "messages streamed"],
+    ids=["responses", "embeddings", "responses streamed"],
 )
 async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answer: object, *, stream: bool) -> None:
     scene = await stage(engines=1)

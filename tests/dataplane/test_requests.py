@@ -220,12 +220,12 @@ async def test_other_paths_and_methods_are_answered_at_the_gateway(stage: SetSta
     assert scene.engines[0].requests + scene.alpha.requests == 0
 
 
-@pytest.mark.parametrize(("mode", "status"), [("Hybrid", 503), ("Hosted", 404)])
-async def test_the_hosted_key_is_not_spent_on_other_paths(stage: SetStage, mode: str, status: int) -> None:
+@pytest.mark.parametrize("mode", ["Hybrid", "Hosted"])
+async def test_the_hosted_key_is_not_spent_on_other_paths(stage: SetStage, mode: str) -> None:
     scene = await stage(mode=mode, cap=0)
     for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/chat/completions/x"):
         answer = await scene.client.post(path=path)
-        assert (answer.status, error_of(answer), answer.served_by) == (status, "not_found", "none")
+        assert (answer.status, error_of(answer), answer.served_by) == (404, "not_found", "none")
     assert scene.alpha.requests == 0
 
 

@@ -16,6 +16,11 @@ class Volume:
         folder.mkdir(parents=True)
         self.write(files or {})
 
+    @property
+    def names(self) -> list[str]:
+        """The files."""
+        return sorted(link.name for link in self.folder.iterdir() if not link.name.startswith(".."))
+
     def write(self, files: Mapping[str, str]) -> None:
         """Replace the content, in the kubelet's order (pkg/volume/util/atomic_writer.go)."""
         data = self.folder / "..data"
@@ -36,3 +41,7 @@ class Volume:
                 link.unlink()
         if before is not None:
             shutil.rmtree(self.folder / before)
+
+    def read(self, name: str) -> str:
+        """Return a file as a pod sees it."""
+        return (self.folder / name).read_text()

@@ -129,6 +129,15 @@ class AcceleratorPrice(ApiModel):
     per: Annotated[
         PricePer, Field(description="Whether the price is for one accelerator or a whole node; a replica then costs its share of the node.")
     ] = PricePer.ACCELERATOR
+    billing_increment_seconds: Annotated[
+        int,
+        Field(
+            ge=1, le=86_400, description="What a replica's time is rounded up to: weighed when one is let go, not in the bill."
+        ),
+    ] = 1
+    minimum_seconds: Annotated[
+        int, Field(ge=0, le=86_400, description="Least time that is billed of a replica: weighed when one is started.")
+    ] = 0
     as_of: Annotated[date, Field(description="Day on which the price was read.")]
     source: Annotated[str, Field(min_length=1, max_length=500, description="Where it was read.")]
 

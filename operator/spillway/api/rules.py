@@ -386,6 +386,42 @@ WORKLOAD_RULES = (
         at=".limits",
     ),
     Rule(
+        name="access-limit-of-whom",
+        model="Access",
+        rule="has(self.keysSecretRef) || has(self.jwt) || (!has(self.requestsPerMinute) "
+        "&& (!has(self.clients) || size(self.clients) == 0))",
+        message="limits are per client, and without keys or tokens a client is not known: set keysSecretRef or jwt, or remove "
+        "requestsPerMinute and clients",
+        at=".requestsPerMinute",
+    ),
+    Rule(
+        name="access-keys-or-tokens",
+        model="Access",
+        rule="!has(self.keysSecretRef) || !has(self.jwt)",
+        message="clients show keys (keysSecretRef) or tokens (jwt): remove one",
+        at=".jwt",
+    ),
+    Rule(
+        name="jwks-source",
+        model="Jwt",
+        rule="has(self.jwksURI) != has(self.jwksConfigMapRef)",
+        message="the issuer's keys come from exactly one of jwksURI and jwksConfigMapRef",
+    ),
+    Rule(
+        name="jwks-https",
+        model="Jwt",
+        rule=f"!has(self.jwksURI) || self.jwksURI.matches('^https://[A-Za-z0-9.-]+(:{_PORT})?(/.*)?$')",
+        message="jwksURI must be an https:// URL with a host, otherwise anybody on the way could put in keys of their own",
+        at=".jwksURI",
+    ),
+    Rule(
+        name="access-client-twice",
+        model="Access",
+        field="clients",
+        rule="self.all(a, self.exists_one(b, b.name == a.name))",
+        message="a client is listed twice: name each once",
+    ),
+    Rule(
         name="budget-positive",
         model="Budget",
         rule=f"!self.monthlyUSD.{_DECIMAL} || double(self.monthlyUSD) > 0.0",

@@ -35,6 +35,7 @@ PORT_HTTP = 8000  # the engine's and, as the Service sees it, the gateway's
 PORT_GATEWAY = 8080  # where Envoy listens in the gateway pod; the Service maps 80 -> 8080
 PORT_GATEWAY_METRICS = 9902
 SERVICE_PORT = 80
+SERVICE_TLS_PORT = 443
 
 CLUSTER_OWNED = "owned"  # Envoy's cluster of our own replicas, and its `envoy_cluster_name` label
 BACKEND_NONE = "none"  # nobody could answer
@@ -55,6 +56,7 @@ class ConditionType(StrEnum):
     REPLICAS_READY = "ReplicasReady"
     HOSTED_BACKEND_READY = "HostedBackendReady"
     GATEWAY_READY = "GatewayReady"
+    ACCESS_CONTROLLED = "AccessControlled"
     DEGRADED = "Degraded"
     SLO_MET = "SLOMet"
     WITHIN_BUDGET = "WithinBudget"
@@ -110,6 +112,12 @@ class Reason(StrEnum):
     GATEWAY_READY = "GatewayReady"
     GATEWAY_STARTING = "GatewayStarting"
     NO_BACKEND = "NoBackend"
+    # who may call
+    API_KEYS_REQUIRED = "APIKeysRequired"
+    TOKENS_REQUIRED = "TokensRequired"
+    API_KEYS_MISSING = "APIKeysMissing"
+    NAMESPACE_ONLY = "NamespaceOnly"
+    GATEWAY_OPEN = "GatewayOpen"
     # SLO
     SLO_MET = "SLOMet"
     SLO_MISSED = "SLOMissed"

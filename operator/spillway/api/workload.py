@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
 from spillway.api.quantities import DecimalString, Quantity
 
@@ -467,6 +468,8 @@ class Gateway(ApiModel):
     max_request_seconds: Annotated[
         int, Field(ge=10, le=86_400, description="Longest request: route timeout, drain and termination grace follow from it.")
     ] = 600
+    access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
+    tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
 
 
 class Budget(ApiModel):

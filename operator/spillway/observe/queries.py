@@ -34,6 +34,7 @@ CACHE_SIZE: Final = "cache_size"
 CACHE_EACH: Final = "cache_each"
 PREFIX_HITS: Final = "prefix_hits"
 GAPS: Final = "gaps"
+CLOSED: Final = "closed"
 GPU: Final = "gpu"
 ANSWERED: Final = "answered"
 
@@ -76,6 +77,7 @@ def queries(window_s: float) -> dict[str, str]:
         HOSTED_REJECTED: f"sum by (namespace, workload, envoy_cluster_name) ({_rate('envoy_cluster_upstream_rq', refused, w)})",
         INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
         NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
+        CLOSED: f"sum {BY} ({_rate('envoy_spillway_closed_requests', ours, w)})",
         # The engine.
         # By pod, since the one with the least in flight goes first when there are too many.
         QUEUES: f'sum by (__name__, namespace, workload, pod) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',

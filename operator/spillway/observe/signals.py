@@ -156,6 +156,7 @@ class _Reader:
             hosted_credential_loaded=self._by_backend(self._credential),
             counters=self._counters(),
             in_flight_by_pod=self._in_flight_by_pod(),
+            closed_per_s=self._at_gateway(queries.CLOSED),
         )
 
     def _gap(self, component: str, expected: int) -> Missing | None:

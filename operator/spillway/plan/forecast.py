@@ -6,6 +6,7 @@ the spread around the mixture is what its own errors have been at that horizon. 
 that are plausible: the scaler then owns what is certain and spills the rest.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,17 +67,22 @@ class DemandModel:
     shares: Floats  # (horizons, experts): of the mixture, from the losses
     spread: Floats  # (horizons, quantiles): of the errors
 
+    @property
+    def knows_days(self) -> bool:
+        """Whether a whole day was seen, so that an hour without traffic may be expected to end."""
+        return self.seen > DAY_MINUTES
+
     def reshared(self) -> "DemandModel":
         """Return the same with the mixture that its losses ask for."""
         return replace(self, shares=_shares(self.losses, self.scored))
 
 
-def new_model(minute: int) -> DemandModel:
-    """Return a model that has seen nothing."""
+def new_model(minute: int, expected: float = math.nan) -> DemandModel:
+    """Return a model that has seen nothing, of a demand that is expected to be so many replicas; NaN: nobody said."""
     return DemandModel(
         opened=minute,
-        levels=np.full(len(LEVEL_WEIGHTS), np.nan),
-        trends=np.zeros((2, len(TREND_WEIGHTS))),
+        levels=np.full(len(LEVEL_WEIGHTS), expected),
+        trends=np.stack([np.full(len(TREND_WEIGHTS), expected), np.zeros(len(TREND_WEIGHTS))]),
         shapes=(np.full(DAY_BINS, np.nan), np.full(WEEK_BINS, np.nan)),
         shape_levels=np.ones(2),
         made=np.full((RING, len(HORIZONS), EXPERTS), np.nan),
@@ -88,11 +94,14 @@ def new_model(minute: int) -> DemandModel:
     )
 
 
-def learn(model: DemandModel | None, demand: float, now_s: float) -> DemandModel:
-    """Return the model with a reading of demand over about the last minute. `now_s` counts from the epoch."""
+def learn(model: DemandModel | None, demand: float, now_s: float, expected: float | None = None) -> DemandModel:
+    """Return the model with a reading of demand over about the last minute. `now_s` counts from the epoch.
+
+    `expected`: what the demand was declared to be, in replicas, for a model that has seen nothing yet.
+    """
     minute = int(now_s // BIN_S)
     if model is None:
-        model = new_model(minute)
+        model = new_model(minute, math.nan if expected is None else expected)
     if minute > model.opened:
         model = _closed(model, minute)
     return replace(model, reading=demand)
@@ -142,7 +151,7 @@ def _scored(model: DemandModel, value: float) -> DemandModel:
 
 
 def _fitted(model: DemandModel, value: float) -> DemandModel:
-    first = not model.seen
+    first = not np.isfinite(model.levels[0])
     levels = np.full_like(model.levels, value) if first else model.levels + LEVEL_WEIGHTS * (value - model.levels)
     level, slope = model.trends
     expected = level + DAMPING * slope
@@ -208,7 +217,11 @@ def _shares(summed: Floats, scored: Floats) -> Floats:
     total = shares.sum(axis=1, keepdims=True)
     first = np.zeros_like(shares)
     first[:, : len(LEVEL_WEIGHTS)] = 1 / len(LEVEL_WEIGHTS)
-    return np.where(total > 0, shares / np.where(total > 0, total, 1.0), first)
+    mixed = np.where(total > 0, shares / np.where(total > 0, total, 1.0), first)
+    for row in range(1, len(mixed)):
+        if not known[row].any():
+            mixed[row] = mixed[row - 1]  # until this horizon has come due once, what did well at the one before it
+    return mixed
 
 
 def _mixed(points: Floats, shares: Floats) -> Floats:

@@ -20,7 +20,7 @@ from spillway.plan.observation import Missing, Pool, Signals
 from spillway.plan.readings import number, positive
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import STEP_OVERHEAD_MS, Service
-from spillway.plan.shape import Shape, declared_shape, seen_shape
+from spillway.plan.shape import declared_shape, seen_shape
 
 _RESOLVED = {"stated_tensor_parallel_size"}  # the pool's name has it
 VISIBLE_LENGTH = 0.2  # lengths must move by this share before they replace the remembered ones, or caps would never rest
@@ -51,29 +51,35 @@ class Measured:
 
 def remember(memory: Memory, signals: Signals, subject: Measured | None, now: datetime) -> Memory:
     """Return the memory with the latest readings. What is Missing leaves what is remembered as it is."""
-    memory = replace(
-        memory,
-        measured_input_tokens=_latest(memory.measured_input_tokens, positive(signals.input_tokens_mean)),
-        measured_output_tokens=_latest(memory.measured_output_tokens, positive(signals.output_tokens_mean)),
-        prefix_hit_ratio=_latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio)),
-    )
+    memory = replace(memory, prefix_hit_ratio=_latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio)))
     if subject is None:
         return memory
-    memory = replace(memory, shape=_shape(memory.shape, signals, subject, now))
+    memory = _with_shape(memory, signals, subject, now)
     fingerprint = subject.fingerprint
     if fingerprint != memory.measured_for:
         memory = replace(memory, measured_for=fingerprint, step=None)
     return _with_step(memory, signals, subject)
 
 
-def _shape(shape: Shape | None, signals: Signals, subject: Measured, now: datetime) -> Shape:
-    """Return the shape of requests with this reading; before any, what is declared."""
-    shape = shape or declared_shape(declared_lengths(subject.spec), now.timestamp())
+def _with_shape(memory: Memory, signals: Signals, subject: Measured, now: datetime) -> Memory:
+    """Return the memory with what requests were like in this reading; before any, what is declared.
+
+    The lengths that caps are reckoned with are those of the last minutes, and move only when these moved visibly.
+    """
+    shape = memory.shape or declared_shape(declared_lengths(subject.spec), now.timestamp())
     arrivals = number(signals.arrivals_per_s)
     prompts, answers = positive(signals.input_tokens_mean), positive(signals.output_tokens_mean)
     if arrivals is None or prompts is None or answers is None:
-        return shape
-    return seen_shape(shape, per_s=arrivals, input_tokens=prompts, output_tokens=answers, now_s=now.timestamp(), longest_s=signals.window_s)
+        return replace(memory, shape=shape)
+    shape = seen_shape(
+        shape, per_s=arrivals, input_tokens=prompts, output_tokens=answers, now_s=now.timestamp(), longest_s=signals.window_s
+    )
+    return replace(
+        memory,
+        shape=shape,
+        measured_input_tokens=_latest(memory.measured_input_tokens, shape.minutes.input_tokens),
+        measured_output_tokens=_latest(memory.measured_output_tokens, shape.minutes.output_tokens),
+    )
 
 
 def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:

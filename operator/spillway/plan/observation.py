@@ -153,6 +153,7 @@ class Signals:
     hosted_credential_loaded: Mapping[str, Reading[bool]]  # by backend: whether gateways have its key
     counters: Reading[tuple[TokenCounters, ...]]
     in_flight_by_pod: Mapping[str, float] = field(default_factory=dict)  # engine pod -> running plus waiting; absent where not read
+    closed_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests refused because there are no API keys at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ from spillway.plan.worth import Fleet, Stakes, Weighed, peak_demand, weigh, wort
 
 KV_TARGET = 0.9  # vLLM preempts when the last blocks go
 TARGET_WHERE_NOTHING_SPILLS = 0.85  # share of the batch to plan for where no hosted backend takes the peaks
+FULL = 0.9  # of the slots of all replicas, from which on they are taken to be full
+MUCH_SPILLED = 0.2  # of what arrives, from which on that is no chance of a moment
 MINUTES_UNTIL_FORECAST = 60
 TINY = 1e-9  # floating-point dust must not buy a replica
 
@@ -116,9 +118,10 @@ def scale(
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
     demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
-    arriving = _arriving_work(spec, seen, capacity, memory, asleep=current == 0)
+    arriving = _arriving_work(spec, seen, capacity, memory, demand, asleep=current == 0)
     if arriving is not None:
-        memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp()))
+        expected = _declared_work(spec, capacity) if memory.demand_model is None else None
+        memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
         return _follow(spec, demand, shown, current), replace(memory, demand=())
     if current is None:
@@ -148,7 +151,9 @@ def scale(
     )
 
 
-def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, asleep: bool) -> float | None:
+def _arriving_work(
+    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, demand: Demand, *, asleep: bool
+) -> float | None:
     """Return the work that arrives, in replicas; None while it is not known. Spilled requests are part of what arrives.
 
     At zero replicas only a request that was for a backend counts, as in measure_demand.
@@ -160,7 +165,23 @@ def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Cap
         arrivals = None if spilled is None or refused is None else spilled + refused
     if arrivals is None or work is None or shape is None:
         return None
-    return arrivals * work.mean_seconds(input_tokens=shape.minutes.input_tokens, output_tokens=shape.minutes.output_tokens)
+    reckoned = arrivals * work.mean_seconds(input_tokens=shape.minutes.input_tokens, output_tokens=shape.minutes.output_tokens)
+    return max(reckoned, demand.replicas) if demand.replicas is not None and _overrun(seen, capacity) else reckoned
+
+
+def _overrun(seen: Observation, capacity: Capacity) -> bool:
+    """Whether own replicas are full and much spills: then what is in flight tells the demand, whatever a request should take."""
+    signals = seen.signals
+    held, arrivals, spilled = number(signals.in_flight_owned), number(signals.arrivals_per_s), number(signals.spilled_per_s)
+    if held is None or not arrivals or spilled is None:
+        return False
+    return held >= FULL * ready_replicas(seen) * capacity.slots > 0 and spilled >= MUCH_SPILLED * arrivals
+
+
+def _declared_work(spec: InferenceWorkloadSpec, capacity: Capacity) -> float | None:
+    """Return the declared mean traffic, in replicas."""
+    rate, each_s = declared_rate(spec), capacity.work_s_per_request
+    return None if rate is None or each_s is None else rate * each_s
 
 
 def _weighed(
@@ -178,7 +199,7 @@ def _weighed(
     model = memory.demand_model
     if stakes is None or arriving is None or model is None:
         return None
-    return weigh(
+    weighed = weigh(
         model,
         demand=arriving,
         stakes=stakes,
@@ -187,6 +208,8 @@ def _weighed(
         most=upper_bound(spec),
         now_s=now.timestamp(),
     )
+    # Not one request for a minute: before a day was seen nothing says when the next one comes; the errors of busy minutes do not either.
+    return weighed if arriving or model.knows_days else replace(weighed, wanted=0)
 
 
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:

@@ -10,7 +10,7 @@ from spillway.plan.lengths import Lengths
 
 MINUTES_S = 600.0  # demand follows what requests were like within so long
 HOURS_S = 7200.0  # and prices within so long: whether owning pays must not change with the minute
-DECLARED_REQUESTS = 200.0  # as many requests as what was declared counts for
+DECLARED_FOR_MINUTES, DECLARED_FOR_HOURS = 20.0, 200.0  # as many requests as what was declared counts for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +45,11 @@ class Shape:
 
 def declared_shape(lengths: Lengths, now_s: float) -> Shape:
     """Return the shape of a workload of which nothing was seen."""
-    mean = Mean(requests=DECLARED_REQUESTS, input_tokens=lengths.input_mean, output_tokens=lengths.output_mean)
-    return Shape(at_s=now_s, minutes=mean, hours=mean)
+
+    def counting(requests: float) -> Mean:
+        return Mean(requests=requests, input_tokens=lengths.input_mean, output_tokens=lengths.output_mean)
+
+    return Shape(at_s=now_s, minutes=counting(DECLARED_FOR_MINUTES), hours=counting(DECLARED_FOR_HOURS))
 
 
 def seen_shape(shape: Shape, *, per_s: float, input_tokens: float, output_tokens: float, now_s: float, longest_s: float) -> Shape:

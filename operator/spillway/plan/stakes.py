@@ -27,13 +27,15 @@ def stakes_of(workload: Workload, seen: Observation, memory: Memory, pool: Owned
     hosted = usd_of(serving[0], input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
     if not work_s or not hosted:
         return None
-    start = pool.start_up
+    start, price = pool.start_up, pool.accelerator.price
+    least_s, increment_s = (price.minimum_seconds, price.billing_increment_seconds) if price is not None else (0, 1)
+    drain_s = positive(seen.signals.residence_s) or assumed_residence_s(spec, capacity, memory)
     return Stakes(
         usd_per_replica_hour=usd,
         hosted_usd_per_replica_hour=hosted / work_s * 3600,
         start_up_s=start.median_s + (start.node_wait_s or 0.0),
-        entry_s=start.median_s,
-        exit_s=positive(seen.signals.residence_s) or assumed_residence_s(spec, capacity, memory),
+        entry_s=max(start.median_s, least_s),
+        exit_s=drain_s + increment_s / 2,  # of a rounded-up end, half an increment is waste on average
         batch=capacity.batch,
         slots=capacity.slots,
         committed=spec.dedicated.committed_replicas if spec.dedicated else 0,

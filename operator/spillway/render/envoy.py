@@ -15,9 +15,11 @@ from spillway.api.vocabulary import PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.render import envoy_hosted as hosted
 from spillway.render import envoy_owned as owned
+from spillway.render.envoy_access import access_mount, access_resources
 from spillway.render.envoy_address import PRODUCTION, Address, GatewayAddresses
 from spillway.render.envoy_edge import edge_listener
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
+from spillway.render.envoy_jwt import issuer_clusters, issuer_listeners
 from spillway.render.envoy_metrics import stats_config
 from spillway.render.envoy_operations import (
     DRAIN_HEADER,
@@ -28,14 +30,18 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
+from spillway.render.envoy_secrets import Mount
+from spillway.render.envoy_tls import tls_mount, tls_resources
 
 __all__ = [
     "PRODUCTION",
     "Address",
     "GatewayAddresses",
     "HostedMount",
+    "Mount",
     "arguments",
     "cap_files",
+    "client_mounts",
     "gateway_files",
     "hosted_mounts",
     "pre_stop",
@@ -67,7 +73,16 @@ def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddr
     files = {"envoy.json": _json(_bootstrap(workload, decision, addresses), depth=3) + "\n"}
     for backend in decision.backends:
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
-    return files
+    gateway = workload.spec.gateway
+    resources = access_resources(gateway.access, addresses) | tls_resources(gateway.tls, addresses)
+    absent = {mount.absent_entry(file): content for mount in client_mounts(workload, addresses) for file, content in mount.absent.items()}
+    return files | {name: _text(content) for name, content in resources.items()} | absent
+
+
+def client_mounts(workload: Workload, addresses: GatewayAddresses = PRODUCTION) -> tuple[Mount, ...]:
+    """Return the Secrets for the side of the clients that gateway pods mount."""
+    gateway = workload.spec.gateway
+    return access_mount(gateway.access, addresses) + tls_mount(gateway.tls, addresses)
 
 
 def cap_files(decision: Decision) -> dict[str, str]:
@@ -136,10 +151,11 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
             "listeners": [
                 edge_listener(workload, addresses, backends=order),
                 *listeners,
+                *issuer_listeners(workload.spec.gateway.access, addresses),
                 operations_listener(workload, addresses),
                 pause_listener(),
             ],
-            "clusters": [*clusters, *operations_clusters(addresses)],
+            "clusters": [*clusters, *issuer_clusters(workload.spec.gateway.access, addresses), *operations_clusters(addresses)],
         },
     }
 

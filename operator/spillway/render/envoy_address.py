@@ -22,12 +22,15 @@ class GatewayAddresses:
     listen: Address = Address(host="0.0.0.0", port=PORT_GATEWAY)  # noqa: S104  (a pod's own network namespace)
     metrics: Address = Address(host="0.0.0.0", port=PORT_GATEWAY_METRICS)  # noqa: S104
     engine_port: int = PORT_HTTP
+    issuer: Address | None = None  # dialled instead of the host of access.jwt.jwksURI
     dns: Address | None = None  # a resolver other than the pod's
     engines: tuple[Address, ...] = ()  # fixed replicas instead of the headless Service's
     hosted: Mapping[str, Address] = field(default_factory=dict)  # by provider name: dialled instead of the base URL's host
     config_folder: str = "/etc/spillway/gateway"
     cap_folder: str = "/etc/spillway/cap"
     hosted_folder: str = "/etc/spillway/hosted"
+    access_folder: str = "/etc/spillway/access"
+    tls_folder: str = "/etc/spillway/tls"
     run_folder: str = "/run/spillway"
     system_authorities: str = "/etc/ssl/certs/ca-certificates.crt"  # there in Debian, in Ubuntu and in distroless images
     drain_settle_s: float = 5.0  # until Services everywhere have forgotten a pod that ends

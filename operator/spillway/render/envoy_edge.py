@@ -2,12 +2,15 @@
 
 from urllib.parse import quote
 
+from spillway.api.access import Access
 from spillway.api.vocabulary import BACKEND_NONE
 from spillway.plan.decision import Workload
+from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
+    MODEL_PATHS,
     NO_CAPACITY,
     STREAMED,
     EnvoyConfig,
@@ -26,10 +29,12 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_tls import tls_socket
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
 _ANSWER = "spillway.answer"  # the filter that streamed answers pass
+_UNKNOWN_PATH = "unknown path; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/responses"
 _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
@@ -40,11 +45,13 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[{"remove": name} for name in _NEVER_FROM_CLIENTS],
     )
+    access = workload.spec.gateway.access
     chain = connection_manager(
         stat_prefix="edge",
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
         # Answers pass these from the last to the first: tokens are counted before the script hides them.
         filters=[
+            *access_filters(workload, addresses),
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
             lua("json", "request"),
             lua("answer", name=_ANSWER),
@@ -60,39 +67,38 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
         path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD",
         request_headers_timeout=seconds(10),
         request_timeout=seconds(60),
-        local_reply_config=_replies(),
-        access_log=access_logs(),
+        local_reply_config=_replies(access),
+        access_log=access_logs(access),
     )
     return {
         "name": "edge",
         "address": socket_address(addresses.listen.host, addresses.listen.port),
         "traffic_direction": "INBOUND",  # what the drain closes
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
-        "filter_chains": [chain],
+        "filter_chains": [{**chain, **tls_socket(workload.spec.gateway.tls, addresses)}],
     }
 
 
 def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
+    model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
-        *(
-            _answer({"path": f"/v1/models/{name}", "headers": [method_is("GET")]}, body=model)
-            for name in sorted({served, quote(served, safe="/")})
-        ),
+        *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
         _to_backends([method_is("POST"), is_set(STREAMED)], _backends(backends, longest_s=longest_s)),
         # No script looks at a plain answer: it would cost every request some 4 % of the gateway's time.
         _to_backends([method_is("POST")], _backends(backends, longest_s=longest_s), without=_ANSWER),
-        {
-            "match": {"prefix": "/v1/"},
-            "direct_response": {"status": 405},
-            "response_headers_to_add": [set_header("allow", "POST")],
-        },
+        _wrong_method(MODEL_PATHS, allow="POST"),
+        *(_wrong_method({"path": path}, allow="GET") for path in model_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
     host = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
     return {"name": "edge", "virtual_hosts": [host]}
+
+
+def _wrong_method(match: EnvoyConfig, *, allow: str) -> EnvoyConfig:
+    return {"match": match, "direct_response": {"status": 405}, "response_headers_to_add": [set_header("allow", allow)]}
 
 
 def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
@@ -100,7 +106,7 @@ def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str
     filters: EnvoyConfig = {"typed_per_filter_config": {without: disabled}} if without else {}
     return {
         "name": BACKEND_NONE,  # what is counted until a backend has answered
-        "match": {"prefix": "/v1/", "headers": headers},
+        "match": {**MODEL_PATHS, "headers": headers},
         "request_body_buffer_limit": MAX_BODY_BYTES,
         **filters,
         "route": route,
@@ -138,7 +144,7 @@ def _backends(backends: tuple[str, ...], *, longest_s: int) -> EnvoyConfig:
     return route
 
 
-def _replies() -> EnvoyConfig:
+def _replies(access: Access) -> EnvoyConfig:
     """Return how Envoy's own answers read to an OpenAI client; the first that matches."""
     client, server = "invalid_request_error", "server_error"
     verbatim = {
@@ -152,8 +158,11 @@ def _replies() -> EnvoyConfig:
     return {
         "mappers": [
             verbatim,
-            error_reply(404, message="unknown path; this gateway serves /v1/", kind=client, code="not_found"),
-            error_reply(405, message="this path takes POST", kind=client, code="method_not_allowed"),
+            *access_replies(access),
+            error_reply(404, message=_UNKNOWN_PATH, kind=client, code="not_found"),
+            error_reply(
+                405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"
+            ),
             error_reply(413, message="request body too large: at most 16 MiB", kind=client, code="body_too_large"),
             error_reply(503, **NO_CAPACITY),
             error_reply(504, message="no answer within this workload's maxRequestSeconds", kind=server, code="timeout"),

@@ -11,6 +11,7 @@ from spillway.render.envoy_address import Address, GatewayAddresses
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
+    MODEL_PATHS,
     STREAMED,
     EnvoyConfig,
     breakers,
@@ -28,11 +29,9 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_secrets import mounted, secret_file
 
-# Paths that cost tokens of the named model. Others could spend the key on what is not this workload: files, batches, fine-tuning.
-_PATHS = ("chat/completions", "completions", "embeddings", "responses")
 _REWRITTEN = "x-spillway-rewritten"
-_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a message's name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +112,7 @@ def hosted_listener(
 
 def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:
     """Return the filter that sets the provider's key. Without a key it refuses, and the edge asks the next backend."""
-    source = _mounted(addresses, file=key_file(backend), folder=key_folder(addresses, backend.provider_name))
+    source = mounted(addresses, file=key_file(backend), folder=key_folder(addresses, backend.provider_name))
     generic = extension(
         "envoy.http.injected_credentials.generic",
         "envoy.extensions.http.injected_credentials.generic.v3.Generic",
@@ -124,14 +123,7 @@ def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyCon
     return http_filter("credential_injector", "CredentialInjector", overwrite=True, credential=generic)
 
 
-def _mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyConfig:
-    """Return a secret's source: a file of ours that names the mounted one, read again when the kubelet renames something in `folder`."""
-    path = {"path": f"{addresses.config_folder}/{file}", "watched_directory": {"path": folder}}
-    return {"initial_fetch_timeout": seconds(1), "path_config_source": path}
-
-
 def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
-    paths: EnvoyConfig = {"safe_regex": {"regex": "/v1/(" + "|".join(_PATHS) + ")"}}
     metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model)}
     url = base_url(backend)
     to: EnvoyConfig = {
@@ -157,11 +149,11 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_time
             "route": {**to, "retry_policy": retry},
         }
 
-    streamed: EnvoyConfig = {**paths, "headers": [is_set(STREAMED)]}
+    streamed: EnvoyConfig = {**MODEL_PATHS, "headers": [is_set(STREAMED)]}
     timed = [route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)})] if header_timeout_ms is not None else []
     # The script refuses what comes here. Own replicas may serve it when they have room again, so it is not unknown where there are any.
     refusal = {"filter_metadata": {"envoy.filters.http.lua": {"refusal": "503" if owns else "404"}}}
-    return [*timed, route(paths, {}), {"match": {"prefix": "/"}, "metadata": refusal, "direct_response": {"status": 404}}]
+    return [*timed, route(MODEL_PATHS, {}), {"match": {"prefix": "/"}, "metadata": refusal, "direct_response": {"status": 404}}]
 
 
 def _substitution(path: str) -> str:
@@ -203,9 +195,9 @@ def _tls(backend: HostedBackend, addresses: GatewayAddresses, url: BaseUrl) -> E
         checks: EnvoyConfig = {"validation_context": {**names, "trusted_ca": {"filename": addresses.system_authorities}}}
     else:
         folder = authority_folder(addresses, backend.provider_name)
-        source = _mounted(addresses, file=authority_file(backend), folder=folder)
-        mounted = {"name": authority_name(backend), "sds_config": source}
-        checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": mounted}}
+        source = mounted(addresses, file=authority_file(backend), folder=folder)
+        trusted = {"name": authority_name(backend), "sds_config": source}
+        checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": trusted}}
     context = typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=checks)
     if not url.is_address:
         context["sni"] = url.host
@@ -233,19 +225,15 @@ def authority_file(backend: HostedBackend) -> str:
 
 
 def secret_resources(backend: HostedBackend, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
-    """Return the files that tell Envoy where mounted secrets are, by file name.
-
-    The mounted file must be there from the start: when a file is new, the kubelet makes its link only after the rename that Envoy watches
-    for, too late. Hence the volume is a projection of files that stand for absent ones (cap_files has them) and, over them, the Secret.
-    """
+    """Return the files that tell Envoy where mounted secrets are, by file name. What stands for absent ones is in cap_files."""
     provider = backend.provider
     found: dict[str, EnvoyConfig] = {}
     if provider.auth:
         path = f"{key_folder(addresses, backend.provider_name)}/{KEY_FILE}"
         key = {"secret": {"filename": path}}
-        found[key_file(backend)] = {"resources": [typed(_SECRET, name=key_name(backend), generic_secret=key)]}
+        found[key_file(backend)] = secret_file(key_name(backend), generic_secret=key)
     if provider.tls:
         path = f"{authority_folder(addresses, backend.provider_name)}/{AUTHORITY_FILE}"
         authority = {"trusted_ca": {"filename": path}}
-        found[authority_file(backend)] = {"resources": [typed(_SECRET, name=authority_name(backend), validation_context=authority)]}
+        found[authority_file(backend)] = secret_file(authority_name(backend), validation_context=authority)
     return found

@@ -8,6 +8,9 @@ from typing import TypedDict
 EnvoyConfig = dict[str, object]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+# What costs tokens of the served model, all told. Anything else of an engine (metrics, adapters, sleep) or of a provider (files, batches,
+# fine-tuning) is not what this workload offers. Paths are compared after Envoy has normalised them, in full and with their case.
+MODEL_PATHS: EnvoyConfig = {"safe_regex": {"regex": "/v1/(chat/completions|completions|embeddings|responses)"}}
 STREAMED = "x-spillway-stream"  # the edge's mark on requests for a stream
 UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
@@ -170,6 +173,15 @@ def error_reply(status: int | None, *, message: str, kind: str, code: str) -> En
 def status_is(operator: str, status: int) -> EnvoyConfig:
     """Return a comparison with the response's status. Envoy insists on a runtime key; this one is never set."""
     return {"comparison": {"op": operator, "value": {"default_value": status, "runtime_key": "spillway.never_set"}}}
+
+
+# Whether a client was over its limit, in CEL. The response flag RL says the same, but comes too late for a mapper.
+LIMITED = "response.code_details == 'local_rate_limited'"
+
+
+def expression(text: str) -> EnvoyConfig:
+    """Return an access log's or a mapper's filter in CEL."""
+    return {"extension_filter": extension("cel", "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter", expression=text)}
 
 
 def json_text(value: object) -> str:

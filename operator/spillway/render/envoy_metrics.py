@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from spillway.api.access import Access
 from spillway.plan.decision import GatewayPlan
-from spillway.render.envoy_http import EnvoyConfig, extension, http_filter, method_is, status_is, typed
+from spillway.render.envoy_http import LIMITED, EnvoyConfig, expression, extension, http_filter, method_is, status_is, typed
 
+CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
+_CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT = "input_tokens", "output_tokens"
 # Where APIs put the counts: chat and completions; responses and messages; their streams' last and first event.
@@ -62,14 +65,16 @@ def _without_output(path: Sequence[str]) -> EnvoyConfig:
     return {"on_missing": none}
 
 
-def access_logs() -> list[EnvoyConfig]:
+def access_logs(access: Access) -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
+    # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
+    demand: EnvoyConfig = {"and_filter": {"filters": [post, expression(f"!({LIMITED})")]}} if access.limits else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
-        _line(),
+        _line(access),
         _stats(
-            post,
+            demand,
             counters=[_counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
             histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
@@ -84,6 +89,23 @@ def access_logs() -> list[EnvoyConfig]:
         ),
         _stats(_has("spillway", "stream_error"), counters=[_counter("stream_errors", fixed=1)]),
         _stats(_has("spillway", "first_body_ms"), histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")]),
+        *(_by_client(post) if access.authenticates else ()),
+    ]
+
+
+def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
+    """Return what each client used, by a digest of its name: who may read metrics need not know who the clients are."""
+    client = {"client": _CLIENT_HASH}
+    known = _has("access", "client_hash")
+    counted: EnvoyConfig = {"and_filter": {"filters": [known, _has(_USAGE, _INPUT)]}}
+    tokens = [_counter(f"client_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%", tags=client) for key in (_INPUT, _OUTPUT)]
+    return [
+        _stats(
+            {"and_filter": {"filters": [known, post]}},
+            counters=[_counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
+        ),
+        _stats(counted, counters=tokens),
+        _stats(_has("access", "closed"), counters=[_counter("closed_requests", fixed=1)]),
     ]
 
 
@@ -126,8 +148,8 @@ def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:
     return {"name": name, "tags": [{"name": tag, "value_format": value} for tag, value in tags.items()]}
 
 
-def _line() -> EnvoyConfig:
-    fields = {
+def _line(access: Access) -> EnvoyConfig:
+    fields: EnvoyConfig = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
         "path": "%PATH(NQ)%",
@@ -143,6 +165,7 @@ def _line() -> EnvoyConfig:
         "input_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%",
         "output_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%",
         "request_id": "%REQ(X-REQUEST-ID)%",
+        **({"client": _CLIENT_HASH} if access.authenticates else {}),
     }
     return extension(
         "envoy.access_loggers.stdout",

@@ -70,7 +70,7 @@ def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_apart(workload)]}},
         "topologySpreadConstraints": [_spread(workload)],
         "containers": [_container(workload, decision, settings)],
-        "volumes": _volumes(decision, config=names.gateway(workload.key.name), cap=names.gateway_cap(workload.key.name)),
+        "volumes": _volumes(workload, decision, config=names.gateway(workload.key.name), cap=names.gateway_cap(workload.key.name)),
     }
     return {"metadata": metadata, "spec": spec}
 
@@ -112,20 +112,21 @@ def _container(workload: Workload, decision: Decision, settings: RenderSettings)
         "startupProbe": {**ready, "periodSeconds": 1, "failureThreshold": 120},
         "readinessProbe": {**ready, "periodSeconds": 2, "failureThreshold": 2},
         "livenessProbe": {**ready, "periodSeconds": 10, "failureThreshold": 6, "terminationGracePeriodSeconds": HUNG_GRACE_S},
-        "volumeMounts": _mounts(decision, _addresses(settings)),
+        "volumeMounts": _mounts(workload, decision, _addresses(settings)),
     }
 
 
-def _volumes(decision: Decision, *, config: str, cap: str) -> list[KubernetesObject]:
+def _volumes(workload: Workload, decision: Decision, *, config: str, cap: str) -> list[KubernetesObject]:
     return [
         {"name": "config", "configMap": {"name": config}},
         {"name": "cap", "configMap": {"name": cap}},
         {"name": "run", "emptyDir": {}},
         *(_secret_volume(place, mount, cap=cap) for place, mount in enumerate(envoy.hosted_mounts(decision))),
+        *(_client_volume(mount, config=config) for mount in envoy.client_mounts(workload)),
     ]
 
 
-def _mounts(decision: Decision, folders: envoy.GatewayAddresses) -> list[KubernetesObject]:
+def _mounts(workload: Workload, decision: Decision, folders: envoy.GatewayAddresses) -> list[KubernetesObject]:
     return [
         {"name": "config", "mountPath": folders.config_folder, "readOnly": True},
         {"name": "cap", "mountPath": folders.cap_folder, "readOnly": True},
@@ -134,6 +135,7 @@ def _mounts(decision: Decision, folders: envoy.GatewayAddresses) -> list[Kuberne
             {"name": _volume_name(place), "mountPath": mount.mount_path, "readOnly": True}
             for place, mount in enumerate(envoy.hosted_mounts(decision, folders))
         ),
+        *({"name": each.name, "mountPath": each.mount_path, "readOnly": True} for each in envoy.client_mounts(workload, folders)),
     ]
 
 
@@ -144,6 +146,17 @@ def _secret_volume(place: int, mount: envoy.HostedMount, *, cap: str) -> Kuberne
     """
     secret = {"name": mount.secret_name, "optional": True, "items": [{"key": mount.secret_key, "path": mount.file_name}]}
     return {"name": _volume_name(place), "projected": {"sources": [{"configMap": {"name": cap}}, {"secret": secret}]}}
+
+
+def _client_volume(mount: envoy.Mount, *, config: str) -> KubernetesObject:
+    """Return entries of a Secret as a volume, and under them what stands for them while it is not there.
+
+    Both are optional: a pod of before a change of the spec must be able to start again after it.
+    """
+    below = {"name": config, "optional": True, "items": [{"key": mount.absent_entry(file), "path": file} for file in mount.absent]}
+    items = [{"key": mount.entries.get(file, file), "path": file} for file in mount.absent]
+    above = {mount.kind: {"name": mount.source_name, "optional": True, "items": items}}
+    return {"name": mount.name, "projected": {"sources": [{"configMap": below}, above]}}
 
 
 def _volume_name(place: int) -> str:

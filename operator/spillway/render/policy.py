@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from spillway.api.access import Callers
 from spillway.api.vocabulary import COMPONENT_ENGINE, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS, PORT_HTTP
 from spillway.api.workload import DataResidency
 from spillway.plan.decision import Workload
@@ -29,11 +30,11 @@ def engine_budget(workload: Workload) -> KubernetesObject:
 
 
 def gateway_network_policy(workload: Workload, *, scrape: Mapping[str, str]) -> KubernetesObject:
-    """Return the gateway's policy: anyone may call the URL, the metrics are for the scraping namespace.
+    """Return the gateway's policy: the workload's namespace or anyone may call the URL, the metrics are for the scraping namespace.
 
     It may call out, to hosted providers; with ClusterOnly it reaches pods of this cluster and DNS, nothing else.
     """
-    ingress = [{"ports": [_port(PORT_GATEWAY)]}, *_scraped(scrape, PORT_GATEWAY_METRICS)]
+    ingress = [{**_callers(workload), "ports": [_port(PORT_GATEWAY)]}, *_scraped(scrape, PORT_GATEWAY_METRICS)]
     egress = _cluster_only() if _stays_in_cluster(workload) else None
     return _network_policy(workload, name=names.gateway(workload.key.name), component=COMPONENT_GATEWAY, ingress=ingress, egress=egress)
 
@@ -67,6 +68,11 @@ def _network_policy(
     if egress is not None:
         spec |= {"policyTypes": ["Ingress", "Egress"], "egress": egress}
     return child(workload, api_version=POLICY_VERSION, kind="NetworkPolicy", name=name, component=component, spec=spec)
+
+
+def _callers(workload: Workload) -> KubernetesObject:
+    """Return whom the URL's port is open to. A pod selector without a namespace's means pods of the policy's own."""
+    return {"from": [{"podSelector": {}}]} if workload.spec.gateway.access.admits is Callers.NAMESPACE else {}
 
 
 def _scraped(scrape: Mapping[str, str], port: int) -> list[KubernetesObject]:

@@ -1,6 +1,6 @@
 """The two Services: the stable URL, and the headless one in which the gateway finds ready replicas."""
 
-from spillway.api.vocabulary import COMPONENT_ENGINE, COMPONENT_GATEWAY, PORT_HTTP, SERVICE_PORT
+from spillway.api.vocabulary import COMPONENT_ENGINE, COMPONENT_GATEWAY, PORT_HTTP, SERVICE_PORT, SERVICE_TLS_PORT
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.manifest import KubernetesObject, child, selector
@@ -8,10 +8,11 @@ from spillway.render.manifest import KubernetesObject, child, selector
 
 def stable_service(workload: Workload) -> KubernetesObject:
     """Return the Service clients call; it selects gateways whoever serves behind them."""
+    scheme, port = ("http", SERVICE_PORT) if workload.spec.gateway.tls is None else ("https", SERVICE_TLS_PORT)
     spec = {
         "type": "ClusterIP",
         "selector": selector(workload, COMPONENT_GATEWAY),
-        "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}],
+        "ports": [{"name": scheme, "port": port, "targetPort": "http", "protocol": "TCP", "appProtocol": scheme}],
     }
     return child(workload, kind="Service", name=names.service(workload.key.name), component=COMPONENT_GATEWAY, spec=spec)
 

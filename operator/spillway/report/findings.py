@@ -11,6 +11,7 @@ from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.readings import number, value
 from spillway.plan.scale import unschedulable
 from spillway.plan.spill import ready_replicas
+from spillway.report.access_finding import access_controlled
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.economics_finding import self_hosting_economic
 from spillway.report.passed import Pass
@@ -48,6 +49,7 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
         ConditionType.REPLICAS_READY: owned,
         ConditionType.HOSTED_BACKEND_READY: hosted,
         ConditionType.GATEWAY_READY: gateway_ready(this),
+        ConditionType.ACCESS_CONTROLLED: access_controlled(this),
         ConditionType.DEGRADED: degraded(this, owned, hosted),
         ConditionType.SLO_MET: slo_met(this),
         ConditionType.WITHIN_BUDGET: within_budget(this),

@@ -51,7 +51,7 @@ def report(
     existing = _existing(seen)
     status = InferenceWorkloadStatus(
         observed_generation=workload.generation,
-        url=f"http://{workload.key.name}.{workload.key.namespace}.svc.{cluster_domain}/v1",
+        url=f"{'https' if workload.spec.gateway.tls else 'http'}://{workload.key.name}.{workload.key.namespace}.svc.{cluster_domain}/v1",
         placement=describe_placement(
             decision, previous.placement, now, apply=asked.apply if asked.mode is PlacementMode.AUTO else ApplyMode.RECOMMEND
         ),

@@ -79,7 +79,9 @@ def account(world: World, one: Records, steps: int) -> None:
     totals["decoded"] += float(steps * decoding)
     totals["prompted"] += float(one["prompt"])
     totals["kv_steps"] += float(steps) * float(one["kv"]) + decoding * steps * (steps - 1) / 2.0
-    totals["busy_s"] += run_ms(float(one["first_ms"]), float(one["growth_ms"]), steps) / 1000.0
+    took_s = run_ms(float(one["first_ms"]), float(one["growth_ms"]), steps) / 1000.0
+    totals["busy_s"] += took_s
+    totals["decoding_s"] += decoding * took_s
     one["clock"] += steps
     one["kv"] += steps * decoding + int(one["prompt"])
     one["kv_decoding"] += steps * decoding

@@ -114,6 +114,7 @@ TOTALS = np.dtype(
             "prompted",  # prompt tokens
             "kv_steps",  # tokens in the cache, summed over steps
             "busy_s",
+            "decoding_s",  # summed over what decodes in each step
             "serving_s",
             "running_s",
             "waiting_s",

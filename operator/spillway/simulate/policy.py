@@ -46,6 +46,7 @@ class Seen:
     input_tokens: tuple[float, float]  # counters since the start: answered by own replicas, by hosted
     output_tokens: tuple[float, float]
     answered: tuple[float, float]
+    token_gap_ms: float | None = None  # mean gap between tokens: the mean step of those that decode in it
     held: int = 0  # requests that gateways keep waiting, since they may not spill
 
     @property

@@ -61,6 +61,7 @@ class Watch:
             ttft_p90_ms=_quantile(now.latency[TTFT] - first.latency[TTFT]),
             inter_token_p90_ms=_quantile(now.latency[INTER_TOKEN] - first.latency[INTER_TOKEN]),
             step_ms=_mean(passed["busy_s"] * 1000.0, steps),
+            token_gap_ms=_mean(passed["decoding_s"] * 1000.0, passed["decoded"]),
             batch_mean=_mean(passed["decoded"], steps),
             prompt_tokens_per_step=_mean(passed["prompted"], steps),
             kv_tokens_mean=_mean(passed["kv_steps"], steps),

@@ -67,11 +67,12 @@ class SpillwayPolicy:
         settings: PlanSettings | None = None,
         start: datetime = DEFAULT_START,
         gateways: int = 2,
+        memory: Memory | None = None,
     ) -> None:
         self._workload = replace(workload, created_at=start)
         self._catalogue, self._settings, self._start = catalogue, settings or PlanSettings(), start
         self._gateways = tuple(GatewayPod(uid=f"gateway-{each}", name=f"gateway-{each}", ready=True) for each in range(gateways))
-        self._memory = Memory()
+        self._memory = memory or Memory()
         self._alive: dict[int, SeenReplica] = {}
         self._decisions: list[DecisionStatus] = []
         self._backends: tuple[str, ...] = ()  # label of the hosted backend that takes the overflow
@@ -107,6 +108,11 @@ class SpillwayPolicy:
     def decisions(self) -> tuple[DecisionStatus, ...]:
         """Return all decisions, oldest first."""
         return tuple(self._decisions)
+
+    @property
+    def memory(self) -> Memory:
+        """What the operator remembers."""
+        return self._memory
 
     @property
     def ledger(self) -> Ledger:
@@ -161,11 +167,15 @@ class SpillwayPolicy:
             tensor_parallel_size=pool.tensor_parallel_size if pool else 1,
             ready=ready,
             terminating=replica.draining or ended_at is not None,
-            created_at=self._start + timedelta(seconds=replica.launched_s),
+            created_at=self._created_at(replica),
             bound_at=self._start + timedelta(seconds=replica.launched_s),
             ready_since=self._start + timedelta(seconds=replica.ready_s) if ready and replica.ready_s is not None else None,
             ended_at=ended_at,
         )
+
+    def _created_at(self, replica: SeenReplica) -> datetime | None:
+        """Return when it was made; None of those a run begins with, of whose start nothing is known."""
+        return None if replica.ready_s == replica.launched_s else self._start + timedelta(seconds=replica.launched_s)
 
     def _signals(self, seen: Seen, now: datetime) -> Signals:
         def read(number: float | None) -> Reading[float]:
@@ -187,7 +197,7 @@ class SpillwayPolicy:
             running=read(float(seen.running)),
             waiting=read(float(seen.waiting)),
             kv_cache_usage_ratio=read(seen.kv_usage_ratio if seen.ready else None),
-            step_time_ms=read(seen.step_ms),
+            step_time_ms=read(seen.token_gap_ms),
             batch_mean=read(seen.batch_mean),
             prompt_tokens_per_step=read(seen.prompt_tokens_per_step),
             kv_tokens_per_step=read(seen.kv_tokens_mean),

@@ -13,7 +13,7 @@ from spillway.api.catalogue import HostedProviderSpec
 from spillway.plan.decision import Decision, Workload
 from spillway.render import envoy
 from spillway.render.envoy import GatewayAddresses
-from tests.dataplane import decisions
+from tests.dataplane import certificates, decisions
 from tests.dataplane.process import binary
 from tests.dataplane.volume import Volume
 
@@ -97,11 +97,11 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
         resource = only_resource(files["runtime.yaml"])
         assert resource["name"] == layer.pop("rtds_layer")["name"]
         layer["static_layer"] = resource["layer"]
-    secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith("hosted-")]
+    secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith(("hosted-", "access-", "tls-"))]
     for secret in secrets:
-        for source in sources(secret):
+        for source, content in zip(sources(secret), contents(secret, tmp_path), strict=True):
             assert Path(source.pop("filename")).read_text() == "as mounted"
-            source["inline_string"] = authority() if "validation_context" in secret else "key"
+            source["inline_string"] = content
     config["static_resources"]["secrets"] = [{name: value for name, value in each.items() if name != "@type"} for each in secrets]
     drop_sds(config)
     folded = tmp_path / "folded.yaml"
@@ -151,11 +151,15 @@ def mounted(case: Case, folder: Path) -> GatewayAddresses:
         cap_folder=str(folder / "cap"),
         hosted_folder=str(folder / "hosted"),
         run_folder=str(folder / "run"),
+        access_folder=str(folder / "access"),
+        tls_folder=str(folder / "tls"),
     )
     Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses))
     Volume(folder / "cap", envoy.cap_files(case.decision))
     for mount in envoy.hosted_mounts(case.decision, addresses):
         Volume(Path(mount.mount_path), {mount.file_name: "as mounted"})
+    for client in envoy.client_mounts(case.workload, addresses):
+        Volume(Path(client.mount_path), dict.fromkeys(client.absent, "as mounted"))
     return addresses
 
 
@@ -176,7 +180,16 @@ def only_resource(content: str) -> dict[str, Any]:
 
 def sources(secret: dict[str, Any]) -> list[dict[str, Any]]:
     """Return where a secret's content comes from."""
+    if "tls_certificate" in secret:
+        return [secret["tls_certificate"]["certificate_chain"], secret["tls_certificate"]["private_key"]]
     return [secret["generic_secret"]["secret"]] if "generic_secret" in secret else [secret["validation_context"]["trusted_ca"]]
+
+
+def contents(secret: dict[str, Any], folder: Path) -> list[str]:
+    """Return what may come from there."""
+    if "tls_certificate" in secret:
+        return [each.read_text() for each in certificates.authority().issue("chat.test", folder / "certificates")]
+    return ["key" if "generic_secret" in secret else authority()]
 
 
 def drop_sds(node: Any) -> None:

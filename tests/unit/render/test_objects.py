@@ -126,6 +126,40 @@ def test_the_clusters_domain_reaches_envoy() -> None:
     assert "chat-replicas.team.svc.corp.example" in files["envoy.json"]
 
 
+def test_without_keys_the_namespace_calls_and_with_keys_or_by_choice_everybody_reaches_the_port() -> None:
+    keys = {"keysSecretRef": {"name": "chat-clients"}}
+    assert url_callers({}) == [{"podSelector": {}}]
+    assert url_callers({"callers": "Anyone"}) is None
+    assert url_callers(keys) is None
+    assert url_callers({**keys, "callers": "Namespace"}) == [{"podSelector": {}}]
+
+
+def url_callers(access: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return whom the gateway's policy lets call; None: anybody."""
+    rules = one(dedicated(gateway={"access": access}), "NetworkPolicy", "chat-gateway")["spec"]["ingress"]
+    (rule,) = (each for each in rules if {"port": 8080, "protocol": "TCP"} in each["ports"])
+    callers: list[dict[str, Any]] | None = rule.get("from")
+    return callers
+
+
+def test_keys_and_certificate_change_no_replica_and_may_come_late() -> None:
+    plain = dedicated()
+    guarded = dedicated(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}, "tls": {"secretRef": {"name": "chat-tls"}}})
+    assert guarded.engine() == plain.engine()
+    files = one(guarded, "ConfigMap", "chat-gateway")["data"]
+    found = [source for sources in projections(guarded) for source in sources]
+    assert {each["secret"]["name"] for each in found if "secret" in each} == {"chat-clients", "chat-tls"}
+    assert all(content["optional"] for each in found for content in each.values())
+    below = [item["key"] for each in found if "configMap" in each for item in each["configMap"]["items"]]
+    assert len(below) == 3
+    assert set(below) <= files.keys()
+
+
+def test_the_service_of_a_url_with_a_certificate_is_https_alone() -> None:
+    (port,) = one(dedicated(gateway={"tls": {"secretRef": {"name": "chat-tls"}}}), "Service", "chat")["spec"]["ports"]
+    assert (port["name"], port["port"], port["appProtocol"]) == ("https", 443, "https")
+
+
 def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only() -> None:
     rules = one(hybrid(), "NetworkPolicy", "chat-engine")["spec"]["ingress"]
     assert [list(peer) for rule in rules for peer in rule["from"]] == [["podSelector"], ["namespaceSelector"]]

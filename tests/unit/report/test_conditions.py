@@ -89,6 +89,7 @@ def waiting(sentence: str) -> Observation:
 
 
 CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
+KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
 WRONG = workload(dedicated={"accelerators": ["b200"]})
 ASLEEP = workload(scaling={"minReplicas": 0})
 PROMISED = workload(slo={"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000})
@@ -243,6 +244,32 @@ CASES = [
         ("True", Reason.ROLLOUT_BLOCKED),
         "no nvidia.com/gpu is free for it",
         id="a rollout that cannot go on",
+    ),
+    case(K.ACCESS_CONTROLLED, HYBRID, observe(1), ("True", Reason.NAMESPACE_ONLY), "NetworkPolicy", id="the namespace alone"),
+    case(
+        K.ACCESS_CONTROLLED,
+        workload(gateway={"access": {"callers": "Anyone"}}),
+        observe(1),
+        ("False", Reason.GATEWAY_OPEN),
+        "gateway.access.keysSecretRef",
+        id="open to everybody",
+    ),
+    case(
+        K.ACCESS_CONTROLLED,
+        workload(gateway={"access": {"jwt": {"issuer": "https://id", "audiences": ["chat"], "jwksURI": "https://id/keys"}}}),
+        observe(1),
+        ("True", Reason.TOKENS_REQUIRED),
+        id="clients with tokens",
+    ),
+    case(K.ACCESS_CONTROLLED, KEYED, observe(1), ("True", Reason.API_KEYS_REQUIRED), id="clients with keys"),
+    case(K.ACCESS_CONTROLLED, KEYED, observe(1, signals=blind()), ("True", Reason.API_KEYS_REQUIRED), id="keys, and no metrics"),
+    case(
+        K.ACCESS_CONTROLLED,
+        KEYED,
+        observe(1, signals=signals(closed_per_s=0.1)),
+        ("False", Reason.API_KEYS_MISSING),
+        "Secret chat-clients",
+        id="no Secret with keys",
     ),
     case(K.SLO_MET, HYBRID, observe(1), ("Unknown", Reason.NO_SLO), id="none promised"),
     case(K.SLO_MET, workload(slo={"attainmentPercent": 95}), observe(1), ("Unknown", Reason.NO_SLO), id="no target promised"),

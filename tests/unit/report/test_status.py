@@ -57,6 +57,7 @@ def test_a_count_that_is_only_told_stands_beside_what_there_is() -> None:
 def test_identity() -> None:
     status = status_of()
     assert status.url == "http://chat.ml.svc.cluster.local/v1"
+    assert status_of(workload(gateway={"tls": {"secretRef": {"name": "chat-tls"}}})).url == "https://chat.ml.svc.cluster.local/v1"
     assert status_of(cluster_domain="corp.example").url == "http://chat.ml.svc.corp.example/v1"
     assert status.selector == "spillway.dev/workload=chat,app.kubernetes.io/component=engine"
     assert status.observed_generation == 1
