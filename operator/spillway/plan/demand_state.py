@@ -73,7 +73,8 @@ def load(said: Any) -> DemandModel | None:
 
 def _sound(model: DemandModel) -> bool:
     """Whether these are numbers that learning gives: one that is none would spoil every forecast from then on."""
-    numbers = (model.trends, model.shape_levels, model.losses, model.scored, model.spread, *([model.levels] if model.seen else []))
+    always = (model.shape_levels, model.losses, model.scored, model.spread)
+    numbers = (*always, model.levels, model.trends) if model.seen else always
     shapes_told = all((np.isfinite(shape) | np.isnan(shape)).all() for shape in model.shapes)
     return shapes_told and all(np.isfinite(each).all() for each in numbers)
 

@@ -93,12 +93,26 @@ def test_learning_starts_anew_for_another(other: Measured) -> None:
     assert remember(first, signals(step_time_ms=MISSING), other, NOW).step is None
 
 
+def busy_for(memory: Memory, minutes: int, *, begin: int, **found: float) -> Memory:
+    """Return the memory after so many minutes of 20 requests a second of these lengths."""
+    for minute in range(begin, begin + minutes):
+        memory = remember(memory, signals(arrivals_per_s=20.0, **found), subject(), later(60 * minute))
+    return memory
+
+
 def test_lengths_and_hits_rest_until_they_move_visibly() -> None:
-    first = remember(Memory(), signals(input_tokens_mean=500.0, output_tokens_mean=90.0, prefix_hit_ratio=0.4), None, NOW)
-    near = remember(first, signals(input_tokens_mean=550.0, output_tokens_mean=99.0, prefix_hit_ratio=0.44), None, NOW)
-    far = remember(first, signals(input_tokens_mean=900.0, output_tokens_mean=200.0, prefix_hit_ratio=0.0), None, NOW)
-    assert near == first
-    assert (far.measured_input_tokens, far.measured_output_tokens, far.prefix_hit_ratio) == (900.0, 200.0, 0.0)
+    first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0, prefix_hit_ratio=0.4)
+    near = busy_for(first, 60, begin=60, input_tokens_mean=550.0, output_tokens_mean=99.0, prefix_hit_ratio=0.44)
+    far = busy_for(first, 60, begin=60, input_tokens_mean=900.0, output_tokens_mean=200.0, prefix_hit_ratio=0.0)
+    told = [(each.measured_input_tokens, each.measured_output_tokens, each.prefix_hit_ratio) for each in (first, near, far)]
+    assert told[0] == told[1]
+    assert told[2] == (pytest.approx(900, rel=0.2), pytest.approx(200, rel=0.2), 0.0)
+
+
+def test_a_minute_of_odd_requests_moves_no_cap() -> None:
+    first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0)
+    odd = busy_for(first, 1, begin=60, input_tokens_mean=600.0, output_tokens_mean=150.0)
+    assert (odd.measured_input_tokens, odd.measured_output_tokens) == (first.measured_input_tokens, first.measured_output_tokens)
 
 
 def test_caps_rest_while_readings_only_tremble() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.plan.lengths import Lengths
-from spillway.plan.shape import DECLARED_REQUESTS, HOURS_S, MINUTES_S, Mean, Shape, declared_shape, seen_shape
+from spillway.plan.shape import DECLARED_FOR_HOURS, DECLARED_FOR_MINUTES, HOURS_S, MINUTES_S, Mean, Shape, declared_shape, seen_shape
 
 DECLARED = declared_shape(Lengths(input_mean=1000, input_p95=3000, output_mean=250, output_p95=700), 0.0)
 tokens = st.floats(min_value=1, max_value=1e5)
@@ -21,7 +21,8 @@ def after(shape: Shape, *, seconds: float, per_s: float, input_tokens: float, ou
 
 
 def test_before_anything_is_seen_it_is_what_was_declared() -> None:
-    assert DECLARED.minutes == DECLARED.hours == Mean(requests=DECLARED_REQUESTS, input_tokens=1000, output_tokens=250)
+    assert DECLARED.minutes == Mean(requests=DECLARED_FOR_MINUTES, input_tokens=1000, output_tokens=250)
+    assert DECLARED.hours == Mean(requests=DECLARED_FOR_HOURS, input_tokens=1000, output_tokens=250)
 
 
 def test_demand_follows_within_minutes_and_prices_within_hours() -> None:
@@ -40,18 +41,18 @@ def test_demand_follows_within_minutes_and_prices_within_hours() -> None:
 
 
 def test_what_was_declared_counts_until_as_many_requests_were_seen() -> None:
-    found = after(DECLARED, seconds=60, per_s=DECLARED_REQUESTS / 60, input_tokens=2000, output_tokens=500)
+    found = after(DECLARED, seconds=60, per_s=DECLARED_FOR_HOURS / 60, input_tokens=2000, output_tokens=500)
     assert found.hours.input_tokens == pytest.approx(1500, rel=0.01)
 
 
 def test_a_few_requests_hardly_move_it() -> None:
     found = after(DECLARED, seconds=60, per_s=0.05, input_tokens=100_000, output_tokens=4000)
-    assert found.minutes.output_tokens < 320
+    assert found.hours.output_tokens < 320
 
 
 def test_a_minute_without_requests_moves_nothing() -> None:
     found = after(DECLARED, seconds=6 * MINUTES_S, per_s=0.0, input_tokens=5.0, output_tokens=5.0)
-    assert (found.minutes.input_tokens, found.hours.output_tokens) == (1000, 250)
+    assert (found.minutes.input_tokens, found.hours.output_tokens) == pytest.approx((1000, 250))
 
 
 def test_a_reading_after_a_gap_counts_for_no_longer_than_its_window() -> None:

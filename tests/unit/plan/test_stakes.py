@@ -98,7 +98,15 @@ def test_what_is_billed_of_a_start_has_no_wait_for_a_node_in_it() -> None:
 
 def test_what_requests_stay_is_billed_after_a_replica_is_let_go() -> None:
     seen = observe(1, signals=signals(residence_s=33.0))
-    assert sure(told(HYBRID, seen)).exit_s == 33.0
+    assert sure(told(HYBRID, seen)).exit_s == pytest.approx(33.5)  # and half a second of an increment of one
+
+
+def test_billing_increments_and_a_least_time_make_coming_and_going_dearer() -> None:
+    price = {"onDemandUSDPerHour": "4", "asOf": "2026-07-20", "source": "a list", "minimumSeconds": 3600, "billingIncrementSeconds": 600}
+    hourly = catalogue({"h100": accelerator(price=price)})
+    found = sure(told(HYBRID, observe(1, signals=signals(residence_s=33.0), catalogue=hourly)))
+    assert (found.entry_s, found.exit_s) == (3600, 333.0)
+    assert found.start_up_s == sure(told(HYBRID)).start_up_s
 
 
 FREE = catalogue(
