@@ -55,6 +55,7 @@ HYBRID = workload(model={"architecture": LLAMA_8B}, traffic={"inputTokens": {"me
 def test_hosting_costs_what_the_tokens_of_a_replicas_hour_do() -> None:
     found = sure(told(HYBRID))
     capacity = one_pass(HYBRID, observe(1), remembered(HYBRID))[0].pool.capacity  # type: ignore[union-attr]
+    assert capacity.work_s_per_request is not None
     request_usd = (1000 * 0.1 + 250 * 0.4) / 1e6
     assert found.usd_per_replica_hour == 4
     assert found.hosted_usd_per_replica_hour == pytest.approx(request_usd * 3600 / capacity.work_s_per_request)

@@ -75,7 +75,7 @@ def test_replicas_on_their_way_are_counted_and_not_chased() -> None:
 @pytest.mark.parametrize("start_up_s", [30.0, 60.0, 100.0, 180.0, 420.0, 1000.0])
 @pytest.mark.parametrize("node_wait_s", [0.0, 45.0, 600.0])
 def test_a_replica_just_asked_for_is_not_given_up(start_up_s: float, node_wait_s: float) -> None:
-    times = {"start_up_s": start_up_s + node_wait_s, "entry_s": start_up_s}
+    times: dict[str, Any] = {"start_up_s": start_up_s + node_wait_s, "entry_s": start_up_s}
     assert weighed(steady(3.0), 3.0, ready=1, **times).wanted == 3
     assert weighed(steady(3.0), 3.0, ready=1, starting_s=(start_up_s, start_up_s + node_wait_s), **times).wanted == 3
 
