@@ -161,9 +161,7 @@ class AcceleratorPrice(ApiModel):
     ] = PricePer.ACCELERATOR
     billing_increment_seconds: Annotated[
         int,
-        Field(
-            ge=1, le=86_400, description="What a replica's time is rounded up to: weighed when one is let go, not in the bill."
-        ),
+        Field(ge=1, le=86_400, description="What a replica's time is rounded up to: weighed when one is let go, not in the bill."),
     ] = 1
     minimum_seconds: Annotated[
         int, Field(ge=0, le=86_400, description="Least time that is billed of a replica: weighed when one is started.")

@@ -52,7 +52,7 @@ def load(said: Any) -> DemandModel | None:
         model = new_model(int(said["minute"]))
         experts = (len(HORIZONS), EXPERTS)
         spread = _array(said["errors"], (len(HORIZONS), len(QUANTILES)))
-        return DemandModel(
+        found = DemandModel(
             opened=model.opened,
             seen=int(said["seen"]),
             levels=_array(said["levels"], (len(LEVEL_WEIGHTS),)),
@@ -65,9 +65,18 @@ def load(said: Any) -> DemandModel | None:
             errors=_errors(spread, int(said["errorsSeen"])),
             shares=model.shares,
             spread=spread,
-        ).reshared()
-    except (KeyError, TypeError, ValueError):
+        )
+        return found.reshared() if _sound(found) else None
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _sound(model: DemandModel) -> bool:
+    """Whether these are numbers that learning gives: one that is none would spoil every forecast from then on."""
+    always = (model.shape_levels, model.losses, model.scored, model.spread)
+    numbers = (*always, model.levels, model.trends) if model.seen else always
+    shapes_told = all((np.isfinite(shape) | np.isnan(shape)).all() for shape in model.shapes)
+    return shapes_told and all(np.isfinite(each).all() for each in numbers)
 
 
 def _errors(spread: Floats, seen: int) -> Floats:

@@ -82,7 +82,7 @@ class Values:
     keep: Floats  # V_on(0) - (V_off(0) - exit)
     start: Floats  # V_on(D) - entry - V_off(1)
     gain: Floats  # g_k at the start-up horizon, per second
-    pending: Floats  # (slots) x levels: V_on(h) - c h - V_off(0), to be read at what is left of a start
+    pending: Floats  # (slots) x levels: V_on(h) - V_off(0), to be read at what is left of a start, whose price comes off
 
 
 def values(samples: Floats, slot_s: float, terms: Terms) -> Values:
@@ -106,7 +106,7 @@ def values(samples: Floats, slot_s: float, terms: Terms) -> Values:
         keep=on[0] - (off - leave),
         start=between[ahead] - entry - later,
         gain=gains[min(slots - 1, round(terms.start_up_s / slot_s))],
-        pending=np.stack(on[: ahead + 2]) - price * (np.arange(ahead + 2)[:, None] * slot_s) - off,
+        pending=np.stack(on[: ahead + 2]) - off,
     )
 
 

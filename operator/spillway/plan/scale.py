@@ -129,9 +129,8 @@ def scale(
     weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
     if weighed is not None:
         memory = replace(memory, lazy=weighed.lazy)
-    wanted = (
-        weighed.wanted if weighed is not None else _wanted(_expected(demand, spec, pool, stakes, memory, now), current, settings.tolerance)
-    )
+    to_staff = _expected(demand, spec, pool, stakes, memory, now)
+    wanted = weighed.wanted if weighed is not None else _wanted(to_staff, current, settings.tolerance)
     points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
     choice = _Choosing(
         spec=spec, seen=seen, demand=demand, current=current, wanted=wanted, points=points, now=now, weighed=weighed is not None
@@ -143,7 +142,9 @@ def scale(
             previous=shown,
             demand_replicas=demand.replicas,
             reason=choice.reason,
-            why=_sentence(demand, choice.note) if figures is None or arriving is None else _worth_sentence(arriving, figures, choice.note),
+            why=_sentence(to_staff, choice.note)
+            if figures is None or arriving is None
+            else _worth_sentence(arriving, figures, choice.note),
             limited=choice.limited,
             figures=figures,
         ),
@@ -215,7 +216,7 @@ def _weighed(
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:
     """Return the replicas that count, `current` in all. One that has no pod or no node yet has its whole start before it."""
     ready = min(current, ready_replicas(seen))
-    waits_s = stakes.start_up_s - stakes.entry_s
+    waits_s = pool.start_up.node_wait_s or 0.0
     left = [
         stakes.start_up_s if pod.bound_at is None else max(0.0, stakes.start_up_s - waits_s - (now - pod.bound_at).total_seconds())
         for pod in seen.replicas

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spillway.plan.decision import ScaleFigures
 from spillway.plan.forecast import DemandModel, Forecast, forecast
 from spillway.plan.lazy import Lazy, clamped, watch
-from spillway.plan.marginal import Terms, Values, realized_gains, values
+from spillway.plan.marginal import Terms, Values, prices, realized_gains, values
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -21,6 +21,7 @@ STARTS_AHEAD = 10  # the horizon in start-ups: what a replica saves until then m
 LEVELS_AT_ONCE = 8  # the levels looked at grow in such steps, for tables are kept by their number
 SPARE_LEVELS = 2
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
+DUST = 1e-6  # seconds of a replica's price: what sums of floating-point numbers may be off by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +115,17 @@ def _worthwhile(worth: Values, fleet: Fleet, terms: Terms, slot_s: float) -> Fla
     ready, count = min(fleet.ready, terms.most), min(fleet.count, terms.most)
     yes[:ready] = worth.keep[:ready] >= 0
     for level in range(ready, count):
-        left = min(len(worth.pending) - 1, round(fleet.starting_s[level - ready] / slot_s))
-        yes[level] = worth.pending[left][level] >= 0
+        yes[level] = _awaited(worth, level, fleet.starting_s[level - ready], terms, slot_s)
     return yes
+
+
+def _awaited(worth: Values, level: int, left_s: float, terms: Terms, slot_s: float) -> bool:
+    """Whether a replica on its way is waited for: one that was just asked for must come out as if it were asked for now."""
+    place = min(left_s / slot_s, len(worth.pending) - 1.0)
+    low = min(int(place), len(worth.pending) - 2)
+    share = place - low
+    served = (1 - share) * worth.pending[low][level] + share * worth.pending[low + 1][level]
+    return bool(served - prices(terms)[level] * min(left_s, terms.entry_s) >= -DUST)
 
 
 def _first_not(yes: Flags) -> int:

@@ -183,7 +183,7 @@ def counters(pod: str = "chat-gateway-0", backend: str = "acme/llama-8b", **chan
 def learned(step_ms: float, batch: float, wanted: Workload | None = None) -> Memory:
     """Return the memory of an operator that has seen steps of this length at this batch, on the replicas of `observe`."""
     subject = Measured(pool=POOL, spec=(wanted or workload()).spec, accelerator=accelerator(), running=None)
-    return remember(Memory(), signals(step_time_ms=step_ms, batch_mean=batch), subject)
+    return remember(Memory(), signals(step_time_ms=step_ms, batch_mean=batch), subject, NOW)
 
 
 def observe(count: int = 1, /, **changes: Any) -> Observation:

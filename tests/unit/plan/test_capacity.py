@@ -15,7 +15,7 @@ from spillway.plan.lengths import declared_lengths
 from spillway.plan.measuring import Measured, remember
 from spillway.plan.observation import EngineLimits
 from spillway.plan.sizing import sizes
-from tests.unit.plan.situations import LLAMA_8B, accelerator, signals, spec
+from tests.unit.plan.situations import LLAMA_8B, NOW, accelerator, signals, spec
 
 SHAPED = {"model": {"id": "meta/llama-8b", "architecture": LLAMA_8B}}
 
@@ -27,7 +27,7 @@ def shaped(mode: str = "Hybrid", **changes: Any) -> InferenceWorkloadSpec:
 def measure(wanted: InferenceWorkloadSpec, step_ms: float, batch: float) -> Memory:
     """Return the memory after one reading of a step of this length at this batch."""
     subject = Measured(pool="pool", spec=wanted, accelerator=accelerator(), running=None)
-    return remember(Memory(), signals(step_time_ms=step_ms, batch_mean=batch), subject)
+    return remember(Memory(), signals(step_time_ms=step_ms, batch_mean=batch), subject, NOW)
 
 
 def step_at(wanted: InferenceWorkloadSpec, batch: float) -> float:

@@ -12,7 +12,7 @@ from spillway.plan.learned_step import LearnedStep
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.measuring import Measured, remember
 from spillway.plan.observation import Sample, Signals
-from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, later, observe, one_pass, signals, spec, workload
+from tests.unit.plan.situations import LLAMA_8B, MISSING, NOW, accelerator, later, observe, one_pass, signals, spec, workload
 
 KNOWN = spec(engine={"maxNumSeqs": None}, model={"id": "meta/llama-8b", "architecture": LLAMA_8B}, slo={"interTokenLatencyMs": 35})
 
@@ -50,34 +50,34 @@ def test_ten_minutes_of_ticks_teach_the_step_of_a_full_batch(off: float) -> None
     memory = Memory()
     for tick in range(40):
         batch = 20.0 + tick
-        memory = remember(memory, at(15 * tick, step_time_ms=off * expected_ms(batch), batch_mean=batch), subject())
+        memory = remember(memory, at(15 * tick, step_time_ms=off * expected_ms(batch), batch_mean=batch), subject(), NOW)
     assert factor(memory, 168) == pytest.approx(off, rel=0.1)
 
 
 def test_what_the_engine_says_of_cache_and_prompts_counts_before_what_lengths_would_have_it() -> None:
     told = {"prompt_tokens_per_step": 2000.0, "kv_tokens_per_step": 200_000.0}
-    plain = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0), subject())
-    heavy = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0, **told), subject())
+    plain = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0), subject(), NOW)
+    heavy = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0, **told), subject(), NOW)
     assert factor(heavy) < factor(plain)  # more was done in the same time
 
 
 def test_cache_use_is_taken_of_the_planned_size_where_the_engine_tells_none() -> None:
     planned = capacity.kv_capacity_tokens(KNOWN, accelerator())
     assert planned is not None
-    known = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0, kv_tokens_per_step=0.5 * planned), subject())
-    used = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0, kv_cache_usage_ratio=0.5), subject())
+    known = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0, kv_tokens_per_step=0.5 * planned), subject(), NOW)
+    used = remember(Memory(), at(0, step_time_ms=30.0, batch_mean=50.0, kv_cache_usage_ratio=0.5), subject(), NOW)
     assert learned(used).factors == learned(known).factors
 
 
 def test_a_gap_a_quiet_time_and_nonsense_leave_what_was_learned() -> None:
-    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject())
+    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject(), NOW)
     for quiet in (signals(), signals(step_time_ms=float("nan"), batch_mean=float("nan")), signals(step_time_ms=20.0)):
-        assert remember(first, quiet, subject()) == first
+        assert remember(first, quiet, subject(), NOW) == first
 
 
 def test_a_second_pass_over_the_same_reading_teaches_nothing() -> None:
-    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject())
-    assert remember(first, at(0, step_time_ms=30.0, batch_mean=8.0), subject()).step == first.step
+    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject(), NOW)
+    assert remember(first, at(0, step_time_ms=30.0, batch_mean=8.0), subject(), NOW).step == first.step
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,30 @@ def test_a_second_pass_over_the_same_reading_teaches_nothing() -> None:
     ],
 )
 def test_learning_starts_anew_for_another(other: Measured) -> None:
-    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject())
-    assert remember(first, signals(step_time_ms=MISSING), other).step is None
+    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject(), NOW)
+    assert remember(first, signals(step_time_ms=MISSING), other, NOW).step is None
+
+
+def busy_for(memory: Memory, minutes: int, *, begin: int, **found: float) -> Memory:
+    """Return the memory after so many minutes of 20 requests a second of these lengths."""
+    for minute in range(begin, begin + minutes):
+        memory = remember(memory, signals(arrivals_per_s=20.0, **found), subject(), later(60 * minute))
+    return memory
 
 
 def test_lengths_and_hits_rest_until_they_move_visibly() -> None:
-    first = remember(Memory(), signals(input_tokens_mean=500.0, output_tokens_mean=90.0, prefix_hit_ratio=0.4), None)
-    near = remember(first, signals(input_tokens_mean=550.0, output_tokens_mean=99.0, prefix_hit_ratio=0.44), None)
-    far = remember(first, signals(input_tokens_mean=900.0, output_tokens_mean=200.0, prefix_hit_ratio=0.0), None)
-    assert near == first
-    assert (far.measured_input_tokens, far.measured_output_tokens, far.prefix_hit_ratio) == (900.0, 200.0, 0.0)
+    first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0, prefix_hit_ratio=0.4)
+    near = busy_for(first, 60, begin=60, input_tokens_mean=550.0, output_tokens_mean=99.0, prefix_hit_ratio=0.44)
+    far = busy_for(first, 60, begin=60, input_tokens_mean=900.0, output_tokens_mean=200.0, prefix_hit_ratio=0.0)
+    told = [(each.measured_input_tokens, each.measured_output_tokens, each.prefix_hit_ratio) for each in (first, near, far)]
+    assert told[0] == told[1]
+    assert list(told[2]) == pytest.approx([900, 200, 0.0], rel=0.2)
+
+
+def test_a_minute_of_odd_requests_moves_no_cap() -> None:
+    first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0)
+    odd = busy_for(first, 1, begin=60, input_tokens_mean=600.0, output_tokens_mean=150.0)
+    assert (odd.measured_input_tokens, odd.measured_output_tokens) == (first.measured_input_tokens, first.measured_output_tokens)
 
 
 def test_caps_rest_while_readings_only_tremble() -> None:
@@ -106,7 +120,7 @@ def test_caps_rest_while_readings_only_tremble() -> None:
     found = set()
     for tick in range(80):
         tremble = 1.02 if tick % 2 else 0.98
-        memory = remember(memory, at(15 * tick, step_time_ms=1.4 * tremble * expected_ms(60), batch_mean=60.0), subject())
+        memory = remember(memory, at(15 * tick, step_time_ms=1.4 * tremble * expected_ms(60), batch_mean=60.0), subject(), NOW)
         found.add(capacity.size(KNOWN, accelerator(), memory).slots)
     assert len(found) == 1
 

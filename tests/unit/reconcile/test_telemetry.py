@@ -76,13 +76,12 @@ def test_a_decisions_figures_are_exported() -> None:
         'spillway_forecast_replicas{namespace="ns",quantile="0.5",workload="x"} 1.5',
         'spillway_forecast_replicas{namespace="ns",quantile="0.9",workload="x"} 2.75',
         'spillway_marginal_saving_usd_per_hour{namespace="ns",workload="x"} -0.5',
-        'spillway_start_up_seconds{namespace="ns",workload="x"} 175.0',
         'spillway_kappa{namespace="ns",workload="x"} 2.5',
     ):
         assert line in said
 
 
-@pytest.mark.parametrize("name", ["recommended_replicas", "forecast_replicas", "marginal_saving_usd_per_hour", "start_up_seconds", "kappa"])
+@pytest.mark.parametrize("name", ["recommended_replicas", "forecast_replicas", "marginal_saving_usd_per_hour", "kappa"])
 def test_a_figure_that_a_decision_does_not_have_is_not_exported(name: str) -> None:
     found = telemetry()
     found.snapshots[KEY] = snapshot()

@@ -1,0 +1,143 @@
+"""What is expected to arrive: it follows what arrived, knows days, and says how little it knows."""
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spillway.plan.forecast import BIN_S, DemandModel, Forecast, forecast, learn
+from tests.unit.plan.demands import DAY, day, taught
+
+SLOTS, SLOT_S = 60, 120.0
+demands = st.floats(min_value=0, max_value=1e5)
+loads = st.lists(st.none() | demands, min_size=1, max_size=30).filter(lambda load: load[0] is not None)
+
+
+def after(model: DemandModel, minutes: float) -> Forecast:
+    return forecast(model, now_s=minutes * BIN_S, slots=SLOTS, slot_s=SLOT_S)
+
+
+def middle(found: Forecast, minutes: float) -> float:
+    return found.quantile(0.5, minutes * BIN_S)
+
+
+def width(found: Forecast, minutes: float) -> float:
+    return found.quantile(0.9, minutes * BIN_S) - found.quantile(0.1, minutes * BIN_S)
+
+
+def state(model: DemandModel) -> list[Any]:
+    """Return copies of all that a model holds."""
+    found = [getattr(model, each.name) for each in fields(model) if each.name != "shapes"]
+    return [np.array(math.nan if each is None else each, dtype=float) for each in (*found, *model.shapes)]
+
+
+def same(one: list[Any], other: list[Any]) -> bool:
+    return all(np.array_equal(each, there, equal_nan=True) for each, there in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 2.0, 40.0])
+def test_a_constant_load_is_expected_to_stay(level: float) -> None:
+    found = after(taught([level] * 400), 400)
+    assert found.samples == pytest.approx(np.full(found.samples.shape, level), abs=1e-6)
+
+
+def test_a_load_that_trembles_is_expected_to_go_on_trembling() -> None:
+    trembling = np.random.default_rng(1).uniform(3, 5, 400).tolist()
+    found = after(taught(trembling), 400)
+    assert 3.5 < middle(found, 30) < 4.5
+    assert 1.2 < width(found, 30) < 2.2  # that of the load is 1.6
+
+
+@pytest.mark.parametrize(("before", "level"), [(2.0, 5.0), (5.0, 2.0), (0.0, 1.0)])
+def test_a_new_level_is_followed_within_minutes(before: float, level: float) -> None:
+    shifted = [before] * 180 + [level] * 10
+    soon = after(taught(shifted), 190)
+    assert middle(soon, 1) == pytest.approx(level, rel=0.1)
+    later = after(taught(shifted + [level] * 50), 240)
+    assert [middle(later, ahead) for ahead in (1, 15, 60)] == pytest.approx([level] * 3, rel=0.1)
+
+
+def test_a_rise_that_goes_on_is_expected_to_go_on() -> None:
+    found = after(taught([1 + minute / 30 for minute in range(120)]), 120)
+    assert middle(found, 15) > 5.2  # it is 5 now
+
+
+def test_the_shape_of_a_day_is_used_from_the_third_day_on() -> None:
+    found = after(taught([day(minute) for minute in range(2 * DAY)]), 2 * DAY)
+    assert [middle(found, ahead) for ahead in (15, 61, 119)] == pytest.approx([day(ahead) for ahead in (15, 61, 119)], abs=0.15)
+
+
+def test_the_shape_of_a_day_counts_by_the_level_of_this_one() -> None:
+    busy = [1.5 * day(minute) for minute in range(DAY // 4)]
+    found = after(taught([*(day(minute) for minute in range(2 * DAY)), *busy]), 2.25 * DAY)
+    assert middle(found, 119) == pytest.approx(1.5 * day(DAY // 4 + 119), rel=0.2)
+
+
+def test_on_its_first_day_it_knows_no_shape() -> None:
+    found = after(taught([day(minute) for minute in range(DAY // 2)]), DAY // 2)
+    assert abs(middle(found, 119) - day(DAY // 2 + 119)) > 0.15
+
+
+def test_the_first_hour_is_wide() -> None:
+    widths = [width(after(taught([2.0] * minutes), minutes), 30) for minutes in (1, 30, 400)]
+    assert widths[0] > 1.5
+    assert widths[0] >= widths[1] > 10 * widths[2]
+
+
+def test_what_lies_further_ahead_is_less_sure() -> None:
+    found = after(taught([2.0] * 5), 5)
+    assert width(found, 1) < width(found, 20) < width(found, 60)
+
+
+def test_a_gap_teaches_nothing() -> None:
+    before = taught([2.0, 3.0] * 50)
+    gap = taught([None] * 600, first=100, model=before)
+    assert same(state(gap), state(before))
+    went_on = taught([2.5], first=700, model=gap)
+    assert went_on.seen == before.seen + 1  # the minute that was open is closed, and no other
+    assert 2.0 < middle(after(went_on, 701), 5) < 3.2
+
+
+def test_several_readings_of_a_minute_count_as_the_last() -> None:
+    often = taught([2.0] * 10)
+    for second in (0, 15, 30, 45):
+        often = learn(often, 5.0 if second < 45 else 2.0, 10 * BIN_S + second)
+    assert same(state(often), state(taught([2.0] * 11)))
+
+
+def test_the_minute_that_has_not_ended_counts_already() -> None:
+    found = after(taught([2.0] * 60 + [6.0]), 60.9)
+    assert middle(found, 1) > 2.5
+
+
+@given(load=loads)
+def test_demand_is_never_negative_and_always_a_number(load: list[float | None]) -> None:
+    found = after(taught(load), len(load))
+    assert np.isfinite(found.samples).all()
+    assert (found.samples >= 0).all()
+    assert (np.diff(found.samples, axis=1) >= -1e-9).all()
+
+
+@given(load=loads)
+def test_the_same_load_teaches_the_same(load: list[float | None]) -> None:
+    assert np.array_equal(after(taught(load), len(load)).samples, after(taught(load), len(load)).samples)
+
+
+@given(load=loads, next_one=demands)
+def test_learning_leaves_the_model_before_as_it_was(load: list[float | None], next_one: float) -> None:
+    model = taught(load)
+    before = state(model)
+    learn(model, next_one, (len(load) + 0.5) * BIN_S)
+    after(model, len(load))
+    assert same(state(model), before)
+
+
+@given(load=st.lists(st.floats(min_value=0.2, max_value=50), min_size=2, max_size=20), factor=st.floats(min_value=0.5, max_value=20))
+def test_more_of_the_same_load_is_expected_to_be_more(load: list[float], factor: float) -> None:
+    one, other = taught(load), taught([factor * each for each in load])
+    assert other.levels == pytest.approx(factor * one.levels)
+    assert other.trends == pytest.approx(factor * one.trends, abs=1e-9)

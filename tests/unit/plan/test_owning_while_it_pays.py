@@ -1,0 +1,201 @@
+"""The replica count where money decides it: in whole passes, with prices, what is on its way, and what is missing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spillway.api.vocabulary import Reason
+from spillway.plan.decision import Memory, ScaleDecision, Workload
+from spillway.plan.forecast import BIN_S
+from spillway.plan.observation import Catalogue
+from tests.unit.plan.demands import taught
+from tests.unit.plan.situations import (
+    LLAMA_8B,
+    MISSING,
+    NOW,
+    accelerator,
+    catalogue,
+    later,
+    observe,
+    one_pass,
+    provider,
+    replica,
+    signals,
+    workload,
+)
+
+KNOWN: dict[str, Any] = {"model": {"architecture": LLAMA_8B}}
+LENGTHS = {"inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}}
+TICK_S = 15
+
+
+def per_replica(wanted: Workload) -> float:
+    """Return the requests per second that are the work of one replica."""
+    pool = one_pass(wanted, observe(1))[0].pool
+    assert pool is not None
+    assert pool.capacity.work_s_per_request is not None
+    return 1 / pool.capacity.work_s_per_request
+
+
+def hybrid(*, declared: float | None = None, **scaling: int) -> Workload:
+    """Return a hybrid workload; `declared`: requests per second."""
+    rate = {} if declared is None else {"requestsPerSecond": {"mean": f"{declared:.4f}"}}
+    return workload(**KNOWN, traffic=LENGTHS | rate, scaling={"minReplicas": 0, "maxReplicas": 9} | scaling)
+
+
+EACH = per_replica(hybrid())
+
+
+def priced(kappa: float, *, usd: str | None = "4", **price: Any) -> Catalogue:
+    """Return a catalogue in which hosting costs kappa times what full own replicas do. `usd`: of a replica's hour."""
+    token_usd = kappa * 4 / 3600 / EACH / 1250 * 1e6
+    models = [{"name": "llama-8b", "inputUSDPerMillionTokens": f"{token_usd:.6f}", "outputUSDPerMillionTokens": f"{token_usd:.6f}"}]
+    listed = {"onDemandUSDPerHour": usd, "per": "Accelerator", "asOf": "2026-07-20", "source": "a price list"} | price
+    return catalogue({"h100": accelerator(price=None if usd is None else listed)}, {"acme": provider(models=models)})
+
+
+def lasted(
+    wanted: Workload, rate: float | Any, *, count: int, minutes: int = 20, kappa: float = 2.5, memory: Memory | None = None, **changes: Any
+) -> tuple[ScaleDecision, Memory]:
+    """Return the last decision of so many minutes at a rate, in replicas' work. What is decided is not acted on."""
+    listed = changes.pop("catalogue", priced(kappa))
+    readings = changes.pop("signals", {})
+    memory = memory or Memory()
+    start = 0.0 if memory.demand_model is None else 60.0 * (memory.demand_model.opened + 1) - later(0).timestamp()
+    per_s = rate * EACH if isinstance(rate, float) else rate
+    for tick in range(minutes * 60 // TICK_S + 1):
+        at = later(start + TICK_S * tick)
+        seen = observe(count, catalogue=listed, signals=signals(**({"arrivals_per_s": per_s} | readings)), **changes)
+        decision, memory = one_pass(wanted, seen, replace(memory, settling=None), at)
+    assert decision.scale is not None
+    return decision.scale, memory
+
+
+@pytest.mark.parametrize(
+    ("kappa", "rate", "to"),
+    [
+        pytest.param(2.5, 2.8, 3, id="each that is used enough"),
+        pytest.param(10.0, 2.4, 3, id="one more where hosting is dear"),
+        pytest.param(1.25, 2.4, 2, id="one fewer where it is not"),
+        pytest.param(0.8, 2.8, 0, id="none where hosting is cheaper at any use"),
+        pytest.param(10.0, 30.0, 9, id="no more than maxReplicas"),
+    ],
+)
+def test_a_replica_is_owned_while_it_pays(kappa: float, rate: float, to: int) -> None:
+    found, _ = lasted(hybrid(), rate, count=1, kappa=kappa, minutes=40)
+    assert found.replicas == to
+
+
+def test_where_hosting_is_cheaper_the_least_is_kept() -> None:
+    found, _ = lasted(hybrid(minReplicas=2), 5.0, count=4, kappa=0.8)
+    assert (found.replicas, found.reason) == (2, Reason.DEMAND_FELL)
+
+
+def test_a_decision_tells_what_it_was_weighed_by() -> None:
+    found, _ = lasted(hybrid(), 2.8, count=3)
+    assert found.reason is Reason.CHEAPEST_COUNT
+    figures = found.figures
+    assert figures is not None
+    assert figures.kappa == pytest.approx(2.5, rel=0.01)
+    assert figures.forecast_p10 <= 2.8 <= figures.forecast_p90 + 0.01
+    assert figures.marginal_saving_usd_per_hour is not None
+    assert figures.rejected is not None
+    assert figures.rejected.startswith("replica 4: costs")
+    for part in ("2.80 replicas of work arrive", "kappa 2.50", figures.rejected):
+        assert part in found.why
+
+
+def test_replicas_on_their_way_are_counted_and_not_chased() -> None:
+    pods = tuple(replica(index, ready=index == 0, bound_at=None if index == 2 else later(0)) for index in range(3))
+    found, _ = lasted(hybrid(), 2.8, count=3, minutes=2, replicas=pods, memory=lasted(hybrid(), 2.8, count=3)[1])
+    assert (found.replicas, found.reason) == (3, Reason.CHEAPEST_COUNT)
+
+
+def test_a_long_billed_least_is_not_taken_for_a_long_start() -> None:
+    hours = priced(2.5, minimumSeconds=36_000)
+    _, memory = lasted(hybrid(), 1.9, count=1, catalogue=hours)
+    assert memory.demand_model is not None
+    pods = (replica(0), replica(1, ready=False, bound_at=later(20 * 60)))
+    found, _ = lasted(hybrid(), 1.9, count=2, catalogue=hours, minutes=8, memory=memory, replicas=pods)
+    assert found.replicas == 2  # its ten hours are paid for already, and it serves in two minutes
+
+
+def test_what_no_node_takes_is_not_chased() -> None:
+    pods = (replica(0), replica(1, ready=False, bound_at=None, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu."))
+    found, _ = lasted(hybrid(), 5.0, count=2, replicas=pods)
+    assert (found.replicas, found.limited) == (2, Reason.UNSCHEDULABLE)
+
+
+def test_a_hosted_side_that_is_down_leaves_the_promise_to_own_replicas() -> None:
+    held = {"in_flight_owned": 16.0, "running": 16.0}
+    up, memory = lasted(hybrid(), 2.8, count=1, kappa=0.8, signals=held)
+    assert (up.replicas, up.figures is None) == (0, False)
+    down, _ = lasted(
+        hybrid(), 2.8, count=1, kappa=0.8, minutes=1, memory=memory, signals={**held, "hosted_healthy": {"acme/llama-8b": False}}
+    )
+    assert down.replicas >= 2  # 16 requests in flight, 8 at a time
+    assert down.figures is None
+
+
+@pytest.mark.parametrize(
+    "listed", [pytest.param(priced(2.5, usd=None), id="of the class"), pytest.param(priced(0.0), id="of the hosted side, which is nothing")]
+)
+def test_without_a_price_replicas_follow_demand(listed: Catalogue) -> None:
+    found, _ = lasted(hybrid(), 2.8, count=1, catalogue=listed, signals={"in_flight_owned": 16.0, "running": 16.0}, minutes=1)
+    assert found.figures is None
+    assert (found.replicas >= 2, found.reason) == (True, Reason.DEMAND_ROSE)
+
+
+@pytest.mark.parametrize(("kappa", "to"), [(2.5, 3), (1.05, 2), (0.8, 0)])
+def test_the_first_count_is_what_declared_traffic_makes_worth_it(kappa: float, to: int) -> None:
+    seen = observe(0, pools=(), catalogue=priced(kappa), signals=signals(arrivals_per_s=MISSING))
+    found = one_pass(hybrid(declared=2.7 * EACH), seen)[0].scale
+    assert found is not None
+    assert (found.replicas, found.reason) == (to, Reason.INITIAL)
+
+
+def test_going_down_waits_for_the_whole_window() -> None:
+    wanted = hybrid(scaleDownStabilizationSeconds=600)
+    _, memory = lasted(wanted, 2.8, count=3, minutes=60)
+    early, early_memory = lasted(wanted, 0.1, count=3, minutes=8, memory=memory)
+    assert (early.replicas, early.reason) == (3, Reason.STABILIZING)
+    late, _ = lasted(wanted, 0.1, count=3, minutes=30, memory=early_memory)
+    assert late.replicas < 3
+
+
+def test_while_arrivals_are_missing_the_count_is_held() -> None:
+    _, memory = lasted(hybrid(), 2.8, count=3)
+    found, after = lasted(hybrid(), MISSING, count=3, memory=memory, minutes=30)
+    assert (found.replicas, found.reason) == (3, Reason.HELD_METRICS_MISSING)
+    assert after.demand_model is not None
+    assert memory.demand_model is not None
+    assert after.demand_model.seen <= memory.demand_model.seen + 1
+
+
+def test_from_zero_only_when_it_pays() -> None:
+    spilling = {"spilled_per_s": 2.0 * EACH}
+    paying, _ = lasted(hybrid(), 2.0, count=0, signals=spilling)
+    assert (paying.replicas, paying.reason) == (2, Reason.WOKEN_BY_SPILL)
+    trickle, _ = lasted(hybrid(), 0.05, count=0, signals={"spilled_per_s": 0.05 * EACH})
+    assert trickle.replicas == 0
+    cheap, _ = lasted(hybrid(), 2.0, count=0, kappa=0.8, signals=spilling)
+    assert cheap.replicas == 0
+
+
+def test_a_workload_that_nobody_uses_goes_to_zero() -> None:
+    _, memory = lasted(hybrid(), 1.0, count=1, minutes=60)
+    found, _ = lasted(hybrid(), 0.0, count=1, minutes=10, memory=memory)
+    assert (found.replicas, found.reason) == (0, Reason.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "counts"), [pytest.param(30, {2}, id="not in its first hour"), pytest.param(90, {7, 8, 9}, id="from then on")]
+)
+def test_with_nowhere_to_spill_the_peaks_that_the_forecast_expects_are_staffed(minutes: int, counts: set[int]) -> None:
+    wanted = workload("Dedicated", **KNOWN, traffic=LENGTHS, scaling={"maxReplicas": 9})
+    model = taught([1.0, 6.0] * (minutes // 2), first=int(NOW.timestamp() // BIN_S) - minutes)
+    found, _ = lasted(wanted, 1.0, count=2, minutes=0, memory=Memory(demand_model=model))
+    assert found.figures is None
+    assert found.replicas in counts
+    assert ("by 99.00% within" in found.why) == (counts != {2})
