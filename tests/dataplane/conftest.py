@@ -101,6 +101,9 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             spec: dict[str, Any] | None = None,
             addresses: dict[str, Any] | None = None,
             folder: str = "",
+            overflow: dict[str, Any] | None = None,
+            provider: dict[str, Any] | None = None,
+            model: dict[str, Any] | None = None,
         ) -> Stage:
             providers = PROVIDERS[: hosted if mode != "Dedicated" else 0]
             owned = [
@@ -112,11 +115,16 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             }
             for name, backend in rented.items():
                 backend.host = f"{name}.test:{backend.port}"
-            workload = decisions.workload(_spec(mode, providers, spec or {}))
+            wanted = _spec(mode, providers, spec or {})
+            if overflow is not None:
+                wanted["hosted"]["overflow"] = overflow
+            workload = decisions.workload(wanted)
             decision = decisions.decision(
                 workload,
                 {
-                    name: decisions.provider(f"https://{name}.test:{backend.port}{base_path}", backend.model)
+                    name: decisions.provider(
+                        f"https://{name}.test:{backend.port}{base_path}", backend.model, more=provider, more_of_model=model
+                    )
                     for name, backend in rented.items()
                 },
                 cap=cap,

@@ -52,11 +52,20 @@ def decision(given: Workload, providers: Mapping[str, HostedProviderSpec], *, ca
     )
 
 
-def provider(base_url: str, *models: str, key: bool = True, authority: bool = True) -> HostedProviderSpec:
+def provider(
+    base_url: str,
+    *models: str,
+    key: bool = True,
+    authority: bool = True,
+    more: Mapping[str, Any] | None = None,
+    more_of_model: Mapping[str, Any] | None = None,
+) -> HostedProviderSpec:
     """Return a provider with these models."""
+    prices = {"inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "2", **(more_of_model or {})}
     spec: dict[str, Any] = {
         "baseURL": base_url,
-        "models": [{"name": each, "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "2"} for each in models],
+        "models": [{"name": each, **prices} for each in models],
+        **(more or {}),
     }
     if key:
         spec["auth"] = {"secretRef": {"name": "hosted", "key": "api-key"}}

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import aiohttp
 
-from spillway.plan.decision import Decision, Workload
+from spillway.plan.decision import Decision, GatewayPlan, Permit, Workload
 from spillway.render import envoy
 from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy_permit import POD_VARIABLE
 from tests.dataplane.volume import Volume
 
 PATIENCE_S = 20.0
@@ -85,6 +87,7 @@ class Gateway:
         self.workload = workload
         self.decision = decision
         self.folder = folder
+        self.pod = folder.name
         self._held = (reserved(), reserved())
         listen, metrics = (Address(host="127.0.0.1", port=port_of(held)) for held in self._held)
         self.addresses = replace(
@@ -142,14 +145,22 @@ class Gateway:
 
     def set_cap(self, cap: int) -> None:
         """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""
-        plan = replace(self.decision.gateway, cap_per_gateway=cap)
-        self.cap.write(envoy.cap_files(replace(self.decision, gateway=plan)))
+        self._follow(replace(self.decision.gateway, cap_per_gateway=cap))
+
+    def set_permit(self, permit: Permit | None) -> None:
+        """Renew or withdraw the permit as the operator would."""
+        self._follow(replace(self.decision.gateway, permit=permit))
+
+    def _follow(self, plan: GatewayPlan) -> None:
+        self.decision = replace(self.decision, gateway=plan)
+        self.cap.write(envoy.cap_files(self.decision))
 
     async def start(self, *, workers: int = 1) -> None:
         """Start Envoy and wait until it is ready."""
         arguments = envoy.arguments(self.addresses, workers=workers)
+        environment = {**os.environ, POD_VARIABLE: self.pod}
         with self.access.open("ab") as access, self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(binary(), *arguments, stdout=access, stderr=log)
+            self._process = await asyncio.create_subprocess_exec(binary(), *arguments, stdout=access, stderr=log, env=environment)
         await until(self.ready, f"ready; {self.log.read_text()[-2000:]}")
 
     async def restart_with(self, bootstrap: str) -> None:

@@ -104,6 +104,12 @@ def tell(history: History) -> None:
     history.add("envoy_spillway_output_tokens", f'{same},backend="rented/m"', -PAST_S, 600, until_s=-40)
     history.add("envoy_spillway_output_tokens", f'{same},backend="owned"', -40 + STEP_S, 7)
 
+    metered = history.up("metered")
+    for worker, usd in ((0, 7000), (1, 500)):
+        lane = f'{metered},backend="rented/m",worker="{worker}"'
+        history.add("envoy_spillway_charged_micro_usd", lane, -PAST_S, usd)
+        history.add("envoy_spillway_charged_requests", lane, -PAST_S, usd / 100)
+
     old = history.up("old-engine", "engine")
     history.add("vllm:gpu_cache_usage_perc", old, -PAST_S, 0.25)
     history.add("vllm:time_per_output_token_seconds_sum", old, -PAST_S, 0, per_s=0.5)
@@ -303,6 +309,18 @@ async def test_a_gateway_that_went_since_the_last_tick_is_still_counted_and_anot
     assert tokens("went-young") == []
     assert tokens("same-pod") == [7.0]
     assert tokens("went-long-ago") == []
+
+
+async def test_the_meters_of_a_permit_by_worker_and_none_before_the_first_request(url: str) -> None:
+    found = (await read(url, "metered", Target(gateways=1))).spill_meters
+    assert isinstance(found, Sample)
+    assert [(each.pod, each.worker, each.backend, each.micro_usd, each.requests) for each in found.value] == [
+        ("x-gateway-1", 0, "rented/m", 7000.0, 70.0),
+        ("x-gateway-1", 1, "rented/m", 500.0, 5.0),
+    ]
+    none_yet = (await read(url, "idle", Target(gateways=1))).spill_meters
+    assert isinstance(none_yet, Sample)
+    assert none_yet.value == ()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,14 @@ class ProviderTls(ApiModel):
     ]
 
 
+class Capability(StrEnum):
+    """What a model's API answers beyond plain text."""
+
+    TOOLS = "Tools"
+    RESPONSE_FORMAT = "ResponseFormat"
+    VISION = "Vision"
+
+
 class ProviderModel(ApiModel):
     """One model the provider serves, and its price."""
 
@@ -57,6 +65,15 @@ class ProviderModel(ApiModel):
     quantization: Annotated[
         Quantization | None, Field(description="Storage of the weights the provider serves; a plan says so where it differs from your own.")
     ] = None
+    capabilities: Annotated[
+        list[Capability] | None,
+        Field(
+            max_length=8,
+            description="What it answers: Tools (function calls), ResponseFormat (structured output), Vision (images). A request that "
+            "needs one that is not listed, or more than contextTokens, is not sent there. Default: not stated, and everything is sent.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ] = None
     time_to_first_token_ms: Annotated[
         int | None,
         Field(ge=1, le=3_600_000, description="Wait for the first token that the provider states or you measured, milliseconds."),
@@ -78,6 +95,16 @@ class ProviderBatch(ApiModel):
 
     discount_percent: Annotated[int, Field(ge=1, le=100, description="How much less a token costs than in the models' prices, percent.")]
     completion_window_hours: Annotated[int, Field(ge=1, le=720, description="Hours within which a job is done.")] = 24
+
+
+class ProviderLimits(ApiModel):
+    """What the account may send. Shared out evenly over the namespace's workloads that name the provider, and over their gateways."""
+
+    requests_per_minute: Annotated[int | None, Field(ge=1, le=10**7, description="Requests in any minute.")] = None
+    tokens_per_minute: Annotated[
+        int | None,
+        Field(ge=1, le=10**10, description="Tokens of prompts and answers in any minute; an answer counts at its limit at first."),
+    ] = None
 
 
 class HostedProviderSpec(ApiModel):
@@ -103,6 +130,9 @@ class HostedProviderSpec(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ]
+    limits: Annotated[
+        ProviderLimits | None, Field(description="Limits of the account, kept by the gateways before the provider refuses.")
+    ] = None
     batch: Annotated[ProviderBatch | None, Field(description="Batch API, where there is one.")] = None
     prices: Annotated[PriceSource | None, Field(description="Date and source of the prices.")] = None
 

@@ -242,6 +242,23 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
         lambda spec: _get(spec, "dedicated.scaling.minReplicas", 1) <= _get(spec, "dedicated.scaling.maxReplicas", 1),
     ),
     "budget-positive": ("spec.budget.monthlyUSD", lambda spec: float(_get(spec, "budget.monthlyUSD", 1)) > 0),
+    "budget-stop-without-hosted": (
+        "spec.budget.whenExceeded",
+        lambda spec: _get(spec, "budget.whenExceeded") != "StopSpilling" or _mode(spec) != "Dedicated",
+    ),
+    "overflow-positive": ("spec.hosted.overflow.maxUSDPerDay", lambda spec: float(_get(spec, "hosted.overflow.maxUSDPerDay", 1)) > 0),
+    "overflow-share-without-replicas": (
+        "spec.hosted.overflow.maxSharePercent",
+        lambda spec: (
+            _get(spec, "hosted.overflow.maxSharePercent") is None or (_mode(spec) != "Hosted" and _get(spec, "dedicated") is not None)
+        ),
+    ),
+    "overflow-wait-without-replicas": (
+        "spec.hosted.overflow.whenExceeded",
+        lambda spec: (
+            _get(spec, "hosted.overflow.whenExceeded") != "Wait" or (_mode(spec) != "Hosted" and _get(spec, "dedicated") is not None)
+        ),
+    ),
     "cached-input-price": (
         "spec.models[].cachedInputUSDPerMillionTokens",
         _each("models", "cachedInputUSDPerMillionTokens", "inputUSDPerMillionTokens"),

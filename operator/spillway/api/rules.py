@@ -428,6 +428,38 @@ WORKLOAD_RULES = (
         message="monthlyUSD must be more than 0; remove budget when there is none",
         at=".monthlyUSD",
     ),
+    Rule(
+        name="budget-stop-without-hosted",
+        model="InferenceWorkloadSpec",
+        rule="!has(self.budget) || self.budget.whenExceeded != 'StopSpilling' || self.placement.mode != 'Dedicated'",
+        message="budget.whenExceeded StopSpilling stops what goes to hosted backends, and placement.mode Dedicated sends nothing there: "
+        "choose Report, or another mode",
+        at=".budget.whenExceeded",
+    ),
+    Rule(
+        name="overflow-positive",
+        model="Overflow",
+        rule=f"!has(self.maxUSDPerDay) || !self.maxUSDPerDay.{_DECIMAL} || double(self.maxUSDPerDay) > 0.0",
+        message="maxUSDPerDay must be more than 0; choose placement.mode Dedicated to spill nothing",
+        at=".maxUSDPerDay",
+    ),
+    Rule(
+        name="overflow-share-without-replicas",
+        model="InferenceWorkloadSpec",
+        rule="!has(self.hosted) || !has(self.hosted.overflow) || !has(self.hosted.overflow.maxSharePercent) "
+        "|| (self.placement.mode != 'Hosted' && has(self.dedicated))",
+        message="hosted.overflow.maxSharePercent needs own replicas for the rest of the answers: add dedicated and choose mode Hybrid or "
+        "Auto, or limit hosted.overflow.maxUSDPerDay",
+        at=".hosted.overflow.maxSharePercent",
+    ),
+    Rule(
+        name="overflow-wait-without-replicas",
+        model="InferenceWorkloadSpec",
+        rule="!has(self.hosted) || !has(self.hosted.overflow) || self.hosted.overflow.whenExceeded != 'Wait' "
+        "|| (self.placement.mode != 'Hosted' && has(self.dedicated))",
+        message="hosted.overflow.whenExceeded Wait waits for own replicas: add dedicated and choose mode Hybrid or Auto, or choose Refuse",
+        at=".hosted.overflow.whenExceeded",
+    ),
 )
 
 TOLERATION_RULES = (
@@ -493,6 +525,13 @@ PROVIDER_RULES = (
         rule="!self.baseURL.endsWith('/completions') && !self.baseURL.endsWith('/completions/')",
         message="baseURL ends with the API's version, such as https://api.example.com/v1: remove /completions or /chat/completions",
         at=".baseURL",
+    ),
+    Rule(
+        name="provider-limits-empty",
+        model="ProviderLimits",
+        rule="has(self.requestsPerMinute) || has(self.tokensPerMinute)",
+        message="limits needs requestsPerMinute or tokensPerMinute; remove it when the account has none",
+        reason="FieldValueRequired",
     ),
     _not_above(
         "cached-input-price",

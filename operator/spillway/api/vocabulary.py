@@ -55,6 +55,7 @@ class ConditionType(StrEnum):
     PLACEMENT_RESOLVED = "PlacementResolved"
     REPLICAS_READY = "ReplicasReady"
     HOSTED_BACKEND_READY = "HostedBackendReady"
+    HOSTED_BACKEND_EQUIVALENT = "HostedBackendEquivalent"
     GATEWAY_READY = "GatewayReady"
     ACCESS_CONTROLLED = "AccessControlled"
     DEGRADED = "Degraded"
@@ -108,6 +109,11 @@ class Reason(StrEnum):
     HOSTED_UNREACHABLE = "HostedUnreachable"
     HOSTED_CREDENTIAL_MISSING = "HostedCredentialMissing"
     HOSTED_CREDENTIAL_REJECTED = "HostedCredentialRejected"
+    HOSTED_EQUIVALENT = "HostedEquivalent"
+    HOSTED_NOT_STATED = "HostedNotStated"
+    HOSTED_CONTEXT_SHORTER = "HostedContextShorter"
+    HOSTED_QUANTIZATION_DIFFERS = "HostedQuantizationDiffers"
+    HOSTED_CAPABILITY_MISSING = "HostedCapabilityMissing"
     # gateway
     GATEWAY_READY = "GatewayReady"
     GATEWAY_STARTING = "GatewayStarting"
@@ -150,6 +156,8 @@ class Reason(StrEnum):
     # spill
     SPILLING = "Spilling"
     NOT_SPILLING = "NotSpilling"
+    SPILL_LIMIT_REACHED = "SpillLimitReached"
+    SPILL_PERMIT_MISSING = "SpillPermitMissing"
     # economics
     SELF_HOSTING_CHEAPER = "SelfHostingCheaper"
     BELOW_BREAK_EVEN = "BelowBreakEven"

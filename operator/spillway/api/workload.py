@@ -455,10 +455,44 @@ class HostedBackendRef(ApiModel):
     model: Annotated[str, Field(min_length=1, max_length=200, description="Model name at the provider; must be listed in its models[].")]
 
 
+class LimitAction(StrEnum):
+    """What becomes of a request that would go to a hosted backend when a limit does not let it."""
+
+    REFUSE = "Refuse"
+    WAIT = "Wait"
+
+
+class Overflow(ApiModel):
+    """Limits on what hosted backends may serve and cost. Gateways keep them even while the operator is down: then nothing is spilled."""
+
+    max_usd_per_day: Annotated[
+        DecimalString | None,
+        Field(
+            alias="maxUSDPerDay",
+            description='Most that hosted backends may cost in a day (UTC), for example "25". A request counts at its longest answer until '
+            "it is done.",
+        ),
+    ] = None
+    max_share_percent: Annotated[
+        int | None,
+        Field(
+            ge=1, le=100, description="Largest share of a day's (UTC) answers that hosted backends may give, of those so far; ten are free."
+        ),
+    ] = None
+    when_exceeded: Annotated[
+        LimitAction,
+        Field(
+            description="What a request gets that own replicas cannot take and no limit lets go. Refuse: 429 with Retry-After. Wait: "
+            "some seconds for room on own replicas, then 503 with Retry-After."
+        ),
+    ] = LimitAction.REFUSE
+
+
 class Hosted(ApiModel):
     """What is rented."""
 
     backends: Annotated[list[HostedBackendRef], Field(max_length=4, description="Hosted backends in order of preference.")] = []
+    overflow: Annotated[Overflow | None, Field(description="Limits on hosted backends.")] = None
 
 
 class Gateway(ApiModel):
@@ -476,7 +510,13 @@ class Budget(ApiModel):
     """What the workload may cost."""
 
     monthly_usd: Annotated[DecimalString, Field(alias="monthlyUSD", description='USD per calendar month (UTC), for example "1500".')]
-    when_exceeded: Annotated[Literal["Report"], Field(description="Report: say so in WithinBudget, in an Event and in metrics.")] = "Report"
+    when_exceeded: Annotated[
+        Literal["Report", "StopSpilling"],
+        Field(
+            description="Report: say so in WithinBudget, in an Event and in metrics. StopSpilling: also send nothing more to hosted "
+            "backends until the month is over."
+        ),
+    ] = "Report"
 
 
 class InferenceWorkloadSpec(ApiModel):

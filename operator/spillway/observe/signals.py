@@ -15,7 +15,7 @@ from spillway.api.vocabulary import BACKEND_NONE, BACKEND_OWNED, COMPONENT_ENGIN
 from spillway.observe import queries
 from spillway.observe.histogram import Buckets, added, quantile, share_within, total
 from spillway.plan.decision import Key
-from spillway.plan.observation import Missing, Reading, Sample, SideLatency, Signals, TokenCounters
+from spillway.plan.observation import Missing, Reading, Sample, SideLatency, Signals, SpillMeter, TokenCounters
 
 T = TypeVar("T")
 
@@ -113,6 +113,7 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         hosted_rejected_per_s=dict.fromkeys(labels, missing),
         hosted_credential_loaded=dict.fromkeys(labels, missing),
         counters=missing,
+        spill_meters=missing,
     )
 
 
@@ -157,6 +158,7 @@ class _Reader:
             counters=self._counters(),
             in_flight_by_pod=self._in_flight_by_pod(),
             closed_per_s=self._at_gateway(queries.CLOSED),
+            spill_meters=self._spill_meters(),
         )
 
     def _gap(self, component: str, expected: int) -> Missing | None:
@@ -358,6 +360,29 @@ class _Reader:
             for (pod, backend), values in sorted(found.items())
         ]
         return self._sample(tuple(counters))
+
+    def _spill_meters(self) -> Reading[tuple[SpillMeter, ...]]:
+        rows = self._batch.rows(queries.SPILL_METERS, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if self._gateway_gap is not None:
+            return self._gateway_gap
+        found: defaultdict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
+        for labels, value in rows:
+            worker = labels.get("worker", "")
+            if worker.isdecimal():
+                found[labels.get("pod", ""), int(worker), labels.get("backend", "")][labels.get("__name__", "")] = value
+        meters = [
+            SpillMeter(
+                pod=pod,
+                worker=worker,
+                backend=backend,
+                micro_usd=values.get("envoy_spillway_charged_micro_usd", 0.0),
+                requests=values.get("envoy_spillway_charged_requests", 0.0),
+            )
+            for (pod, worker, backend), values in sorted(found.items())
+        ]
+        return self._sample(tuple(meters))
 
 
 def _key(labels: Labels) -> Key | None:

@@ -30,6 +30,7 @@ from spillway.plan.memory import GIB, weights_bytes
 from spillway.plan.models import known_model
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation, Pool
+from spillway.plan.permit import plan_permit
 from spillway.plan.placed import Placing
 from spillway.plan.placement import Choice
 from spillway.plan.placing import Told, resolve
@@ -68,12 +69,15 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     memory = remember(memory, seen.signals, None if choice is None else _measured(workload, seen, choice), now)
     memory = memory if choice is None else _with_starts(memory, workload, seen, choice)
     memory = remember_keys(memory, spec, seen)
+    ledger, memory = _account(workload, seen, memory, now, settings)
+    ledger = plan_permit(spec, backends, seen=seen, ledger=ledger, now=now)
+    memory = replace(memory, ledger=ledger)
 
     moves = asked.spec.placement.mode is PlacementMode.AUTO
     pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
-        stakes = stakes_of(workload, seen, memory, pool, backends)
+        stakes = stakes_of(workload, seen, memory, pool, backends, now)
         scaled, memory = scale_or_recommend(
             workload=workload, seen=seen, pool=pool, stakes=stakes, memory=memory, now=now, settings=settings
         )
@@ -84,7 +88,6 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     slots = pool.capacity.slots if pool is not None and not problems else slots_in_use(seen, memory.slots)
     memory = replace(memory, slots=slots)
 
-    ledger, memory = _account(workload, seen, memory, now, settings)
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)
     decision = Decision(
         problems=tuple(problems),
@@ -94,7 +97,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         placing=_kept(found.placing, memory.placing, problems),
         pool=None if problems else pool,
         backends=() if problems else backends,
-        gateway=plan_gateway(spec, seen, slots),
+        gateway=replace(plan_gateway(spec, seen, slots), permit=ledger.permit),
         scale=scaled,
         cost=cost,
         budget=judge_budget(spec, cost, memory.budget),

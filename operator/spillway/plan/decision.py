@@ -106,9 +106,49 @@ class HostedBackend:
         return f"{self.provider_name}/{self.model}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Lane:
+    """A way to a hosted backend that shares nothing with any other: of one gateway pod, worker thread and backend."""
+
+    pod: str
+    worker: int
+    backend: str  # label of the hosted backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What one lane may send. Its meters only grow; `…_from` is where they were seen, `…_to` how far they may run (None: any)."""
+
+    lane: Lane
+    micro_usd_from: int = 0
+    micro_usd_to: int | None = None
+    requests_from: int = 0
+    requests_to: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """What gateways may send to hosted backends, and until when."""
+
+    issued_at: datetime
+    expires_at: datetime | None  # None: it limits rates only, which need no renewal
+    retry_at: datetime  # when a request that was turned away may find more
+    allowances: tuple[Allowance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a lane was given and may use until then, whether or not a later permit gives less: nobody knows which one it has read."""
+
+    allowance: Allowance
+    expires_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPlan:
-    """What the gateway should do. `cap_per_gateway` changes with ready replicas; everything else only with the spec."""
+    """What the gateway should do. `cap_per_gateway` follows ready replicas, `permit` is renewed; all else changes with the spec only."""
 
     replicas: int
     cap_total: int  # concurrent requests on own replicas over all gateways
@@ -116,6 +156,7 @@ class GatewayPlan:
     ttft_edge_ms: int | None  # histogram edges at the targets
     end_to_end_edge_ms: int | None
     cap_known: bool = True  # False: replicas serve, and nothing tells how much they may hold; the cap before stays
+    permit: Permit | None = None  # None: nothing limits hosted backends, or nothing may be sent there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +218,12 @@ class Ledger:
     counted_until: datetime | None = None  # last pass that could read the counters
     counters: Mapping[str, LedgerEntry] = field(default_factory=dict)  # "<pod>|<backend>"
     replicas: Mapping[str, datetime] = field(default_factory=dict)  # pod uid -> charged up to
+    day: str = ""  # "2026-11-26", UTC; its sums follow, and start anew with it
+    day_hosted_usd: float = 0.0
+    day_requests: float = 0.0
+    day_hosted_requests: float = 0.0
+    permit: Permit | None = None
+    grants: tuple[Grant, ...] = ()  # what lanes hold of this permit and of earlier ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

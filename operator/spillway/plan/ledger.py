@@ -25,6 +25,7 @@ from typing import Any
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.observation import Catalogue, Missing, Observation, ReplicaPod, TokenCounters
+from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import finite
 from spillway.plan.settings import PlanSettings
 
@@ -50,6 +51,21 @@ def month_end(moment: datetime) -> datetime:
     return month_start(month_start(moment) + timedelta(days=32))
 
 
+def day_of(moment: datetime) -> str:
+    """Return the accounting day of a moment."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def day_start(moment: datetime) -> datetime:
+    """Return when the accounting day of a moment began."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def day_end(moment: datetime) -> datetime:
+    """Return when the accounting day of a moment ends."""
+    return day_start(moment) + timedelta(days=1)
+
+
 def price_of(label: str, catalogue: Catalogue) -> tuple[float, float] | None:
     """Return USD per million prompt and answer tokens of a backend label; None when no price is listed for it."""
     provider_name, _, model_name = label.partition("/")
@@ -70,7 +86,7 @@ def replica_price(pod: ReplicaPod, catalogue: Catalogue) -> float | None:
 
 def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:
     """Return the ledger as of now. Called again with the same observation it adds nothing."""
-    opened = _opened(ledger, workload, now)
+    opened = _of_today(_opened(ledger, workload, now), now)
     if opened.watched_until is not None and now < opened.watched_until:
         return opened
     lost = _slipped(opened, seen, now=now, settings=settings)
@@ -108,6 +124,9 @@ def from_json(text: str) -> Ledger:
                 "estimated_requests",
                 "estimated_tokens",
                 "unaccounted_s",
+                "day_hosted_usd",
+                "day_requests",
+                "day_hosted_requests",
             )
         }
         replicas = {uid: datetime.fromisoformat(moment) for uid, moment in stored.get("replicas", {}).items()}
@@ -119,6 +138,9 @@ def from_json(text: str) -> Ledger:
             replicas=replicas,
             unpriced_accelerator_s=_owed_time(stored),
             unpriced_tokens=_owed_tokens(stored),
+            day=str(stored.get("day", "")),
+            permit=permit_from(stored.get("permit")),
+            grants=tuple(grant_from(each) for each in stored.get("grants", ())),
             **sums,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -160,7 +182,19 @@ def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
         counted_until=ledger.counted_until,
         counters=ledger.counters,
         replicas=ledger.replicas,
+        day=ledger.day,
+        day_hosted_usd=ledger.day_hosted_usd,
+        day_requests=ledger.day_requests,
+        day_hosted_requests=ledger.day_hosted_requests,
+        permit=ledger.permit,
+        grants=ledger.grants,
     )
+
+
+def _of_today(ledger: Ledger, now: datetime) -> Ledger:
+    """Return the ledger with this day's sums: those there are, or none yet."""
+    day = day_of(now)
+    return ledger if ledger.day >= day else replace(ledger, day=day, day_hosted_usd=0.0, day_requests=0.0, day_hosted_requests=0.0)
 
 
 def _slipped(ledger: Ledger, seen: Observation, *, now: datetime, settings: PlanSettings) -> float:
@@ -230,8 +264,9 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
             continue  # an answer older than what is already counted
         if not baseline:
             grown = _growth(mark, row)
-            share = _share_of_this_month(mark, ledger, now)
-            counted = _add(counted, key.partition("|")[2], _times(grown, share), seen.catalogue)
+            backend = key.partition("|")[2]
+            counted = _add(counted, backend, _times(grown, _share_since(month_start(now), mark, ledger, now)), seen.catalogue)
+            counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
         marks[key] = replace(row, seen_at=reading.at)
     present = {pod.name for pod in seen.gateways}
     kept = {
@@ -242,9 +277,9 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
     return replace(counted, counters=kept)
 
 
-def _share_of_this_month(mark: LedgerEntry | None, ledger: Ledger, now: datetime) -> float:
+def _share_since(start: datetime, mark: LedgerEntry | None, ledger: Ledger, now: datetime) -> float:
+    """Return the part of a growth that falls behind `start`, in proportion to time."""
     since = mark.seen_at if mark is not None else ledger.counted_until
-    start = month_start(now)
     if since is None or since >= start:
         return 1.0
     return (now - start) / (now - since)
@@ -274,6 +309,19 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
         output_tokens=ledger.output_tokens + grown.output_tokens,
         estimated_requests=ledger.estimated_requests + grown.unmetered_requests,
         estimated_tokens=ledger.estimated_tokens + estimated_input + estimated_output,
+    )
+
+
+def _add_to_day(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
+    hosted = "/" in backend
+    price = price_of(backend, catalogue) if hosted else None
+    tokens_in = grown.input_tokens + grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
+    tokens_out = grown.output_tokens + grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
+    return replace(
+        ledger,
+        day_hosted_usd=ledger.day_hosted_usd + (_token_usd(price, tokens_in, tokens_out) if price is not None else 0.0),
+        day_requests=ledger.day_requests + grown.requests,
+        day_hosted_requests=ledger.day_hosted_requests + (grown.requests if hosted else 0.0),
     )
 
 

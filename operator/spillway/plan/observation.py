@@ -109,6 +109,17 @@ class TokenCounters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpillMeter:
+    """Raw meters of one lane to a hosted backend since its Envoy started: requests that are done, each at what it was charged."""
+
+    pod: str
+    worker: int
+    backend: str
+    micro_usd: float
+    requests: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SideLatency:
     """Latency at the gateway on one side over the window."""
 
@@ -154,6 +165,7 @@ class Signals:
     counters: Reading[tuple[TokenCounters, ...]]
     in_flight_by_pod: Mapping[str, float] = field(default_factory=dict)  # engine pod -> running plus waiting; absent where not read
     closed_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests refused because there are no API keys at all
+    spill_meters: Reading[tuple[SpillMeter, ...]] = Missing(reason=Reason.METRICS_MISSING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,3 +179,4 @@ class Observation:
     foreign_objects: tuple[str, ...]  # "Service/x": a child's name taken by an object that is not ours
     signals: Signals
     watched_since: datetime  # since when this operator has watched without a break
+    provider_users: Mapping[str, int] = field(default_factory=dict)  # by provider: workloads of the namespace that name it

@@ -1,26 +1,31 @@
 """What a replica of this pool is weighed against: the prices of owning and renting the same work, as they are known now."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from spillway.api.vocabulary import Reason
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import assumed_residence_s
 from spillway.plan.cost import usd_of
-from spillway.plan.decision import HostedBackend, Memory, OwnedPool, Workload
+from spillway.plan.decision import HostedBackend, Ledger, Memory, OwnedPool, Workload
 from spillway.plan.observation import Observation
+from spillway.plan.permit import is_nearly_spent, metered, why_stopped
 from spillway.plan.readings import positive, value
 from spillway.plan.worth import Stakes
 
 
-def stakes_of(workload: Workload, seen: Observation, memory: Memory, pool: OwnedPool, backends: Sequence[HostedBackend]) -> Stakes | None:
+def stakes_of(
+    workload: Workload, seen: Observation, memory: Memory, pool: OwnedPool, backends: Sequence[HostedBackend], now: datetime
+) -> Stakes | None:
     """Return what there is to win and lose; None where owning and renting cannot be compared.
 
-    That is where nothing hosted takes what own replicas do not (none allowed, or all of them known to be down), where a price is not known,
-    and where it is not known yet how much of a replica a request takes.
+    That is where nothing hosted takes what own replicas do not (none allowed, all of them known to be down, or a limit on them reached),
+    where a price is not known, and where it is not known yet how much of a replica a request takes.
     """
     spec, capacity = workload.spec, pool.capacity
     work, usd, shape = capacity.work, pool.usd_per_replica_hour, memory.shape
     serving = [each for each in backends if not _down(each, seen, memory.key_trouble)]
-    if not spec.rents or not serving or work is None or not usd or shape is None:
+    if not spec.rents or not serving or _is_stopped(spec, memory.ledger, now) or work is None or not usd or shape is None:
         return None
     mean = shape.hours
     work_s = work.mean_seconds(input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
@@ -40,6 +45,13 @@ def stakes_of(workload: Workload, seen: Observation, memory: Memory, pool: Owned
         slots=capacity.slots,
         committed=spec.dedicated.committed_replicas if spec.dedicated else 0,
     )
+
+
+def _is_stopped(spec: InferenceWorkloadSpec, ledger: Ledger | None, now: datetime) -> bool:
+    """Whether limits keep gateways from sending hosted backends what own replicas do not take, or soon will."""
+    if ledger is None:
+        return metered(spec)
+    return why_stopped(spec, ledger.permit, now) is not None or is_nearly_spent(spec, ledger)
 
 
 def _down(backend: HostedBackend, seen: Observation, key_trouble: Mapping[str, Reason]) -> bool:

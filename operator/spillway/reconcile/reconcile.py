@@ -224,7 +224,9 @@ class Reconciler:
             logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
             self._recorder.record(workload.key, workload.uid, event, now)
         if memory.ledger is not None:
-            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
+            permit = memory.ledger.permit
+            renewed = permit is not None and permit.issued_at == now  # it must outlive us: what it gives is not to be given again
+            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events) or renewed)
         await self._recollection.write(workload, memory, now)
 
     def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:

@@ -1,5 +1,6 @@
 """What a pass may see of the world, gathered from the watches, the last tick and the applier; no input or output of its own."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -37,6 +38,7 @@ class World:
             foreign_objects=tuple(sorted(f"{ref.kind}/{ref.name}" for ref in self.foreign(workload))),
             signals=self.signals.get(key) or self._no_signals(workload),
             watched_since=self._watched_since(key, now),
+            provider_users=self._provider_users(key.namespace),
         )
 
     def foreign(self, workload: Workload) -> tuple[Ref, ...]:
@@ -68,6 +70,18 @@ class World:
             engines=len(long_ready),
             gateways=self.view.gateways_ready_before(workload.key, now - SCRAPED_BY),
         )
+
+    def _provider_users(self, namespace: str) -> dict[str, int]:
+        """Return how many workloads of the namespace may send requests to each provider whose account has limits, by its name."""
+        limited = {name for (where, name), each in self.view.providers.items() if where == namespace and each.spec and each.spec.limits}
+        if not limited:
+            return {}  # as nearly always: then nobody need be counted
+        users: Counter[str] = Counter()
+        for key, seen in self.view.workloads.items():
+            spec = seen.parsed.spec
+            if key.namespace == namespace and not seen.terminating and spec is not None and spec.rents and spec.hosted is not None:
+                users.update({each.provider_ref.name for each in spec.hosted.backends} & limited)
+        return dict(users)
 
     def _no_signals(self, workload: Workload) -> Signals:
         return all_missing(self.window_s, self.unasked, _backends(workload))

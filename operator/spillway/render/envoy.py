@@ -13,6 +13,7 @@ import yaml
 
 from spillway.api.vocabulary import PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, HostedBackend, Workload
+from spillway.plan.permit import WORKERS, needs_permit
 from spillway.render import envoy_hosted as hosted
 from spillway.render import envoy_owned as owned
 from spillway.render.envoy_access import access_mount, access_resources
@@ -30,6 +31,7 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
+from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_tls import tls_mount, tls_resources
 
@@ -44,6 +46,7 @@ __all__ = [
     "client_mounts",
     "gateway_files",
     "hosted_mounts",
+    "pod_environment",
     "pre_stop",
 ]
 
@@ -51,6 +54,7 @@ _MAX_CONNECTIONS = 20_000
 _SHORTEST_HEADER_TIMEOUT_MS = 1_000  # an engine that tokenizes a long prompt is not dead
 _LONGEST_HEADER_TIMEOUT_MS = 30_000
 _HEADER_TIMEOUT_WITHOUT_TARGET_MS = 10_000
+_MOST_WAITING = 1024  # requests of a gateway that wait for own replicas, or are on their way to the next backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +90,8 @@ def client_mounts(workload: Workload, addresses: GatewayAddresses = PRODUCTION) 
 
 
 def cap_files(decision: Decision) -> dict[str, str]:
-    """Return the file of the concurrency cap, which running gateways read again whenever it changes, and the files under absent Secrets."""
-    return {owned.CAP_FILE: _text(owned.cap_resource(decision.gateway.cap_per_gateway)), **hosted.ABSENT_FILES}
+    """Return what running gateways read again whenever it changes: the concurrency cap, the permit; and the files under absent Secrets."""
+    return {owned.CAP_FILE: _text(owned.cap_resource(decision.gateway.cap_per_gateway)), **permit_file(decision), **hosted.ABSENT_FILES}
 
 
 def hosted_mounts(decision: Decision, addresses: GatewayAddresses = PRODUCTION) -> tuple[HostedMount, ...]:
@@ -110,7 +114,14 @@ def hosted_mounts(decision: Decision, addresses: GatewayAddresses = PRODUCTION) 
     return tuple(mounts.values())
 
 
-def arguments(addresses: GatewayAddresses = PRODUCTION, *, workers: int = 2) -> list[str]:
+def pod_environment(workload: Workload, decision: Decision) -> list[dict[str, object]]:
+    """Return the environment of the gateway's container: its pod's name where a permit has a part for it."""
+    if not needs_permit(workload.spec, decision.backends):
+        return []
+    return [{"name": POD_VARIABLE, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}]
+
+
+def arguments(addresses: GatewayAddresses = PRODUCTION, *, workers: int = WORKERS) -> list[str]:
     """Return the arguments of `envoy`. Two workers: a large body that Lua rewrites stalls one of them for a moment."""
     return [
         *("-c", f"{addresses.config_folder}/envoy.json"),
@@ -149,7 +160,13 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "overload_manager": {"resource_monitors": [connections]},
         "static_resources": {
             "listeners": [
-                edge_listener(workload, addresses, backends=order),
+                edge_listener(
+                    workload,
+                    addresses,
+                    backends=order,
+                    kept=_kept(decision, order),
+                    guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
+                ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
                 operations_listener(workload, addresses),
@@ -158,6 +175,13 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
             "clusters": [*clusters, *issuer_clusters(workload.spec.gateway.access, addresses), *operations_clusters(addresses)],
         },
     }
+
+
+def _kept(decision: Decision, order: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return where a request goes that is to stay in the cluster; None where every request does."""
+    if not decision.backends:
+        return None
+    return tuple(each for each in order if each == owned.HOP)
 
 
 def _second_tier(
@@ -173,30 +197,30 @@ def _second_tier(
         spills = bool(decision.backends)
         listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms if spills else None))
         clusters += [
-            internal_cluster(owned.LISTENER, owned.HOP),
+            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if spills and waits(workload.spec) else None),
             owned.owned_cluster(workload, addresses, spills=spills),
         ]
         order.append(owned.HOP)
     for backend in decision.backends:
         last = backend is decision.backends[-1]
-        listeners.append(
-            _hosted(workload, backend, addresses, owns=decision.pool is not None, header_timeout_ms=None if last else patience_ms)
-        )
+        listeners.append(_hosted(workload, decision, backend, addresses, header_timeout_ms=None if last else patience_ms))
         clusters += [internal_cluster(hosted.cluster_name(backend), hosted.hop_name(backend)), hosted.hosted_cluster(backend, addresses)]
         order.append(hosted.hop_name(backend))
     return listeners, clusters, tuple(order)
 
 
 def _hosted(
-    workload: Workload, backend: HostedBackend, addresses: GatewayAddresses, *, owns: bool, header_timeout_ms: int | None
+    workload: Workload, decision: Decision, backend: HostedBackend, addresses: GatewayAddresses, *, header_timeout_ms: int | None
 ) -> EnvoyConfig:
+    spec = workload.spec
     return hosted.hosted_listener(
         backend,
         addresses,
-        served_name=workload.spec.served_name,
-        owns=owns,
-        longest_s=workload.spec.gateway.max_request_seconds,
+        served_name=spec.served_name,
+        owns=decision.pool is not None,
+        longest_s=spec.gateway.max_request_seconds,
         header_timeout_ms=header_timeout_ms,
+        guard=guard_metadata(spec, decision.backends, backend, addresses.cap_folder) if is_guarded(spec, backend) else None,
     )
 
 

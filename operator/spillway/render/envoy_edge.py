@@ -26,24 +26,35 @@ from spillway.render.envoy_http import (
     set_header,
     socket_address,
     status_is,
+    stays,
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_tls import tls_socket
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
 _ANSWER = "spillway.answer"  # the filter that streamed answers pass
 _UNKNOWN_PATH = "unknown path; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/responses"
+# A request that waits asks own replicas again after a drawn part of 1, 2, 4 ... ms, at most of a second: 3 s on average, 7 s at most.
+_POLLS = 16
+_LONGEST_POLL_S = 1.0
 _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
-def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...]) -> EnvoyConfig:
-    """Return the listener. `backends` are clusters of the second tier in order of preference."""
+def edge_listener(
+    workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, guarded: bool
+) -> EnvoyConfig:
+    """Return the listener.
+
+    `backends` are clusters of the second tier in order of preference; `kept` those of requests that must stay (None: all stay anyway).
+    `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set.
+    """
     longest_s = workload.spec.gateway.max_request_seconds
     strip = typed(
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[{"remove": name} for name in _NEVER_FROM_CLIENTS],
+        mutations=[{"remove": name} for name in (*_NEVER_FROM_CLIENTS, *((PERMITTED,) if guarded else ()))],
     )
     access = workload.spec.gateway.access
     chain = connection_manager(
@@ -57,7 +68,7 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
             lua("answer", name=_ANSWER),
             *token_filters(),
         ],
-        routes=_routes(workload, backends=backends, longest_s=longest_s),
+        routes=_routes(workload, backends=backends, kept=kept, longest_s=longest_s),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
         use_remote_address=True,
         preserve_external_request_id=True,
@@ -79,16 +90,19 @@ def edge_listener(workload: Workload, addresses: GatewayAddresses, *, backends: 
     }
 
 
-def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) -> EnvoyConfig:
+def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, longest_s: int) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
+    again = (kept or ())[:1] * _POLLS if waits(workload.spec) else ()
+    to = _backends((*backends, *again), longest_s=longest_s, waits=bool(again))
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
-        _to_backends([method_is("POST"), is_set(STREAMED)], _backends(backends, longest_s=longest_s)),
+        *(_staying(kept, again=again, longest_s=longest_s) if kept is not None else ()),
+        _to_backends([method_is("POST"), is_set(STREAMED)], to),
         # No script looks at a plain answer: it would cost every request some 4 % of the gateway's time.
-        _to_backends([method_is("POST")], _backends(backends, longest_s=longest_s), without=_ANSWER),
+        _to_backends([method_is("POST")], to, without=_ANSWER),
         _wrong_method(MODEL_PATHS, allow="POST"),
         *(_wrong_method({"path": path}, allow="GET") for path in model_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
@@ -99,6 +113,15 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], longest_s: int) ->
 
 def _wrong_method(match: EnvoyConfig, *, allow: str) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 405}, "response_headers_to_add": [set_header("allow", allow)]}
+
+
+def _staying(kept: tuple[str, ...], *, again: tuple[str, ...], longest_s: int) -> list[EnvoyConfig]:
+    """Return the routes of requests that a client keeps in the cluster. Where it has no replicas, nobody can answer them."""
+    post = method_is("POST")
+    if not kept:
+        return [{"match": {**MODEL_PATHS, "headers": [stays(), post]}, "direct_response": {"status": 503}}]
+    to = _backends((*kept, *again), longest_s=longest_s, waits=bool(again))
+    return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 
 def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
@@ -126,7 +149,7 @@ def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": json_text(body)}}}
 
 
-def _backends(backends: tuple[str, ...], *, longest_s: int) -> EnvoyConfig:
+def _backends(backends: tuple[str, ...], *, longest_s: int, waits: bool = False) -> EnvoyConfig:
     groups = [
         {"name": f"{place}-{cluster}", "clusters": [{"cluster_name": cluster, "weight": 1}]} for place, cluster in enumerate(backends)
     ]
@@ -139,7 +162,8 @@ def _backends(backends: tuple[str, ...], *, longest_s: int) -> EnvoyConfig:
             "retriable_status_codes": list(_NEXT_BACKEND_STATUSES),
             "num_retries": len(backends) - 1,
             "refresh_cluster_on_retry": True,
-            "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},  # the next backend is another one; do not wait for it
+            # The next backend is another one; do not wait for it. Asking the same one again does, twice as long each time.
+            "retry_back_off": {"base_interval": "0.001s", "max_interval": seconds(_LONGEST_POLL_S) if waits else "0.001s"},
         }
     return route
 

@@ -29,6 +29,8 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_metrics import token_filters
+from spillway.render.envoy_permit import PERMITTED, meter, permitted
 from spillway.render.envoy_secrets import mounted, secret_file
 
 _REWRITTEN = "x-spillway-rewritten"
@@ -91,22 +93,35 @@ ABSENT_FILES = {KEY_FILE: "", AUTHORITY_FILE: "no certificate authority\n"}
 
 
 def hosted_listener(
-    backend: HostedBackend, addresses: GatewayAddresses, *, served_name: str, owns: bool, longest_s: int, header_timeout_ms: int | None
+    backend: HostedBackend,
+    addresses: GatewayAddresses,
+    *,
+    served_name: str,
+    owns: bool,
+    longest_s: int,
+    header_timeout_ms: int | None,
+    guard: EnvoyConfig | None = None,
 ) -> EnvoyConfig:
-    """Return the listener in front of one hosted backend."""
+    """Return the listener in front of one hosted backend. `guard` is what the script of its limits must know; None: there are none."""
     name = cluster_name(backend)
-    routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms)
-    guard = {"rewritten": {"permissions": [{"header": is_set(_REWRITTEN)}], "principals": [{"any": True}]}}
+    routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms, guard=guard)
+    permission: EnvoyConfig = {"header": is_set(_REWRITTEN)}
+    if guard is not None:
+        permission = {"and_rules": {"rules": [permission, permitted()]}}
+    passed = {"rewritten": {"permissions": [permission], "principals": [{"any": True}]}}
+    metered: dict[str, object] = {} if guard is None else {"access_log": meter(backend)}
     return internal_listener(
         name=name,
         idle_s=longest_s + 5,
         filters=[
-            lua("json", "hosted"),
+            lua("json", "hosted", *([] if guard is None else ["permit"])),
+            *([] if guard is None else token_filters()),  # the script settles by what they read
             # Lua fails open; this does not.
-            http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": guard}),
+            http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": passed}),
             *([_credential(backend, addresses)] if backend.provider.auth else []),
         ],
         routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
+        **metered,
     )
 
 
@@ -123,8 +138,11 @@ def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyCon
     return http_filter("credential_injector", "CredentialInjector", overwrite=True, credential=generic)
 
 
-def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None) -> list[EnvoyConfig]:
-    metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model)}
+def _routes(
+    backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None, guard: EnvoyConfig | None
+) -> list[EnvoyConfig]:
+    metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model), **(guard or {})}
+    marks = [_REWRITTEN] if guard is None else [_REWRITTEN, PERMITTED]
     url = base_url(backend)
     to: EnvoyConfig = {
         "cluster": cluster_name(backend),
@@ -143,7 +161,7 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, header_time
         return {
             "match": match,
             "metadata": {"filter_metadata": {"envoy.filters.http.lua": metadata}},
-            "request_headers_to_remove": [_REWRITTEN],
+            "request_headers_to_remove": marks,
             "request_body_buffer_limit": MAX_BODY_BYTES + CONNECTION_BUFFER_BYTES,
             "response_headers_to_add": [set_header("x-served-by", backend.label)],
             "route": {**to, "retry_policy": retry},

@@ -12,6 +12,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 # fine-tuning) is not what this workload offers. Paths are compared after Envoy has normalised them, in full and with their case.
 MODEL_PATHS: EnvoyConfig = {"safe_regex": {"regex": "/v1/(chat/completions|completions|embeddings|responses)"}}
 STREAMED = "x-spillway-stream"  # the edge's mark on requests for a stream
+STAY = "x-spillway-spill"  # a client's header: "never" keeps its request in the cluster
 UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
 )
@@ -85,8 +86,9 @@ def internal_listener(*, name: str, idle_s: int, filters: Sequence[EnvoyConfig],
     }
 
 
-def internal_cluster(listener: str, name: str) -> EnvoyConfig:
+def internal_cluster(listener: str, name: str, *, most_retries: int | None = None) -> EnvoyConfig:
     """Return the edge's cluster for an internal listener: HTTP/1.1, because spilled requests reset a shared HTTP/2 connection to death."""
+    limits = {} if most_retries is None else {"max_retries": most_retries}
     raw = {
         "name": "envoy.transport_sockets.raw_buffer",
         "typed_config": typed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
@@ -95,7 +97,7 @@ def internal_cluster(listener: str, name: str) -> EnvoyConfig:
     return {
         "name": name,
         "connect_timeout": seconds(1),
-        "circuit_breakers": breakers(),
+        "circuit_breakers": breakers(**limits),
         "load_assignment": endpoints(name, [{"envoy_internal_address": {"server_listener_name": listener, "endpoint_id": listener}}]),
         "transport_socket": {"name": "envoy.transport_sockets.internal_upstream", "typed_config": internal},
         "typed_extension_protocol_options": http1(),
@@ -156,6 +158,13 @@ NO_CAPACITY = ErrorText(message="no backend can answer now; try again later", ki
 def is_set(header: str) -> EnvoyConfig:
     """Return a header matcher on one of our own marks."""
     return {"name": header, "string_match": {"exact": "1"}}
+
+
+def stays(*, inverted: bool = False) -> EnvoyConfig:
+    """Return a header matcher on requests that their clients keep in the cluster; `inverted`, on all others."""
+    # Without the second, Envoy 1.40 finds no match where there is no such header, inverted or not.
+    invert: EnvoyConfig = {"invert_match": True, "treat_missing_header_as_empty": True} if inverted else {}
+    return {"name": STAY, "string_match": {"contains": "never", "ignore_case": True}, **invert}
 
 
 def error_reply(status: int | None, *, message: str, kind: str, code: str) -> EnvoyConfig:

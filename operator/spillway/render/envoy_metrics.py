@@ -73,22 +73,27 @@ def access_logs(access: Access) -> list[EnvoyConfig]:
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
         _line(access),
-        _stats(
+        stats_logger(
             demand,
-            counters=[_counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
+            counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
             histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
-        _stats(_has(_USAGE, _INPUT), counters=[_counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]),
-        _stats(
+        stats_logger(
+            has_metadata(_USAGE, _INPUT), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
+        ),
+        stats_logger(
             {"and_filter": {"filters": unmetered}},
             counters=[
-                _counter("unmetered_requests", fixed=1),
-                _counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
-                _counter("unmetered_response_bytes", value="%BYTES_SENT%"),
+                counter("unmetered_requests", fixed=1),
+                counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
+                counter("unmetered_response_bytes", value="%BYTES_SENT%"),
             ],
         ),
-        _stats(_has("spillway", "stream_error"), counters=[_counter("stream_errors", fixed=1)]),
-        _stats(_has("spillway", "first_body_ms"), histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")]),
+        stats_logger(has_metadata("spillway", "stream_error"), counters=[counter("stream_errors", fixed=1)]),
+        stats_logger(
+            has_metadata("spillway", "first_body_ms"),
+            histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")],
+        ),
         *(_by_client(post) if access.authenticates else ()),
     ]
 
@@ -96,16 +101,16 @@ def access_logs(access: Access) -> list[EnvoyConfig]:
 def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
     """Return what each client used, by a digest of its name: who may read metrics need not know who the clients are."""
     client = {"client": _CLIENT_HASH}
-    known = _has("access", "client_hash")
-    counted: EnvoyConfig = {"and_filter": {"filters": [known, _has(_USAGE, _INPUT)]}}
-    tokens = [_counter(f"client_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%", tags=client) for key in (_INPUT, _OUTPUT)]
+    known = has_metadata("access", "client_hash")
+    counted: EnvoyConfig = {"and_filter": {"filters": [known, has_metadata(_USAGE, _INPUT)]}}
+    tokens = [counter(f"client_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%", tags=client) for key in (_INPUT, _OUTPUT)]
     return [
-        _stats(
+        stats_logger(
             {"and_filter": {"filters": [known, post]}},
-            counters=[_counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
+            counters=[counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
         ),
-        _stats(counted, counters=tokens),
-        _stats(_has("access", "closed"), counters=[_counter("closed_requests", fixed=1)]),
+        stats_logger(counted, counters=tokens),
+        stats_logger(has_metadata("access", "closed"), counters=[counter("closed_requests", fixed=1)]),
     ]
 
 
@@ -118,7 +123,8 @@ def _success() -> list[EnvoyConfig]:
     return [{"status_code_filter": status_is("GE", 200)}, {"status_code_filter": status_is("LE", 299)}]
 
 
-def _has(namespace: str, key: str) -> EnvoyConfig:
+def has_metadata(namespace: str, key: str) -> EnvoyConfig:
+    """Return the condition that a request has this metadata."""
     present = {"filter": namespace, "path": [{"key": key}], "value": {"present_match": True}}
     return {"metadata_filter": {"matcher": present, "match_if_key_not_found": False}}
 
@@ -129,13 +135,15 @@ def _lacks(namespace: str, key: str) -> EnvoyConfig:
     return {"metadata_filter": {"matcher": nothing, "match_if_key_not_found": True}}
 
 
-def _stats(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
+def stats_logger(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
+    """Return an access log that counts under `envoy_spillway_` where the condition holds."""
     scope = {"prefix": "spillway", "max_counters": 1000}  # no sharing_name: Envoy 1.40 then crashes at the end of `--mode validate`
     logger = typed("envoy.extensions.access_loggers.stats.v3.Config", stats_scope=scope, **metrics)
     return {"name": "envoy.access_loggers.stats", "filter": condition, "typed_config": logger}
 
 
-def _counter(name: str, *, value: str | None = None, fixed: int | None = None, tags: dict[str, str] | None = None) -> EnvoyConfig:
+def counter(name: str, *, value: str | None = None, fixed: int | None = None, tags: dict[str, str] | None = None) -> EnvoyConfig:
+    """Return a counter that grows by a formatted value or a fixed one; by backend unless tagged otherwise."""
     amount: EnvoyConfig = {"value_format": value} if value is not None else {"value_fixed": fixed}
     return {"stat": _stat(name, tags or {"backend": _BACKEND}), **amount}
 

@@ -6,6 +6,7 @@ from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
     NO_CAPACITY,
+    STAY,
     STREAMED,
     UNLIMITED,
     EnvoyConfig,
@@ -20,6 +21,7 @@ from spillway.render.envoy_http import (
     seconds,
     set_header,
     socket_address,
+    stays,
     typed,
 )
 
@@ -43,10 +45,13 @@ def owned_listener(*, longest_s: int, header_timeout_ms: int | None) -> EnvoyCon
 
 
 def _routes(header_timeout_ms: int | None) -> list[EnvoyConfig]:
-    """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time."""
+    """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
+
+    A stream that must stay is not given up: nobody else answers it.
+    """
     if header_timeout_ms is None:
         return [_route({"prefix": "/"}, {})]
-    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED)]}
+    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True)]}
     return [_route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)}), _route({"prefix": "/"}, {})]
 
 
@@ -63,7 +68,7 @@ def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
     }
     return {
         "match": match,
-        "request_headers_to_remove": [STREAMED],
+        "request_headers_to_remove": [STREAMED, STAY],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
         "route": {"cluster": CLUSTER_OWNED, "timeout": "0s", "retry_policy": retry},
     }

@@ -95,12 +95,14 @@ def _spread(workload: Workload) -> KubernetesObject:
 
 def _container(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
     ready = {"httpGet": {"path": "/ready", "port": "metrics"}, "timeoutSeconds": 2}
+    environment = envoy.pod_environment(workload, decision)
     return {
         "name": "gateway",
         "image": settings.gateway_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["envoy"],
         "args": envoy.arguments(_addresses(settings)),
+        **({"env": environment} if environment else {}),
         "ports": [
             {"name": "http", "containerPort": PORT_GATEWAY, "protocol": "TCP"},
             {"name": "metrics", "containerPort": PORT_GATEWAY_METRICS, "protocol": "TCP"},

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import PlacementMode
 from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
+from spillway.plan.permit import stops_spilling
 from spillway.plan.readings import number, value
 from spillway.plan.scale import unschedulable
 from spillway.plan.spill import ready_replicas
@@ -18,6 +18,7 @@ from spillway.report.passed import Pass
 from spillway.report.placement_finding import is_unplaceable, placement_resolved
 from spillway.report.scaling_finding import no_place, scaling_limited
 from spillway.report.slo import attainment, has_targets
+from spillway.report.spill_finding import hosted_backend_equivalent, spill_active
 
 CANNOT_START = (
     "CrashLoopBackOff",
@@ -48,6 +49,7 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
         ConditionType.PLACEMENT_RESOLVED: placement_resolved(this),
         ConditionType.REPLICAS_READY: owned,
         ConditionType.HOSTED_BACKEND_READY: hosted,
+        ConditionType.HOSTED_BACKEND_EQUIVALENT: hosted_backend_equivalent(this),
         ConditionType.GATEWAY_READY: gateway_ready(this),
         ConditionType.ACCESS_CONTROLLED: access_controlled(this),
         ConditionType.DEGRADED: degraded(this, owned, hosted),
@@ -212,7 +214,7 @@ def within_budget(this: Pass) -> Finding:
         case Reason.BUDGET_EXCEEDED:
             return no(
                 Reason.BUDGET_EXCEEDED,
-                "This month has cost more than budget.monthlyUSD. Nothing is switched off.",
+                f"This month has cost more than budget.monthlyUSD. {_budget_consequence(this)}",
             )
         case Reason.PROJECTED_OVER_BUDGET:
             return no(
@@ -227,6 +229,12 @@ def within_budget(this: Pass) -> Finding:
             return unknown(Reason.NO_BUDGET, "No budget is set.")
 
 
+def _budget_consequence(this: Pass) -> str:
+    if stops_spilling(this.workload.spec) and this.workload.spec.rents:
+        return "Nothing more goes to hosted backends until the next one; own replicas serve on."
+    return "Nothing is switched off."
+
+
 def metrics_available(this: Pass) -> Finding:
     """MetricsAvailable: the readings that scaling needs are there."""
     signals = this.seen.signals
@@ -238,18 +246,6 @@ def metrics_available(this: Pass) -> Finding:
     if gap is None:
         return yes(Reason.METRICS_FOUND, "Gateway and replicas are measured.")
     return no(gap.reason, f"{_GAPS.get(gap.reason, _NOT_THERE).format(what=what)}{_detail(gap)}; replicas are held, traffic goes on.")
-
-
-def spill_active(this: Pass) -> Finding:
-    """SpillActive: hosted backends answer what own replicas do not."""
-    if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
-        return no(Reason.NOT_REQUESTED, f"Mode {this.decision.mode} does not spill.")
-    spilled = number(this.seen.signals.spilled_per_s)
-    if spilled is None:
-        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
-    if spilled:
-        return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
-    return no(Reason.NOT_SPILLING, "Own replicas answer every request.")
 
 
 def _detail(gap: Missing) -> str:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import yaml
 
 from spillway.api.catalogue import HostedProviderSpec
-from spillway.plan.decision import Decision, Workload
+from spillway.plan.decision import Allowance, Decision, Lane, Permit, Workload
+from spillway.plan.permit import LIFE, RETRY_SOON, WORKERS
 from spillway.render import envoy
 from spillway.render.envoy import GatewayAddresses
 from tests.dataplane import certificates, decisions
@@ -42,7 +44,26 @@ def load(promise: str) -> Case:
     providers = {name: HostedProviderSpec.model_validate(spec) for name, spec in named.items()}
     workload = decisions.workload(next(each["spec"] for each in documents if each["kind"] == "InferenceWorkload"))
     cap = next(each["perGateway"] for each in documents if each["kind"] == "Cap")
-    return Case(workload=workload, decision=decisions.decision(workload, providers, cap=cap))
+    decision = decisions.decision(workload, providers, cap=cap)
+    permit = next((_permit(each, decision) for each in documents if each["kind"] == "Permit"), None)
+    return Case(workload=workload, decision=replace(decision, gateway=replace(decision.gateway, permit=permit)))
+
+
+def _permit(document: dict[str, Any], decision: Decision) -> Permit:
+    """Return a permit that gives both workers of one pod the same."""
+    issued_at = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    given = tuple(
+        Allowance(
+            lane=Lane(pod=document["pod"], worker=worker, backend=backend.label),
+            micro_usd_to=document["microUSD"],
+            requests_to=document["requests"],
+            requests_per_minute=document["requestsPerMinute"],
+            tokens_per_minute=document["tokensPerMinute"],
+        )
+        for backend in decision.backends
+        for worker in range(WORKERS)
+    )
+    return Permit(issued_at=issued_at, expires_at=issued_at + LIFE, retry_at=issued_at + RETRY_SOON, allowances=given)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -128,6 +149,13 @@ def test_a_changed_cap_changes_no_file_that_rolls_the_gateway(promise: str) -> N
     changed = replace(case.decision, gateway=replace(case.decision.gateway, cap_per_gateway=99, cap_total=198))
     assert envoy.gateway_files(case.workload, changed) == envoy.gateway_files(case.workload, case.decision)
     assert envoy.cap_files(changed) != envoy.cap_files(case.decision)
+
+
+def test_a_renewed_permit_changes_no_file_that_rolls_the_gateway() -> None:
+    case = load("limits-on-hosted-backends-are-kept-by-the-gateway-itself")
+    without = replace(case.decision, gateway=replace(case.decision.gateway, permit=None))
+    assert envoy.gateway_files(case.workload, without) == envoy.gateway_files(case.workload, case.decision)
+    assert envoy.cap_files(without).keys() == envoy.cap_files(case.decision).keys() - {"permit"}
 
 
 def test_two_models_of_a_provider_share_one_mount() -> None:

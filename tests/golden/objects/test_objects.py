@@ -2,13 +2,18 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from tests.golden.objects.case import Case, load, with_settings
+from tests.golden.objects.case import Case, case, load, with_settings
 
-CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/in.yaml"))
+HERE = Path(__file__).parent
+HYBRID = "a-hybrid-workload-spills-what-its-replicas-cannot-hold"
+# What a configuration that could reach a provider has: its listener and cluster, TLS, a key and where that is mounted.
+WAYS_OUT = ("hosted-rented", "UpstreamTlsContext", "credential_injector", "/etc/spillway/hosted", "'secret'")
+CASES = sorted(path.parent for path in HERE.glob("*/in.yaml"))
 
 
 class _Readable(yaml.SafeDumper):
@@ -67,3 +72,24 @@ def test_a_new_default_engine_leaves_the_replicas_of_an_existing_pool_alone() ->
     existing = load(Path(__file__).parent / "a-pool-keeps-its-default-engine" / "in.yaml")
     upgraded = with_settings(existing, engine_image="vllm/vllm-openai:v0.40.0", engine_version="0.40.0")
     assert existing.engine() == upgraded.engine()
+
+
+@pytest.mark.parametrize("mode", ["Dedicated", "Hybrid"])
+def test_with_cluster_only_no_object_knows_of_a_provider_its_key_or_a_way_out(mode: str) -> None:
+    """Also where a spec that the API server would refuse names backends all the same: they are absent, not weighted with zero."""
+    documents = [each for each in yaml.safe_load_all((HERE / HYBRID / "in.yaml").read_text()) if each]
+    names = [text for each in documents if each["kind"] == "HostedProvider" for text in _telling(each)]
+    spec = next(each["spec"] for each in documents if each["kind"] == "InferenceWorkload")
+    text = str(case(*documents).render())
+    assert all(name in text for name in (*names, *WAYS_OUT))
+    spec["placement"] = {"mode": mode, "dataResidency": "ClusterOnly"}
+    kept = case(*documents)
+    assert not kept.decide().backends
+    assert [name for name in (*names, *WAYS_OUT) if name in str(kept.render())] == []
+
+
+def _telling(provider: dict[str, Any]) -> list[str]:
+    """Return what gives a provider away: its host, its Secret, its models."""
+    spec = provider["spec"]
+    models = [each["name"] for each in spec["models"]]
+    return [urlsplit(spec["baseURL"]).hostname or "", spec["auth"]["secretRef"]["name"], *models]

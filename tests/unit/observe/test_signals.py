@@ -11,7 +11,7 @@ from spillway.api.vocabulary import Reason, hosted_cluster_name
 from spillway.observe import queries
 from spillway.observe.signals import Batch, Series, Target
 from spillway.plan.decision import Key
-from spillway.plan.observation import Missing, Sample, Signals
+from spillway.plan.observation import Missing, Sample, Signals, SpillMeter
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = Key(namespace="ns", name="x")
@@ -242,3 +242,25 @@ def test_gpu_utilization_is_joined_by_pod(prefix: str) -> None:
     owners = {("ns", "x-engine-12345678-abc"): KEY}
     signals = read({**scraped(), queries.GPU: [(labels, 80.0), ({**labels, f"{prefix}pod": "else"}, 10.0)]}, owners=owners)
     assert value(signals.gpu_utilization_percent) == 80.0
+
+
+def test_spill_meters_are_read_by_lane_and_are_none_before_the_first_request() -> None:
+    lane = {"pod": "x-gateway-1", "backend": "acme/big/model", "worker": "1"}
+    rows = [
+        row(1500.0, __name__="envoy_spillway_charged_micro_usd", **lane),
+        row(3.0, __name__="envoy_spillway_charged_requests", **lane),
+        row(9.0, __name__="envoy_spillway_charged_requests", **{**lane, "worker": "?"}),
+    ]
+    assert value(read({**scraped(), queries.SPILL_METERS: rows}).spill_meters) == (
+        SpillMeter(pod="x-gateway-1", worker=1, backend="acme/big/model", micro_usd=1500.0, requests=3.0),
+    )
+    assert value(read(scraped()).spill_meters) == ()
+
+
+def test_meters_are_asked_before_what_the_ledger_counts() -> None:
+    asked = list(queries.queries(60))
+    assert asked.index(queries.SPILL_METERS) < asked.index(queries.COUNTERS)
+
+
+def test_spill_meters_of_gateways_that_nobody_scrapes_are_missing() -> None:
+    assert reason(read(scraped(gateways=1)).spill_meters) is Reason.METRICS_MISSING

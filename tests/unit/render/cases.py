@@ -37,9 +37,12 @@ def dedicated(
     return case(_workload(spec), L4)
 
 
-def hybrid(own: dict[str, Any] | None = None) -> Case:
+def hybrid(own: dict[str, Any] | None = None, *, overflow: dict[str, Any] | None = None) -> Case:
     """Return a workload on its own replicas with a hosted backend behind them."""
-    return case(_workload({**_hosted("Hybrid"), "dedicated": {"accelerators": ["l4"], **(own or {})}}), L4, RENTED)
+    spec = {**_hosted("Hybrid"), "dedicated": {"accelerators": ["l4"], **(own or {})}}
+    if overflow is not None:
+        spec["hosted"] = {**spec["hosted"], "overflow": overflow}
+    return case(_workload(spec), L4, RENTED)
 
 
 def hosted() -> Case:

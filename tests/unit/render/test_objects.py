@@ -213,3 +213,11 @@ def test_a_ledger_that_is_written_down_is_read_back_as_it_was(ledger: Ledger) ->
 @pytest.mark.parametrize("data", [{}, {"ledger.json": ""}, {"ledger.json": "[]"}, {"ledger.json": '{"month": null'}])
 def test_what_is_no_ledger_is_none(data: dict[str, str]) -> None:
     assert parse_ledger(data) is None
+
+
+def test_only_a_gateway_with_a_permit_is_told_its_pods_name() -> None:
+    plain, limited = hybrid(), hybrid(overflow={"maxUSDPerDay": "5"})
+    before, after = container(plain.gateway()), container(limited.gateway())
+    assert "env" not in before
+    assert after["env"] == [{"name": "SPILLWAY_POD", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}]
+    assert plain.engine() == limited.engine()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spillway.api.status import Condition, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan.decision import Memory, Workload
-from spillway.plan.observation import Missing, Observation
+from spillway.plan.observation import Missing, Observation, Sample
 from spillway.report.conditions import previous_conditions
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
@@ -24,6 +24,7 @@ from tests.unit.plan.situations import (
     accelerator,
     blind,
     catalogue,
+    counters,
     gateway,
     latency,
     later,
@@ -95,6 +96,22 @@ ASLEEP = workload(scaling={"minReplicas": 0})
 PROMISED = workload(slo={"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000})
 TRAFFIC: dict[str, Any] = {"arrivals_per_s": 2.0, "owned_latency": latency(120.0), "inter_token_within_ratio": 1.0}
 K = ConditionType
+STATED = workload(model={"quantization": "bf16", "maxContextTokens": 8192}, engine={"extraArgs": ["--enable-auto-tool-choice"]})
+ONE_LIMITED = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": "5"}}
+LIMITED = workload(hosted=ONE_LIMITED)
+
+
+def serving(**changes: Any) -> Observation:
+    """Return an observation whose provider states what its model is: the same as the owned one, but for `changes`."""
+    same = {"contextTokens": 8192, "quantization": "bf16", "capabilities": ["Tools", "ResponseFormat"]}
+    priced = {"name": "llama-8b", "inputUSDPerMillionTokens": "0.1", "outputUSDPerMillionTokens": "0.4"}
+    return observe(1, catalogue=catalogue(providers={"acme": provider(models=[priced | same | changes])}))
+
+
+def metered_by(**readings: Any) -> Observation:
+    """Return an observation whose gateways show meters, of nothing yet."""
+    return observe(1, signals=replace(signals(**readings), spill_meters=Sample(value=(), at=NOW)))
+
 
 CASES = [
     case(K.READY, HYBRID, observe(1, signals=FINE), ("True", Reason.AS_EXPECTED), id="gateway and replica"),
@@ -199,6 +216,64 @@ CASES = [
     ),
     case(K.HOSTED_BACKEND_READY, HYBRID, observe(1), ("Unknown", Reason.NO_EVIDENCE), id="before there is evidence"),
     case(K.HOSTED_BACKEND_READY, DEDICATED, observe(1), ("Unknown", Reason.NOT_REQUESTED), id="not asked for"),
+    case(K.HOSTED_BACKEND_EQUIVALENT, DEDICATED, observe(1), ("Unknown", Reason.NOT_REQUESTED), id="not asked for"),
+    case(
+        K.HOSTED_BACKEND_EQUIVALENT,
+        HYBRID,
+        observe(1),
+        ("Unknown", Reason.HOSTED_NOT_STATED),
+        "acme/llama-8b: contextTokens, quantization, capabilities",
+        id="nothing stated",
+    ),
+    case(K.HOSTED_BACKEND_EQUIVALENT, STATED, serving(), ("True", Reason.HOSTED_EQUIVALENT), id="all stated and the same"),
+    case(
+        K.HOSTED_BACKEND_EQUIVALENT,
+        STATED,
+        serving(contextTokens=4096),
+        ("False", Reason.HOSTED_CONTEXT_SHORTER),
+        "takes 4096 tokens and own replicas 8192: longer requests cannot be spilled",
+        id="a shorter context",
+    ),
+    case(
+        K.HOSTED_BACKEND_EQUIVALENT,
+        STATED,
+        serving(quantization="fp8"),
+        ("False", Reason.HOSTED_QUANTIZATION_DIFFERS),
+        "fp8 weights and own replicas bf16",
+        id="other weights",
+    ),
+    case(
+        K.HOSTED_BACKEND_EQUIVALENT,
+        STATED,
+        serving(capabilities=["ResponseFormat"]),
+        ("False", Reason.HOSTED_CAPABILITY_MISSING),
+        "does not answer Tools",
+        id="no tools, which own replicas have a flag for",
+    ),
+    case(
+        K.SPILL_ACTIVE,
+        LIMITED,
+        observe(1, signals=signals(spilled_per_s=1.0)),
+        ("False", Reason.SPILL_PERMIT_MISSING),
+        "see MetricsAvailable",
+        id="limits and no metrics to renew a permit by",
+    ),
+    case(K.SPILL_ACTIVE, LIMITED, metered_by(spilled_per_s=1.0), ("True", Reason.SPILLING), id="within its limits"),
+    case(
+        K.SPILL_ACTIVE,
+        LIMITED,
+        metered_by(counters=(counters(input_tokens=1e9),)),
+        ("False", Reason.SPILL_LIMIT_REACHED),
+        id="a limit is reached",
+    ),
+    case(
+        K.WITHIN_BUDGET,
+        workload(budget={"monthlyUSD": "1", "whenExceeded": "StopSpilling"}),
+        metered_by(counters=(counters(input_tokens=1e9),)),
+        ("False", Reason.BUDGET_EXCEEDED),
+        "Nothing more goes to hosted backends",
+        id="exceeded, and spill is to stop",
+    ),
     case(K.GATEWAY_READY, HYBRID, observe(1), ("True", Reason.GATEWAY_READY), id="up"),
     case(K.GATEWAY_READY, HYBRID, observe(1, gateways=()), ("False", Reason.GATEWAY_STARTING), id="none yet"),
     case(

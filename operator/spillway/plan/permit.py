@@ -1,0 +1,303 @@
+"""How much gateways may send to hosted backends: a permit with an amount and an expiry, renewed while operator and metrics are there.
+
+Two counts of the same money
+* The ledger knows what the day has cost. What a limit leaves of it is dealt out to lanes: one for each gateway pod, worker thread and
+  hosted backend, as these share nothing.
+* Each lane has a meter that only grows: every request at its longest answer until its usage is known, and for good where it never is. A
+  permit says up to where a meter may run. It can be delivered late, twice or never without allowing more than it says, and the same
+  scrape shows meters and spend, so what happened since cannot be allowed again.
+
+What is held
+* A lane may use what it was once given until that permit expires, as nobody can tell whether its gateway has read a later one. So what
+  was given and not yet seen used (`Grant`) is not dealt out a second time, also not when the gateway is gone.
+* Half of what is left is dealt out at a time: it leaves something for the lane that needs it, since who will is not known before.
+
+Law: what lanes hold together is never more than a limit leaves, unless the limit itself was lowered or the month's own cost took it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from spillway.api.catalogue import ProviderLimits
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.decision import Allowance, Grant, HostedBackend, Lane, Ledger, Permit
+from spillway.plan.ledger import day_end, month_end
+from spillway.plan.observation import Missing, Observation, SpillMeter
+
+WORKERS = 2  # Envoy's worker threads in a gateway pod
+LIFE = timedelta(minutes=10)  # for so long may gateways spill when nobody renews
+RENEWED_AFTER = timedelta(minutes=2)  # well within LIFE, and rare enough for an API server with many workloads
+SOONEST = timedelta(seconds=10)  # between two permits of which the second only tops up: a scrape or two
+RETRY_SOON = timedelta(seconds=15)  # a tick: what a lane that ran dry is given next comes by then
+DEALT_SHARE = 0.5
+EVEN_SHARE = 0.5  # part that lanes get evenly; the other follows what they used since the last permit
+RUN_LOW = 0.5  # part of an allowance that must be left, else the lane is topped up
+FIRST_REQUESTS = 10  # of a day that no share limits: it begins with none answered, and a replica may have to be woken by spill
+NEARLY_SPENT = 0.99  # of a day's limit: what is left is a quarter of an hour's part of it
+MICRO = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What limits leave now; None where nothing limits."""
+
+    micro_usd: int | None
+    requests: int | None
+    again_at: datetime | None = None  # when there is more, where nothing is left
+
+
+def metered(spec: InferenceWorkloadSpec) -> bool:
+    """Whether money or a share limits what is spilled, so that no permit means no spill."""
+    overflow = spec.hosted.overflow if spec.hosted else None
+    limited = overflow is not None and (overflow.max_usd_per_day is not None or overflow.max_share_percent is not None)
+    return spec.rents and (limited or stops_spilling(spec))
+
+
+def stops_spilling(spec: InferenceWorkloadSpec) -> bool:
+    """Whether the budget ends what goes to hosted backends."""
+    return spec.budget is not None and spec.budget.when_exceeded == "StopSpilling"
+
+
+def needs_permit(spec: InferenceWorkloadSpec, backends: Iterable[HostedBackend]) -> bool:
+    """Whether gateways have to be told how much they may send: by the workload's limits or by a provider's."""
+    return spec.rents and (metered(spec) or any(each.provider.limits for each in backends))
+
+
+def why_stopped(spec: InferenceWorkloadSpec, permit: Permit | None, now: datetime) -> Reason | None:
+    """Return why nothing may be spilled now, SPILL_PERMIT_MISSING or SPILL_LIMIT_REACHED; None when something may."""
+    if not metered(spec):
+        return None
+    if permit is None or (permit.expires_at is not None and permit.expires_at <= now):
+        return Reason.SPILL_PERMIT_MISSING
+    if not permit.allowances or any(_is_open(each) for each in permit.allowances):
+        return None
+    return Reason.SPILL_LIMIT_REACHED
+
+
+def is_nearly_spent(spec: InferenceWorkloadSpec, ledger: Ledger) -> bool:
+    """Whether so little of the day's limit is left that its parts are too small for many requests. By these alone it is never reached."""
+    overflow = spec.hosted.overflow if spec.hosted else None
+    if overflow is None or overflow.max_usd_per_day is None:
+        return False
+    return ledger.day_hosted_usd >= NEARLY_SPENT * float(overflow.max_usd_per_day)
+
+
+def _is_open(given: Allowance) -> bool:
+    """Whether the lane was given anything."""
+    usd = given.micro_usd_to is None or given.micro_usd_to > given.micro_usd_from
+    return usd and (given.requests_to is None or given.requests_to > given.requests_from)
+
+
+def plan_permit(
+    spec: InferenceWorkloadSpec,
+    backends: Sequence[HostedBackend],
+    *,
+    seen: Observation,
+    ledger: Ledger,
+    now: datetime,
+) -> Ledger:
+    """Return the ledger with the permit in force from now on; the one it has where that need not be renewed.
+
+    Without meters (Prometheus silent) nothing is renewed, and what was permitted runs out. Only a permit that says nothing of money or
+    share lives on without them: a provider's limits need no meter.
+    """
+    held = tuple(each for each in ledger.grants if each.expires_at > now)
+    if not needs_permit(spec, backends):
+        return ledger if ledger.permit is None and ledger.grants == held else replace(ledger, permit=None, grants=held)
+    previous, lanes = ledger.permit, _lanes(seen, backends)
+    rates = _rates(backends, seen, lanes)
+    if not metered(spec):
+        allowances = tuple(_allowance(lane, rates) for lane in lanes)
+        same = previous is not None and previous.expires_at is None and previous.allowances == allowances
+        permit = previous if same else Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
+        return replace(ledger, permit=permit, grants=held)
+    if isinstance(seen.signals.spill_meters, Missing) or isinstance(seen.signals.counters, Missing):
+        return replace(ledger, grants=held)
+    meters = {_lane_of(each): each for each in seen.signals.spill_meters.value}
+    left = what_is_left(spec, ledger, now)
+    if previous is not None and not _is_due(previous, lanes, meters, rates, left, now):
+        return replace(ledger, grants=held)
+    used = _used_since(previous, lanes, meters)
+    usd = _deal(left.micro_usd, lanes, {lane: _micro_usd(meters, lane) for lane in lanes}, _held(held, meters, money=True), used)
+    sent = _deal(left.requests, lanes, {lane: _requests(meters, lane) for lane in lanes}, _held(held, meters, money=False), used)
+    allowances = tuple(
+        replace(
+            _allowance(lane, rates),
+            micro_usd_from=_micro_usd(meters, lane),
+            micro_usd_to=usd.get(lane),
+            requests_from=_requests(meters, lane),
+            requests_to=sent.get(lane),
+        )
+        for lane in lanes
+    )
+    permit = Permit(issued_at=now, expires_at=now + LIFE, retry_at=left.again_at or now + RETRY_SOON, allowances=allowances)
+    return replace(ledger, permit=permit, grants=_remembered(held, permit, permit.issued_at + LIFE))
+
+
+def what_is_left(spec: InferenceWorkloadSpec, ledger: Ledger, now: datetime) -> Left:
+    """Return what the day and the month leave, in micro-USD and in requests.
+
+    A month whose cost is not known (something has no price) leaves nothing: a limit that cannot be kept otherwise.
+    """
+    overflow = spec.hosted.overflow if spec.hosted else None
+    amounts: list[tuple[int, datetime]] = []
+    if overflow is not None and overflow.max_usd_per_day is not None:
+        amounts.append((_micro(overflow.max_usd_per_day - Decimal(ledger.day_hosted_usd)), day_end(now)))
+    if spec.budget is not None and stops_spilling(spec):
+        known = not ledger.unpriced_accelerator_s and not ledger.unpriced_tokens
+        spent = Decimal(ledger.dedicated_usd + ledger.hosted_usd)
+        amounts.append((_micro(spec.budget.monthly_usd - spent) if known else 0, month_end(now)))
+    micro_usd = max(0, min(amount for amount, _ in amounts)) if amounts else None
+    requests = None
+    if overflow is not None and overflow.max_share_percent is not None:
+        allowed = max(FIRST_REQUESTS, overflow.max_share_percent * ledger.day_requests / 100)
+        requests = max(0, math.floor(allowed - ledger.day_hosted_requests))
+    spent_until = [until for amount, until in amounts if amount <= 0]
+    return Left(micro_usd=micro_usd, requests=requests, again_at=max(spent_until, default=None))
+
+
+def _micro(usd: Decimal) -> int:
+    return math.floor(usd * MICRO)
+
+
+def _lanes(seen: Observation, backends: Sequence[HostedBackend]) -> tuple[Lane, ...]:
+    pods = sorted({pod.name for pod in seen.gateways})
+    return tuple(Lane(pod=pod, worker=worker, backend=each.label) for pod in pods for worker in range(WORKERS) for each in backends)
+
+
+def _lane_of(meter: SpillMeter) -> Lane:
+    return Lane(pod=meter.pod, worker=meter.worker, backend=meter.backend)
+
+
+def _micro_usd(meters: Mapping[Lane, SpillMeter], lane: Lane) -> int:
+    return math.floor(meters[lane].micro_usd) if lane in meters else 0
+
+
+def _requests(meters: Mapping[Lane, SpillMeter], lane: Lane) -> int:
+    return math.floor(meters[lane].requests) if lane in meters else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rate:
+    """One lane's part of its provider's limits, per minute; None where there is none."""
+
+    requests: float | None = None
+    tokens: float | None = None
+
+
+def _rates(backends: Sequence[HostedBackend], seen: Observation, lanes: Sequence[Lane]) -> dict[str, _Rate]:
+    """Return the rate of a backend's lanes: an even part among the workloads that name its provider, then among this one's lanes."""
+    found: dict[str, _Rate] = {}
+    for backend in backends:
+        limits = backend.provider.limits or ProviderLimits()
+        mine = sum(1 for lane in lanes if lane.backend.partition("/")[0] == backend.provider_name)
+        parts = max(1, mine) * max(1, seen.provider_users.get(backend.provider_name, 1))
+        found[backend.label] = _Rate(
+            requests=None if limits.requests_per_minute is None else limits.requests_per_minute / parts,
+            tokens=None if limits.tokens_per_minute is None else limits.tokens_per_minute / parts,
+        )
+    return found
+
+
+def _allowance(lane: Lane, rates: Mapping[str, _Rate]) -> Allowance:
+    rate = rates[lane.backend]
+    return Allowance(lane=lane, requests_per_minute=rate.requests, tokens_per_minute=rate.tokens)
+
+
+def _is_due(
+    previous: Permit,
+    lanes: Sequence[Lane],
+    meters: Mapping[Lane, SpillMeter],
+    rates: Mapping[str, _Rate],
+    left: Left,
+    now: datetime,
+) -> bool:
+    """Whether a new permit is worth a write: the old one ages, lanes or limits changed, or a lane ran low and there is more for it."""
+    if previous.expires_at is None or now - previous.issued_at >= RENEWED_AFTER:
+        return True
+    if tuple(each.lane for each in previous.allowances) != tuple(lanes):
+        return True
+    if any(
+        _Rate(requests=each.requests_per_minute, tokens=each.tokens_per_minute) != rates[each.lane.backend] for each in previous.allowances
+    ):
+        return True
+    limited = {each.micro_usd_to is not None for each in previous.allowances} | {left.micro_usd is not None}
+    shared = {each.requests_to is not None for each in previous.allowances} | {left.requests is not None}
+    if len(limited) > 1 or len(shared) > 1:
+        return True
+    return now - previous.issued_at >= SOONEST and any(_runs_low(each, meters) for each in previous.allowances)
+
+
+def _runs_low(given: Allowance, meters: Mapping[Lane, SpillMeter]) -> bool:
+    usd, sent = _micro_usd(meters, given.lane), _requests(meters, given.lane)
+    low_usd = given.micro_usd_to is not None and given.micro_usd_to - usd <= RUN_LOW * (given.micro_usd_to - given.micro_usd_from)
+    low_sent = given.requests_to is not None and given.requests_to - sent <= RUN_LOW * (given.requests_to - given.requests_from)
+    restarted = usd < given.micro_usd_from or sent < given.requests_from
+    return low_usd or low_sent or restarted
+
+
+def _used_since(previous: Permit | None, lanes: Sequence[Lane], meters: Mapping[Lane, SpillMeter]) -> dict[Lane, int]:
+    """Return how many requests each lane sent since the last permit; after a restart, all of them."""
+    before = {each.lane: each.requests_from for each in previous.allowances} if previous else {}
+    grown = {lane: _requests(meters, lane) - before.get(lane, 0) for lane in lanes}
+    return {lane: grew if grew >= 0 else _requests(meters, lane) for lane, grew in grown.items()}
+
+
+def _held(grants: Iterable[Grant], meters: Mapping[Lane, SpillMeter], *, money: bool) -> dict[Lane, int]:
+    """Return what each lane may still use of what it was given.
+
+    A meter that is not shown (its gateway is gone, or has sent nothing yet) is taken to be where it was then. One that is below that is
+    another process's, to which the grant gives nothing.
+    """
+    held: dict[Lane, int] = {}
+    for each in grants:
+        given = each.allowance
+        start, end = (given.micro_usd_from, given.micro_usd_to) if money else (given.requests_from, given.requests_to)
+        read = _micro_usd if money else _requests
+        seen = read(meters, given.lane) if given.lane in meters else start
+        if end is not None and seen >= start:
+            held[given.lane] = max(held.get(given.lane, 0), end - seen)
+    return held
+
+
+def _deal(
+    left: int | None, lanes: Sequence[Lane], seen: Mapping[Lane, int], held: Mapping[Lane, int], used: Mapping[Lane, int]
+) -> dict[Lane, int]:
+    """Return up to where each lane's meter may run; nothing where nothing limits."""
+    if left is None or not lanes:
+        return {}
+    total = sum(used.values())
+    weights = {lane: EVEN_SHARE / len(lanes) + (1 - EVEN_SHARE) * (used[lane] / total if total else 1 / len(lanes)) for lane in lanes}
+    targets = _apportioned(math.ceil(left * DEALT_SHARE), weights)
+    more = {lane: max(0, targets[lane] - held.get(lane, 0)) for lane in lanes}
+    free = max(0, left - sum(held.values()))
+    added = _apportioned(min(free, sum(more.values())), more)
+    return {lane: seen[lane] + min(targets[lane], held.get(lane, 0)) + added[lane] for lane in lanes}
+
+
+def _apportioned(whole: int, weights: Mapping[Lane, float]) -> dict[Lane, int]:
+    """Return whole parts that make up `whole`, by the largest remainders: the last few requests of a share go to somebody."""
+    total = sum(weights.values())
+    exact = {lane: whole * weight / total if total else 0.0 for lane, weight in weights.items()}
+    parts = {lane: math.floor(part) for lane, part in exact.items()}
+    over = whole - sum(parts.values()) if total else 0
+    for lane in sorted(exact, key=lambda lane: (parts[lane] - exact[lane], lane))[:over]:
+        parts[lane] += 1
+    return parts
+
+
+def _remembered(held: Sequence[Grant], permit: Permit, expires_at: datetime) -> tuple[Grant, ...]:
+    """Return the grants that count: a later one that gives as much makes an earlier one of the same lane needless."""
+    new = [Grant(allowance=each, expires_at=expires_at) for each in permit.allowances]
+    given = {each.lane: each for each in permit.allowances}
+    kept = [each for each in held if (later := given.get(each.allowance.lane)) is None or not _covers(later, each.allowance)]
+    return (*kept, *new)
+
+
+def _covers(later: Allowance, earlier: Allowance) -> bool:
+    pairs = ((later.micro_usd_to, earlier.micro_usd_to), (later.requests_to, earlier.requests_to))
+    return all(old is None or (new is not None and new >= old) for new, old in pairs)

@@ -1,0 +1,44 @@
+"""A permit and what lanes hold of it, as the ledger keeps them: a restarted operator must not deal out again what gateways have."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from spillway.plan.decision import Allowance, Grant, Lane, Permit
+
+
+def permit_from(stored: Mapping[str, Any] | None) -> Permit | None:
+    """Return the permit as `dataclasses.asdict` and JSON left it. Raises KeyError, TypeError or ValueError on anything else."""
+    if stored is None:
+        return None
+    expires_at = stored["expires_at"]
+    return Permit(
+        issued_at=datetime.fromisoformat(stored["issued_at"]),
+        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+        retry_at=datetime.fromisoformat(stored["retry_at"]),
+        allowances=tuple(_allowance_from(each) for each in stored["allowances"]),
+    )
+
+
+def grant_from(stored: Mapping[str, Any]) -> Grant:
+    """Return the grant as `dataclasses.asdict` and JSON left it. Raises KeyError, TypeError or ValueError on anything else."""
+    return Grant(
+        allowance=_allowance_from(stored["allowance"]),
+        expires_at=datetime.fromisoformat(stored["expires_at"]),
+    )
+
+
+def _allowance_from(stored: Mapping[str, Any]) -> Allowance:
+    return Allowance(
+        lane=_lane_from(stored["lane"]),
+        micro_usd_from=stored["micro_usd_from"],
+        micro_usd_to=stored["micro_usd_to"],
+        requests_from=stored["requests_from"],
+        requests_to=stored["requests_to"],
+        requests_per_minute=stored["requests_per_minute"],
+        tokens_per_minute=stored["tokens_per_minute"],
+    )
+
+
+def _lane_from(stored: Mapping[str, Any]) -> Lane:
+    return Lane(pod=stored["pod"], worker=stored["worker"], backend=stored["backend"])

@@ -1,0 +1,89 @@
+"""What a gateway needs to keep limits on hosted backends by itself: a script in front of each, a file that says how much, a meter.
+
+The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, then a line for each lane.
+"""
+
+from spillway.api.workload import InferenceWorkloadSpec, LimitAction
+from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
+from spillway.plan.equivalence import listed_model, own_context_tokens
+from spillway.plan.permit import needs_permit, stops_spilling
+from spillway.render.envoy_http import EnvoyConfig, is_set
+from spillway.render.envoy_metrics import counter, has_metadata, stats_logger
+
+PERMIT_FILE = "permit"
+PERMITTED = "x-spillway-permitted"
+POD_VARIABLE = "SPILLWAY_POD"  # which lanes of the permit are this pod's
+
+_METADATA = "permit"
+# An answer that states no limit, of a model whose context is not stated: above what hosted models write by default.
+_LONGEST_OUTPUT = 8192
+
+
+def waits(spec: InferenceWorkloadSpec) -> bool:
+    """Whether a request that may not be spilled waits for room on own replicas."""
+    overflow = spec.hosted.overflow if spec.hosted else None
+    return spec.rents and spec.owns and overflow is not None and overflow.when_exceeded is LimitAction.WAIT
+
+
+def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
+    """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
+    overflow = spec.hosted.overflow if spec.hosted else None
+    limited = overflow is not None or stops_spilling(spec) or backend.provider.limits is not None
+    return limited or listed_model(backend).capabilities is not None
+
+
+def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, ...], backend: HostedBackend, folder: str) -> EnvoyConfig:
+    """Return what the script must know of the backend. USD per million tokens are micro-USD per token."""
+    model = listed_model(backend)
+    facts: EnvoyConfig = {
+        "backend": backend.label,
+        "input_price": backend.input_usd_per_million,
+        "output_price": backend.output_usd_per_million,
+        "longest_output": model.context_tokens or own_context_tokens(spec) or _LONGEST_OUTPUT,
+    }
+    if model.context_tokens is not None:
+        facts["context_tokens"] = model.context_tokens
+    if model.capabilities is not None:
+        facts["capabilities"] = f" {' '.join(sorted(model.capabilities))} "
+    if needs_permit(spec, backends):
+        facts["permit_file"] = f"{folder}/{PERMIT_FILE}"
+    return facts
+
+
+def permitted() -> EnvoyConfig:
+    """Return the RBAC permission that only the script's mark opens: should the script fail, nothing is sent."""
+    return {"header": is_set(PERMITTED)}
+
+
+def meter(backend: HostedBackend) -> list[EnvoyConfig]:
+    """Return the access log that exports the lanes' meters, of requests that are done. One that was cut counts at its longest answer."""
+    tags = {"backend": backend.label, "worker": f"%DYNAMIC_METADATA({_METADATA}:worker)%"}
+    charged = counter("charged_micro_usd", value=f"%DYNAMIC_METADATA({_METADATA}:charge)%", tags=tags)
+    return [stats_logger(has_metadata(_METADATA, "charge"), counters=[charged, counter("charged_requests", fixed=1, tags=tags)])]
+
+
+def permit_file(decision: Decision) -> dict[str, str]:
+    """Return the permit, by file name; nothing where there is none, and then a limited backend gets nothing."""
+    permit = decision.gateway.permit
+    return {} if permit is None else {PERMIT_FILE: permit_text(permit)}
+
+
+def permit_text(permit: Permit) -> str:
+    """Return the permit as the script reads it."""
+    expires = "never" if permit.expires_at is None else str(int(permit.expires_at.timestamp()))
+    head = f"expires {expires}\nretry {int(permit.retry_at.timestamp())}\n"
+    return head + "".join(f"lane {_lane(each)}\n" for each in permit.allowances)
+
+
+def _lane(given: Allowance) -> str:
+    lane = given.lane
+    fields = (
+        *(lane.pod, lane.worker, lane.backend),
+        *(given.micro_usd_from, given.micro_usd_to, given.requests_from, given.requests_to),
+        *(_rate(given.requests_per_minute), _rate(given.tokens_per_minute)),
+    )
+    return " ".join("-" if each is None else str(each) for each in fields)
+
+
+def _rate(per_minute: float | None) -> str | None:
+    return None if per_minute is None else f"{per_minute:.6g}"

@@ -1,0 +1,223 @@
+-- Appended to hosted.lua where something limits a hosted backend: its requests need a permit, which the operator renews in a file. Counts
+-- in micro-USD, each request at its longest answer until its usage is known. Every worker thread has a lane of its own in the permit, so
+-- threads share nothing. A permit says up to where a lane's meter may run, never how much more: read late or twice, it allows no more.
+-- Without a permit, with an expired one, or should this script fail (RBAC behind it asks for its mark), nothing is sent.
+local rewrite, pass_on = envoy_on_request, envoy_on_response
+local ceil, max, min, now_s = math.ceil, math.max, math.min, os.time
+local LIMITS = {
+  max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
+  prompt = true, tools = true, functions = true, response_format = true, text = true,
+}
+local WORST_BYTES_PER_TOKEN, USUAL_BYTES_PER_TOKEN = 2, 4  -- dense text has some 3 bytes per token, English prose in JSON 4
+local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
+local STORM, LONGEST_BREAK = 3, 60  -- failures in a row that open the circuit; seconds that it stays open at most
+local UNRENEWED = 30  -- Retry-After, seconds, where no permit is there
+local FORGOTTEN = 60  -- seconds after which a probe that nobody saw end was one
+local BURST = 0.1  -- share of a minute's allowance that may come at once; the rest is spread, so that no minute sees more than all of it
+
+local pod, thread = os.getenv("SPILLWAY_POD") or "", nil
+local lane, expires, retry_at, read_at = nil, 0, 0, nil
+local charged, sent = 0, 0  -- this lane's meters since the process started
+local circuit = { failures = 0, opens = 0, open_until = 0, probe = nil }
+
+local function first_line(path)
+  local file = io.open(path)
+  if not file then return "" end
+  local text = file:read("*l") or ""
+  file:close()
+  return text
+end
+
+local function bucket() return { level = nil, at = 0, room = 0, rate = 0 } end
+local requests, tokens = bucket(), bucket()
+
+local function allow(b, per_minute)
+  if not per_minute then
+    b.level = nil
+    return
+  end
+  b.room = max(1, per_minute * BURST)
+  b.rate = max(per_minute - b.room, per_minute / 2) / 60
+  b.level = min(b.level or b.room, b.room)
+end
+
+-- A mark of the permit: "-" is none. What cannot be read allows nothing.
+local function mark(text, unreadable) return text ~= "-" and (tonumber(text) or unreadable) or nil end
+
+-- Reads the permit again when a second has passed: this thread's lane of it, or none.
+local function read_permit(path, backend)
+  if read_at == now_s() then return end
+  read_at, lane, expires = now_s(), nil, 0
+  thread = thread or string.match(first_line("/proc/thread-self/comm"), "(%d+)$") or "?"
+  local file = io.open(path)
+  if not file then return end
+  local text = file:read("*a") or ""
+  file:close()
+  local never
+  never, retry_at = string.match(text, "^expires (%S+)\nretry (%d+)\n")
+  retry_at = tonumber(retry_at) or 0
+  expires = never == "never" and math.huge or tonumber(never) or 0
+  for p, w, b, from, to, sent_from, sent_to, rpm, tpm in string.gmatch(text, "lane (%S+) (%d+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)\n") do
+    if p == pod and w == thread and b == backend then
+      lane = {
+        from = mark(from, math.huge) or 0, to = mark(to, -1),
+        sent_from = mark(sent_from, math.huge) or 0, sent_to = mark(sent_to, -1),
+      }
+      allow(requests, tonumber(rpm))
+      allow(tokens, tonumber(tpm))
+    end
+  end
+end
+
+-- Seconds until the bucket holds enough, 0 when it does. More than it can ever hold is let pass when it is full, and owed.
+local function wait_for(b, amount, now)
+  if not b.level then return 0 end
+  b.level = min(b.room, b.level + max(0, now - b.at) * b.rate)
+  b.at = now
+  return max(0, (min(amount, b.room) - b.level) / b.rate)
+end
+
+local function take(b, amount) if b.level then b.level = b.level - amount end end
+
+local function turn_away(h, status, kind, code, message, retry_s)
+  h:streamInfo():dynamicMetadata():set("spillway", "refused", true)
+  h:respond(
+    { [":status"] = status, ["content-type"] = "application/json", ["retry-after"] = tostring(max(1, min(3600, ceil(retry_s)))) },
+    '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":"' .. code .. '"}}')
+end
+
+local function number(s, span)
+  local found = span and tonumber(sub(s, span[1], span[2]))
+  return found and found > 0 and found < 1e9 and found or nil
+end
+
+local function asked(s, span)
+  if not span then return false end
+  local text = sub(s, span[1], min(span[2], span[1] + 8))
+  return text ~= "null" and not find(text, "^%[%s*%]")
+end
+
+-- How many prompts a completion request has: each gets answers of its own. Strings, or lists of tokens; a flat list of tokens is one.
+local function prompts(s, span)
+  if not span or byte(s, span[1]) ~= 91 then return 1 end
+  local count, p = 0, find(s, "%S", span[1] + 1)
+  local kind = p and byte(s, p)
+  if kind ~= 34 and kind ~= 91 then return 1 end
+  while p and p < span[2] do
+    count = count + 1
+    local last = kind == 34 and string_end(s, p) or p
+    p = find(s, kind == 34 and '"' or "[", (last or span[2]) + 1, true)
+  end
+  return count
+end
+
+-- What the hosted model lacks for this request; nil when it can answer it.
+local function lacking(meta, s, found, images, limit)
+  local listed = meta:get("capabilities")
+  if listed then
+    local tools = asked(s, found.tools) or asked(s, found.functions)
+    if tools and not find(listed, " Tools ", 1, true) then return "tools" end
+    local formatted = asked(s, found.response_format)
+      or (found.text and find(sub(s, found.text[1], found.text[2]), '"format"', 1, true))
+    if formatted and not find(listed, " ResponseFormat ", 1, true) then return "response_format" end
+    if images and not find(listed, " Vision ", 1, true) then return "images" end
+  end
+  local context = meta:get("context_tokens")
+  if context and not images and #s / USUAL_BYTES_PER_TOKEN + (limit or 0) > context then return "this context length" end
+end
+
+function envoy_on_request(h)
+  rewrite(h)
+  local meta, headers, now = h:metadata(), h:headers(), h:timestamp(EnvoyTimestampResolution.MILLISECOND) / 1000
+  local body = h:body()
+  local s = body:getBytes(0, body:length())
+  local found, why = members(s, LIMITS)
+  if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
+  local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
+  local images = find(s, '"image_url"', 1, true) or find(s, '"input_image"', 1, true)
+  local missing = lacking(meta, s, found, images, limit)
+  if missing then
+    return turn_away(h, "503", "overloaded_error", "no_capacity",
+      "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
+  end
+  if now < circuit.open_until or (circuit.probe and now - circuit.probe < FORGOTTEN) then
+    return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
+  end
+  local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * prompts(s, found.prompt)
+  local embeds = find(headers:get(":path"), "/embeddings", 1, true)
+  local context = meta:get("context_tokens")
+  local input = min(ceil(#s / WORST_BYTES_PER_TOKEN), context or math.huge)
+  local output = embeds and 0 or answers * (limit > 0 and limit or meta:get("longest_output"))
+  local cost = ceil(input * meta:get("input_price") + output * meta:get("output_price"))
+  local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))
+  local path = meta:get("permit_file")
+  if path then
+    read_permit(path, meta:get("backend"))
+    if not lane or now_s() >= expires then
+      return turn_away(h, "429", "rate_limit_error", "spill_permit_missing",
+        "no own replica can answer now, and the permit to use hosted capacity has not been renewed; try again later", UNRENEWED)
+    end
+    -- A meter below where the permit begins is that of a process that has restarted since: wait for the next permit.
+    local spent = lane.to and (charged < lane.from or charged + cost > lane.to)
+    local shared = lane.sent_to and (sent < lane.sent_from or sent + 1 > lane.sent_to)
+    if spent or shared then
+      return turn_away(h, "429", "rate_limit_error", "spill_limit_reached",
+        "no own replica can answer now, and this workload's limit on hosted capacity is reached; try again later", retry_at - now_s())
+    end
+    local wait_s = max(wait_for(requests, 1, now), wait_for(tokens, load, now))
+    if wait_s > 0 then
+      return turn_away(h, "429", "rate_limit_error", "provider_limit_reached",
+        "no own replica can answer now, and the hosted account's limit per minute is reached; try again later", wait_s)
+    end
+    take(requests, 1)
+    take(tokens, load)
+  end
+  if circuit.open_until > 0 then circuit.probe = now end
+  charged, sent = charged + cost, sent + 1
+  local mine = h:streamInfo():dynamicMetadata()
+  mine:set("permit", "charge", cost)
+  mine:set("permit", "load", load)
+  mine:set("permit", "worker", thread or "?")
+  headers:replace("x-spillway-permitted", "1")
+end
+
+local function settle(meta, mine, cost, load)
+  charged = charged + cost - mine.charge
+  if tokens.level then tokens.level = min(tokens.room, tokens.level + mine.load - load) end
+  meta:set("permit", "charge", cost)
+end
+
+local function note(failed, told_s, now)
+  local probed = circuit.probe ~= nil
+  circuit.probe = nil
+  if not failed then
+    if now >= circuit.open_until then circuit.failures, circuit.opens, circuit.open_until = 0, 0, 0 end
+    return
+  end
+  circuit.failures = circuit.failures + 1
+  if not (told_s or probed or circuit.failures >= STORM) then return end
+  if now < circuit.open_until then return end  -- one of those that were under way when it opened
+  circuit.opens = circuit.opens + 1
+  circuit.open_until = now + min(LONGEST_BREAK, max(told_s or 0, 2 ^ min(circuit.opens - 1, 6)))
+end
+
+function envoy_on_response(h)
+  local meta = h:streamInfo():dynamicMetadata()
+  local mine = meta:get("permit")
+  if not mine then return pass_on(h) end  -- refused above, nothing was charged
+  local headers, now = h:headers(), h:timestamp(EnvoyTimestampResolution.MILLISECOND) / 1000
+  local status = tonumber(headers:get(":status")) or 0
+  note(status == 429 or status >= 500, status == 429 and tonumber(headers:get("retry-after")) or nil, now)
+  if status >= 300 then settle(meta, mine, 0, 0) end
+  pass_on(h)
+  if status >= 300 then return end
+  local config = h:metadata()
+  local input_price, output_price = config:get("input_price"), config:get("output_price")
+  for _ in h:bodyChunks() do end
+  meta = h:streamInfo():dynamicMetadata()  -- the wrapper died with the first chunk
+  local usage = meta:get("usage")
+  -- Not reported, or cut: the charge stays at the longest answer.
+  if not usage or not usage.input_tokens then return end
+  local input, output = usage.input_tokens, usage.output_tokens or 0
+  settle(meta, mine, ceil(input * input_price + output * output_price), input + output)
+end

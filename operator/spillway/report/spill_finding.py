@@ -1,0 +1,46 @@
+"""What the conditions about hosted backends' answers and limits say."""
+
+from spillway.api.vocabulary import Reason
+from spillway.api.workload import PlacementMode
+from spillway.plan.equivalence import differences, unstated
+from spillway.plan.permit import why_stopped
+from spillway.plan.readings import number
+from spillway.plan.validate import resolve_backends
+from spillway.report.conditions import Finding, no, unknown, yes
+from spillway.report.passed import Pass
+
+_STOPPED = {
+    Reason.SPILL_PERMIT_MISSING: "Nothing is spilled: limits need a permit, and it cannot be renewed without the gateway's metrics, "
+    "see MetricsAvailable.",
+    Reason.SPILL_LIMIT_REACHED: "Nothing is spilled: a limit of hosted.overflow or the budget is reached.",
+}
+
+
+def hosted_backend_equivalent(this: Pass) -> Finding:
+    """HostedBackendEquivalent: hosted models answer what own replicas do, as far as their providers state it."""
+    spec = this.workload.spec
+    backends, _ = resolve_backends(spec, this.seen.catalogue)
+    if not spec.rents or not backends:
+        return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode, or no hosted backend is known.")
+    found = differences(spec, backends)
+    if found:
+        return no(found[0].reason, " ".join(each.message for each in found))
+    silent = unstated(backends)
+    if silent:
+        return unknown(Reason.HOSTED_NOT_STATED, f"Nothing speaks against it; the provider does not state all of it ({'; '.join(silent)}).")
+    return yes(Reason.HOSTED_EQUIVALENT, "Hosted models answer what own replicas do, as their providers state them.")
+
+
+def spill_active(this: Pass) -> Finding:
+    """SpillActive: hosted backends answer what own replicas do not."""
+    if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
+        return no(Reason.NOT_REQUESTED, f"Mode {this.decision.mode} does not spill.")
+    stopped = why_stopped(this.workload.spec, this.decision.gateway.permit, this.now)
+    if stopped is not None:
+        return no(stopped, _STOPPED[stopped])
+    spilled = number(this.seen.signals.spilled_per_s)
+    if spilled is None:
+        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
+    if spilled:
+        return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
+    return no(Reason.NOT_SPILLING, "Own replicas answer every request.")

@@ -1,0 +1,288 @@
+"""The permit: what gateways may send to hosted backends by themselves, and never more than a limit leaves."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spillway.plan import ledger as book
+from spillway.plan.decision import HostedBackend, Lane, Ledger, Permit
+from spillway.plan.observation import Observation, Sample, SpillMeter
+from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left
+from spillway.plan.validate import resolve_backends
+from tests.unit.plan.situations import (
+    MISSING,
+    NOW,
+    catalogue,
+    counters,
+    gateway,
+    later,
+    observe,
+    one_pass,
+    provider,
+    signals,
+    spec,
+    workload,
+)
+
+ONE = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}
+TEN_A_DAY = {"maxUSDPerDay": "10"}
+TODAY = Ledger(month="2026-11", day="2026-11-21")
+
+
+def limited(**overflow: Any) -> Any:
+    return spec(hosted={**ONE, "overflow": overflow})
+
+
+def backends_of(wanted: Any, seen: Observation) -> tuple[HostedBackend, ...]:
+    return resolve_backends(wanted, seen.catalogue)[0]
+
+
+def metering(*meters: SpillMeter, gateways: int = 1, **changes: Any) -> Observation:
+    """Return an observation in which lanes show these meters."""
+    plain = signals(**changes.pop("signals", {}))
+    return observe(
+        1,
+        gateways=tuple(gateway(index) for index in range(gateways)),
+        signals=replace(plain, spill_meters=Sample(value=meters, at=NOW)),
+        **changes,
+    )
+
+
+def meter(pod: int = 0, worker: int = 0, *, micro_usd: float = 0, requests: float = 0) -> SpillMeter:
+    return SpillMeter(pod=f"chat-gateway-{pod}", worker=worker, backend="acme/llama-8b", micro_usd=micro_usd, requests=requests)
+
+
+def planned(wanted: Any, seen: Observation, ledger: Ledger = TODAY, now: datetime = NOW) -> Ledger:
+    return plan_permit(wanted, backends_of(wanted, seen), seen=seen, ledger=ledger, now=now)
+
+
+def permit_of(ledger: Ledger) -> Permit:
+    assert ledger.permit is not None
+    return ledger.permit
+
+
+def given_usd(permit: Permit) -> float:
+    return sum((each.micro_usd_to or 0) - each.micro_usd_from for each in permit.allowances) / MICRO
+
+
+def test_a_workload_without_limits_has_no_permit() -> None:
+    decision, memory = one_pass()
+    assert decision.gateway.permit is None
+    assert memory.ledger is not None
+    assert (memory.ledger.permit, memory.ledger.grants) == (None, ())
+
+
+def test_every_worker_of_every_gateway_has_a_lane_to_every_backend() -> None:
+    both = {"backends": [{"providerRef": {"name": "acme"}, "model": name} for name in ("llama-8b", "org/llama-70b")]}
+    wanted = spec(hosted={**both, "overflow": TEN_A_DAY})
+    permit = permit_of(planned(wanted, metering(gateways=2)))
+    assert len({each.lane for each in permit.allowances}) == len(permit.allowances) == 2 * WORKERS * 2
+
+
+def test_a_permit_lasts_ten_minutes_and_gives_half_of_what_the_day_leaves() -> None:
+    permit = permit_of(planned(limited(**TEN_A_DAY), metering(gateways=2), replace(TODAY, day_hosted_usd=4.0)))
+    assert permit.expires_at == NOW + timedelta(minutes=10)
+    assert given_usd(permit) == pytest.approx(3.0)
+
+
+def test_yesterdays_spend_does_not_count_against_today() -> None:
+    yesterday = replace(TODAY, day="2026-11-20", day_hosted_usd=10.0)
+    _, memory = one_pass(workload(hosted={**ONE, "overflow": TEN_A_DAY}), metering(), memory_with(yesterday))
+    assert memory.ledger is not None
+    assert given_usd(permit_of(memory.ledger)) == pytest.approx(5.0)
+
+
+def memory_with(ledger: Ledger) -> Any:
+    _, memory = one_pass()
+    return replace(memory, ledger=ledger)
+
+
+def test_a_day_that_is_spent_gives_nothing_until_midnight() -> None:
+    permit = permit_of(planned(limited(**TEN_A_DAY), metering(), replace(TODAY, day_hosted_usd=10.0)))
+    assert given_usd(permit) == 0
+    assert permit.retry_at == datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def test_a_budget_that_stops_spilling_gives_what_the_month_leaves_own_cost_included() -> None:
+    wanted = spec(budget={"monthlyUSD": "100", "whenExceeded": "StopSpilling"})
+    some = what_is_left(wanted, replace(TODAY, dedicated_usd=60.0, hosted_usd=30.0), NOW)
+    none = what_is_left(wanted, replace(TODAY, dedicated_usd=101.0), NOW)
+    assert (some.micro_usd, none.micro_usd) == (10 * MICRO, 0)
+    assert none.again_at == datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def test_a_month_of_unknown_cost_gives_nothing_where_the_budget_is_to_stop_it() -> None:
+    wanted = spec(budget={"monthlyUSD": "100", "whenExceeded": "StopSpilling"})
+    assert what_is_left(wanted, replace(TODAY, unpriced_accelerator_s={"h100": 1.0}), NOW).micro_usd == 0
+
+
+def test_a_budget_that_only_reports_limits_nothing() -> None:
+    assert not metered(spec(budget={"monthlyUSD": "100"}))
+
+
+def test_a_share_counts_the_days_requests() -> None:
+    left = what_is_left(limited(maxSharePercent=20), replace(TODAY, day_requests=1000.0, day_hosted_requests=150.0), NOW)
+    assert (left.micro_usd, left.requests) == (None, 50)
+
+
+def test_the_first_requests_of_a_day_are_not_held_to_a_share_of_nothing() -> None:
+    assert what_is_left(limited(maxSharePercent=20), replace(TODAY, day_hosted_requests=3.0), NOW).requests == 7
+
+
+def test_the_last_request_of_a_share_goes_to_somebody() -> None:
+    ledger = replace(TODAY, day_requests=100.0, day_hosted_requests=19.0)
+    permit = permit_of(planned(limited(maxSharePercent=20), metering(gateways=2), ledger))
+    assert sum((each.requests_to or 0) - each.requests_from for each in permit.allowances) == 1
+
+
+def test_meters_are_marks_to_go_on_from() -> None:
+    seen = metering(meter(micro_usd=7_000_000, requests=70))
+    first = permit_of(planned(limited(**TEN_A_DAY), seen, replace(TODAY, day_hosted_usd=7.0))).allowances[0]
+    assert first.micro_usd_from == 7_000_000
+    assert first.micro_usd_to is not None
+    assert 7_000_000 < first.micro_usd_to <= 7_000_000 + 1_500_000
+    assert (first.requests_from, first.requests_to) == (70, None)
+
+
+def test_a_permit_is_not_renewed_while_it_is_young_and_nobody_ran_low() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first = planned(wanted, metering())
+    assert planned(wanted, metering(meter(micro_usd=100)), first, later(30)) == first
+    assert planned(wanted, metering(), first, NOW + RENEWED_AFTER).permit != first.permit
+
+
+def test_a_lane_that_runs_low_is_topped_up_from_what_nobody_holds() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first = planned(wanted, metering())
+    given = permit_of(first).allowances[0].micro_usd_to or 0
+    second = planned(wanted, metering(meter(micro_usd=given, requests=9)), replace(first, day_hosted_usd=given / MICRO), later(15))
+    assert (permit_of(second).allowances[0].micro_usd_to or 0) > given + MICRO
+
+
+def test_a_gateway_that_is_gone_holds_its_part_until_that_expires() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first = planned(wanted, metering(gateways=2))
+    gone = planned(wanted, metering(gateways=1), first, later(15))
+    held = {each.allowance.lane.pod for each in gone.grants}
+    assert held == {"chat-gateway-0", "chat-gateway-1"}
+    after = planned(wanted, metering(gateways=1), gone, NOW + LIFE)
+    assert {each.allowance.lane.pod for each in after.grants} == {"chat-gateway-0"}
+
+
+def test_gateways_that_are_replaced_leave_their_part_and_not_all_that_they_ever_spent() -> None:
+    wanted, spent = limited(**TEN_A_DAY), replace(TODAY, day_hosted_usd=4.0)
+    lanes = [meter(pod, worker, micro_usd=90_000_000, requests=900) for pod in (0, 1) for worker in range(WORKERS)]
+    before = planned(wanted, metering(*lanes, gateways=2), spent)
+    successors = replace(metering(), gateways=(gateway(2), gateway(3)))
+    assert given_usd(permit_of(planned(wanted, successors, before, later(15)))) >= 2.5
+
+
+def test_without_the_gateways_metrics_nothing_is_renewed() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first, seen, much_later = planned(wanted, metering()), metering(), NOW + timedelta(minutes=30)
+    for blind in (replace(seen.signals, spill_meters=MISSING), replace(seen.signals, counters=MISSING)):
+        assert planned(wanted, replace(seen, signals=blind), first, much_later).permit == first.permit
+
+
+def test_a_new_gateway_is_dealt_a_part_at_once() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first = planned(wanted, metering())
+    second = permit_of(planned(wanted, metering(gateways=2), first, later(1)))
+    assert any(each.lane.pod == "chat-gateway-1" and (each.micro_usd_to or 0) > 0 for each in second.allowances)
+
+
+def test_a_process_that_restarted_gets_marks_of_its_own() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first = planned(wanted, metering(meter(micro_usd=1_000_000, requests=10)))
+    second = permit_of(planned(wanted, metering(), replace(first, day_hosted_usd=1.0), later(15)))
+    assert second.allowances[0].micro_usd_from == 0
+
+
+def test_provider_limits_are_shared_by_workloads_and_lanes_and_need_no_renewal() -> None:
+    known = catalogue(providers={"acme": provider(limits={"requestsPerMinute": 120, "tokensPerMinute": 6000})})
+    seen = metering(gateways=2, catalogue=known, provider_users={"acme": 3})
+    permit = permit_of(planned(spec(), seen))
+    assert permit.expires_at is None
+    assert sum(each.requests_per_minute or 0 for each in permit.allowances) == pytest.approx(40)
+    assert sum(each.tokens_per_minute or 0 for each in permit.allowances) == pytest.approx(2000)
+    ledger = replace(TODAY, permit=permit)
+    assert planned(spec(), seen, ledger, later(600)).permit is permit
+
+
+def test_the_permit_survives_the_ledgers_own_writing() -> None:
+    ledger = planned(limited(**TEN_A_DAY, maxSharePercent=50), metering(gateways=2), replace(TODAY, day_requests=100.0, day_hosted_usd=1.5))
+    assert book.from_json(book.to_json(ledger)) == ledger
+
+
+def test_a_limit_that_is_taken_away_takes_the_permit_with_it() -> None:
+    first = planned(limited(**TEN_A_DAY), metering())
+    assert planned(spec(), metering(), first).permit is None
+
+
+def test_hosted_spend_of_the_day_is_counted_by_backend_and_side() -> None:
+    seen = metering(signals={"counters": (counters(requests=10.0, input_tokens=1e6), counters(backend="owned", requests=90.0))})
+    _, memory = one_pass(workload(hosted={**ONE, "overflow": TEN_A_DAY}), seen)
+    ledger = memory.ledger
+    assert ledger is not None
+    assert (ledger.day, ledger.day_requests, ledger.day_hosted_requests) == ("2026-11-21", 100.0, 10.0)
+    assert ledger.day_hosted_usd == pytest.approx(0.1)
+
+
+_STEPS = st.lists(
+    st.tuples(
+        st.integers(min_value=1, max_value=400),  # seconds that pass
+        st.integers(min_value=1, max_value=3),  # gateways
+        st.lists(st.sampled_from((0, 0, 50, 100)), min_size=3 * WORKERS, max_size=3 * WORKERS),  # percent of a lane's part it uses
+        st.lists(st.booleans(), min_size=3, max_size=3),  # which gateways read this permit
+        st.booleans(),  # Prometheus answers
+    ),
+    min_size=1,
+    max_size=16,
+)
+
+
+def test_what_a_gateway_has_that_reads_no_later_permit_is_not_dealt_out_again() -> None:
+    """One gateway spends all it is given, permit after permit; the other has not read any since the first, and then spends that."""
+    wanted, ledger = limited(**TEN_A_DAY), planned(limited(**TEN_A_DAY), metering(gateways=2))
+    unread = sum(each.micro_usd_to or 0 for each in permit_of(ledger).allowances if each.lane.pod == "chat-gateway-1")
+    spent = 0
+    for step in range(1, 20):
+        mine = [each for each in permit_of(ledger).allowances if each.lane.pod == "chat-gateway-0"]
+        spent = sum(each.micro_usd_to or 0 for each in mine)
+        shown = [meter(worker=each.lane.worker, micro_usd=each.micro_usd_to or 0, requests=step) for each in mine]
+        ledger = planned(wanted, metering(*shown, gateways=2), replace(ledger, day_hosted_usd=spent / MICRO), later(20 * step))
+    assert 7 * MICRO < spent + unread <= 10 * MICRO
+
+
+def _valid(permit: Permit, given: Any, pod: str, now: datetime) -> bool:
+    return given.lane.pod == pod and permit.expires_at is not None and now < permit.expires_at
+
+
+@settings(max_examples=300)
+@given(steps=_STEPS, limit=st.integers(min_value=1, max_value=50))
+def test_whatever_gateways_read_and_use_the_day_never_costs_more_than_its_limit(steps: list[Any], limit: int) -> None:
+    """Gateways use what the last permit that they read gives, while it lasts; the operator sees the meters as they were a step before."""
+    wanted, now, ledger = limited(maxUSDPerDay=str(limit)), NOW.replace(hour=1), TODAY
+    used: dict[Lane, int] = {}
+    in_force: dict[str, Permit] = {}
+    for passed, gateways, percents, reads, answers in steps:
+        shown = [SpillMeter(pod=lane.pod, worker=lane.worker, backend=lane.backend, micro_usd=n, requests=n) for lane, n in used.items()]
+        seen = metering(*shown, gateways=gateways)
+        if not answers:
+            seen = replace(seen, signals=replace(seen.signals, spill_meters=MISSING))
+        else:
+            ledger = replace(ledger, day_hosted_usd=sum(used.values()) / MICRO)
+        ledger = planned(wanted, seen, ledger, now)
+        if ledger.permit is not None:
+            pods = {f"chat-gateway-{place}" for place, read in enumerate(reads) if read}
+            in_force |= {each.lane.pod: ledger.permit for each in ledger.permit.allowances if each.lane.pod in pods}
+        lanes = [each for pod, permit in sorted(in_force.items()) for each in permit.allowances if _valid(permit, each, pod, now)]
+        for each, percent in zip(lanes, percents, strict=False):
+            meter_now = used.get(each.lane, 0)
+            used[each.lane] = meter_now + max(0, (each.micro_usd_to or 0) - meter_now) * percent // 100
+        assert sum(used.values()) <= limit * MICRO
+        now += timedelta(seconds=passed)

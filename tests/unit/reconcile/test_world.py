@@ -1,0 +1,49 @@
+"""What a pass may see of the world."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from spillway.api.vocabulary import Reason
+from spillway.apply.known import KnownObjects
+from spillway.observe.cluster import ClusterView
+from spillway.plan.decision import Key
+from spillway.plan.observation import Missing
+from spillway.reconcile.world import World
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def metadata(name: str, namespace: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "namespace": namespace, "uid": f"uid-{name}", "generation": 1, "resourceVersion": "5", **more}
+
+
+def renting(name: str, *providers: str, namespace: str = "ns", residency: str = "HostedAllowed", **more: Any) -> dict[str, Any]:
+    spec = {
+        "model": {"id": "acme/tiny"},
+        "placement": {"mode": "Auto", "dataResidency": residency},
+        "dedicated": {},
+        "hosted": {"backends": [{"providerRef": {"name": each}, "model": "m"} for each in providers]},
+    }
+    return {"metadata": metadata(name, namespace, **more), "spec": spec}
+
+
+def provider(name: str, **more: Any) -> dict[str, Any]:
+    priced = {"name": "m", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "2"}
+    return {"metadata": metadata(name, "ns"), "spec": {"baseURL": "https://api.example.com/v1", "models": [priced], **more}}
+
+
+def test_an_accounts_limits_are_shared_by_the_workloads_of_its_namespace_that_may_use_it() -> None:
+    world = World(view=ClusterView(), known=KnownObjects(), window_s=60, unasked=Missing(reason=Reason.METRICS_MISSING))
+    world.view.put("HostedProvider", provider("p", limits={"requestsPerMinute": 60}), NOW)
+    world.view.put("HostedProvider", provider("unlimited"), NOW)
+    for body in (
+        renting("x", "p", "unlimited"),
+        renting("y", "p"),
+        renting("staying", "p", residency="ClusterOnly"),
+        renting("ending", "p", deletionTimestamp="2026-11-21T11:00:00Z"),
+        renting("elsewhere", "p", namespace="other"),
+    ):
+        world.view.put("InferenceWorkload", body, NOW)
+    workload = world.view.workloads[Key(namespace="ns", name="x")].as_workload()
+    assert workload is not None
+    assert world.observation(workload, NOW).provider_users == {"p": 2}
