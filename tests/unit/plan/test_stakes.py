@@ -37,7 +37,7 @@ def told(wanted: Workload, seen: Observation | None = None, **changes: Any) -> S
     pool = one_pass(wanted, seen, memory)[0].pool
     assert isinstance(pool, OwnedPool)
     backends, _ = resolve_backends(wanted.spec, seen.catalogue)
-    return stakes_of(wanted, seen, replace(memory, **changes), pool, backends)
+    return stakes_of(wanted, seen, replace(memory, **changes), pool, backends, NOW)
 
 
 def remembered(wanted: Workload) -> Memory:
