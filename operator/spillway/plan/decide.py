@@ -40,7 +40,7 @@ from spillway.plan.rounding import usd
 from spillway.plan.scaling_log import scaling_entries
 from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import plan_gateway, slots_in_use
-from spillway.plan.stakes import stakes_of
+from spillway.plan.stakes import is_alone, stakes_of
 from spillway.plan.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
 from spillway.plan.validate import name_conflicts, resolve_backends
 
@@ -77,9 +77,15 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
-        stakes = stakes_of(workload, seen, memory, pool, backends, now)
         scaled, memory = scale_or_recommend(
-            workload=workload, seen=seen, pool=pool, stakes=stakes, memory=memory, now=now, settings=settings
+            workload=workload,
+            seen=seen,
+            pool=pool,
+            stakes=stakes_of(workload, seen, memory, pool, backends, now),
+            alone=is_alone(spec, seen, memory, backends, now),
+            memory=memory,
+            now=now,
+            settings=settings,
         )
         memory = replace(memory, settling=_settling(memory, pool, scaled, now))
         pool = replace(pool, replicas=scaled.replicas)

@@ -23,6 +23,7 @@ def scale_or_recommend(
     seen: Observation,
     pool: OwnedPool,
     stakes: Stakes | None,
+    alone: bool,
     memory: Memory,
     now: datetime,
     settings: PlanSettings,
@@ -33,7 +34,9 @@ def scale_or_recommend(
     """
     acts = not only_recommends(workload.spec)
     believed, remembered = (seen, memory) if acts else (_as_told(seen, pool.name, memory), replace(memory, settling=None))
-    decided, remembered = scale(workload=workload, seen=believed, pool=pool, stakes=stakes, memory=remembered, now=now, settings=settings)
+    decided, remembered = scale(
+        workload=workload, seen=believed, pool=pool, stakes=stakes, alone=alone, memory=remembered, now=now, settings=settings
+    )
     if acts:
         return decided, remembered
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)

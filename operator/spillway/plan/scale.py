@@ -109,11 +109,15 @@ def scale(
     seen: Observation,
     pool: OwnedPool,
     stakes: Stakes | None,
+    alone: bool,
     memory: Memory,
     now: datetime,
     settings: PlanSettings,
 ) -> tuple[ScaleDecision, Memory]:
-    """Return the replica count, and the memory with this evaluation in it. `stakes`: None where money cannot decide."""
+    """Return the replica count, and the memory with this evaluation in it.
+
+    `stakes`: None where money cannot decide. `alone`: nothing hosted takes what own replicas do not.
+    """
     spec, capacity = workload.spec, pool.capacity
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
@@ -129,7 +133,7 @@ def scale(
     weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
     if weighed is not None:
         memory = replace(memory, lazy=weighed.lazy)
-    to_staff = _expected(demand, spec, pool, stakes, memory, now)
+    to_staff = _expected(demand, spec, pool, memory, now) if alone else demand
     wanted = weighed.wanted if weighed is not None else _wanted(to_staff, current, settings.tolerance)
     points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
     choice = _Choosing(
@@ -226,13 +230,13 @@ def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now
     return Fleet(ready=ready, starting_s=tuple(starting + [stakes.start_up_s] * (current - ready - len(starting))))
 
 
-def _expected(demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, stakes: Stakes | None, memory: Memory, now: datetime) -> Demand:
-    """Return the demand to staff for where money does not decide: what there is and, with nowhere to spill, the peak until a start is done.
+def _expected(demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory, now: datetime) -> Demand:
+    """Return the demand to staff for with nowhere to spill: what there is, or the peak until a start is done.
 
     The forecast has a say once it has seen an hour: before, its spread is a guess, and a guess must not buy replicas.
     """
     model = memory.demand_model
-    if demand.replicas is None or stakes is not None or spec.rents or model is None or model.seen < MINUTES_UNTIL_FORECAST:
+    if demand.replicas is None or model is None or model.seen < MINUTES_UNTIL_FORECAST:
         return demand
     share = (spec.slo.attainment_percent if spec.slo else DEFAULT_ATTAINMENT_PERCENT) / 100
     start = pool.start_up

@@ -47,6 +47,11 @@ def stakes_of(
     )
 
 
+def is_alone(spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, backends: Sequence[HostedBackend], now: datetime) -> bool:
+    """Whether nothing hosted takes what own replicas do not: none allowed, all known to be down, or a limit on them reached."""
+    return not spec.rents or all(_down(each, seen, memory.key_trouble) for each in backends) or _is_stopped(spec, memory.ledger, now)
+
+
 def _is_stopped(spec: InferenceWorkloadSpec, ledger: Ledger | None, now: datetime) -> bool:
     """Whether limits keep gateways from sending hosted backends what own replicas do not take, or soon will."""
     if ledger is None:
