@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.reality import figures, stage
 from benchmarks.reality.client import Client, Measured
-from benchmarks.reality.sweep import Fit, Point, swept
+from benchmarks.reality.sweep import Fit, Point, decoding_point, difference, slowdown, swept
 from benchmarks.reality.traffic import traffic
 from spillway.plan.roofline import StepModel
 from spillway.simulate.policy import Seen
@@ -57,6 +57,7 @@ class Session:
     fit: Fit
     kv_tokens: int
     measured: Measured
+    slowdown: float  # of the mean step during the replay, by the engine's own counters, over what the sweep's fit has for its load
     machine: str
     date: str
     load: tuple[float, float, float]  # mean number of runnable processes over the minute before the sweep, before the replay, at the end
@@ -75,7 +76,8 @@ def main() -> int:
     session = restored(arguments.again) if arguments.again else asyncio.run(measure(arguments))
     if arguments.keep:
         keep(session, arguments.keep)
-    found = figures.compared(simulated(session, seed=arguments.seed), session.measured)
+    predicted, paced = (simulated(session, seed=arguments.seed, slower=slower) for slower in (1.0, session.slowdown))
+    found = figures.compared(predicted, paced, session.measured)
     told = report(session, found)
     print(told)
     if arguments.write:
@@ -92,22 +94,34 @@ async def measure(arguments: argparse.Namespace) -> Session:
         fit, kv_tokens = await swept(staged, client, cell_s=arguments.cell_seconds), await staged.kv_tokens()
         print(fitted_table(fit), file=sys.stderr)
         loads.append(os.getloadavg()[0])
-        measured = await client.replay(traffic(engine(fit, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed))
+        trace = traffic(engine(fit, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed)
+        counters = await staged.counters()
+        measured = await client.replay(trace)
+        counted = difference(counters, await staged.counters())
         before, between, after = (*loads, os.getloadavg()[0])
+    mean = decoding_point(counted, input_tokens=float(trace.input_tokens.mean()), output_tokens=float(trace.output_tokens.mean()))
     return Session(
         fit=fit,
         kv_tokens=kv_tokens,
         measured=measured,
+        slowdown=slowdown(fit.step, mean),
         machine=f"{os.cpu_count()} x {processor()}",
         date=date,
         load=(before, between, after),
     )
 
 
-def engine(fit: Fit, kv_tokens: int) -> EngineModel:
-    """Return the engine as fitted, with the limits that it was started with."""
+def engine(fit: Fit, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
+    """Return the engine as fitted, or so much slower, with the limits that it was started with."""
+    step = fit.step
     return EngineModel(
-        step=fit.step,
+        step=replace(
+            step,
+            base_ms=slower * step.base_ms,
+            sequence_ms=slower * step.sequence_ms,
+            kv_ms=slower * step.kv_ms,
+            prompt_ms=slower * step.prompt_ms,
+        ),
         kv_tokens=kv_tokens,
         max_num_seqs=stage.MAX_NUM_SEQS,
         step_tokens=stage.STEP_TOKENS,
@@ -117,11 +131,11 @@ def engine(fit: Fit, kv_tokens: int) -> EngineModel:
     )
 
 
-def simulated(session: Session, *, seed: int) -> Run:
+def simulated(session: Session, *, seed: int, slower: float = 1.0) -> Run:
     """Return the same requests simulated."""
     return run(
         session.measured.trace,
-        engine=engine(session.fit, session.kv_tokens),
+        engine=engine(session.fit, session.kv_tokens, slower=slower),
         rules=Rules(spills=True, slots_per_replica=stage.SLOTS, gateways=1, max_queued_requests=stage.MAX_QUEUED_REQUESTS),
         hosted=stage.HOSTED,
         targets=figures.TARGETS,
@@ -140,8 +154,11 @@ def report(session: Session, found: Sequence[figures.Figure]) -> str:
     what = (
         f"{trace.requests} requests in {trace.duration_s / 60:.1f} minutes, each sent at most {session.measured.late_s * 1e3:.0f} ms late."
     )
+    pace = (
+        f"By the engine's own counters its mean step took {session.slowdown:.2f} times what the sweep's fit has for the replay's mean load."
+    )
     slo = f"SLO: first token within {targets.ttft_ms:.0f} ms, mean gap at most {targets.inter_token_ms:.0f} ms."
-    return "\n\n".join((f"{when} {what} {slo}", figures.table(found), fitted_table(session.fit)))
+    return "\n\n".join((f"{when} {what} {slo} {pace}", figures.table(found), fitted_table(session.fit)))
 
 
 def fitted_table(fit: Fit) -> str:
@@ -191,6 +208,7 @@ def restored(path: Path) -> Session:
             e2e_ms=np.array(measured["e2e_ms"]),
             late_s=measured["late_s"],
         ),
+        slowdown=raw["slowdown"],
         machine=raw["machine"],
         date=raw["date"],
         load=tuple(raw["load"]),

@@ -33,8 +33,12 @@ ENGINE_FLAGS = (
     *("--max-num-seqs", str(MAX_NUM_SEQS)),
     *("--max-num-batched-tokens", str(STEP_TOKENS)),
     *("--max-num-queued-reqs", str(MAX_QUEUED_REQUESTS)),
+    *("--distributed-executor-backend", "uni"),
     "--no-enable-prefix-caching",  # prompts are random: nothing would be found
 )
+# The engine's core computes by itself. By default a worker process does, and both spin while they wait for each other, on two cores that
+# client and gateway need too.
+ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
 HEALTHY_S = 60.0
 
 
@@ -72,7 +76,9 @@ async def staged(*, seed: int) -> AsyncIterator[Stage]:
     authority, chance = certificates.authority(), random.Random(seed)
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        engine = stack.enter_context(started("vllm", *ENGINE_FLAGS, binds={model.model_dir("med"): "/med"}, served="/med"))
+        engine = stack.enter_context(
+            started("vllm", *ENGINE_FLAGS, binds={model.model_dir("med"): "/med"}, variables=ONE_PROCESS, served="/med")
+        )
         hosted = fakes.Backend(
             model="vendor/alpha-model",
             keys=frozenset({KEYS["alpha"]}),

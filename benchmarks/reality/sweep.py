@@ -60,10 +60,10 @@ async def swept(stage: Stage, client: Client, *, cell_s: float) -> Fit:
             await asyncio.sleep(SETTLE_S)
             before = await stage.counters()
             await asyncio.sleep(cell_s)
-            counted = _difference(before, await stage.counters())
+            counted = difference(before, await stage.counters())
             over.set()
             answers = await loop
-            points.append(decoding_point(counted, input_tokens=input_tokens, output_tokens=output_tokens, clients=clients))
+            points.append(decoding_point(counted, input_tokens=input_tokens, output_tokens=output_tokens))
             if clients == 1:
                 prefill_ms = counted["vllm:request_prefill_time_seconds_sum"] / counted["vllm:request_prefill_time_seconds_count"] * 1e3
                 points.append(Point(sequences=1.0, kv_tokens=0.0, prompt_tokens=float(input_tokens), step_ms=prefill_ms))
@@ -71,17 +71,22 @@ async def swept(stage: Stage, client: Client, *, cell_s: float) -> Fit:
     return fitted(points, request_overhead_ms=statistics.mean(overheads_ms))
 
 
-def decoding_point(counted: Mapping[str, float], *, input_tokens: int, output_tokens: int, clients: int) -> Point:
-    """Return the mean step of requests that decode, as plan/measuring.py takes it from the same counters."""
+def decoding_point(counted: Mapping[str, float], *, input_tokens: float, output_tokens: float) -> Point:
+    """Return the mean step of requests of these mean lengths that decode, as plan/measuring.py takes it from the same counters."""
     steps = counted["vllm:iteration_tokens_total_count"]
     batch = max(1.0, counted["vllm:generation_tokens_total"] / steps)
-    others = (clients - 1) / clients * counted["vllm:prompt_tokens_total"] / steps
+    others = (batch - 1) / batch * counted["vllm:prompt_tokens_total"] / steps
     return Point(
         sequences=batch,
         kv_tokens=batch * (input_tokens + output_tokens / 2),
         prompt_tokens=others,
         step_ms=counted["vllm:inter_token_latency_seconds_sum"] / counted["vllm:inter_token_latency_seconds_count"] * 1e3,
     )
+
+
+def slowdown(step: StepModel, found: Point) -> float:
+    """Return how much longer a mean step took than the fit has it."""
+    return found.step_ms / step.step_ms(sequences=found.sequences, kv_tokens=found.kv_tokens, prompt_tokens=found.prompt_tokens)
 
 
 def fitted(points: Sequence[Point], *, request_overhead_ms: float) -> Fit:
@@ -108,5 +113,6 @@ def _non_negative(shares: Floats) -> Floats:
         kept &= found > 0
 
 
-def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return by how much counters have grown."""
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
