@@ -67,8 +67,8 @@ async def swept(stage: Stage, client: Client, *, cell_s: float) -> Fit:
             if clients == 1:
                 prefill_ms = counted["vllm:request_prefill_time_seconds_sum"] / counted["vllm:request_prefill_time_seconds_count"] * 1e3
                 points.append(Point(sequences=1.0, kv_tokens=0.0, prompt_tokens=float(input_tokens), step_ms=prefill_ms))
-                overheads_ms.append(statistics.median(each.ttft_ms for each in answers) - prefill_ms)
-    return fitted(points, request_overhead_ms=statistics.mean(overheads_ms))
+                overheads_ms.append(max(0.0, statistics.fmean(each.ttft_ms for each in answers) - prefill_ms))
+    return fitted(points, request_overhead_ms=statistics.median(overheads_ms))
 
 
 def decoding_point(counted: Mapping[str, float], *, input_tokens: float, output_tokens: float) -> Point:
