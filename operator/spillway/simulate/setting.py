@@ -25,6 +25,7 @@ class EngineModel:
     max_num_seqs: int  # where the policy does not say
     step_tokens: int = STEP_TOKENS  # max_num_batched_tokens
     step_overhead_ms: float = STEP_OVERHEAD_MS
+    request_overhead_ms: float = 0.0  # HTTP and tokenization, before the first token; it holds up nobody else
     start_up_s: float = 180.0  # mean
     start_up_cv: float = 0.2  # lognormal
     start_failure_share: float = 0.0  # of attempts; a failed one is billed and is followed by another

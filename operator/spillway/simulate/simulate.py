@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spillway.simulate.fleet import RENTING, Fleet, stream
-from spillway.simulate.layout import FAILED, HOSTED
+from spillway.simulate.layout import FAILED, HOSTED, OWNED
 from spillway.simulate.outcome import Outcome, Prices
 from spillway.simulate.policy import Policy
 from spillway.simulate.run import Run, inter_token_ms
@@ -129,6 +129,8 @@ def _written(
     requests = fleet.world.requests
     side = requests["side"].copy()
     ttft_ms, e2e_ms = requests["ttft_ms"].astype(np.float64), requests["e2e_ms"].astype(np.float64)
+    ttft_ms[side == OWNED] += engine.request_overhead_ms
+    e2e_ms[side == OWNED] += engine.request_overhead_ms
     if hosted is not None:
         _answer_hosted(hosted, side == HOSTED, trace, ttft_ms, e2e_ms, seed)
     ttft_ms[side == FAILED] = np.nan

@@ -173,6 +173,18 @@ def test_a_crash_cuts_streams_and_spills_what_had_no_token_yet() -> None:
     ]
 
 
+def test_what_a_request_takes_beside_its_steps_is_waited_for_once_and_only_on_own_replicas() -> None:
+    plain, real = (played(busy(), (0.0, 1), model=engine(request_overhead_ms=milliseconds)) for milliseconds in (0.0, 15.0))
+    own, hosted = plain.side == OWNED, plain.side == HOSTED
+    assert own.any()
+    assert hosted.any()
+    assert np.array_equal(plain.side, real.side)
+    for before, after in ((plain.ttft_ms, real.ttft_ms), (plain.e2e_ms, real.e2e_ms)):
+        assert after[own] - before[own] == pytest.approx(15.0, abs=0.01)
+        assert np.array_equal(after[hosted], before[hosted])
+    assert real.inter_token_ms[own] == pytest.approx(plain.inter_token_ms[own], abs=0.01, nan_ok=True)
+
+
 # Hosted
 
 

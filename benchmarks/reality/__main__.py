@@ -1,0 +1,219 @@
+"""The simulator held against reality: one vLLM on this machine's CPU behind the real gateway, and the same minutes simulated.
+
+    python -m benchmarks.reality [--minutes 4] [--write]
+
+A sweep fits the step model of that vLLM (sweep.py), then traffic of which about a quarter spills is replayed through the gateway
+(traffic.py), then the very same requests are simulated with the fitted step, the same cap and limits, and the distribution from which the
+hosted side draws its latencies (stage.py). Needs what `make test` needs. --keep writes down what was measured, --again simulates that
+once more without measuring. Exits 1 when a bar is missed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reality import figures, stage
+from benchmarks.reality.client import Client, Measured
+from benchmarks.reality.sweep import Fit, Point, decoding_point, difference, slowdown, swept
+from benchmarks.reality.traffic import traffic
+from spillway.plan.roofline import StepModel
+from spillway.simulate.policy import Seen
+from spillway.simulate.run import Run
+from spillway.simulate.setting import EngineModel, Rules
+from spillway.simulate.simulate import run
+from spillway.simulate.trace import Trace
+
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Always:
+    """One replica, whatever comes."""
+
+    tick_s: float = 60.0
+    window_s: float = 60.0
+
+    def replicas(self, seen: Seen) -> int:
+        """Return the count, whatever is seen."""
+        del seen
+        return 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What was measured, and when."""
+
+    fit: Fit
+    kv_tokens: int
+    measured: Measured
+    slowdown: float  # of the mean step during the replay, by the engine's own counters, over what the sweep's fit has for its load
+    machine: str
+    date: str
+    load: tuple[float, float, float]  # mean number of runnable processes over the minute before the sweep, before the replay, at the end
+
+
+def main() -> int:
+    """Measure, simulate, print, and say by the exit status whether the bars are met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reality", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=4.0, help="of traffic")
+    parser.add_argument("--cell-seconds", type=float, default=7.0, help="of each of the sweep's cells")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="rewrite the README's tables")
+    parser.add_argument("--keep", type=Path, help="write what was measured to this file")
+    parser.add_argument("--again", type=Path, help="simulate what was kept in this file")
+    arguments = parser.parse_args()
+    session = restored(arguments.again) if arguments.again else asyncio.run(measure(arguments))
+    if arguments.keep:
+        keep(session, arguments.keep)
+    predicted, paced = (simulated(session, seed=arguments.seed, slower=slower) for slower in (1.0, session.slowdown))
+    found = figures.compared(predicted, paced, session.measured)
+    told = report(session, found)
+    print(told)
+    if arguments.write:
+        before, _, rest = README.read_text().partition(BEGIN)
+        README.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.partition(END)[2]}")
+    return 0 if all(each.met is not False for each in found) else 1
+
+
+async def measure(arguments: argparse.Namespace) -> Session:
+    """Sweep and replay."""
+    date = datetime.now(UTC).date().isoformat()
+    async with stage.staged(seed=arguments.seed) as staged, Client(staged.gateway.url, seed=arguments.seed) as client:
+        loads = [os.getloadavg()[0]]
+        fit, kv_tokens = await swept(staged, client, cell_s=arguments.cell_seconds), await staged.kv_tokens()
+        print(fitted_table(fit), file=sys.stderr)
+        loads.append(os.getloadavg()[0])
+        trace = traffic(engine(fit, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed)
+        counters = await staged.counters()
+        measured = await client.replay(trace)
+        counted = difference(counters, await staged.counters())
+        before, between, after = (*loads, os.getloadavg()[0])
+    mean = decoding_point(counted, input_tokens=float(trace.input_tokens.mean()), output_tokens=float(trace.output_tokens.mean()))
+    return Session(
+        fit=fit,
+        kv_tokens=kv_tokens,
+        measured=measured,
+        slowdown=slowdown(fit.step, mean),
+        machine=f"{os.cpu_count()} x {processor()}",
+        date=date,
+        load=(before, between, after),
+    )
+
+
+def engine(fit: Fit, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
+    """Return the engine as fitted, or so much slower, with the limits that it was started with."""
+    step = fit.step
+    return EngineModel(
+        step=replace(
+            step,
+            base_ms=slower * step.base_ms,
+            sequence_ms=slower * step.sequence_ms,
+            kv_ms=slower * step.kv_ms,
+            prompt_ms=slower * step.prompt_ms,
+        ),
+        kv_tokens=kv_tokens,
+        max_num_seqs=stage.MAX_NUM_SEQS,
+        step_tokens=stage.STEP_TOKENS,
+        step_overhead_ms=0.0,  # in the fitted base
+        request_overhead_ms=fit.request_overhead_ms,
+        start_up_s=0.0,
+    )
+
+
+def simulated(session: Session, *, seed: int, slower: float = 1.0) -> Run:
+    """Return the same requests simulated."""
+    return run(
+        session.measured.trace,
+        engine=engine(session.fit, session.kv_tokens, slower=slower),
+        rules=Rules(spills=True, slots_per_replica=stage.SLOTS, gateways=1, max_queued_requests=stage.MAX_QUEUED_REQUESTS),
+        hosted=stage.HOSTED,
+        targets=figures.TARGETS,
+        policy=Always(),
+        name="predicted",
+        seed=seed,
+        initial_replicas=1,
+    )
+
+
+def report(session: Session, found: Sequence[figures.Figure]) -> str:
+    """Return the tables with how they came about."""
+    trace, targets = session.measured.trace, figures.TARGETS
+    loads = ", ".join(f"{each:.1f}" for each in session.load)
+    when = f"{session.date}, {session.machine}; load average before the sweep, before the replay and at its end: {loads}."
+    what = (
+        f"{trace.requests} requests in {trace.duration_s / 60:.1f} minutes, each sent at most {session.measured.late_s * 1e3:.0f} ms late."
+    )
+    pace = (
+        f"By the engine's own counters its mean step took {session.slowdown:.2f} times what the sweep's fit has for the replay's mean load."
+    )
+    slo = f"SLO: first token within {targets.ttft_ms:.0f} ms, mean gap at most {targets.inter_token_ms:.0f} ms."
+    return "\n\n".join((f"{when} {what} {slo} {pace}", figures.table(found), fitted_table(session.fit)))
+
+
+def fitted_table(fit: Fit) -> str:
+    """Return the fitted coefficients."""
+    step = fit.step
+    return (
+        "| a, every step | b, per sequence | c, per 1000 tokens in the cache | delta, per prompt token | per request | median error "
+        "of a step |\n|---|---|---|---|---|---|\n"
+        f"| {step.base_ms:.2f} ms | {step.sequence_ms:.2f} ms | {step.kv_ms:.2f} ms | {step.prompt_ms:.4f} ms "
+        f"| {fit.request_overhead_ms:.1f} ms | {fit.error * 100:.1f} % |"
+    )
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def keep(session: Session, path: Path) -> None:
+    """Write down what was measured."""
+
+    def plain(value: Any) -> Any:
+        return value.tolist()
+
+    path.write_text(json.dumps(asdict(session), default=plain))
+
+
+def restored(path: Path) -> Session:
+    """Return what was written down."""
+    raw = json.loads(path.read_text())
+    fit, measured = raw["fit"], raw["measured"]
+    trace = measured["trace"]
+    return Session(
+        fit=Fit(**{**fit, "step": StepModel(**fit["step"]), "points": tuple(Point(**each) for each in fit["points"])}),
+        kv_tokens=raw["kv_tokens"],
+        measured=Measured(
+            trace=Trace(
+                name=trace["name"],
+                arrival_s=np.array(trace["arrival_s"]),
+                input_tokens=np.array(trace["input_tokens"]),
+                output_tokens=np.array(trace["output_tokens"]),
+                duration_s=trace["duration_s"],
+            ),
+            side=np.array(measured["side"], dtype=np.uint8),
+            ttft_ms=np.array(measured["ttft_ms"]),
+            e2e_ms=np.array(measured["e2e_ms"]),
+            late_s=measured["late_s"],
+        ),
+        slowdown=raw["slowdown"],
+        machine=raw["machine"],
+        date=raw["date"],
+        load=tuple(raw["load"]),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
