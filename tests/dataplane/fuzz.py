@@ -19,10 +19,18 @@ _SPLICES = (
 )
 
 
+def two_readings(*, outer: str, inner: str) -> bytes:
+    """Return a body that asks for `outer` when read as UTF-16, which many readers of JSON detect, and for `inner` byte by byte."""
+    head, tail = f'{{"model":"{outer}","x":"'.encode("utf-16-le"), '"}'.encode("utf-16-le")
+    # Byte by byte the text in x ends at its first quote; a comma, and a member follows.
+    text = f'",  "model":"{inner}","y":"'.encode()
+    return head + text + b" " * (len(text) % 2) + tail
+
+
 def bodies(seed: int, count: int) -> Iterator[bytes]:
     """Yield this many bodies."""
     draw = random.Random(seed)
-    kinds = (_members, _members, _spliced, _spliced, _cut, _nested, _encoded, _noise)
+    kinds = (_members, _members, _spliced, _spliced, _cut, _nested, _encoded, _twofold, _noise)
     for _ in range(count):
         yield draw.choice(kinds)(draw)
 
@@ -72,6 +80,11 @@ def _nested(draw: random.Random) -> bytes:
 def _encoded(draw: random.Random) -> bytes:
     text = _request(draw).decode()
     return text.encode(draw.choice(("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "utf-7")))
+
+
+def _twofold(draw: random.Random) -> bytes:
+    written = draw.choice((SERVED, f"\\u{ord(SERVED[0]):04x}{SERVED[1:]}", OTHER))
+    return two_readings(outer=draw.choice((SERVED, OTHER)), inner=written)
 
 
 def _noise(draw: random.Random) -> bytes:
