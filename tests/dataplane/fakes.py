@@ -41,6 +41,7 @@ class Backend:
     cancelled: int = 0
     checks: int = 0
     hold: asyncio.Event | None = None  # streams wait for it after their first chunk
+    work_s: float = 0.0  # how long every answer takes
     frozen: asyncio.Event | None = None  # nothing at all is answered before it
     _runner: web.AppRunner | None = None
 
@@ -96,6 +97,8 @@ class Backend:
             self._check(request, body)
             if self.frozen:
                 await self.frozen.wait()
+            if self.work_s:
+                await asyncio.sleep(self.work_s)
             return await (self.script or complete)(self, request, body)
         except asyncio.CancelledError:
             self.cancelled += 1

@@ -9,7 +9,16 @@ from tests.dataplane.decisions import SERVED
 OTHER = "other-model"  # what no hosted endpoint may be asked for
 _NAMES = ("model", "Model", "MODEL", "mode\\u006c", "\\u006dodel", " model", "model\\u0000", "stream", "Stream", "str\\u0065am")
 _VALUES = (
-    *(f'"{SERVED}"', f'"{OTHER}"', f'"\\u0074{SERVED[1:]}"', f'"{SERVED}\\u0000"', f'"{SERVED} "', f'"{SERVED.title()}"', f"'{SERVED}'", '""'),
+    *(
+        f'"{SERVED}"',
+        f'"{OTHER}"',
+        f'"\\u0074{SERVED[1:]}"',
+        f'"{SERVED}\\u0000"',
+        f'"{SERVED} "',
+        f'"{SERVED.title()}"',
+        f"'{SERVED}'",
+        '""',
+    ),
     *("true", "false", "null", "tru", "0", "-1", "1e999", "NaN", "Infinity", "[]", "{}", f'["{SERVED}"]', f'{{"model":"{OTHER}"}}'),
     *('{"include_usage":true}', '{"include_usage":false}', '{"include_usage":', '{"include_usage":true,"include_usage":false}'),
 )
@@ -36,7 +45,7 @@ def bodies(seed: int, count: int) -> Iterator[bytes]:
 
 
 def _request(draw: random.Random) -> bytes:
-    body = {
+    body: dict[str, object] = {
         "model": draw.choice((SERVED, SERVED, OTHER)),
         "messages": [{"role": "user", "content": draw.choice(('say "model": {[', "é\u2028\\", "x" * draw.randrange(300)))}],
         "stream": draw.choice((True, False)),

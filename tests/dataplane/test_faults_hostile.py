@@ -5,7 +5,7 @@ import json
 import resource
 import socket
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from aiohttp import web
@@ -76,7 +76,9 @@ async def test_those_who_send_slowly_hold_no_slot_and_those_who_never_end_their_
     table.record(SLOW_FAULT, load.tally, seen="others: nothing; a head that is not whole after 10 s, a body after 60 s: 408, or closed")
 
 
-async def test_no_body_crashes_the_gateway_or_brings_another_model_or_the_clients_key_to_the_provider(stage: SetStage, table: Table) -> None:
+async def test_no_body_crashes_the_gateway_or_brings_another_model_or_the_clients_key_to_the_provider(
+    stage: SetStage, table: Table
+) -> None:
     scene = await stage(engines=1, cap=0, spec=PATIENT)
     pid = scene.gateway.pid
     scene.alpha.script = _take_anything
@@ -136,7 +138,7 @@ class _Plain:
     def __init__(self, scene: Stage) -> None:
         self._port = scene.gateway.addresses.listen.port
 
-    async def __aenter__(self) -> "_Plain":
+    async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         return self
 
@@ -146,14 +148,15 @@ class _Plain:
 
     async def post(self, body: bytes) -> tuple[int, bytes]:
         """Send a body as JSON; return the status and the whole answer."""
-        secret = "".join(f"{name}: {value}\r\n" for name, value in CREDENTIALS.items())
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{secret}content-length: {len(body)}\r\n\r\n"
+        sent = {"host": "x", "content-type": "application/json", "content-length": str(len(body)), **CREDENTIALS}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        head = f"POST /v1/chat/completions HTTP/1.1\r\n{lines}\r\n"
         self._writer.write(head.encode() + body)
         answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
-        lines = dict(line.split(": ", 1) for line in answer.splitlines()[1:] if line)
+        got = dict(line.split(": ", 1) for line in answer.splitlines()[1:] if line)
         status = int(answer.split()[1])
-        if "content-length" in lines:
-            return status, await self._reader.readexactly(int(lines["content-length"]))
+        if "content-length" in got:
+            return status, await self._reader.readexactly(int(got["content-length"]))
         text = b""
         while size := int(await self._reader.readuntil(b"\r\n"), 16):
             text += await self._reader.readexactly(size)
@@ -164,7 +167,7 @@ class _Plain:
 
 def _connected(scene: Stage) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", scene.gateway.addresses.listen.port))
-    made.setblocking(False)
+    made.settimeout(0)
     return made
 
 
