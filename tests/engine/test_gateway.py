@@ -33,7 +33,13 @@ _WORDS = ("hello", "Zürich", "日本", "\\", '"model":', "{[,", "\n\n", "data: 
 def engine() -> Iterator[Engine]:
     names = ("--served-model-name", MODEL, HOSTED_MODEL)
     # A model of random weights would go on with white space for ever where its grammar lets it.
-    tools = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--structured-outputs-config", '{"disable_any_whitespace": true}')
+    tools = (
+        "--enable-auto-tool-choice",
+        "--tool-call-parser",
+        "hermes",
+        "--structured-outputs-config",
+        '{"backend": "xgrammar", "disable_any_whitespace": true}',
+    )
     with started("vllm", *names, *tools, "--max-num-seqs", "4", "--no-enable-prefix-caching") as running_engine:
         running_engine.complete(tokens=2)
         yield running_engine
