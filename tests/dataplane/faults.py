@@ -34,6 +34,7 @@ class Fault:
     some: frozenset[str]
     none: frozenset[str]
     pause_s: float = 0.01
+    waits: bool = False  # most of the time for a timeout; those that do are played together
     errors: frozenset[str] = field(default_factory=frozenset)  # of failed requests; no other may come
 
 
@@ -258,6 +259,7 @@ FAULTS = (
         seen="streams: a hosted answer after the TTFT target; plain calls that were there: 504 `timeout` after `maxRequestSeconds`",
         stage={"engines": 1, "spec": _SHORT},
         play=_hung,
+        waits=True,
         some=_some("owned", "spilled", "failed"),
         none=_some("lost"),
         pause_s=0.1,
@@ -268,6 +270,7 @@ FAULTS = (
         seen="hosted answers until it is ready",
         stage=_NAMED,
         play=_starts_slowly,
+        waits=True,
         some=_some("owned", "spilled"),
         none=_UNHARMED,
     ),
@@ -305,6 +308,7 @@ FAULTS = (
         seen="504 `timeout` after `maxRequestSeconds` for what was sent there",
         stage={**_RENTED, "spec": PATIENT | _SHORT},
         play=_hosted_waits,
+        waits=True,
         some=_some("owned", "failed"),
         none=_some("lost", "spilled"),
         pause_s=0.1,

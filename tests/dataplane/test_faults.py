@@ -1,6 +1,8 @@
 """Things break under load. Every request is answered whole, or by an error that says so; what is cut, and only that, is told apart."""
 
+import asyncio
 import os
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,15 @@ from tests.dataplane.reliability import Table
 pytestmark = pytest.mark.dataplane
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [each for each in FAULTS if not each.waits], ids=lambda fault: fault.name)
 async def test_what_becomes_of_requests_while(stage: SetStage, table: Table, fault: Fault) -> None:
     await _play(stage, table, fault)
+
+
+async def test_what_becomes_of_requests_while_something_keeps_them_waiting(stage: SetStage, table: Table) -> None:
+    async with asyncio.TaskGroup() as together:
+        for place, fault in enumerate(each for each in FAULTS if each.waits):
+            together.create_task(_play(stage, table, fault, folder=f"stage-{place}"))
 
 
 async def test_requests_are_served_while_the_access_log_cannot_be_written(stage: SetStage, table: Table) -> None:
@@ -34,8 +42,8 @@ async def test_requests_are_served_while_nobody_reads_the_access_log(stage: SetS
         os.close(read)
 
 
-async def _play(stage: SetStage, table: Table, fault: Fault, *, output: int | None = None) -> None:
-    scene = await stage(**fault.stage, output=output)
+async def _play(stage: SetStage, table: Table, fault: Fault, **more: Any) -> None:
+    scene = await stage(**fault.stage, **more)
     pid = scene.gateway.pid
     async with Load(scene.client, pause_s=fault.pause_s) as load:
         await fault.play(scene, load)
