@@ -1,6 +1,7 @@
 """A stage: engines, hosted endpoints and a gateway between them and the test."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from spillway.plan.decision import Decision, Workload
 from spillway.render.envoy import Address, GatewayAddresses
-from tests.dataplane import certificates, decisions
+from tests.dataplane import certificates, decisions, reliability
 from tests.dataplane.client import Client
 from tests.dataplane.fakes import Backend
 from tests.dataplane.names import Names
@@ -21,6 +22,15 @@ HOSTED_HEADERS = frozenset({"host", "authorization", "content-type", "content-le
 PROVIDERS = ("alpha", "beta")
 KEYS = {"alpha": "alpha-key-1", "beta": "beta-key-1"}
 STREAM_TARGET_MS = 1000
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[reliability.Table]:
+    """Return the table of docs/reliability.md, which is written when the environment asks for it."""
+    made = reliability.Table()
+    yield made
+    if os.environ.get(reliability.UPDATE):
+        made.write()
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +114,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             overflow: dict[str, Any] | None = None,
             provider: dict[str, Any] | None = None,
             model: dict[str, Any] | None = None,
+            output: int | None = None,
         ) -> Stage:
             providers = PROVIDERS[: hosted if mode != "Dedicated" else 0]
             owned = [
@@ -146,7 +157,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
                     if keys:
                         gateway.write_key(name, KEYS[name])
                 stack.push_async_callback(gateway.stop)
-                await gateway.start(workers=workers)
+                await gateway.start(workers=workers, output=output)
                 running_gateways.append(gateway)
             client = await stack.enter_async_context(Client(running_gateways[0].url))
             made = Stage(

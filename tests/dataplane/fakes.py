@@ -41,6 +41,8 @@ class Backend:
     cancelled: int = 0
     checks: int = 0
     hold: asyncio.Event | None = None  # streams wait for it after their first chunk
+    work_s: float = 0.0  # how long every answer takes
+    frozen: asyncio.Event | None = None  # nothing at all is answered before it
     _runner: web.AppRunner | None = None
 
     async def start(self) -> Self:
@@ -62,8 +64,21 @@ class Backend:
             await self._runner.cleanup()
             self._runner = None
 
+    async def kill(self) -> None:
+        """End as a killed process does: what is open is reset, not closed."""
+        assert self._runner
+        assert self._runner.server
+        for site in list(self._runner.sites):
+            await site.stop()
+        for connection in self._runner.server.connections:
+            if connection.transport:
+                reset_transport(connection.transport)
+        await self.stop()
+
     async def _health(self, _: web.Request) -> web.Response:
         self.checks += 1
+        if self.frozen:
+            await self.frozen.wait()
         return web.Response(status=200 if self.healthy else 503)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -76,10 +91,14 @@ class Backend:
             self.headers.append(request.headers.copy())
             try:
                 body = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 body = {}
             self.bodies.append(body)
             self._check(request, body)
+            if self.frozen:
+                await self.frozen.wait()
+            if self.work_s:
+                await asyncio.sleep(self.work_s)
             return await (self.script or complete)(self, request, body)
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -168,6 +187,29 @@ async def close(_: Backend, request: web.Request, __: dict[str, Any]) -> web.Str
     request.transport.close()
     await asyncio.sleep(0)
     raise ConnectionResetError
+
+
+async def half_close(_: Backend, request: web.Request, __: dict[str, Any]) -> web.StreamResponse:
+    """Say that nothing more will come, answer nothing, and keep the connection."""
+    send_no_more(request)
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def send_no_more(request: web.Request) -> None:
+    """Send FIN, under TLS without a word of it."""
+    assert request.transport
+    request.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+
+def hang(until_set: asyncio.Event) -> Script:
+    """Return a script that answers only when the event has come."""
+
+    async def script(backend: Backend, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await until_set.wait()
+        return await complete(backend, request, body)
+
+    return script
 
 
 async def reset(_: Backend, request: web.Request, __: dict[str, Any]) -> web.StreamResponse:

@@ -24,6 +24,10 @@ class Names(asyncio.DatagramProtocol):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Answer no more."""
         assert self._transport
         self._transport.close()
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -155,12 +156,13 @@ class Gateway:
         self.decision = replace(self.decision, gateway=plan)
         self.cap.write(envoy.cap_files(self.decision))
 
-    async def start(self, *, workers: int = 1) -> None:
-        """Start Envoy and wait until it is ready."""
+    async def start(self, *, workers: int = 1, output: int | None = None) -> None:
+        """Start Envoy and wait until it is ready. `output`: the descriptor that it gets as standard output and standard error."""
         arguments = envoy.arguments(self.addresses, workers=workers)
         environment = {**os.environ, POD_VARIABLE: self.pod}
         with self.access.open("ab") as access, self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(binary(), *arguments, stdout=access, stderr=log, env=environment)
+            out, err = (access, log) if output is None else (output, output)
+            self._process = await asyncio.create_subprocess_exec(binary(), *arguments, stdout=out, stderr=err, env=environment)
         await until(self.ready, f"ready; {self.log.read_text()[-2000:]}")
 
     async def restart_with(self, bootstrap: str) -> None:
@@ -204,6 +206,17 @@ class Gateway:
         async with aiohttp.ClientSession() as session, session.get(f"{self.operations}/metrics") as response:
             text = await response.text()
         return [_sample(line) for line in text.splitlines() if line and not line.startswith("#")]
+
+    async def admin(self, path: str) -> Any:
+        """Return what the admin interface, which only the pod itself can reach, answers as JSON."""
+        connector = aiohttp.UnixConnector(path=f"{self.addresses.run_folder}/admin.sock")
+        async with aiohttp.ClientSession(connector=connector) as session, session.get(f"http://admin{path}") as response:
+            return await response.json(content_type=None)
+
+    async def cap_in_force(self) -> int | None:
+        """Return the cap that Envoy goes by."""
+        entry = (await self.admin("/runtime"))["entries"].get("circuit_breakers.owned.default.max_requests")
+        return int(entry["final_value"]) if entry else None
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples with this name and these labels; 0 when there are none."""

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.dataplane import fakes
+from tests.dataplane import fakes, fuzz
 from tests.dataplane.client import CREDENTIALS, rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
@@ -77,6 +77,7 @@ async def test_a_served_name_with_escapes_is_the_same_name(stage: SetStage) -> N
         ('{"model":"tiny-chat', 400, "invalid_body"),
         ("", 400, "invalid_body"),
         ("\xff\x00", 400, "invalid_body"),
+        (fuzz.two_readings(outer="other", inner="\\u0074iny-chat").decode("latin-1"), 400, "invalid_body"),
     ],
 )
 async def test_a_hosted_endpoint_never_sees_a_model_that_is_not_served(stage: SetStage, body: str, status: int, code: str) -> None:
@@ -84,6 +85,13 @@ async def test_a_hosted_endpoint_never_sees_a_model_that_is_not_served(stage: Se
     answer = await scene.client.post(body.encode("latin-1"))
     assert (answer.status, error_of(answer), answer.served_by) == (status, code, "none")
     assert scene.alpha.requests == 0
+
+
+async def test_a_hosted_endpoint_is_told_that_a_body_is_what_it_was_read_as(stage: SetStage) -> None:
+    scene = await stage(cap=0)
+    for said in ("application/json; charset=utf-7", "text/plain", "application/x-www-form-urlencoded"):
+        assert (await scene.client.post(headers={"content-type": said})).served_by == ALPHA
+    assert {each["content-type"] for each in scene.alpha.headers} == {"application/json"}
 
 
 async def test_a_body_that_is_not_what_it_should_be_is_for_the_replica_to_judge(stage: SetStage) -> None:

@@ -53,6 +53,7 @@ function envoy_on_request(h)
     return refuse(h, "404", "model_not_found", "the requested model is not served here; GET /v1/models lists what is")
   end
   headers = h:headers()
+  headers:replace("content-type", "application/json")  -- what it was read as; a charset would have it read otherwise
   headers:replace("content-length", tostring(body:setBytes(sub(s, 1, first - 1) .. model .. sub(s, last + 1))))
   headers:replace("x-spillway-rewritten", "1")  -- the RBAC filter behind lets nothing else pass, should this script ever fail
 end

@@ -20,6 +20,8 @@ end
 local function members(s, wanted)
   local start = find(s, "%S")
   if not start or byte(s, start) ~= 123 then return nil, "the body is not a JSON object" end
+  -- UTF-8 has no such byte in JSON; readers that find one decode UTF-16, in which the same bytes are another object.
+  if find(s, "\0", 1, true) then return nil, "the body is not UTF-8" end
   local found, depth, at_key, open, pos = {}, 0, false, nil, start
   while true do
     local p = find(s, '["{}%[%],]', pos)
