@@ -188,6 +188,7 @@ def _hosted(name: str, authority: certificates.Authority, folder: Path, *, base_
         keys=frozenset({KEYS[name]}),
         allowed_headers=HOSTED_HEADERS,
         tls=certificates.server(chain, key),
+        keepalive_s=75,  # longer than the gateway keeps an idle connection, as providers do
     )
 
 

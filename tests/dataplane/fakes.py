@@ -41,6 +41,7 @@ class Backend:
     cancelled: int = 0
     checks: int = 0
     hold: asyncio.Event | None = None  # streams wait for it after their first chunk
+    keepalive_s: float = 5  # uvicorn's
     work_s: float = 0.0  # how long every answer takes
     frozen: asyncio.Event | None = None  # nothing at all is answered before it
     _runner: web.AppRunner | None = None
@@ -50,7 +51,9 @@ class Backend:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get("/health", self._health)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=5, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, keepalive_timeout=self.keepalive_s, shutdown_timeout=0.1
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.address, self.port, ssl_context=self.tls, backlog=1024)
         await site.start()
