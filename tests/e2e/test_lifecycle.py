@@ -31,7 +31,7 @@ def test_scale_from_zero_is_bridged_by_hosted(stack: Stack, room: str) -> None:
         load = Load(url, "chat", max_tokens=50)
         async with load:
             load.hold(2)
-            await asyncio.to_thread(eventually, lambda: load.tally.owned > 0, within=150, what="an answer of the woken replica")
+            await asyncio.to_thread(eventually, lambda: load.tally.owned > 0, within=300, what="an answer of the woken replica")
         return load
 
     load = asyncio.run(scenario())
