@@ -152,8 +152,8 @@ def _static_peak(figures: Figures) -> Callable[[tuple[Cell, int]], float | None]
 
 
 def _all_hosted(figures: Figures) -> Callable[[tuple[Cell, int]], float | None]:
-    """Return what renting everything costs: by the bound of kappa below 1, where owning nothing is the optimum."""
-    return figures.cost_of(BOUND)
+    """Return what renting everything costs: for kappa below 1 the clairvoyant plan that a gateway can follow owns nothing."""
+    return figures.cost_of(REPLAY)
 
 
 def _worst(figures: Figures, of: Callable[[Cell], bool]) -> list[str]:

@@ -141,7 +141,8 @@ class Bench:
         Where none does with the requests that a replica may hold by plan, it holds fewer: ours learns that too.
         """
         usd = in_order_of_arrival(self.trace, self.work_s, self.hosted_usd(kappa), SLOT_S)
-        savings = savings_of(self.trace, self.work_s, usd, SLOT_S)
+        residence_s = self.trace.output_tokens * (float(self.case.engine.fixed_ms(self.case.engine.max_num_seqs)[-1]) / 1000)
+        savings = savings_of(self.trace, self.work_s, usd, SLOT_S, residence_s=residence_s)
         found: list[tuple[tuple[float, float], Outcome]] = []
         for share in SLOT_SHARES:
             for headroom in HEADROOMS:

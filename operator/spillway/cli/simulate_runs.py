@@ -178,7 +178,9 @@ class _Bench:
             return without_overflow(self.trace, self._work_s(), SLOT_S, terms, served_share=promised_percent(self.case) / 100)
         work_s = self._work_s()
         hosted_usd = in_order_of_arrival(self.trace, work_s, self._hosted_usd(), SLOT_S)
-        return solve(savings_of(self.trace, work_s, hosted_usd, SLOT_S), terms)
+        engine = self.case.engine
+        residence_s = self.trace.output_tokens * (float(engine.fixed_ms(engine.max_num_seqs)[-1]) / 1000)
+        return solve(savings_of(self.trace, work_s, hosted_usd, SLOT_S, residence_s=residence_s), terms)
 
     def _bound_usd(self) -> float:
         ttft, gap = _targets(self.case).ttft_ms, _targets(self.case).inter_token_ms
