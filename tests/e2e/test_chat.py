@@ -184,7 +184,7 @@ def test_kubectl_get_shows_the_state_the_promise_and_the_price(chat: Stack) -> N
         return chat.kubectl("-n", NAMESPACE, "get", "iw", "-o", "wide")
 
     # numbers are written at most once a minute
-    eventually(lambda: re.search(r"\b0\.805\d* ", table()), within=180, what="the price of one replica in kubectl get")
+    eventually(lambda: re.search(rf"\s{OWNED_USD_PER_HOUR:g}\s", table()), within=180, what="the price of one replica in kubectl get")
     header, row = table().strip().splitlines()
     for column in ("MODEL", "PLACEMENT", "READY", "REPLICAS", "SLO", "USD/H", "AGE", "SPILLED %", "$/1M TOKENS", "URL", "REASON"):
         assert column in header
