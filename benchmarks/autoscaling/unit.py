@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slots_of, source_named, traffic, work_of
+from benchmarks.autoscaling.cells import KAPPAS, REFERENCE_BATCH, busiest_replicas, case_of, slots_of, source_named, traffic, work_of
 from spillway.cli.simulate_case import Case
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
@@ -141,7 +141,7 @@ class Bench:
         Where none does with the requests that a replica may hold by plan, it holds fewer: ours learns that too.
         """
         usd = in_order_of_arrival(self.trace, self.work_s, self.hosted_usd(kappa), SLOT_S)
-        residence_s = self.trace.output_tokens * (float(self.case.engine.fixed_ms(self.case.engine.max_num_seqs)[-1]) / 1000)
+        residence_s = self.trace.output_tokens.astype(np.float64) * (float(self.case.engine.fixed_ms(REFERENCE_BATCH)[-1]) / 1000)
         savings = savings_of(self.trace, self.work_s, usd, SLOT_S, residence_s=residence_s)
         found: list[tuple[tuple[float, float], Outcome]] = []
         for share in SLOT_SHARES:

@@ -179,7 +179,7 @@ class _Bench:
         work_s = self._work_s()
         hosted_usd = in_order_of_arrival(self.trace, work_s, self._hosted_usd(), SLOT_S)
         engine = self.case.engine
-        residence_s = self.trace.output_tokens * (float(engine.fixed_ms(engine.max_num_seqs)[-1]) / 1000)
+        residence_s = self.trace.output_tokens.astype(np.float64) * (float(engine.fixed_ms(engine.max_num_seqs)[-1]) / 1000)
         return solve(savings_of(self.trace, work_s, hosted_usd, SLOT_S, residence_s=residence_s), terms)
 
     def _bound_usd(self) -> float:

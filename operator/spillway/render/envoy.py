@@ -79,7 +79,7 @@ def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddr
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
     gateway = workload.spec.gateway
     resources = access_resources(gateway.access, addresses) | tls_resources(gateway.tls, addresses)
-    absent = {mount.absent_entry(file): content for mount in client_mounts(workload, addresses) for file, content in mount.absent.items()}
+    absent = {file: content for mount in client_mounts(workload, addresses) for file, content in mount.absent.items()}
     return files | {name: _text(content) for name, content in resources.items()} | absent
 
 

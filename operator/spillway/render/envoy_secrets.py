@@ -18,7 +18,8 @@ _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  (a m
 class Mount:
     """A Secret (or a ConfigMap) that the gateway's pods mount as a folder, and the files that are there while it is not, by name.
 
-    These files are what is mounted: other entries of the Secret do not reach the pod.
+    These files are what is mounted: other entries of the Secret do not reach the pod. What stands for them lies in the ConfigMap of static
+    files under their own names: a projection of single entries of both onto one path is refused by the API server.
     """
 
     name: str
@@ -27,10 +28,6 @@ class Mount:
     absent: Mapping[str, str]
     entries: Mapping[str, str] = field(default_factory=dict)  # file → entry, where they are called differently
     kind: Literal["secret", "configMap"] = "secret"
-
-    def absent_entry(self, file: str) -> str:
-        """Return the entry of the ConfigMap of static files that holds what stands for a file."""
-        return f"absent-{self.name}-{file}"
 
 
 def mounted(addresses: GatewayAddresses, *, file: str, folder: str) -> EnvoyConfig:

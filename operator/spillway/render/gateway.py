@@ -155,7 +155,7 @@ def _client_volume(mount: envoy.Mount, *, config: str) -> KubernetesObject:
 
     Both are optional: a pod of before a change of the spec must be able to start again after it.
     """
-    below = {"name": config, "optional": True, "items": [{"key": mount.absent_entry(file), "path": file} for file in mount.absent]}
+    below = {"name": config, "optional": True}
     items = [{"key": mount.entries.get(file, file), "path": file} for file in mount.absent]
     above = {mount.kind: {"name": mount.source_name, "optional": True, "items": items}}
     return {"name": mount.name, "projected": {"sources": [{"configMap": below}, above]}}
