@@ -27,7 +27,7 @@ CHILDREN = {
     "poddisruptionbudget": {"chat-gateway", "chat-engine"},
     "networkpolicy": {"chat-gateway", "chat-engine"},
 }
-CONDITIONS = 13
+CONDITIONS = 15
 # Promises, measured by what the API server and the operators wrote down, not by when this process came to look.
 TAKEOVER_S = 20
 HANDOVER_S = 5
