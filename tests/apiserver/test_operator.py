@@ -494,7 +494,9 @@ def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: O
         return dedicated.get("startUpSeconds"), dedicated.get("startUpBasis")
 
     with operator(apiserver, namespace=fleet, name="two") as second:
-        eventually(lambda: second.metric("spillway_start_up_seconds", namespace=fleet, workload="chat") == 77, "it is known again")
+        eventually(
+            lambda: second.metric("spillway_start_up_seconds", namespace=fleet, workload="chat") == 77, "it is known again", within_s=60
+        )
         eventually(lambda: said() == (77, "Measured"), "the status tells it")
         assert settled(apiserver, second, fleet)
         assert ("configmap", "chat-learned") in children(apiserver, fleet), "and nothing prunes it"
@@ -575,6 +577,10 @@ def test_before_there_are_fewer_replicas_each_is_told_what_its_end_would_cost(ap
 
 def test_a_count_that_is_only_told_leaves_the_deployment_to_whoever_scales_it(apiserver: ApiServer, namespace: str) -> None:
     found = documents(namespace, placement={"mode": "Hybrid", "apply": "Recommend"})
+    for each in found:
+        if each["kind"] == "HostedProvider":  # so dear that every replica pays which the declared traffic needs
+            for model in each["spec"]["models"]:
+                model |= {"inputUSDPerMillionTokens": "100", "outputUSDPerMillionTokens": "400"}
     apply(apiserver, found)
     with operator(apiserver, namespace=namespace) as started:
         name = eventually(lambda: engine_of(apiserver, namespace, replicas=1), "a first replica is wanted")
