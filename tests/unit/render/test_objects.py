@@ -150,9 +150,10 @@ def test_keys_and_certificate_change_no_replica_and_may_come_late() -> None:
     found = [source for sources in projections(guarded) for source in sources]
     assert {each["secret"]["name"] for each in found if "secret" in each} == {"chat-clients", "chat-tls"}
     assert all(content["optional"] for each in found for content in each.values())
-    below = [item["key"] for each in found if "configMap" in each for item in each["configMap"]["items"]]
-    assert len(below) == 3
-    assert set(below) <= files.keys()
+    assert all("items" not in each["configMap"] for each in found if "configMap" in each), "one path from two lists is refused"
+    mounted = {item["path"] for each in found if "secret" in each for item in each["secret"].get("items", ())}
+    assert mounted == {"clients", "tls.crt", "tls.key"}
+    assert mounted <= files.keys(), "each has what stands for it while it is not there"
 
 
 def test_the_service_of_a_url_with_a_certificate_is_https_alone() -> None:
