@@ -16,7 +16,7 @@ from spillway.plan.capacity import size
 from spillway.plan.decision import Memory
 from spillway.simulate.arrivals import superposed
 from spillway.simulate.shaping import first_days, scaled, that_fit
-from spillway.simulate.trace import Floats, Trace
+from spillway.simulate.trace import Trace
 
 TRACES = Path(__file__).parents[3] / "shared/data/traces"
 WORKLOAD = Path(__file__).with_name("workload.yaml")
@@ -62,7 +62,7 @@ def traffic(name: str, seed: int, days: float) -> Trace:
     whole = read_trace(str(TRACES / f"{source.file}.csv.gz"), stated={}, skip_bad=False).trace
     whole, _ = that_fit(first_days(whole, min(days, source.days)), LONGEST_TOKENS)
     engine = _case(whole, source, kappa=1.0, start_up_s=180.0).engine
-    work_s = engine.work_s(whole.input_tokens.astype(np.float64), whole.output_tokens.astype(np.float64))
+    work_s = engine.trace_work_s(whole)
     factor = MEAN_REPLICAS / (float(work_s.sum()) / whole.duration_s)
     return _seeded(whole, factor, seed)
 
@@ -96,12 +96,7 @@ def slots_of(case: Case) -> int:
     return size(case.spec, case.accelerator, Memory()).slots
 
 
-def work_of(case: Case, trace: Trace) -> Floats:
-    """Return each request's replica-seconds."""
-    return case.engine.work_s(trace.input_tokens.astype(np.float64), trace.output_tokens.astype(np.float64))
-
-
 def busiest_replicas(case: Case, trace: Trace, seconds: float = 60.0) -> int:
     """Return how many replicas the work of the busiest minute fills."""
-    work = np.bincount((trace.arrival_s // seconds).astype(np.int64), weights=work_of(case, trace))
+    work = np.bincount((trace.arrival_s // seconds).astype(np.int64), weights=case.engine.trace_work_s(trace))
     return math.ceil(float(work.max()) / seconds)

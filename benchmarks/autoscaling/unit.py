@@ -7,30 +7,27 @@ from datetime import timedelta
 
 import numpy as np
 
-from benchmarks.autoscaling.cells import KAPPAS, REFERENCE_BATCH, busiest_replicas, case_of, slots_of, source_named, traffic, work_of
+from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slots_of, source_named, traffic
 from spillway.cli.simulate_case import Case
-from spillway.plan.decision import Key, Memory, Workload
-from spillway.plan.observation import Catalogue
+from spillway.cli.simulate_runs import production, replay_savings, work_per_token_s
+from spillway.plan.decision import Memory
 from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule, Values
 from spillway.simulate.baselines.facts import Facts
 from spillway.simulate.bound import lower_bound_usd
 from spillway.simulate.demand import Demand, demand_of
 from spillway.simulate.fluid import Plant, Tuned, tune
-from spillway.simulate.knapsack import in_order_of_arrival, savings_of
 from spillway.simulate.oracle import Terms, solve
 from spillway.simulate.outcome import Outcome
 from spillway.simulate.policy import Policy
 from spillway.simulate.run import HOSTED, Run
 from spillway.simulate.setting import FAST, Rules, Targets
 from spillway.simulate.simulate import run
-from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
 from spillway.simulate.trace import Floats, Trace
 
 HEADROOMS = (1.0, 0.9, 0.8)
 SLOT_SHARES = (1.0, 0.75, 0.5)  # of the requests that a replica may hold by plan
 PROMISED_PERCENT = 99.0
-SLOT_S = 30.0
 FLUID_SLOT_S = 15.0
 GRID_TICK_S = 30.0
 UNBOUNDED = 1 << 20
@@ -97,7 +94,7 @@ class Bench:
             kappa: case_of(self.trace, unit.trace, kappa=kappa, start_up_s=unit.start_up_s) for kappa in unit.kappas
         }
         self.case = next(iter(self.cases.values()))
-        self.work_s: Floats = work_of(self.case, self.trace)
+        self.work_s: Floats = self.case.engine.trace_work_s(self.trace)
         early = self.trace.arrival_s < 300
         self.filled = round(float(self.work_s[early].sum()) / 300)
 
@@ -117,11 +114,7 @@ class Bench:
 
     def hosted_usd(self, kappa: float) -> Floats:
         """Return what renting each request costs."""
-        prices = self.cases[kappa].prices
-        usd: Floats = (
-            self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
-        ) / 1e6
-        return usd
+        return self.cases[kappa].prices.hosted_usd(self.trace.input_tokens, self.trace.output_tokens)
 
     def bound(self, kappa: float) -> Row:
         """Return what no scaler can undercut."""
@@ -140,9 +133,7 @@ class Bench:
 
         Where none does with the requests that a replica may hold by plan, it holds fewer: ours learns that too.
         """
-        usd = in_order_of_arrival(self.trace, self.work_s, self.hosted_usd(kappa), SLOT_S)
-        residence_s = self.trace.output_tokens.astype(np.float64) * (float(self.case.engine.fixed_ms(REFERENCE_BATCH)[-1]) / 1000)
-        savings = savings_of(self.trace, self.work_s, usd, SLOT_S, residence_s=residence_s)
+        savings = replay_savings(self.cases[kappa], self.trace)
         found: list[tuple[tuple[float, float], Outcome]] = []
         for share in SLOT_SHARES:
             for headroom in HEADROOMS:
@@ -166,15 +157,7 @@ class Bench:
 
     def ours_run(self, kappa: float, memory: Memory) -> tuple[Run, Memory]:
         """Return the run of an operator that begins with that memory, and its memory at the end."""
-        case = self.cases[kappa]
-        workload = Workload(key=Key(namespace="default", name="chat"), uid="grid", generation=1, created_at=DEFAULT_START, spec=case.spec)
-        policy = SpillwayPolicy(
-            workload=workload,
-            catalogue=Catalogue(accelerator_classes={case.chosen.accelerator_class: case.accelerator}, providers=case.providers),
-            settings=PlanSettings(tick=timedelta(seconds=GRID_TICK_S)),
-            gateways=case.spec.gateway.replicas,
-            memory=memory,
-        )
+        policy = production(self.cases[kappa], settings=PlanSettings(tick=timedelta(seconds=GRID_TICK_S)), memory=memory)
         return self.run(policy, kappa=kappa, spills=True), policy.memory
 
     def cost_from(self, done: Run, kappa: float, begin_s: float) -> float:
@@ -246,11 +229,9 @@ class Bench:
         )
 
     def _facts(self, *, spills: bool) -> Facts:
-        engine, trace = self.case.engine, self.trace
-        inputs, outputs = float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
-        per_input = engine.step.prompt_ms / 1e3
-        whole = float(engine.work_s(np.array([inputs]), np.array([outputs]))[0])
-        peak = busiest_replicas(self.case, trace)
+        engine = self.case.engine
+        per_input, per_output = work_per_token_s(engine, self.trace)
+        peak = busiest_replicas(self.case, self.trace)
         return Facts(
             slots=slots_of(self.case) if spills else engine.max_num_seqs,
             max_replicas=max(peak, round(1.5 * peak)),
@@ -259,7 +240,7 @@ class Bench:
             inter_token_slo_ms=100.0,
             kv_tokens=engine.kv_tokens,
             work_s_per_input_token=per_input,
-            work_s_per_output_token=max(1e-9, (whole - inputs * per_input) / outputs),
+            work_s_per_output_token=per_output,
         )
 
     def _outcome(

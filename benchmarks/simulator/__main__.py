@@ -96,7 +96,7 @@ def main() -> int:
     compile_s = _timed(poisson([(60.0, 1.0)], input_tokens=100, output_tokens=10, seed=1), engine, Fixed(count=1), "warm-up")[0]
     trace = _read(TRACE)
     trace = superposed(trace, copies=copies, seed=1) if copies > 1 else trace
-    work_s = engine.work_s(trace.input_tokens.astype(float), trace.output_tokens.astype(float))
+    work_s = engine.trace_work_s(trace)
     load = work_s.sum() / trace.duration_s
     print(f"{trace.requests:,} requests in {trace.duration_s / 86400:.1f} days; load {load:.2f} replicas on average")
     print(f"first call of the kernel, compiled or read from its cache: {compile_s:.1f} s\n")

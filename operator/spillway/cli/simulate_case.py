@@ -75,7 +75,7 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
     accelerator = question.classes[chosen.accelerator_class]
     spec = _as_simulated(question.spec, chosen, trace)
     capacity, engine = _engine(spec, accelerator, wanted, where)
-    work_s = engine.work_s(trace.input_tokens.astype(float), trace.output_tokens.astype(float))
+    work_s = engine.trace_work_s(trace)
     mean = float(work_s.sum()) / max(trace.duration_s, 1.0)
     seen = observed(trace)
     peak = mean * seen.peak_per_s / seen.mean_per_s

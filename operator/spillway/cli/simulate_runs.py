@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -15,16 +15,17 @@ from spillway.plan.capacity import size
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
+from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule
 from spillway.simulate.baselines.facts import Facts
 from spillway.simulate.bound import lower_bound_usd
 from spillway.simulate.document import ORACLE, ORACLE_REPLAY, OURS
-from spillway.simulate.knapsack import in_order_of_arrival, savings_of
+from spillway.simulate.knapsack import Savings, in_order_of_arrival, savings_of
 from spillway.simulate.oracle import OraclePlan, Terms, solve, without_overflow
 from spillway.simulate.outcome import Course, Outcome
 from spillway.simulate.policy import Policy
-from spillway.simulate.setting import FAST, SLOW, HostedModel, Rules, Targets
-from spillway.simulate.simulate import NORMAL_99, simulate
+from spillway.simulate.setting import FAST, SLOW, EngineModel, HostedModel, Rules, Targets
+from spillway.simulate.simulate import hosted_times_ms, simulate
 from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
 from spillway.simulate.trace import Floats, Trace
 
@@ -115,23 +116,12 @@ def hosted_within_percent(case: Case, trace: Trace, hosted: str) -> float | None
     """Return the share of the trace's requests that would meet the SLO on the hosted side, all of them spilled; None without one."""
     if not case.rents:
         return None
-    model, targets = HOSTED[hosted], _targets(case)
-    chance = np.random.default_rng(0)
-    sigma = math.log(model.ttft_p99_ms / model.ttft_median_ms) / NORMAL_99
-    ttft_ms = chance.lognormal(math.log(model.ttft_median_ms), sigma, trace.requests)
-    gap_ms = chance.uniform(*model.inter_token_ms, trace.requests)
-    met = np.ones(trace.requests, dtype=np.bool_)
-    for target, found in (
-        (targets.ttft_ms, ttft_ms),
-        (targets.inter_token_ms, gap_ms),
-        (targets.end_to_end_ms, ttft_ms + gap_ms * (trace.output_tokens - 1)),
-    ):
-        if target is not None:
-            met &= found <= target
-    return float(100 * met.mean())
+    ttft_ms, gap_ms = hosted_times_ms(HOSTED[hosted], trace.requests, np.random.default_rng(0))
+    whole_ms = ttft_ms + gap_ms * (trace.output_tokens - 1)
+    return float(100 * _targets(case).met(ttft_ms=ttft_ms, inter_token_ms=gap_ms, end_to_end_ms=whole_ms).mean())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Bench:
     case: Case
     trace: Trace
@@ -144,7 +134,7 @@ class _Bench:
         if asked.name == ORACLE_REPLAY:
             return self._replayed(report)
         if asked.name == OURS:
-            return self._run(_production(self.case), asked.label, report)
+            return self._run(production(self.case), asked.label, report)
         found = next(each for each in RULES if each.name == asked.name)
         return self._run(found.policy(self._facts(found), asked.values), asked.label, report, spills=not found.never_spills)
 
@@ -175,12 +165,12 @@ class _Bench:
     def _plan(self, headroom: float) -> OraclePlan:
         terms = replace(self._terms(), headroom=headroom)
         if self.hosted is None:
-            return without_overflow(self.trace, self._work_s(), SLOT_S, terms, served_share=promised_percent(self.case) / 100)
-        work_s = self._work_s()
-        hosted_usd = in_order_of_arrival(self.trace, work_s, self._hosted_usd(), SLOT_S)
-        engine = self.case.engine
-        residence_s = self.trace.output_tokens.astype(np.float64) * (float(engine.fixed_ms(engine.max_num_seqs)[-1]) / 1000)
-        return solve(savings_of(self.trace, work_s, hosted_usd, SLOT_S, residence_s=residence_s), terms)
+            return without_overflow(self.trace, self._work_s, SLOT_S, terms, served_share=promised_percent(self.case) / 100)
+        return solve(self._savings, terms)
+
+    @cached_property
+    def _savings(self) -> Savings:
+        return replay_savings(self.case, self.trace)
 
     def _bound_usd(self) -> float:
         ttft, gap = _targets(self.case).ttft_ms, _targets(self.case).inter_token_ms
@@ -189,8 +179,8 @@ class _Bench:
         slowest = answers * (gap or float(self.case.engine.fixed_ms(self.case.engine.max_num_seqs)[-1])) / 1000
         return lower_bound_usd(
             self.trace,
-            self._work_s(),
-            self._hosted_usd(),
+            self._work_s,
+            self.case.prices.hosted_usd(self.trace.input_tokens, self.trace.output_tokens),
             replace(self._terms(), slack_s=LATEST_START_S if ttft is None else ttft / 1000),
             residences_s=(fastest, np.maximum(fastest, slowest)),
         )
@@ -221,10 +211,8 @@ class _Bench:
         )
 
     def _facts(self, rule: Rule) -> Facts:
-        engine, targets, trace = self.case.engine, _targets(self.case), self.trace
-        inputs, outputs = float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
-        per_input = engine.step.prompt_ms / 1e3
-        whole = float(engine.work_s(np.array([inputs]), np.array([outputs]))[0])
+        engine, targets = self.case.engine, _targets(self.case)
+        per_input, per_output = work_per_token_s(engine, self.trace)
         return Facts(
             slots=self._rules(spills=not rule.never_spills).slots_per_replica
             if self.case.rents and not rule.never_spills
@@ -235,36 +223,48 @@ class _Bench:
             inter_token_slo_ms=targets.inter_token_ms or float(engine.fixed_ms(engine.max_num_seqs)[-1]),
             kv_tokens=engine.kv_tokens,
             work_s_per_input_token=per_input,
-            work_s_per_output_token=max(1e-9, (whole - inputs * per_input) / outputs),
+            work_s_per_output_token=per_output,
             min_replicas=0 if rule.name == "all-hosted" else self.case.scaling.min_replicas,
         )
 
+    @cached_property
     def _work_s(self) -> Floats:
-        return self.case.engine.work_s(self.trace.input_tokens.astype(np.float64), self.trace.output_tokens.astype(np.float64))
-
-    def _hosted_usd(self) -> Floats:
-        prices = self.case.prices
-        usd: Floats = (
-            self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
-        ) / 1e6
-        return usd
+        return self.case.engine.trace_work_s(self.trace)
 
     def _warm(self) -> int:
         """Return how many replicas are ready at the start: a recording begins in the middle of a service."""
         early = self.trace.arrival_s < WARM_S
-        filled = float(self._work_s()[early].sum()) / min(WARM_S, max(1.0, self.trace.duration_s))
+        filled = float(self._work_s[early].sum()) / min(WARM_S, max(1.0, self.trace.duration_s))
         scaling = self.case.scaling
         return min(scaling.max_replicas, max(scaling.min_replicas, round(filled)))
 
 
-def _production(case: Case) -> Policy:
+def replay_savings(case: Case, trace: Trace) -> Savings:
+    """Return the savings that a clairvoyant plan is made with which a gateway can follow: it spills what comes too late."""
+    work_s = case.engine.trace_work_s(trace)
+    rented_usd = case.prices.hosted_usd(trace.input_tokens, trace.output_tokens)
+    usd = in_order_of_arrival(trace, work_s, rented_usd, SLOT_S)
+    return savings_of(trace, work_s, usd, SLOT_S, residence_s=case.engine.full_residence_s(trace))
+
+
+def work_per_token_s(engine: EngineModel, trace: Trace) -> tuple[float, float]:
+    """Return the replica-seconds of a prompt's and of an answer's token, which add up to those of the trace's mean request."""
+    inputs, outputs = float(trace.input_tokens.mean()), float(trace.output_tokens.mean())
+    per_input = engine.step.prompt_ms / 1e3
+    whole = float(engine.work_s(np.array([inputs]), np.array([outputs]))[0])
+    return per_input, max(1e-9, (whole - inputs * per_input) / outputs)
+
+
+def production(case: Case, *, settings: PlanSettings | None = None, memory: Memory | None = None) -> SpillwayPolicy:
     """Return production's own decide(), which is shown the manifests at the prices that are simulated."""
     return SpillwayPolicy(
         workload=Workload(
             key=Key(namespace="simulated", name="workload"), uid="simulated", generation=1, created_at=DEFAULT_START, spec=case.spec
         ),
         catalogue=Catalogue(accelerator_classes={case.chosen.accelerator_class: case.accelerator}, providers=case.providers),
+        settings=settings,
         gateways=case.spec.gateway.replicas,
+        memory=memory,
     )
 
 

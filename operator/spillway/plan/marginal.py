@@ -38,7 +38,7 @@ def carried(*, batch: int, slots: int, most: int) -> Floats:
         return np.minimum(demands[:, None], replicas)
     working = min(batch, LARGEST_BATCH)
     waiting = round(working * (slots - batch) / batch)
-    load = np.maximum(demands * working, 1e-9)
+    load = np.maximum(demands * working, TINY)
     turned_away = np.ones_like(load)
     table = np.zeros((len(demands), most + 1))
     for count in replicas[1:]:
@@ -47,6 +47,12 @@ def carried(*, batch: int, slots: int, most: int) -> Floats:
         lost = _after_waiting(turned_away, load / (count * working), count * waiting)
         table[:, count] = np.minimum(demands * (1 - lost), count)
     return table
+
+
+@lru_cache(maxsize=64)
+def _carried_more(*, batch: int, slots: int, most: int) -> Floats:
+    """Return what the k-th replica carries beside k - 1 others: (demands as in `carried`, k from 1 to most)."""
+    return np.diff(carried(batch=batch, slots=slots, most=most), axis=1)
 
 
 def _after_waiting(lost: Floats, busy: Floats, places: int) -> Floats:
@@ -127,10 +133,9 @@ def realized_gains(demand: float, terms: Terms) -> Floats:
 
 def _gains(samples: Floats, terms: Terms) -> Floats:
     """Return the saving of each level in each slot, per second: (slots, levels)."""
-    table = carried(batch=terms.batch, slots=terms.slots, most=terms.most)
-    place = np.minimum(samples * STEPS_PER_REPLICA, len(table) - 1.001)
+    more = _carried_more(batch=terms.batch, slots=terms.slots, most=terms.most)
+    place = np.minimum(samples * STEPS_PER_REPLICA, len(more) - 1.001)
     low = place.astype(int)
     share = (place - low)[..., None]
-    more = np.diff(table, axis=1)
     saved = ((1 - share) * more[low] + share * more[low + 1]).mean(axis=1)
     return np.asarray(terms.kappa * saved - prices(terms))

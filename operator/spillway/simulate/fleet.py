@@ -230,7 +230,5 @@ def _requests(trace: Trace, rules: Rules, hosted: HostedModel | None, prices: Pr
     if hosted is not None:
         found["hosted_answers"] = hosted_answers(trace, hosted, seed)
     if prices is not None:
-        found["usd"] = (
-            trace.input_tokens * prices.hosted_input_usd_per_million + trace.output_tokens * prices.hosted_output_usd_per_million
-        ) / 1e6
+        found["usd"] = prices.hosted_usd(trace.input_tokens, trace.output_tokens)
     return found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from spillway.simulate.trace import Floats
+from spillway.simulate.trace import Floats, Whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +12,11 @@ class Prices:
     usd_per_replica_hour: float
     hosted_input_usd_per_million: float
     hosted_output_usd_per_million: float
+
+    def hosted_usd(self, input_tokens: Whole, output_tokens: Whole) -> Floats:
+        """Return what renting requests of these lengths costs, one entry each."""
+        usd: Floats = (input_tokens * self.hosted_input_usd_per_million + output_tokens * self.hosted_output_usd_per_million) / 1e6
+        return usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,15 +66,8 @@ class Run:
 
     def met(self) -> Flags:
         """Return which requests met the SLO."""
-        targets = self.targets
-        met: Flags = self.side != FAILED
-        for target, found in (
-            (targets.ttft_ms, self.ttft_ms),
-            (targets.inter_token_ms, self.inter_token_ms),
-            (targets.end_to_end_ms, self.e2e_ms),
-        ):
-            if target is not None:
-                met &= ~(found > target)
+        kept = self.targets.met(ttft_ms=self.ttft_ms, inter_token_ms=self.inter_token_ms, end_to_end_ms=self.e2e_ms)
+        met: Flags = (self.side != FAILED) & kept
         return met
 
     def outcome(self, prices: Prices) -> Outcome:
@@ -122,9 +115,7 @@ class Run:
             return sums
 
         arrived, rented = summed(np.ones(len(at))), self.side == HOSTED
-        usd = rented * (
-            self.trace.input_tokens * prices.hosted_input_usd_per_million + self.trace.output_tokens * prices.hosted_output_usd_per_million
-        )
+        usd = rented * prices.hosted_usd(self.trace.input_tokens, self.trace.output_tokens)
         end_s = np.minimum(self.lives.ended_s, self.trace.duration_s)
         billed_s = _within(self.lives.launched_s, self.lives.launched_s + self._billed_s(), edges)
         with np.errstate(invalid="ignore"):  # nothing arrived: no share
@@ -138,7 +129,7 @@ class Run:
             spilled_percent=spilled,
             attainment_percent=attained,
             own_usd=billed_s / SECONDS_PER_HOUR * prices.usd_per_replica_hour,
-            hosted_usd=summed(usd) / 1e6,
+            hosted_usd=summed(usd),
         )
 
 

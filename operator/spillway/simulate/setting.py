@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
@@ -11,7 +12,7 @@ from spillway.plan.lengths import declared_lengths
 from spillway.plan.memory import step_tokens
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import STEP_OVERHEAD_MS
-from spillway.simulate.trace import Floats
+from spillway.simulate.trace import Floats, Trace
 
 STEP_TOKENS = 8192  # vLLM's max_num_batched_tokens of a server on an accelerator with 70 GiB or more
 
@@ -48,6 +49,15 @@ class EngineModel:
         prompt_ms = self.step.prompt_ms * input_tokens + self.step.square_ms * input_tokens**2 / 1e6
         work: Floats = (prompt_ms + output_tokens * (share_ms + kv_ms)) / 1e3
         return work
+
+    def trace_work_s(self, trace: Trace) -> Floats:
+        """Return the replica-seconds that each request of a trace takes in a full batch."""
+        return self.work_s(trace.input_tokens.astype(np.float64), trace.output_tokens.astype(np.float64))
+
+    def full_residence_s(self, trace: Trace) -> Floats:
+        """Return how long each request of a trace is in a full batch."""
+        residence: Floats = trace.output_tokens.astype(np.float64) * (float(self.fixed_ms(self.max_num_seqs)[-1]) / 1000)
+        return residence
 
 
 def planned_engine(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> EngineModel:
@@ -114,3 +124,11 @@ class Targets:
     ttft_ms: float | None = None
     inter_token_ms: float | None = None  # mean gap between its tokens
     end_to_end_ms: float | None = None
+
+    def met(self, *, ttft_ms: Floats, inter_token_ms: Floats, end_to_end_ms: Floats) -> NDArray[np.bool_]:
+        """Return which requests miss none of the targets; what is NaN is missed by nothing."""
+        met = np.ones(len(ttft_ms), dtype=np.bool_)
+        for target, found in ((self.ttft_ms, ttft_ms), (self.inter_token_ms, inter_token_ms), (self.end_to_end_ms, end_to_end_ms)):
+            if target is not None:
+                met &= ~(found > target)
+        return met

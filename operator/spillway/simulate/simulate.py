@@ -142,7 +142,7 @@ def _written(
         ttft_ms=ttft_ms,
         inter_token_ms=inter_token_ms(ttft_ms, e2e_ms, trace.output_tokens, side),
         e2e_ms=e2e_ms,
-        work_s=engine.work_s(trace.input_tokens.astype(np.float64), trace.output_tokens.astype(np.float64)),
+        work_s=engine.trace_work_s(trace),
         lives=fleet.lives(),
         billing_increment_s=rules.billing_increment_s,
         preempted=int(fleet.world.totals[0]["preempted"]),
@@ -154,9 +154,13 @@ def _answer_hosted(
     hosted: HostedModel, rented: np.ndarray[tuple[int], np.dtype[np.bool_]], trace: Trace, ttft_ms: Floats, e2e_ms: Floats, seed: int
 ) -> None:
     """Add what hosted takes to what passed until a request was sent there. One draw per request of the trace, rented or not."""
-    chance = stream(seed, RENTING)
-    sigma = math.log(hosted.ttft_p99_ms / hosted.ttft_median_ms) / NORMAL_99
-    first_ms = chance.lognormal(math.log(hosted.ttft_median_ms), sigma, trace.requests)
-    gap_ms = chance.uniform(*hosted.inter_token_ms, trace.requests)
+    first_ms, gap_ms = hosted_times_ms(hosted, trace.requests, stream(seed, RENTING))
     ttft_ms[rented] += first_ms[rented]
     e2e_ms[rented] = ttft_ms[rented] + gap_ms[rented] * (trace.output_tokens[rented] - 1)
+
+
+def hosted_times_ms(hosted: HostedModel, requests: int, chance: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return times to the first token, and gaps between tokens, of so many requests on the hosted side."""
+    sigma = math.log(hosted.ttft_p99_ms / hosted.ttft_median_ms) / NORMAL_99
+    first_ms = chance.lognormal(math.log(hosted.ttft_median_ms), sigma, requests)
+    return first_ms, chance.uniform(*hosted.inter_token_ms, requests)
