@@ -475,7 +475,14 @@ def test_the_ledger_outlives_the_operator(apiserver: ApiServer, running: Operato
 
 
 def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: Operator, fleet: str) -> None:
-    """Three replicas took 77 s each; the next operator knows, though it has seen none of them start."""
+    """Three replicas took 77 s each; the next operator knows, though it has seen none of them start.
+
+    Nor does it matter that beside it somebody deletes a namespace, in which nothing can be written down any more.
+    """
+    ending = f"{fleet}-ending"
+    apiserver.kubectl("create", "namespace", ending)
+    apply(apiserver, [each for each in documents(ending) if each["kind"] != "AcceleratorClass"])
+    apiserver.kubectl("delete", "namespace", ending, "--wait=false")
     found = children(apiserver, fleet)
     engine = next(each for (kind, name), each in found.items() if kind == "deployment" and name != "chat-gateway")
     for name in ("chat-engine-a", "chat-engine-b", "chat-engine-c"):
@@ -483,8 +490,11 @@ def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: O
         answer = apiserver.run_kubectl("create", "-f", "-", stdin=made)
         assert answer.code == 0, answer.err
         start_in(apiserver, fleet, name, seconds=77)
+        # The first is written at once, so that the rest is in memory only until the operator ends.
+        eventually(lambda: ("configmap", "chat-learned") in children(apiserver, fleet), "what was learned is written down")
     eventually(lambda: running.metric("spillway_start_up_seconds", namespace=fleet, workload="chat") == 77, "the starts are learned")
     assert running.stop() == 0
+    assert "Traceback" not in running.said(), "a namespace that ends is nothing to shout about"
     (owner,) = get(apiserver, "configmap", fleet, "chat-learned")["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["controller"]) == ("InferenceWorkload", True)
     apiserver.kubectl("delete", "pod", "-n", fleet, "--all", "--force", "--grace-period=0")

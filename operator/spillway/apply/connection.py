@@ -6,7 +6,7 @@ thousands of objects that is what an operator's core is spent on.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,6 +20,7 @@ from spillway.api.vocabulary import API_VERSION
 
 REQUEST_TIMEOUT_S = 11.0  # an admission webhook that does not answer takes 10 s by default, after which a write may still succeed
 CONFLICT, GONE, INVALID, NOT_FOUND = 409, 410, 422, 404
+NAMESPACE_ENDS = "NamespaceTerminating"  # the type of a cause, k8s.io/api/core/v1
 
 JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
@@ -44,11 +45,17 @@ API_VERSIONS = {kind: api_version for api_version, kind in PLURALS}
 
 
 class ApiError(Exception):
-    """The API server said no, or nothing. `status` is its code, 0 when there was no answer."""
+    """The API server said no, or nothing. `status` is its code, 0 when there was no answer; `causes`: the types that it names."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, causes: Iterable[str] = ()) -> None:
         super().__init__(f"{status}: {message}" if status else message)
         self.status = status
+        self.causes = frozenset(causes)
+
+    @property
+    def namespace_ends(self) -> bool:
+        """Whether it said no because the namespace is being deleted, with all that is in it."""
+        return NAMESPACE_ENDS in self.causes
 
 
 def path(kind: str, namespace: str | None, name: str = "", *, subresource: str = "", query: Mapping[str, str] | None = None) -> str:
@@ -97,7 +104,7 @@ class Connection:
         except (aiohttp.ClientError, OSError) as problem:
             raise ApiError(0, f"API server: {problem or type(problem).__name__}") from problem
         if response.status >= 400:  # noqa: PLR2004
-            raise ApiError(response.status, _message(content))
+            raise ApiError(response.status, _message(content), _causes(content))
         return json.loads(content) if content else None
 
     async def close(self) -> None:
@@ -129,3 +136,10 @@ def _message(content: bytes) -> str:
         return str(json.loads(content)["message"])
     except (KeyError, TypeError, ValueError):
         return content[:200].decode("utf-8", "replace")
+
+
+def _causes(content: bytes) -> list[str]:
+    try:
+        return [str(each["reason"]) for each in json.loads(content)["details"]["causes"]]
+    except (KeyError, TypeError, ValueError):
+        return []

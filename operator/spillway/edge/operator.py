@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from spillway.api.vocabulary import Reason
 from spillway.apply.applier import Applier, NotLeadingError
-from spillway.apply.connection import ApiError, Connection, connected
+from spillway.apply.connection import Connection, connected
 from spillway.apply.events import EventRecorder
 from spillway.apply.known import KnownObjects
 from spillway.apply.lease import Lease
@@ -150,9 +150,10 @@ class _Process:
             async with asyncio.timeout(GOODBYE_S):
                 try:
                     if self._lease.held and self._leading.prepared:
-                        await self._reconciler.flush()
-                except (ApiError, NotLeadingError) as problem:
-                    logger.warning("could not write down all that was remembered: %s", problem)
+                        for failure in await self._reconciler.flush():
+                            logger.warning("not all that was remembered could be written down: %s", failure)
+                except NotLeadingError as problem:
+                    logger.warning("could not write down what was remembered: %s", problem)
                 finally:
                     await self._lease.release()
         self._stop_watches.set()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from spillway.api.status import Condition, DecisionStatus
@@ -99,6 +100,12 @@ class Reconciler:
         try:
             async with asyncio.timeout(self._settings.pass_timeout_s):
                 revisit_s = await self._pass(key)
+        except ApiError as problem:
+            if not problem.namespace_ends:
+                self._telemetry.passes["failed"] += 1
+                raise
+            logger.debug("%s/%s is left alone: %s", key.namespace, key.name, problem)
+            revisit_s = UNREADABLE_REVISIT_S
         except BaseException:
             self._telemetry.passes["failed"] += 1
             raise
@@ -107,19 +114,23 @@ class Reconciler:
         self._telemetry.passes["done"] += 1
         return revisit_s
 
-    async def flush(self) -> None:
-        """Write down what is in memory only, before the process ends or another one takes over: money first."""
+    async def flush(self) -> tuple[str, ...]:
+        """Write down what is in memory only, before the process ends or another one takes over: money first. Return what failed."""
         there = []
         for key, (uid, memory) in list(self._memories.items()):
             seen = self._world.view.workloads.get(key)
             workload = seen.as_workload() if seen is not None else None
             if workload is not None and workload.uid == uid:
                 there.append((workload, memory))
-        for workload, memory in there:
-            if memory.ledger is not None:
-                await self._bookkeeping.flush(workload, memory.ledger, self._clock())
-        for workload, memory in there:
-            await self._recollection.flush(workload, memory, self._clock())
+        ledgers = [(workload, partial(self._bookkeeping.flush, workload, memory.ledger)) for workload, memory in there if memory.ledger]
+        learned = [(workload, partial(self._recollection.flush, workload, memory)) for workload, memory in there]
+        failures = []
+        for workload, write in (*ledgers, *learned):
+            try:
+                await write(self._clock())
+            except ApiError as problem:  # what one workload cannot keep, the others can
+                failures.append(f"{workload.key.namespace}/{workload.key.name}: {problem}")
+        return tuple(failures)
 
     async def _pass(self, key: Key) -> float | None:
         seen = self._world.view.workloads.get(key)
