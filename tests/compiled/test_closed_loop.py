@@ -2,7 +2,7 @@
 
 from spillway.simulate.layout import FAILED, HOSTED
 from spillway.simulate.setting import Trouble
-from tests.unit.simulate.test_spillway_policy import MINUTE, played
+from tests.compiled.test_spillway_policy import MINUTE, played
 
 CHEAP = [{"name": "llama-8b", "inputUSDPerMillionTokens": "0.1", "outputUSDPerMillionTokens": "0.4"}]
 
