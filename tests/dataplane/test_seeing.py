@@ -1,0 +1,108 @@
+"""What is told of a request beyond its count: why it spilled, how far its tokens were apart, and never what was in it."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.dataplane import fakes
+from tests.dataplane.client import rest_of
+from tests.dataplane.conftest import STREAM_TARGET_MS, SetStage, Stage
+from tests.dataplane.fakes import OUTPUT_TOKENS, Backend
+from tests.dataplane.process import until
+from tests.dataplane.test_failures import ALPHA
+
+pytestmark = pytest.mark.dataplane
+
+
+async def passed_on(scene: Stage) -> dict[tuple[str, str], float]:
+    """Return how many requests went on to the next backend, by Envoy's flags and the code."""
+    found = [each for each in await scene.gateway.metrics() if each.name == "envoy_spillway_passed_on"]
+    return {(each.labels["flags"], each.labels["code"]): each.value for each in found}
+
+
+async def test_a_request_over_the_cap_spills_for_that_reason(stage: SetStage) -> None:
+    scene = await stage(engines=1, cap=1)
+    scene.engines[0].hold = asyncio.Event()
+    held = await scene.client.open()
+    assert (await scene.client.post()).served_by == ALPHA
+    scene.engines[0].hold.set()
+    await rest_of([held])
+    assert await passed_on(scene) == {("UO", "503"): 1}
+
+
+async def test_a_request_without_a_replica_spills_for_that_reason(stage: SetStage) -> None:
+    scene = await stage(engines=0)
+    assert (await scene.client.post()).served_by == ALPHA
+    assert await passed_on(scene) == {("UH", "503"): 1}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_replicas_refusal_is_told_by_its_code(stage: SetStage, status: int) -> None:
+    scene = await stage(engines=1)
+    scene.engines[0].script = fakes.fail(status)
+    assert (await scene.client.post()).served_by == ALPHA
+    assert await passed_on(scene) == {("-", str(status)): 1}
+
+
+async def test_a_replica_that_cannot_be_reached_and_one_that_goes_are_told_apart_from_refusals(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    scene.engines[0].script = fakes.reset
+    assert (await scene.client.post()).served_by == ALPHA
+    assert await passed_on(scene) == {("UC", "503"): 1}
+    await scene.engines[0].stop()
+    assert (await scene.client.post()).served_by == ALPHA
+    assert await passed_on(scene) == {("UC", "503"): 1, ("URX,UF", "503"): 1}
+
+
+async def test_a_stream_whose_headers_do_not_come_in_time_spills_for_that_reason(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    scene.engines[0].script = fakes.hang(asyncio.Event())
+    assert (await scene.client.post(stream=True)).served_by == ALPHA
+    assert await passed_on(scene) == {("UT", "504"): 1}
+
+
+async def test_what_replicas_answer_is_not_passed_on_and_a_dedicated_gateway_has_nobody_to_pass_it_to(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    await scene.client.post()
+    assert await passed_on(scene) == {}
+    dedicated = await stage(engines=1, mode="Dedicated", folder="dedicated")
+    dedicated.engines[0].script = fakes.fail(503)
+    assert (await dedicated.client.post()).status == 503
+    assert await passed_on(dedicated) == {}
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_the_mean_gap_between_tokens_follows_from_whole_streams(stage: SetStage, cap: int) -> None:
+    scene = await stage(engines=1, cap=cap)
+    backend, label = (scene.engines[0], "owned") if cap else (scene.alpha, ALPHA)
+    pause_s = 0.4
+
+    async def slow(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write(fakes.event(fakes.delta("hel")))
+        await asyncio.sleep(pause_s)  # what is measured
+        await response.write(fakes.event({"choices": [], "usage": fakes.usage()}) + b"data: [DONE]\n\n")
+        await response.write_eof()
+        return response
+
+    await scene.client.post()  # a plain answer has no gaps
+    backend.script = slow
+    for _ in range(2):
+        assert (await scene.client.post(stream=True)).complete
+    await until(lambda: _streams(scene, label, 2), "both streams are counted")
+    ms, first, tokens = [
+        await scene.gateway.metric(f"envoy_spillway_streamed_{name}", backend=label) for name in ("ms", "first_body_ms", "output_tokens")
+    ]
+    assert tokens == 2 * OUTPUT_TOKENS
+    assert 2 * 1000 * pause_s * 0.95 <= ms - first <= 2 * STREAM_TARGET_MS
+    backend.script = fakes.die_after_first_event
+    stream = await scene.client.open()
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await stream.rest()
+    assert await _streams(scene, label, 2)
+
+
+async def _streams(scene: Stage, backend: str, wanted: int) -> bool:
+    return await scene.gateway.metric("envoy_spillway_streamed_answers", backend=backend) == wanted
