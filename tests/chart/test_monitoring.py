@@ -11,11 +11,11 @@ import yaml
 
 from spillway.api.vocabulary import ConditionType, Reason
 from tests.chart.conftest import CHART, ROOT, Rendered
-from tests.chart.monitoring import dashboard, rules
+from tests.chart.monitoring import alerts, dashboard, rules
 from tests.chart.monitoring.__main__ import files
 from tests.e2e.cluster import binaries
 
-ALERTS = {each.name: each for each in rules.alerts()}
+ALERTS = {each.name: each for each in alerts.alerts()}
 IN = 'namespace="ns",workload="x"'
 POD = f'{IN},pod="x-gateway-1"'
 DAY = 1440  # samples, one a minute
@@ -144,7 +144,7 @@ def test_figures_are_told_in_opentelemetrys_names_and_units(tmp_path: Path) -> N
     }
     owned = f'{POD},backend="owned",gen_ai_request_model="tiny",gen_ai_provider_name="vllm"'
     hosted = f'{POD},backend="rented/acme/big",gen_ai_request_model="tiny",gen_ai_provider_name="rented",gen_ai_response_model="acme/big"'
-    expected = {
+    expected: dict[str, dict[str, float]] = {
         "gen_ai_client_token_usage_sum": {f'{owned},gen_ai_token_type="input"': 700, f'{hosted},gen_ai_token_type="output"': 50},
         "gen_ai_client_token_usage_count": {f'{owned},gen_ai_token_type="{kind}"': 97 for kind in ("input", "output")},
         "gen_ai_server_time_to_first_token_seconds_bucket": {
@@ -199,7 +199,7 @@ def test_every_alert_has_its_section_in_the_runbooks_and_every_section_an_alert(
     for name, body in sections:
         assert all(f"**{part}**" in body for part in ("Means", "Look", "Do")), name
     for each in ALERTS.values():
-        assert each.rule()["annotations"]["runbook_url"] == f"{rules.RUNBOOKS}#{each.name.lower()}"
+        assert each.rule()["annotations"]["runbook_url"] == f"{alerts.RUNBOOKS}#{each.name.lower()}"
 
 
 def test_the_prometheus_rule_and_the_bundled_prometheus_have_the_same_rules(stack: Rendered, bundled: Rendered) -> None:
@@ -207,7 +207,7 @@ def test_the_prometheus_rule_and_the_bundled_prometheus_have_the_same_rules(stac
     assert made["metadata"]["labels"]["release"] == "kube-prometheus-stack"
     loaded = yaml.safe_load(bundled.one("ConfigMap", "spillway-prometheus")["data"]["rules.yaml"])
     assert loaded == rules.groups()
-    pointed = json.loads(json.dumps(loaded).replace(rules.RUNBOOKS, "https://wiki.example.com/spillway"))
+    pointed = json.loads(json.dumps(loaded).replace(alerts.RUNBOOKS, "https://wiki.example.com/spillway"))
     assert made["spec"] == pointed
     assert made["spec"] != loaded
 

@@ -5,6 +5,8 @@ It asks for what is scraped, not for what rules record, so that it works with an
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Literal
 
 from grafana_foundation_sdk.builders import common, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable, QueryVariable, Row
@@ -35,7 +37,8 @@ class Graph:
     unit: str
     asks: Mapping[str, str]
     text: str = ""
-    kind: str = "lines"
+    kind: Literal["lines", "numbers", "table"] = "lines"
+    least: float | None = 0  # where the axis begins; None: where the data do
 
 
 def text() -> str:
@@ -123,8 +126,8 @@ def _spill() -> list[Graph]:
         Graph(
             title="Passed on to the next backend, and why",
             unit="reqps",
-            text="cap: own replicas hold all they may. no_replica: none is in routing. late: no header within the target. failed: a replica "
-            "could not be reached, or went. refused: a replica said 429 or 5xx.",
+            text="cap: own replicas hold all they may. no_replica: none is in routing. late: no header within the target. "
+            "failed: a replica could not be reached, or went. refused: a replica said 429 or 5xx.",
             asks={"{{why}}": f"sum by (why) ({why(f'rate(envoy_spillway_passed_on{{{OURS}}}[{_WINDOW}])')})"},
         ),
         Graph(
@@ -185,6 +188,7 @@ def _money() -> list[Graph]:
             title="What the last replica saves per hour",
             unit="currencyUSD",
             asks={"{{workload}}": _gauge("spillway_marginal_saving_usd_per_hour")},
+            least=None,
         ),
     ]
 
@@ -285,39 +289,38 @@ def _choice(name: str, query: str) -> QueryVariable:
 def _panel(graph: Graph) -> timeseries.Panel | stat.Panel | table.Panel:
     match graph.kind:
         case "numbers":
-            numbers = (
-                stat.Panel().title(graph.title).description(graph.text).datasource(SOURCE).unit(graph.unit).span(_WIDTH).height(_HEIGHT)
-            )
-            for place, (legend, asked) in enumerate(graph.asks.items()):
-                numbers = numbers.with_target(_query(place, asked, legend).instant())
-            return numbers
+            return _numbers(graph)
         case "table":
-            made = table.Panel().title(graph.title).description(graph.text).datasource(SOURCE).span(_WIDTH).height(_HEIGHT)
-            for place, (legend, asked) in enumerate(graph.asks.items()):
-                made = made.with_target(_query(place, asked, legend).instant().format(PromQueryFormat.TABLE))
-            return made
-        case _:
-            lines = (
-                timeseries.Panel()
-                .title(graph.title)
-                .description(graph.text)
-                .datasource(SOURCE)
-                .unit(graph.unit)
-                .span(_WIDTH)
-                .height(_HEIGHT)
-            )
-            lines = lines.min(0).fill_opacity(8).line_width(1) if graph.title != "What the last replica saves per hour" else lines
-            legend_below = (
-                common.VizLegendOptions()
-                .display_mode(LegendDisplayMode.LIST)
-                .placement(LegendPlacement.BOTTOM)
-                .show_legend(show_legend=True)
-            )
-            lines = lines.legend(legend_below).tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
-            for place, (legend, asked) in enumerate(graph.asks.items()):
-                lines = lines.with_target(_query(place, asked, legend))
-            return lines
+            return _table(graph)
+        case "lines":
+            return _lines(graph)
 
 
-def _query(place: int, asked: str, legend: str) -> prometheus.Dataquery:
-    return prometheus.Dataquery().ref_id(chr(ord("A") + place)).datasource(SOURCE).expr(asked).legend_format(legend)
+def _numbers(graph: Graph) -> stat.Panel:
+    made = stat.Panel().title(graph.title).description(graph.text).datasource(SOURCE).unit(graph.unit).span(_WIDTH).height(_HEIGHT)
+    for query in _queries(graph):
+        made = made.with_target(query.instant())
+    return made
+
+
+def _table(graph: Graph) -> table.Panel:
+    made = table.Panel().title(graph.title).description(graph.text).datasource(SOURCE).span(_WIDTH).height(_HEIGHT)
+    for query in _queries(graph):
+        made = made.with_target(query.instant().format(PromQueryFormat.TABLE))
+    return made
+
+
+def _lines(graph: Graph) -> timeseries.Panel:
+    below = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM).show_legend(show_legend=True)
+    made = timeseries.Panel().title(graph.title).description(graph.text).datasource(SOURCE).unit(graph.unit).span(_WIDTH).height(_HEIGHT)
+    made = made.fill_opacity(8).line_width(1).legend(below).tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    if graph.least is not None:
+        made = made.min(graph.least)
+    for query in _queries(graph):
+        made = made.with_target(query)
+    return made
+
+
+def _queries(graph: Graph) -> Iterator[prometheus.Dataquery]:
+    for letter, (legend, asked) in zip(ascii_uppercase, graph.asks.items(), strict=False):
+        yield prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(asked).legend_format(legend)
