@@ -33,19 +33,10 @@ from tests.e2e.cluster import binaries
 pytestmark = pytest.mark.dataplane
 RECORDED = Path(__file__).parent / "recorded"
 PROMISED: dict[str, Any] = {"budget": {"monthlyUSD": "1500"}}
-VARIABLES = {"$namespace": ".+", "$workload": ".+", "$__rate_interval": "30s"}
 
 
 def asked() -> dict[str, str]:
-    """Return the dashboard's queries by panel and legend, with variables as Grafana fills them in."""
-    found = {}
-    for panel in json.loads(dashboard.text())["panels"]:
-        for target in panel.get("targets", []):
-            expression = target["expr"]
-            for variable, chosen in VARIABLES.items():
-                expression = expression.replace(variable, chosen)
-            found[f"{panel['title']}: {target['legendFormat']}"] = expression
-    return found
+    return dashboard.queries(window="30s")
 
 
 def operators_page(scene: Stage) -> bytes:

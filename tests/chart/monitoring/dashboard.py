@@ -46,6 +46,20 @@ def text() -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(_dashboard().build()) + "\n"
 
 
+def queries(*, window: str, namespace: str = ".+", workload: str = ".+") -> dict[str, str]:
+    """Return what the dashboard asks, by panel and legend, with its variables filled in as Grafana does."""
+    chosen = {_WINDOW: window, "$namespace": namespace, "$workload": workload}
+    found = {}
+    for _, graphs in rows():
+        for graph in graphs:
+            for legend, expression in graph.asks.items():
+                filled = expression
+                for variable, value in chosen.items():
+                    filled = filled.replace(variable, value)
+                found[f"{graph.title}: {legend}"] = filled
+    return found
+
+
 def rows() -> Iterator[tuple[str, list[Graph]]]:
     """Yield the rows with their panels."""
     yield "What clients see", _clients()
