@@ -66,14 +66,14 @@ def _without_output(path: Sequence[str]) -> EnvoyConfig:
     return {"on_missing": none}
 
 
-def access_logs(access: Access) -> list[EnvoyConfig]:
+def access_logs(access: Access, *, traced: bool) -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
     demand: EnvoyConfig = {"and_filter": {"filters": [post, expression(f"!({LIMITED})")]}} if access.limits else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
-        _line(access),
+        _line(access, traced=traced),
         stats_logger(
             demand,
             counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
@@ -187,7 +187,7 @@ def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:
     return {"name": name, "tags": [{"name": tag, "value_format": value} for tag, value in tags.items()]}
 
 
-def _line(access: Access) -> EnvoyConfig:
+def _line(access: Access, *, traced: bool) -> EnvoyConfig:
     fields: EnvoyConfig = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
@@ -204,6 +204,7 @@ def _line(access: Access) -> EnvoyConfig:
         "input_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%",
         "output_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%",
         "request_id": "%REQ(X-REQUEST-ID)%",
+        **({"trace_id": "%TRACE_ID%"} if traced else {}),
         **({"client": _CLIENT_HASH} if access.authenticates else {}),
     }
     return extension(
