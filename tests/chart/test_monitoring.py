@@ -187,9 +187,9 @@ def test_a_model_that_was_renamed_and_an_operator_that_has_just_changed_leave_on
     [("UO", "cap"), ("UH", "no_replica"), ("UT", "late"), ("URX,UF", "failed"), ("UC", "failed"), ("-", "refused")],
 )
 def test_why_a_request_spilled_is_told_in_words(flags: str, why: str, tmp_path: Path) -> None:
-    passed = {f'envoy_spillway_passed_on{{{POD},flags="{flags}",code="503"}}': "0+60x10"}
-    samples = [{"labels": f'spillway:passed_on:rate5m{{{IN},why="{why}"}}', "value": 1}]
-    accepted(tmp_path, [story(passed, [{"expr": "spillway:passed_on:rate5m", "eval_time": "9m", "exp_samples": samples}])])
+    counted = {f'envoy_spillway_not_taken{{{POD},flags="{flags}",code="503"}}': "0+60x10"}
+    samples = [{"labels": f'spillway:not_taken:rate5m{{{IN},why="{why}"}}', "value": 1}]
+    accepted(tmp_path, [story(counted, [{"expr": "spillway:not_taken:rate5m", "eval_time": "9m", "exp_samples": samples}])])
 
 
 def test_every_alert_has_its_section_in_the_runbooks_and_every_section_an_alert() -> None:

@@ -182,7 +182,7 @@ async def test_no_query_of_the_dashboard_and_no_record_comes_back_empty(stage: S
         except AssertionError:
             pytest.fail(f"these queries have no answer: {json.dumps(empty, indent=1)}")
         assert not await query(url, 'ALERTS{alertstate="firing"}')
-        why = await query(url, asked()["Passed on to the next backend, and why: {{why}}"])
+        why = await query(url, asked()["Not taken by own replicas, and why: {{why}}"])
         assert {each["metric"]["why"] for each in why} == {"cap"}
         model = await query(url, "gen_ai_client_token_usage_sum")
         assert {each["metric"]["gen_ai_request_model"] for each in model} == {scene.workload.spec.served_name}

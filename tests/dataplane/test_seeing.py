@@ -20,9 +20,9 @@ from tests.dataplane.test_failures import ALPHA
 pytestmark = pytest.mark.dataplane
 
 
-async def passed_on(scene: Stage) -> dict[tuple[str, str], float]:
-    """Return how many requests went on to the next backend, by Envoy's flags and the code."""
-    found = [each for each in await scene.gateway.metrics() if each.name == "envoy_spillway_passed_on"]
+async def not_taken(scene: Stage) -> dict[tuple[str, str], float]:
+    """Return how many requests own replicas did not take, by Envoy's flags and the code."""
+    found = [each for each in await scene.gateway.metrics() if each.name == "envoy_spillway_not_taken"]
     return {(each.labels["flags"], each.labels["code"]): each.value for each in found}
 
 
@@ -33,13 +33,13 @@ async def test_a_request_over_the_cap_spills_for_that_reason(stage: SetStage) ->
     assert (await scene.client.post()).served_by == ALPHA
     scene.engines[0].hold.set()
     await rest_of([held])
-    assert await passed_on(scene) == {("UO", "503"): 1}
+    assert await not_taken(scene) == {("UO", "503"): 1}
 
 
 async def test_a_request_without_a_replica_spills_for_that_reason(stage: SetStage) -> None:
     scene = await stage(engines=0)
     assert (await scene.client.post()).served_by == ALPHA
-    assert await passed_on(scene) == {("UH", "503"): 1}
+    assert await not_taken(scene) == {("UH", "503"): 1}
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -47,31 +47,31 @@ async def test_a_replicas_refusal_is_told_by_its_code(stage: SetStage, status: i
     scene = await stage(engines=1)
     scene.engines[0].script = fakes.fail(status)
     assert (await scene.client.post()).served_by == ALPHA
-    assert await passed_on(scene) == {("-", str(status)): 1}
+    assert await not_taken(scene) == {("-", str(status)): 1}
 
 
 async def test_a_replica_that_goes_before_its_answer_is_told_apart_from_refusals(stage: SetStage) -> None:
     scene = await stage(engines=1)
     scene.engines[0].script = fakes.reset
     assert (await scene.client.post()).served_by == ALPHA
-    assert await passed_on(scene) == {("UC", "503"): 1}
+    assert await not_taken(scene) == {("UC", "503"): 1}
 
 
 async def test_a_stream_whose_headers_do_not_come_in_time_spills_for_that_reason(stage: SetStage) -> None:
     scene = await stage(engines=1)
     scene.engines[0].script = fakes.hang(asyncio.Event())
     assert (await scene.client.post(stream=True)).served_by == ALPHA
-    assert await passed_on(scene) == {("UT", "504"): 1}
+    assert await not_taken(scene) == {("UT", "504"): 1}
 
 
-async def test_what_replicas_answer_is_not_passed_on_and_a_dedicated_gateway_has_nobody_to_pass_it_to(stage: SetStage) -> None:
+async def test_what_replicas_answer_is_not_counted_as_not_taken_nor_is_anything_where_nobody_else_may_answer(stage: SetStage) -> None:
     scene = await stage(engines=1)
     await scene.client.post()
-    assert await passed_on(scene) == {}
+    assert await not_taken(scene) == {}
     dedicated = await stage(engines=1, mode="Dedicated", folder="dedicated")
     dedicated.engines[0].script = fakes.fail(503)
     assert (await dedicated.client.post()).status == 503
-    assert await passed_on(dedicated) == {}
+    assert await not_taken(dedicated) == {}
 
 
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])

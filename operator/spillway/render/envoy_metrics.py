@@ -117,16 +117,16 @@ def _streamed() -> EnvoyConfig:
     )
 
 
-def passed_on() -> EnvoyConfig:
-    """Return the logger of the listener before own replicas where there is a next backend: what the edge asks that one for, and why.
+def not_taken() -> EnvoyConfig:
+    """Return the logger of the listener before own replicas where there is a next backend: what replicas did not take, and why.
 
     `flags` are Envoy's: UO the cap is reached, UH no replica is in routing, UF or UC a replica could not be reached or went, UT no header
-    in time; none: the replica itself said `code`.
+    in time; none: the replica itself said `code`. It sees neither that a request must stay nor that it comes again.
     """
     failed: EnvoyConfig = {
         "or_filter": {"filters": [{"status_code_filter": status_is("EQ", 429)}, {"status_code_filter": status_is("GE", 500)}]}
     }
-    return stats_logger(failed, counters=[counter("passed_on", fixed=1, tags={"flags": "%RESPONSE_FLAGS%", "code": "%RESPONSE_CODE%"})])
+    return stats_logger(failed, counters=[counter("not_taken", fixed=1, tags={"flags": "%RESPONSE_FLAGS%", "code": "%RESPONSE_CODE%"})])
 
 
 def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:

@@ -24,7 +24,7 @@ from spillway.render.envoy_http import (
     stays,
     typed,
 )
-from spillway.render.envoy_metrics import passed_on
+from spillway.render.envoy_metrics import not_taken
 
 LISTENER = "owned"
 HOP = "hop-owned"
@@ -36,7 +36,7 @@ _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes a
 
 def owned_listener(*, longest_s: int, header_timeout_ms: int | None) -> EnvoyConfig:
     """Return the listener in front of the replicas. A header timeout is there only where a next backend is."""
-    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [passed_on()]}
+    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken()]}
     return internal_listener(
         name=LISTENER,
         idle_s=longest_s + 5,

@@ -138,11 +138,11 @@ def _spill() -> list[Graph]:
     return [
         Graph(title="Answered by hosted backends", unit="percentunit", asks={"of all requests": _or_none(hosted, requests)}),
         Graph(
-            title="Passed on to the next backend, and why",
+            title="Not taken by own replicas, and why",
             unit="reqps",
-            text="cap: own replicas hold all they may. no_replica: none is in routing. late: no header within the target. "
-            "failed: a replica could not be reached, or went. refused: a replica said 429 or 5xx.",
-            asks={"{{why}}": f"sum by (why) ({why(f'rate(envoy_spillway_passed_on{{{OURS}}}[{_WINDOW}])')})"},
+            text="The next backend gets these. cap: own replicas hold all they may. no_replica: none is in routing. "
+            "late: no header within the target. failed: a replica could not be reached, or went. refused: a replica said 429 or 5xx.",
+            asks={"{{why}}": f"sum by (why) ({why(f'rate(envoy_spillway_not_taken{{{OURS}}}[{_WINDOW}])')})"},
         ),
         Graph(
             title="In flight on own replicas, and how many may be",

@@ -83,7 +83,7 @@ def _edges_in_seconds(series: str) -> str:
 def _gateway() -> Iterator[tuple[str, str]]:
     """Yield the rates over five minutes that alerts and the dashboard share."""
     yield "spillway:requests:rate5m", "sum by (namespace, workload, backend, code) (rate(envoy_spillway_requests[5m]))"
-    yield "spillway:passed_on:rate5m", f"sum by (namespace, workload, why) ({why('rate(envoy_spillway_passed_on[5m])')})"
+    yield "spillway:not_taken:rate5m", f"sum by (namespace, workload, why) ({why('rate(envoy_spillway_not_taken[5m])')})"
     yield (
         "spillway:tokens:rate5m",
         " or ".join(
@@ -100,7 +100,7 @@ def _gateway() -> Iterator[tuple[str, str]]:
 
 
 def why(series: str) -> str:
-    """Return what was passed on with Envoy's flags in words; what has no flag was refused by the replica itself."""
+    """Return what own replicas did not take with Envoy's flags in words; what has no flag was refused by the replica itself."""
     series = f'label_replace({series}, "why", "refused", "", "")'
     for flags, word in (("[A-Z].*", "failed"), (".*UT.*", "late"), (".*UH.*", "no_replica"), (".*UO.*", "cap")):
         series = f'label_replace({series}, "why", "{word}", "flags", "{flags}")'
