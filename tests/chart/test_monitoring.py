@@ -35,7 +35,7 @@ HEALTHY: dict[str, str] = {
     f"spillway_slo_attainment_ratio{{{IN}}}": f"0.985x{2 * DAY}",
     f"spillway_spilled_ratio{{{IN}}}": f"0.3x{2 * DAY}",
     f'spillway_condition{{{IN},type="ScalingLimited",status="True",reason="AtMinReplicas"}}': f"1x{2 * DAY}",
-    f'spillway_condition{{{IN},type="SLOMet",status="Unknown",reason="NoTraffic"}}': f"1x{2 * DAY}",
+    f'spillway_condition{{{IN},type="SLOMet",status="True",reason="SLOMet"}}': f"1x{2 * DAY}",
 }
 
 

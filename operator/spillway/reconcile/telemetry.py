@@ -184,10 +184,11 @@ class Telemetry(Collector):
 
     def _conditions(self) -> Metric:
         labels = (*_LABELS, "type", "status", "reason")
-        family = GaugeMetricFamily("spillway_condition", "1: what a condition says now.", labels=labels)
+        family = GaugeMetricFamily("spillway_condition", "1: what a condition says now; Unknown ones are left out.", labels=labels)
         for key, conditions in list(self.conditions.items()):
             for each in conditions:
-                family.add_metric((key.namespace, key.name, each.type, each.status, each.reason), 1)
+                if each.status != "Unknown":
+                    family.add_metric((key.namespace, key.name, each.type, each.status, each.reason), 1)
         return family
 
     def _forecasts(self) -> Metric:

@@ -116,7 +116,8 @@ def test_conditions_and_promises_are_told_as_the_last_pass_reported_them() -> No
     for status, reason, percent in (("True", "SLOMet", "99.5"), ("False", "SLOMissed", None)):
         slo = None if percent is None else SloStatus.model_validate({"attainmentPercent": percent})
         condition = Condition(type="SLOMet", status=status, reason=reason, last_transition_time=since)
-        found.tell(promising, InferenceWorkloadStatus(conditions=[condition], slo=slo))
+        silent = Condition(type="WithinBudget", status="Unknown", reason="NoPrices", last_transition_time=since)
+        found.tell(promising, InferenceWorkloadStatus(conditions=[condition, silent], slo=slo))
         said = text(found)
         where = f'namespace="{promising.key.namespace}"'
         name = f'workload="{promising.key.name}"'
