@@ -41,11 +41,12 @@ grid: venv ## a small grid of simulations on recorded traffic, where the traces 
 test-e2e: venv ## the end-to-end tests alone, on PROVIDER (auto, kind, local, existing)
 	SPILLWAY_E2E_PROVIDER=$(PROVIDER) $(BIN)/python -m pytest tests/e2e
 
-generate: venv ## CRDs, schemas, reference pages and the charts' READMEs from the models and values
+generate: venv ## CRDs, schemas, reference pages, rules, dashboard and the charts' READMEs from models and values
 	$(BIN)/python -m spillway.cli.crds .
+	$(BIN)/python -m tests.chart.monitoring .
 	$(BIN)/python -m tests.e2e.cluster.helm_docs charts
 
-GENERATED := crds charts/*/crds charts/spillway-crds/templates charts/*/README.md docs/reference.md docs/*.schema.json operator/spillway/cli/*.json
+GENERATED := crds charts/*/crds charts/spillway-crds/templates charts/*/README.md charts/spillway/rules charts/spillway/dashboards docs/reference.md docs/*.schema.json operator/spillway/cli/*.json
 check-generated: generate
 	@changed="$$(git status --porcelain -- $(GENERATED))"; [ -z "$$changed" ] || \
 	  { echo "$$changed"; echo "generated files differ from what is committed: run make generate and commit" >&2; exit 1; }

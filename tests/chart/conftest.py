@@ -26,6 +26,12 @@ STACK: dict[str, Any] = {
     "prometheus": {"url": "http://kube-prometheus-stack-prometheus.monitoring.svc:9090"},
     "podMonitor": {"enabled": True, "additionalLabels": {"release": "kube-prometheus-stack"}},
     "serviceMonitor": {"enabled": True, "additionalLabels": {"release": "kube-prometheus-stack"}},
+    "prometheusRule": {
+        "enabled": True,
+        "additionalLabels": {"release": "kube-prometheus-stack"},
+        "runbookURL": "https://wiki.example.com/spillway",
+    },
+    "dashboard": {"enabled": True, "annotations": {"grafana_folder": "LLM"}},
 }
 PLACED: dict[str, Any] = {
     "fullnameOverride": "other",

@@ -208,11 +208,10 @@ def test_monitors_are_made_only_where_the_prometheus_operator_is(plain: Rendered
 
 
 def test_promtool_accepts_the_bundled_configuration(bundled: Rendered, tmp_path: Path) -> None:
-    text = bundled.one("ConfigMap", "spillway-prometheus")["data"]["prometheus.yml"]
-    path = tmp_path / "prometheus.yml"
-    path.write_text(text)
+    for name, text in bundled.one("ConfigMap", "spillway-prometheus")["data"].items():
+        (tmp_path / name).write_text(text)
     done = subprocess.run(
-        [str(binaries.path("promtool")), "check", "config", "--lint=all", "--lint-fatal", str(path)],
+        [str(binaries.path("promtool")), "check", "config", "--lint=all", "--lint-fatal", str(tmp_path / "prometheus.yml")],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

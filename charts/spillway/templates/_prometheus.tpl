@@ -3,6 +3,8 @@
 global:
   scrape_interval: {{ .Values.prometheus.scrapeInterval }}
   scrape_timeout: {{ .Values.prometheus.scrapeInterval }}
+  evaluation_interval: 15s
+rule_files: [rules.yaml]
 scrape_configs:
   - job_name: spillway-workloads
     kubernetes_sd_configs:
@@ -60,4 +62,10 @@ scrape_configs:
         regex: DCGM_FI_DEV_GPU_UTIL|DCGM_FI_DEV_FB_USED|DCGM_FI_DEV_FB_FREE|DCGM_FI_PROF_GR_ENGINE_ACTIVE
         action: keep
   {{- end }}
+{{- end -}}
+
+{{/* Recording rules and alerts, for a PrometheusRule and for the bundled Prometheus. */}}
+{{- define "spillway.rules" -}}
+{{- $url := .Values.prometheusRule.runbookURL | trimSuffix "/" -}}
+{{- .Files.Get "rules/spillway.yaml" | replace "https://spillway.dev/docs/runbooks" $url -}}
 {{- end -}}

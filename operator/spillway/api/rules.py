@@ -415,6 +415,14 @@ WORKLOAD_RULES = (
         at=".jwksURI",
     ),
     Rule(
+        name="otlp-endpoint",
+        model="Tracing",
+        rule=f"self.otlpEndpoint.matches('^http://[A-Za-z0-9.-]+(:{_PORT})?/?$')",
+        message="otlpEndpoint must be http://<host> or http://<host>:<port>, without a path: a collector in this cluster, which may pass "
+        "spans on over TLS",
+        at=".otlpEndpoint",
+    ),
+    Rule(
         name="access-client-twice",
         model="Access",
         field="clients",

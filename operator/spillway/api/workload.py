@@ -9,6 +9,7 @@ from pydantic import Field
 from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
 from spillway.api.quantities import DecimalString, Quantity
+from spillway.api.tracing import Tracing
 
 # Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9@][A-Za-z0-9._:/@+-]*$"
@@ -504,6 +505,7 @@ class Gateway(ApiModel):
     ] = 600
     access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
+    tracing: Annotated[Tracing | None, Field(description="Send spans of requests to a collector. Default: none are made.")] = None
 
 
 class Budget(ApiModel):

@@ -165,10 +165,7 @@ class Reconciler:
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         await self._note(workload, observation, decision, memory, now)
         self._note_trouble(workload, status.conditions, now)
-        if status.slo is not None and status.slo.attainment_percent is not None:
-            self._telemetry.attainment[workload.key] = float(status.slo.attainment_percent) / 100
-        else:
-            self._telemetry.attainment.pop(workload.key, None)
+        self._telemetry.tell(workload, status)
         if applied.failures:
             raise PassFailedError("; ".join(applied.failures))
         return self._revisit_s(decision)
@@ -297,6 +294,7 @@ class Reconciler:
             observed_generation=seen.parsed.generation,
             last_transition_time=since,
         )
+        self._telemetry.conditions[seen.key] = tuple(conditions.values())
         dumped = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in conditions.values()]
         status = {**seen.status, "observedGeneration": seen.parsed.generation, "conditions": dumped}
         await self._applier.write_raw_status(seen.key, seen.parsed.uid, seen.status, status)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spillway.plan.decision import Decision, Key, ScaleFigures
+from spillway.api.status import Condition, InferenceWorkloadStatus
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.decision import Decision, Key, ScaleFigures, Workload
 from spillway.plan.observation import Observation
 from spillway.plan.readings import number
 from spillway.plan.spill import ready_replicas
@@ -31,6 +33,9 @@ class Snapshot:
     figures: ScaleFigures | None = None
     kappa: float | None = None
     start_up_s: float | None = None
+    owned_usd_per_hour: float | None = None
+    hosted_usd_per_hour: float | None = None
+    projected_monthly_usd: float | None = None
 
     @classmethod
     def of(cls, seen: Observation, decision: Decision) -> "Snapshot":
@@ -50,6 +55,27 @@ class Snapshot:
             cap=decision.gateway.cap_total,
             problems=len(decision.problems),
             start_up_s=decision.pool.start_up.median_s if decision.pool else None,
+            owned_usd_per_hour=decision.cost.dedicated_usd_per_hour,
+            hosted_usd_per_hour=decision.cost.hosted_usd_per_hour,
+            projected_monthly_usd=decision.cost.projected_monthly_usd,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What one workload is called and what it promises. None was not asked for, and is not exported."""
+
+    model: str
+    objective_ratio: float | None
+    budget_monthly_usd: float | None
+
+    @classmethod
+    def of(cls, spec: InferenceWorkloadSpec) -> "Promise":
+        """Return what a spec promises."""
+        return cls(
+            model=spec.served_name,
+            objective_ratio=spec.slo.attainment_percent / 100 if spec.slo else None,
+            budget_monthly_usd=float(spec.budget.monthly_usd) if spec.budget else None,
         )
 
 
@@ -63,15 +89,28 @@ class Telemetry(Collector):
     requests: Callable[[], float]
     snapshots: dict[Key, Snapshot] = field(default_factory=dict)
     attainment: dict[Key, float] = field(default_factory=dict)
+    conditions: dict[Key, tuple[Condition, ...]] = field(default_factory=dict)
+    promises: dict[Key, Promise] = field(default_factory=dict)
     passes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
     pass_seconds: float = 0.0
 
+    def tell(self, workload: Workload, status: InferenceWorkloadStatus) -> None:
+        """Take over what a pass reported: attainment and conditions, beside what the spec promises."""
+        self.promises[workload.key] = Promise.of(workload.spec)
+        self.conditions[workload.key] = tuple(status.conditions)
+        if status.slo is not None and status.slo.attainment_percent is not None:
+            self.attainment[workload.key] = float(status.slo.attainment_percent) / 100
+        else:
+            self.attainment.pop(workload.key, None)
+
     def forget(self, key: Key) -> None:
         """Drop a workload that is no more."""
         self.snapshots.pop(key, None)
         self.attainment.pop(key, None)
+        self.conditions.pop(key, None)
+        self.promises.pop(key, None)
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""
@@ -100,6 +139,10 @@ class Telemetry(Collector):
         )
         yield self._per_workload("spillway_kappa", "Hosted price over own cost of the same work.", lambda each: each.kappa)
         yield self._per_workload("spillway_usd_per_hour", "Cost per hour now, owned plus hosted.", lambda each: each.usd_per_hour)
+        yield self._sides()
+        yield self._per_workload(
+            "spillway_projected_monthly_usd", "What this month will have cost at its end.", lambda each: each.projected_monthly_usd
+        )
         yield self._per_workload(
             "spillway_month_to_date_usd", "Spent since the first of the month (UTC).", lambda each: each.month_to_date_usd
         )
@@ -111,10 +154,42 @@ class Telemetry(Collector):
         yield self._per_workload(
             "spillway_start_up_seconds", "How long the next replica will take from its node to ready.", lambda each: each.start_up_s
         )
+        yield from self._promised()
+        yield self._conditions()
         attainment = GaugeMetricFamily("spillway_slo_attainment_ratio", "Share of requests that met every target.", labels=_LABELS)
         for key, value in list(self.attainment.items()):
             attainment.add_metric((key.namespace, key.name), value)
         yield attainment
+
+    def _sides(self) -> Metric:
+        family = GaugeMetricFamily("spillway_side_usd_per_hour", "Cost per hour now, by side.", labels=(*_LABELS, "side"))
+        for key, snapshot in list(self.snapshots.items()):
+            for side, found in (("owned", snapshot.owned_usd_per_hour), ("hosted", snapshot.hosted_usd_per_hour)):
+                if found is not None:
+                    family.add_metric((key.namespace, key.name, side), found)
+        return family
+
+    def _promised(self) -> Iterator[Metric]:
+        model = GaugeMetricFamily("spillway_workload_model", "1, with the name that clients send.", labels=(*_LABELS, "model"))
+        objective = GaugeMetricFamily("spillway_slo_objective_ratio", "Share of requests that must meet every target.", labels=_LABELS)
+        budget = GaugeMetricFamily("spillway_budget_monthly_usd", "What a month may cost.", labels=_LABELS)
+        for key, promise in list(self.promises.items()):
+            names = (key.namespace, key.name)
+            model.add_metric((*names, promise.model), 1)
+            if promise.objective_ratio is not None:
+                objective.add_metric(names, promise.objective_ratio)
+            if promise.budget_monthly_usd is not None:
+                budget.add_metric(names, promise.budget_monthly_usd)
+        yield from (model, objective, budget)
+
+    def _conditions(self) -> Metric:
+        labels = (*_LABELS, "type", "status", "reason")
+        family = GaugeMetricFamily("spillway_condition", "1: what a condition says now; Unknown ones are left out.", labels=labels)
+        for key, conditions in list(self.conditions.items()):
+            for each in conditions:
+                if each.status != "Unknown":
+                    family.add_metric((key.namespace, key.name, each.type, each.status, each.reason), 1)
+        return family
 
     def _forecasts(self) -> Metric:
         text = "Demand expected when a replica asked for now would serve, in replicas."

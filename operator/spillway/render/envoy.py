@@ -34,6 +34,7 @@ from spillway.render.envoy_operations import (
 from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_tls import tls_mount, tls_resources
+from spillway.render.envoy_tracing import collector_clusters
 
 __all__ = [
     "PRODUCTION",
@@ -172,7 +173,12 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                 operations_listener(workload, addresses),
                 pause_listener(),
             ],
-            "clusters": [*clusters, *issuer_clusters(workload.spec.gateway.access, addresses), *operations_clusters(addresses)],
+            "clusters": [
+                *clusters,
+                *issuer_clusters(workload.spec.gateway.access, addresses),
+                *collector_clusters(workload),
+                *operations_clusters(addresses),
+            ],
         },
     }
 

@@ -32,6 +32,7 @@ from spillway.render.envoy_http import (
 from spillway.render.envoy_metrics import access_logs, token_filters
 from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_tls import tls_socket
+from spillway.render.envoy_tracing import tracing
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
@@ -79,7 +80,8 @@ def edge_listener(
         request_headers_timeout=seconds(10),
         request_timeout=seconds(60),
         local_reply_config=_replies(access),
-        access_log=access_logs(access),
+        access_log=access_logs(access, traced=workload.spec.gateway.tracing is not None),
+        **tracing(workload),
     )
     return {
         "name": "edge",

@@ -7,6 +7,7 @@ from spillway.plan.decision import GatewayPlan
 from spillway.render.envoy_http import LIMITED, EnvoyConfig, expression, extension, http_filter, method_is, status_is, typed
 
 CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
+_FIRST_BODY_MS = "%DYNAMIC_METADATA(spillway:first_body_ms)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT = "input_tokens", "output_tokens"
@@ -65,14 +66,14 @@ def _without_output(path: Sequence[str]) -> EnvoyConfig:
     return {"on_missing": none}
 
 
-def access_logs(access: Access) -> list[EnvoyConfig]:
+def access_logs(access: Access, *, traced: bool) -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
     demand: EnvoyConfig = {"and_filter": {"filters": [post, expression(f"!({LIMITED})")]}} if access.limits else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
-        _line(access),
+        _line(access, traced=traced),
         stats_logger(
             demand,
             counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
@@ -92,10 +93,40 @@ def access_logs(access: Access) -> list[EnvoyConfig]:
         stats_logger(has_metadata("spillway", "stream_error"), counters=[counter("stream_errors", fixed=1)]),
         stats_logger(
             has_metadata("spillway", "first_body_ms"),
-            histograms=[_histogram("first_body_ms", "%DYNAMIC_METADATA(spillway:first_body_ms)%")],
+            histograms=[_histogram("first_body_ms", _FIRST_BODY_MS)],
         ),
+        _streamed(),
         *(_by_client(post) if access.authenticates else ()),
     ]
+
+
+def _streamed() -> EnvoyConfig:
+    """Return what the mean gap between tokens follows from: streams that came to their end, their times and their tokens.
+
+    Mean gap = (streamed_ms - streamed_first_body_ms) / (streamed_output_tokens - streamed_answers).
+    """
+    whole = [has_metadata("spillway", "first_body_ms"), has_metadata(_USAGE, _OUTPUT)]
+    return stats_logger(
+        {"and_filter": {"filters": whole}},
+        counters=[
+            counter("streamed_answers", fixed=1),
+            counter("streamed_ms", value="%DURATION%"),
+            counter("streamed_first_body_ms", value=_FIRST_BODY_MS),
+            counter("streamed_output_tokens", value=f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%"),
+        ],
+    )
+
+
+def not_taken() -> EnvoyConfig:
+    """Return the logger of the listener before own replicas where there is a next backend: what replicas did not take, and why.
+
+    `flags` are Envoy's: UO the cap is reached, UH no replica is in routing, UF or UC a replica could not be reached or went, UT no header
+    in time; none: the replica itself said `code`. It sees neither that a request must stay nor that it comes again.
+    """
+    failed: EnvoyConfig = {
+        "or_filter": {"filters": [{"status_code_filter": status_is("EQ", 429)}, {"status_code_filter": status_is("GE", 500)}]}
+    }
+    return stats_logger(failed, counters=[counter("not_taken", fixed=1, tags={"flags": "%RESPONSE_FLAGS%", "code": "%RESPONSE_CODE%"})])
 
 
 def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
@@ -156,7 +187,7 @@ def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:
     return {"name": name, "tags": [{"name": tag, "value_format": value} for tag, value in tags.items()]}
 
 
-def _line(access: Access) -> EnvoyConfig:
+def _line(access: Access, *, traced: bool) -> EnvoyConfig:
     fields: EnvoyConfig = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
@@ -167,12 +198,13 @@ def _line(access: Access) -> EnvoyConfig:
         "backend": _BACKEND,
         "attempts": "%RESP(x-envoy-attempt-count)%",
         "duration_ms": "%DURATION%",
-        "first_body_ms": "%DYNAMIC_METADATA(spillway:first_body_ms)%",
+        "first_body_ms": _FIRST_BODY_MS,
         "request_bytes": "%BYTES_RECEIVED%",
         "response_bytes": "%BYTES_SENT%",
         "input_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%",
         "output_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%",
         "request_id": "%REQ(X-REQUEST-ID)%",
+        **({"trace_id": "%TRACE_ID%"} if traced else {}),
         **({"client": _CLIENT_HASH} if access.authenticates else {}),
     }
     return extension(

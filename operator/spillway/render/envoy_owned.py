@@ -24,6 +24,7 @@ from spillway.render.envoy_http import (
     stays,
     typed,
 )
+from spillway.render.envoy_metrics import not_taken
 
 LISTENER = "owned"
 HOP = "hop-owned"
@@ -34,13 +35,15 @@ _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes a
 
 
 def owned_listener(*, longest_s: int, header_timeout_ms: int | None) -> EnvoyConfig:
-    """Return the listener in front of the replicas."""
+    """Return the listener in front of the replicas. A header timeout is there only where a next backend is."""
+    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken()]}
     return internal_listener(
         name=LISTENER,
         idle_s=longest_s + 5,
         filters=[],
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(header_timeout_ms)}]},
         local_reply_config={"mappers": [error_reply(None, **NO_CAPACITY)]},
+        **told,
     )
 
 

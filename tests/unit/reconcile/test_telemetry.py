@@ -1,10 +1,14 @@
 """The operator's own metrics: from the latest snapshots, and nothing of what is gone."""
 
+from datetime import UTC, datetime
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from spillway.api.status import Condition, InferenceWorkloadStatus, SloStatus
 from spillway.plan.decision import Key, ScaleFigures
 from spillway.reconcile.telemetry import Snapshot, Telemetry
+from tests.unit.plan import situations
 
 KEY = Key(namespace="ns", name="x")
 
@@ -94,6 +98,41 @@ def test_what_is_unknown_is_not_exported_as_zero() -> None:
     said = text(found)
     assert "spillway_demand_replicas{" not in said
     assert "spillway_usd_per_hour{" not in said
+
+
+def test_costs_are_told_by_side_and_an_unknown_one_is_left_out() -> None:
+    found = telemetry()
+    found.snapshots[KEY] = snapshot(owned_usd_per_hour=3.0, projected_monthly_usd=2190)
+    said = text(found).splitlines()
+    assert 'spillway_side_usd_per_hour{namespace="ns",side="owned",workload="x"} 3.0' in said
+    assert not [line for line in said if 'side="hosted"' in line]
+    assert 'spillway_projected_monthly_usd{namespace="ns",workload="x"} 2190.0' in said
+
+
+def test_conditions_and_promises_are_told_as_the_last_pass_reported_them() -> None:
+    found = telemetry()
+    promising = situations.workload(budget={"monthlyUSD": "1500"}, slo={"timeToFirstTokenMs": 1000})
+    since = datetime(2026, 11, 26, tzinfo=UTC)
+    for status, reason, percent in (("True", "SLOMet", "99.5"), ("False", "SLOMissed", None)):
+        slo = None if percent is None else SloStatus.model_validate({"attainmentPercent": percent})
+        condition = Condition(type="SLOMet", status=status, reason=reason, last_transition_time=since)
+        silent = Condition(type="WithinBudget", status="Unknown", reason="NoPrices", last_transition_time=since)
+        found.tell(promising, InferenceWorkloadStatus(conditions=[condition, silent], slo=slo))
+        said = text(found)
+        where = f'namespace="{promising.key.namespace}"'
+        name = f'workload="{promising.key.name}"'
+        assert [line for line in said.splitlines() if line.startswith("spillway_condition{")] == [
+            f'spillway_condition{{{where},reason="{reason}",status="{status}",type="SLOMet",{name}}} 1.0'
+        ]
+        assert ("spillway_slo_attainment_ratio{" in said) is (percent is not None)
+    for line in (
+        f'spillway_workload_model{{model="{promising.spec.served_name}",{where},{name}}} 1.0',
+        f"spillway_slo_objective_ratio{{{where},{name}}} 0.99",
+        f"spillway_budget_monthly_usd{{{where},{name}}} 1500.0",
+    ):
+        assert line in said.splitlines()
+    found.forget(promising.key)
+    assert name not in text(found)
 
 
 def test_a_workload_that_is_gone_stops_appearing() -> None:

@@ -1,0 +1,26 @@
+"""Where a gateway's traces go: `gateway.tracing`. docs/gateway.md tells what a span has in it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from spillway.api.base import ApiModel
+
+
+class Tracing(ApiModel):
+    """Spans of requests, in OpenTelemetry's protocol."""
+
+    otlp_endpoint: Annotated[
+        str,
+        Field(
+            max_length=512,
+            description="Collector that gets the spans (OTLP over HTTP; /v1/traces is added), for example "
+            "http://otel-collector.observability:4318. They hold no prompt, no answer and no key.",
+        ),
+    ]
+    sampling_percent: Annotated[
+        int,
+        Field(
+            ge=0, le=100, description="Share of requests that are traced, of those that come without a decision (traceparent) of their own."
+        ),
+    ] = 10

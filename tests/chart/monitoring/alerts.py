@@ -1,0 +1,209 @@
+"""The chart's alerts. docs/runbooks.md has a section for each, in this order."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+RUNBOOKS = "https://spillway.dev/docs/runbooks"  # the value prometheusRule.runbookURL takes its place
+BY = "by (namespace, workload)"
+ON = "on (namespace, workload)"
+_BURN_FAST, _BURN_SLOW = 14.4, 6  # times the budget of misses: 2 % of a month's in 1 h, 5 % in 6 h (Google, SRE workbook, ch. 5)
+_BURN_MOST = 0.5  # a promise below 97 % could never burn that fast; then half of the requests must miss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert. `expr` has a sample for each that fires; its section in docs/runbooks.md is headed by its name."""
+
+    name: str
+    expr: str
+    hold: str
+    severity: Literal["critical", "warning", "info"]
+    summary: str
+    subject: str = "{{ $labels.namespace }}/{{ $labels.workload }}: "
+
+    def rule(self) -> dict[str, Any]:
+        """Return it as Prometheus reads it."""
+        annotations = {"summary": f"{self.subject}{self.summary}", "runbook_url": f"{RUNBOOKS}#{self.name.lower()}"}
+        labels = {"severity": self.severity}
+        return {"alert": self.name, "expr": self.expr, "for": self.hold, "labels": labels, "annotations": annotations}
+
+
+def _condition(kind: str, status: str, *reasons: str) -> str:
+    of = f',reason=~"{"|".join(reasons)}"' if reasons else ""
+    return f'max by (namespace, workload, reason) (spillway_condition{{type="{kind}",status="{status}"{of}}}) == 1'
+
+
+def _burning(rate: float, *windows: str) -> str:
+    allowed = f"clamp_max({rate} * (1 - max {BY} (spillway_slo_objective_ratio)), {_BURN_MOST})"
+    missed = [f"(1 - avg {BY} (avg_over_time(spillway_slo_attainment_ratio[{window}]))) > {ON} {allowed}" for window in windows]
+    return f" and {ON} ".join(f"({each})" for each in missed)
+
+
+def _share(part: str, window: str, *, by: str, of: str) -> str:
+    return f"sum {by} (rate({of.format(part)}[{window}])) / (sum {by} (rate({of.format('')}[{window}])) > 0)"
+
+
+def alerts() -> tuple[Alert, ...]:
+    """Return all alerts, those about the operator first, then about what clients see, then about money."""
+    failed = _share('{code=~"5.."}', "5m", by=BY, of="envoy_spillway_requests{}")
+    hosted = "by (namespace, workload, envoy_cluster_name)"
+    asked = 'envoy_cluster_upstream_rq{{envoy_cluster_name=~"hosted-.*"{}}}'
+    refused = _share(',envoy_response_code=~"401|402|403|404|408|429|5.."', "5m", by=hosted, of=asked)
+    return (
+        Alert(
+            name="SpillwayNobodyActs",
+            expr="max(spillway_lease_held) < 1 or absent(spillway_lease_held)",
+            hold="2m",
+            severity="critical",
+            summary="no operator acts: nothing is scaled, no permit renewed; gateways go on as they are",
+            subject="",
+        ),
+        Alert(
+            name="SpillwayPassesFail",
+            expr="sum by (error) (increase(spillway_errors_total[10m])) > 0",
+            hold="15m",
+            severity="warning",
+            summary="passes over workloads fail with {{ $labels.error }}",
+            subject="",
+        ),
+        Alert(
+            name="SpillwaySpecInvalid",
+            expr=_condition("SpecValid", "False"),
+            hold="5m",
+            severity="warning",
+            summary="the spec is not acted upon ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayMetricsMissing",
+            expr=_condition("MetricsAvailable", "False"),
+            hold="5m",
+            severity="warning",
+            summary="Spillway cannot measure it ({{ $labels.reason }}) and holds its replicas",
+        ),
+        Alert(
+            name="SpillwayGatewayDown",
+            expr=f'max {BY} (spillway_workload_model) unless {ON} (up{{component="gateway"}} == 1)',
+            hold="3m",
+            severity="critical",
+            summary="no gateway answers Prometheus",
+        ),
+        Alert(
+            name="SpillwayNotReady",
+            expr=_condition("Ready", "False"),
+            hold="5m",
+            severity="critical",
+            summary="nobody serves it ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayRequestsFail",
+            expr=f"{failed} > 0.01",
+            hold="5m",
+            severity="critical",
+            summary="more than 1 % of requests get a 5xx",
+        ),
+        Alert(
+            name="SpillwayStreamsFail",
+            expr=f"sum {BY} (rate(envoy_spillway_stream_errors[5m])) > 0",
+            hold="10m",
+            severity="warning",
+            summary="streams begin with an error instead of a token",
+        ),
+        Alert(
+            name="SpillwaySLOBurnsFast",
+            expr=_burning(_BURN_FAST, "1h", "5m"),
+            hold="2m",
+            severity="critical",
+            summary="requests miss their targets so often that the promise of a month is spent in two days",
+        ),
+        Alert(
+            name="SpillwaySLOBurnsSlowly",
+            expr=_burning(_BURN_SLOW, "6h", "30m"),
+            hold="15m",
+            severity="warning",
+            summary="requests miss their targets so often that the promise of a month is spent in five days",
+        ),
+        Alert(
+            name="SpillwayDegraded",
+            expr=_condition("Degraded", "True"),
+            hold="15m",
+            severity="warning",
+            summary="a part of what was asked for does not serve ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayReplicasNotReady",
+            expr=_condition("ReplicasReady", "False"),
+            hold="30m",
+            severity="warning",
+            summary="replicas do not come up ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayScalingLimited",
+            expr=_condition("ScalingLimited", "True", "Unschedulable", "AtMaxReplicas"),
+            hold="30m",
+            severity="warning",
+            summary="more replicas are wanted than there can be ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayHostedBackendDown",
+            expr=_condition("HostedBackendReady", "False"),
+            hold="5m",
+            severity="warning",
+            summary="no hosted backend can be used ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayHostedBackendFails",
+            expr=f"{refused} > 0.1",
+            hold="10m",
+            severity="warning",
+            summary="hosted backend {{ $labels.envoy_cluster_name }} refuses or fails more than 10 % of what it is sent",
+        ),
+        Alert(
+            name="SpillwayHostedBackendDiffers",
+            expr=_condition("HostedBackendEquivalent", "False"),
+            hold="1h",
+            severity="info",
+            summary="a hosted model does not answer what own replicas do ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwayGatewayOpen",
+            expr=_condition("AccessControlled", "False", "GatewayOpen"),
+            hold="1h",
+            severity="warning",
+            summary="anybody who reaches the URL may call it",
+        ),
+        Alert(
+            name="SpillwayKeysMissing",
+            expr=_condition("AccessControlled", "False", "APIKeysMissing"),
+            hold="5m",
+            severity="critical",
+            summary="the Secret with the API keys is not there; nobody may call",
+        ),
+        Alert(
+            name="SpillwaySpillStopped",
+            expr=_condition("SpillActive", "False", "SpillLimitReached", "SpillPermitMissing"),
+            hold="5m",
+            severity="warning",
+            summary="nothing is spilled any more ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwaySpillsMost",
+            expr=f"max {BY} (spillway_spilled_ratio) > 0.5",
+            hold="1h",
+            severity="info",
+            summary="hosted backends answer more than half of the requests",
+        ),
+        Alert(
+            name="SpillwayBudgetExceeded",
+            expr=_condition("WithinBudget", "False"),
+            hold="15m",
+            severity="warning",
+            summary="this month costs more than its budget ({{ $labels.reason }})",
+        ),
+        Alert(
+            name="SpillwaySelfHostingUneconomic",
+            expr=_condition("SelfHostingEconomic", "False"),
+            hold="1d",
+            severity="info",
+            summary="own replicas have cost more than hosted would, for a day ({{ $labels.reason }})",
+        ),
+    )
