@@ -501,6 +501,26 @@ def test_what_gateways_may_spend_outlives_an_operator_that_is_killed(apiserver: 
     apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
 
 
+def test_a_limit_that_is_reached_is_told_by_an_event(apiserver: ApiServer, fleet: str) -> None:
+    apply(apiserver, [with_a_days_limit(each) for each in documents(fleet)])
+    with prometheus(fleet) as url, operator(apiserver, namespace=fleet, prometheus_url=url) as started:
+        eventually(lambda: condition(apiserver, fleet, "chat", "SpecValid"), "the objects are made")
+        template = children(apiserver, fleet)["deployment", "chat-gateway"]["spec"]["template"]
+        answer = apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(pod(fleet, "chat-gateway-a", "gateway", template)))
+        assert answer.code == 0, answer.err
+        make_ready(apiserver, fleet, "chat-gateway-a")
+        eventually(lambda: kept_ledger(apiserver, fleet)["permit"], "the gateway has a permit", within_s=60)
+        assert started.stop() == 0
+    spent = json.dumps({**kept_ledger(apiserver, fleet), "day_hosted_usd": 10.5, "permit": None})
+    patch = json.dumps({"data": {"ledger.json": spent}})
+    apiserver.kubectl("patch", "configmap", "chat-ledger", "-n", fleet, "--type=merge", "-p", patch)
+    assert "SpillLimitReached" not in warnings(apiserver, fleet)
+    with prometheus(fleet) as url, operator(apiserver, namespace=fleet, name="two", prometheus_url=url):
+        eventually(lambda: "SpillLimitReached" in warnings(apiserver, fleet), "it is told", within_s=60)
+        assert condition(apiserver, fleet, "chat", "SpillActive")["reason"] == "SpillLimitReached"
+    apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
+
+
 def with_a_days_limit(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document; a workload with a limit of its day on what is rented."""
     if document["kind"] != "InferenceWorkload":
