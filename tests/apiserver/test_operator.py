@@ -474,6 +474,66 @@ def test_the_ledger_outlives_the_operator(apiserver: ApiServer, running: Operato
         eventually(lambda: month_to_date().startswith("12.5"), "the month's sum is read back")
 
 
+def test_what_gateways_may_spend_outlives_an_operator_that_is_killed(apiserver: ApiServer, fleet: str) -> None:
+    """The next one neither takes the permit away nor deals the same money out again, though it sees no metrics to renew it by."""
+    apply(apiserver, [with_a_days_limit(each) for each in documents(fleet)])
+
+    def permitted() -> str:
+        return str(children(apiserver, fleet)["configmap", "chat-gateway-cap"]["data"].get("permit", ""))
+
+    with prometheus(fleet) as url, operator(apiserver, namespace=fleet, prometheus_url=url) as first:
+        eventually(lambda: condition(apiserver, fleet, "chat", "SpecValid"), "the objects are made")
+        template = children(apiserver, fleet)["deployment", "chat-gateway"]["spec"]["template"]
+        answer = apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(pod(fleet, "chat-gateway-a", "gateway", template)))
+        assert answer.code == 0, answer.err
+        make_ready(apiserver, fleet, "chat-gateway-a")
+        eventually(lambda: "lane chat-gateway-a " in permitted(), "the gateway has a permit", within_s=60)
+        first.kill()
+    before, ledger = permitted(), kept_ledger(apiserver, fleet)
+    assert ledger["grants"]
+    written = {name: int(version) for (_, name), version in versions(apiserver, fleet).items() if name.endswith(("-cap", "-ledger"))}
+    assert written["chat-ledger"] < written["chat-gateway-cap"], "it is written down before it is given"
+    with operator(apiserver, namespace=fleet, name="two") as second:
+        eventually(lambda: settled(apiserver, second, fleet), "the second one has made its passes", within_s=60)
+        assert holder(apiserver, fleet) == "two"
+        assert permitted() == before
+        assert kept_ledger(apiserver, fleet)["grants"] == ledger["grants"]
+    apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
+
+
+def test_a_limit_that_is_reached_is_told_by_an_event(apiserver: ApiServer, fleet: str) -> None:
+    apply(apiserver, [with_a_days_limit(each) for each in documents(fleet)])
+    with prometheus(fleet) as url, operator(apiserver, namespace=fleet, prometheus_url=url) as started:
+        eventually(lambda: condition(apiserver, fleet, "chat", "SpecValid"), "the objects are made")
+        template = children(apiserver, fleet)["deployment", "chat-gateway"]["spec"]["template"]
+        answer = apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(pod(fleet, "chat-gateway-a", "gateway", template)))
+        assert answer.code == 0, answer.err
+        make_ready(apiserver, fleet, "chat-gateway-a")
+        eventually(lambda: kept_ledger(apiserver, fleet)["permit"], "the gateway has a permit", within_s=60)
+        assert started.stop() == 0
+    spent = json.dumps({**kept_ledger(apiserver, fleet), "day_hosted_usd": 10.5, "permit": None})
+    patch = json.dumps({"data": {"ledger.json": spent}})
+    apiserver.kubectl("patch", "configmap", "chat-ledger", "-n", fleet, "--type=merge", "-p", patch)
+    assert "SpillLimitReached" not in warnings(apiserver, fleet)
+    with prometheus(fleet) as url, operator(apiserver, namespace=fleet, name="two", prometheus_url=url):
+        eventually(lambda: "SpillLimitReached" in warnings(apiserver, fleet), "it is told", within_s=60)
+        assert condition(apiserver, fleet, "chat", "SpillActive")["reason"] == "SpillLimitReached"
+    apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
+
+
+def with_a_days_limit(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document; a workload with a limit of its day on what is rented."""
+    if document["kind"] != "InferenceWorkload":
+        return document
+    hosted = {**document["spec"]["hosted"], "overflow": {"maxUSDPerDay": "10"}}
+    return {**document, "spec": {**document["spec"], "hosted": hosted}}
+
+
+def kept_ledger(server: ApiServer, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(get(server, "configmap", namespace, "chat-ledger")["data"]["ledger.json"])
+    return found
+
+
 def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: Operator, fleet: str) -> None:
     """Three replicas took 77 s each; the next operator knows, though it has seen none of them start.
 

@@ -16,19 +16,19 @@ pytestmark = pytest.mark.dataplane
 
 @pytest.mark.parametrize("fault", [each for each in FAULTS if not each.waits], ids=lambda fault: fault.name)
 async def test_what_becomes_of_requests_while(stage: SetStage, table: Table, fault: Fault) -> None:
-    await _play(stage, table, fault)
+    await play(stage, table, fault)
 
 
 async def test_what_becomes_of_requests_while_something_keeps_them_waiting(stage: SetStage, table: Table) -> None:
     async with asyncio.TaskGroup() as together:
         for place, fault in enumerate(each for each in FAULTS if each.waits):
-            together.create_task(_play(stage, table, fault, folder=f"stage-{place}"))
+            together.create_task(play(stage, table, fault, folder=f"stage-{place}"))
 
 
 async def test_requests_are_served_while_the_access_log_cannot_be_written(stage: SetStage, table: Table) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        await _play(stage, table, LOG_FULL, output=full)
+        await play(stage, table, LOG_FULL, output=full)
     finally:
         os.close(full)
 
@@ -36,13 +36,13 @@ async def test_requests_are_served_while_the_access_log_cannot_be_written(stage:
 async def test_requests_are_served_while_nobody_reads_the_access_log(stage: SetStage, table: Table) -> None:
     read, write = os.pipe()
     try:
-        await _play(stage, table, LOG_STUCK, output=write)
+        await play(stage, table, LOG_STUCK, output=write)
     finally:
         os.close(write)
         os.close(read)
 
 
-async def _play(stage: SetStage, table: Table, fault: Fault, **more: Any) -> None:
+async def play(stage: SetStage, table: Table, fault: Fault, **more: Any) -> None:
     scene = await stage(**fault.stage, **more)
     pid = scene.gateway.pid
     async with Load(scene.client, pause_s=fault.pause_s) as load:

@@ -4,11 +4,12 @@ import pytest
 
 from tests.dataplane.faults import FAULTS, LOG_FULL, LOG_STUCK
 from tests.dataplane.reliability import Table, Tally, committed
+from tests.dataplane.test_faults_control import CONTROL
 from tests.dataplane.test_faults_hostile import HOSTILE
 from tests.dataplane.test_soak import SOAK_FAULT
 
 pytestmark = pytest.mark.dataplane
-NAMES = [*(fault.name for fault in (*FAULTS, LOG_FULL, LOG_STUCK)), *HOSTILE, SOAK_FAULT]
+NAMES = [*(fault.name for fault in (*FAULTS, LOG_FULL, LOG_STUCK)), *HOSTILE, *CONTROL, SOAK_FAULT]
 
 
 def test_the_committed_table_has_a_row_for_each_fault_of_the_suite_and_no_other() -> None:

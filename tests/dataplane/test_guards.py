@@ -159,6 +159,17 @@ async def test_an_answer_that_is_cut_or_tells_no_usage_stays_at_its_longest(stag
     assert await _meter(scene, "charged_micro_usd") == 3 * worst_case()
 
 
+async def test_what_a_permit_is_too_small_for_is_counted_at_what_it_might_have_cost(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    await scene.client.post(max_tokens=TOKENS)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case() - 1))
+    await in_force(scene, lambda answer: error_of(answer) == "spill_limit_reached")
+    refused = await _meter(scene, "refused_requests")
+    assert 1 <= refused < await scene.gateway.metric("envoy_spillway_requests", code="429")  # without a permit: not by a limit
+    assert await _meter(scene, "refused_micro_usd") == refused * worst_case()
+    assert await _meter(scene, "charged_requests") == 0
+
+
 async def test_a_refusal_by_the_provider_costs_nothing(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case()))

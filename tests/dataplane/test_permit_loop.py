@@ -2,47 +2,67 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
+from spillway.api.vocabulary import Reason
 from spillway.observe import queries
 from spillway.observe.signals import Batch, Series, Target
 from spillway.plan.decision import Key, Ledger
 from spillway.plan.ledger import advance
 from spillway.plan.observation import Catalogue, GatewayPod, Observation
-from spillway.plan.permit import SOONEST, WORKERS, plan_permit
+from spillway.plan.permit import LIFE, WORKERS, plan_permit, why_stopped
 from spillway.plan.settings import PlanSettings
 from tests.dataplane.client import Client
 from tests.dataplane.conftest import SetStage, Stage
+from tests.dataplane.fakes import OUTPUT_TOKENS
 from tests.dataplane.process import Gateway, until
-from tests.dataplane.test_guards import TOKENS, USED
+from tests.dataplane.test_guards import USED, worst_case
 
 pytestmark = pytest.mark.dataplane
 LIMIT_MICRO_USD = 10_000
+AFTER = LIFE / 10  # from pass to pass: what a lane holds and does not use is dealt anew when it has expired
 KEY = Key(namespace="demo", name="chat")
 
 
-async def test_two_gateways_spend_a_days_limit_and_not_more(stage: SetStage) -> None:
-    """Permits are renewed as an operator would, with bursts on both gateways between; the provider's own count is the bill."""
+@pytest.mark.parametrize("asked", [2, 1], ids=["both gateways are asked", "all clients are on one"])
+async def test_two_gateways_spend_a_days_limit_to_less_than_a_request_and_not_more(stage: SetStage, asked: int) -> None:
+    """Permits are renewed as an operator would, with bursts between; the provider's own count is the bill."""
     scene = await stage(cap=0, gateways=2, workers=WORKERS, overflow={"maxUSDPerDay": "0.01"})
     operator = _Operator(scene)
 
-    async def mostly_spent() -> bool:
+    async def is_spent() -> bool:
         await operator.renew()
-        await asyncio.gather(*(_burst(each) for each in scene.gateways))
-        assert scene.alpha.requests * USED <= LIMIT_MICRO_USD
-        return scene.alpha.requests * USED >= 0.8 * LIMIT_MICRO_USD
+        told = operator.says()
+        await asyncio.gather(*(_burst(each) for each in scene.gateways[:asked]))
+        spent = scene.alpha.requests * USED
+        assert spent <= LIMIT_MICRO_USD
+        return told is Reason.SPILL_LIMIT_REACHED and LIMIT_MICRO_USD - spent < worst_case()
 
-    await until(mostly_spent, "the day's limit is nearly spent", patience_s=60)
+    await until(is_spent, "the limit is spent, and is told to be reached", patience_s=120)
+    sent = scene.alpha.requests
     for _ in range(3):
-        await mostly_spent()
+        assert await is_spent(), "it stays told while clients are refused"
+    assert scene.alpha.requests == sent
 
 
-async def _burst(gateway: Gateway) -> None:
+async def test_a_limit_is_not_told_to_be_reached_while_a_burst_waits_for_the_next_permit(stage: SetStage) -> None:
+    scene = await stage(cap=0, gateways=2, workers=WORKERS, overflow={"maxUSDPerDay": "0.01"})
+    operator = _Operator(scene)
+    await operator.renew()
+    statuses = await _burst(scene.gateways[0])
+    assert statuses == {200, 429}
+    await operator.renew()
+    assert operator.says() is None
+
+
+async def _burst(gateway: Gateway) -> set[int]:
     async with Client(gateway.url) as client:
-        answers = await asyncio.gather(*(client.post(max_tokens=TOKENS) for _ in range(40)))
-    assert {each.status for each in answers} <= {200, 429}
+        answers = await asyncio.gather(*(client.post(max_tokens=OUTPUT_TOKENS) for _ in range(40)))
+    statuses = {each.status for each in answers}
+    assert statuses <= {200, 429}
+    return statuses
 
 
 class _Operator:
@@ -51,17 +71,26 @@ class _Operator:
     def __init__(self, scene: Stage) -> None:
         self.scene = scene
         self.passes = 0
+        self.began = datetime.combine(
+            datetime.now(UTC) + timedelta(days=1), time.min, UTC
+        )  # a whole day is before it, and no expiry behind
         self.ledger: Ledger | None = None
 
     async def renew(self) -> None:
         """Make a pass and hand its permit to both gateways."""
-        now = datetime.now(UTC) + self.passes * (SOONEST + timedelta(seconds=1))  # as if a while after the one before
+        now = self.began + self.passes * AFTER
         self.passes += 1
         seen = await self._observe(now)
         counted = advance(self.ledger, workload=self.scene.workload, seen=seen, now=now, settings=PlanSettings())
         self.ledger = plan_permit(self.scene.workload.spec, self.scene.decision.backends, seen=seen, ledger=counted, now=now)
         for gateway in self.scene.gateways:
             gateway.set_permit(self.ledger.permit)
+
+    def says(self) -> Reason | None:
+        """Return what the condition would say of the permit in force."""
+        assert self.ledger
+        assert self.ledger.permit
+        return why_stopped(self.scene.workload.spec, self.ledger.permit, self.ledger.permit.issued_at)
 
     async def _observe(self, now: datetime) -> Observation:
         gateways = self.scene.gateways
@@ -73,7 +102,7 @@ class _Operator:
         answers: dict[str, list[Series]] = {name: [] for name in queries.queries(60)}
         answers[queries.UP] = [(component, float(len(gateways)))]
         answers[queries.SCRAPE_AGE] = [(component, 1.0)]
-        answers[queries.SPILL_METERS] = _named(rows, "envoy_spillway_charged_")
+        answers[queries.SPILL_METERS] = _named(rows, "envoy_spillway_charged_") + _named(rows, "envoy_spillway_refused_")
         answers[queries.COUNTERS] = _by_pod_and_backend(_named(rows, "envoy_spillway_"))
         target = Target(gateways=len(gateways), backends=tuple((each.provider_name, each.model) for each in self.scene.decision.backends))
         return Observation(

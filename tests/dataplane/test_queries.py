@@ -109,6 +109,8 @@ def tell(history: History) -> None:
         lane = f'{metered},backend="rented/m",worker="{worker}"'
         history.add("envoy_spillway_charged_micro_usd", lane, -PAST_S, usd)
         history.add("envoy_spillway_charged_requests", lane, -PAST_S, usd / 100)
+        history.add("envoy_spillway_refused_micro_usd", lane, -PAST_S, usd * 2)
+        history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
     old = history.up("old-engine", "engine")
     history.add("vllm:gpu_cache_usage_perc", old, -PAST_S, 0.25)
@@ -318,6 +320,7 @@ async def test_the_meters_of_a_permit_by_worker_and_none_before_the_first_reques
         ("x-gateway-1", 0, "rented/m", 7000.0, 70.0),
         ("x-gateway-1", 1, "rented/m", 500.0, 5.0),
     ]
+    assert [(each.refused_micro_usd, each.refused_requests) for each in found.value] == [(14_000.0, 14.0), (1000.0, 1.0)]
     none_yet = (await read(url, "idle", Target(gateways=1))).spill_meters
     assert isinstance(none_yet, Sample)
     assert none_yet.value == ()

@@ -9,6 +9,7 @@ from pydantic import Field
 from spillway.api.base import ApiModel, NamedRef
 
 RequestsPerMinute = Annotated[int, Field(ge=1, le=10_000_000)]
+TokensPerMinute = Annotated[int, Field(ge=1, le=100_000_000_000)]
 
 
 class Callers(StrEnum):
@@ -23,8 +24,11 @@ class ClientLimit(ApiModel):
 
     name: Annotated[str, Field(min_length=1, max_length=255, description="The client, as the Secret or the token names it.")]
     requests_per_minute: Annotated[
-        RequestsPerMinute, Field(description="Requests per minute of this client, instead of the general limit.")
-    ]
+        RequestsPerMinute | None, Field(description="Requests per minute of this client, instead of the general limit.")
+    ] = None
+    tokens_per_minute: Annotated[
+        TokensPerMinute | None, Field(description="Tokens per minute of this client, instead of the general limit.")
+    ] = None
 
 
 class ConfigMapKeyRef(ApiModel):
@@ -70,6 +74,13 @@ class Access(ApiModel):
         RequestsPerMinute | None,
         Field(description="Requests per minute of each client, in equal parts over the gateway's pods. Default: no limit."),
     ] = None
+    tokens_per_minute: Annotated[
+        TokensPerMinute | None,
+        Field(
+            description="Tokens per minute of each client, of prompts and answers, in equal parts over the gateway's pods and their two "
+            "threads. A request is refused once they are used up; what an answer takes more is waited for afterwards. Default: no limit."
+        ),
+    ] = None
     clients: Annotated[list[ClientLimit], Field(max_length=256, description="Clients whose limit is another one.")] = []
     callers: Annotated[
         Callers | None,
@@ -85,9 +96,14 @@ class Access(ApiModel):
         return self.keys_secret_ref is not None or self.jwt is not None
 
     @property
-    def limits(self) -> bool:
-        """Whether any client's rate is limited."""
-        return self.requests_per_minute is not None or bool(self.clients)
+    def limits_requests(self) -> bool:
+        """Whether any client's requests are limited."""
+        return self.requests_per_minute is not None or any(each.requests_per_minute is not None for each in self.clients)
+
+    @property
+    def limits_tokens(self) -> bool:
+        """Whether any client's tokens are limited."""
+        return self.tokens_per_minute is not None or any(each.tokens_per_minute is not None for each in self.clients)
 
     @property
     def admits(self) -> Callers:

@@ -388,11 +388,18 @@ WORKLOAD_RULES = (
     Rule(
         name="access-limit-of-whom",
         model="Access",
-        rule="has(self.keysSecretRef) || has(self.jwt) || (!has(self.requestsPerMinute) "
+        rule="has(self.keysSecretRef) || has(self.jwt) || (!has(self.requestsPerMinute) && !has(self.tokensPerMinute) "
         "&& (!has(self.clients) || size(self.clients) == 0))",
         message="limits are per client, and without keys or tokens a client is not known: set keysSecretRef or jwt, or remove "
-        "requestsPerMinute and clients",
+        "requestsPerMinute, tokensPerMinute and clients",
         at=".requestsPerMinute",
+    ),
+    Rule(
+        name="access-client-limit",
+        model="ClientLimit",
+        rule="has(self.requestsPerMinute) || has(self.tokensPerMinute)",
+        message="a client that is listed needs requestsPerMinute or tokensPerMinute; leave it out when the general limits are its own",
+        reason="FieldValueRequired",
     ),
     Rule(
         name="access-keys-or-tokens",

@@ -107,4 +107,5 @@ def _action(what: str) -> str:
         "budget": "JudgeBudget",
         "spec": "Validate",
         "apply": "Apply",
+        "spill": "Spill",
     }.get(word, "Decide")

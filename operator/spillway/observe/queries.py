@@ -66,7 +66,7 @@ def queries(window_s: float) -> dict[str, str]:
         # Raw, and only of those that are there: a lane's meter says up to where its Envoy has counted, and starts anew with it. Asked
         # before the ledger's counters: what a scrape between the two adds is then spent already, and not allowed once more.
         SPILL_METERS: "sum by (__name__, namespace, workload, pod, backend, worker)"
-        f' ({{__name__=~"envoy_spillway_charged_(micro_usd|requests)",{ours}}})',
+        f' ({{__name__=~"envoy_spillway_(charged|refused)_(micro_usd|requests)",{ours}}})',
         COUNTERS: f"sum by (__name__, namespace, workload, pod, backend) ({_also_of_the_gone(counted)})",
         IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
         TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",

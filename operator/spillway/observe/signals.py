@@ -379,6 +379,8 @@ class _Reader:
                 backend=backend,
                 micro_usd=values.get("envoy_spillway_charged_micro_usd", 0.0),
                 requests=values.get("envoy_spillway_charged_requests", 0.0),
+                refused_micro_usd=values.get("envoy_spillway_refused_micro_usd", 0.0),
+                refused_requests=values.get("envoy_spillway_refused_requests", 0.0),
             )
             for (pod, worker, backend), values in sorted(found.items())
         ]

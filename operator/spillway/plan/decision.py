@@ -126,6 +126,9 @@ class Allowance:
     requests_to: int | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
+    refused_from: int = 0  # requests that the lane had turned away by then, and what they would have been charged
+    refused_micro_usd_from: int = 0
+    wanted_micro_usd: int | None = None  # what one of those since the permit before would have been; None: there was none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,7 @@ class Permit:
     expires_at: datetime | None  # None: it limits rates only, which need no renewal
     retry_at: datetime  # when a request that was turned away may find more
     allowances: tuple[Allowance, ...]
+    is_short: bool = False  # requests are turned away, and what limits leave is only a few like them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,13 +110,18 @@ class TokenCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpillMeter:
-    """Raw meters of one lane to a hosted backend since its Envoy started: requests that are done, each at what it was charged."""
+    """Raw meters of one lane to a hosted backend since its Envoy started: requests that are done, each at what it was charged.
+
+    And requests that were turned away because the lane's part was used up, each at what it would have been charged at first.
+    """
 
     pod: str
     worker: int
     backend: str
     micro_usd: float
     requests: float
+    refused_micro_usd: float = 0.0
+    refused_requests: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,10 @@ Two counts of the same money
 What is held
 * A lane may use what it was once given until that permit expires, as nobody can tell whether its gateway has read a later one. So what
   was given and not yet seen used (`Grant`) is not dealt out a second time, also not when the gateway is gone.
-* Half of what is left is dealt out at a time: it leaves something for the lane that needs it, since who will is not known before.
+* Half of what is left is dealt out at a time: it leaves something for the lane that needs it, since who will is not known before. How it
+  is divided: see `dealing`.
+* Lanes count what they turn away, too, and what that would have been charged. They get more, and when there is not enough for some such
+  requests any more the limit is reached, whatever is left of it in crumbs.
 
 Law: what lanes hold together is never more than a limit leaves, unless the limit itself was lowered or the month's own cost took it.
 """
@@ -24,17 +27,17 @@ from decimal import Decimal
 from spillway.api.catalogue import ProviderLimits
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.dealing import Need, deal, is_short
 from spillway.plan.decision import Allowance, Grant, HostedBackend, Lane, Ledger, Permit
+from spillway.plan.lane_meters import Meters
 from spillway.plan.ledger import day_end, month_end
-from spillway.plan.observation import Missing, Observation, SpillMeter
+from spillway.plan.observation import Missing, Observation
 
 WORKERS = 2  # Envoy's worker threads in a gateway pod
 LIFE = timedelta(minutes=10)  # for so long may gateways spill when nobody renews
 RENEWED_AFTER = timedelta(minutes=2)  # well within LIFE, and rare enough for an API server with many workloads
 SOONEST = timedelta(seconds=10)  # between two permits of which the second only tops up: a scrape or two
 RETRY_SOON = timedelta(seconds=15)  # a tick: what a lane that ran dry is given next comes by then
-DEALT_SHARE = 0.5
-EVEN_SHARE = 0.5  # part that lanes get evenly; the other follows what they used since the last permit
 RUN_LOW = 0.5  # part of an allowance that must be left, else the lane is topped up
 FIRST_REQUESTS = 10  # of a day that no share limits: it begins with none answered, and a replica may have to be woken by spill
 NEARLY_SPENT = 0.99  # of a day's limit: what is left is a quarter of an hour's part of it
@@ -47,7 +50,7 @@ class Left:
 
     micro_usd: int | None
     requests: int | None
-    again_at: datetime | None = None  # when there is more, where nothing is left
+    more_at: datetime | None = None  # when there is more than that; None: all the time, or that is not known
 
 
 def metered(spec: InferenceWorkloadSpec) -> bool:
@@ -73,7 +76,9 @@ def why_stopped(spec: InferenceWorkloadSpec, permit: Permit | None, now: datetim
         return None
     if permit is None or (permit.expires_at is not None and permit.expires_at <= now):
         return Reason.SPILL_PERMIT_MISSING
-    if not permit.allowances or any(_is_open(each) for each in permit.allowances):
+    # Those that have turned requests away speak for all: another lane's part is of no use to them.
+    asking = [each for each in permit.allowances if each.wanted_micro_usd is not None] or permit.allowances
+    if not permit.is_short and (not asking or any(_is_open(each) for each in asking)):
         return None
     return Reason.SPILL_LIMIT_REACHED
 
@@ -87,8 +92,8 @@ def is_nearly_spent(spec: InferenceWorkloadSpec, ledger: Ledger) -> bool:
 
 
 def _is_open(given: Allowance) -> bool:
-    """Whether the lane was given anything."""
-    usd = given.micro_usd_to is None or given.micro_usd_to > given.micro_usd_from
+    """Whether the lane was given enough for a request, as far as it is known what one is charged."""
+    usd = given.micro_usd_to is None or given.micro_usd_to - given.micro_usd_from >= max(1, given.wanted_micro_usd or 0)
     return usd and (given.requests_to is None or given.requests_to > given.requests_from)
 
 
@@ -117,25 +122,51 @@ def plan_permit(
         return replace(ledger, permit=permit, grants=held)
     if isinstance(seen.signals.spill_meters, Missing) or isinstance(seen.signals.counters, Missing):
         return replace(ledger, grants=held)
-    meters = {_lane_of(each): each for each in seen.signals.spill_meters.value}
+    meters = Meters.of(seen.signals.spill_meters.value)
     left = what_is_left(spec, ledger, now)
-    if previous is not None and not _is_due(previous, lanes, meters, rates, left, now):
-        return replace(ledger, grants=held)
-    used = _used_since(previous, lanes, meters)
-    usd = _deal(left.micro_usd, lanes, {lane: _micro_usd(meters, lane) for lane in lanes}, _held(held, meters, money=True), used)
-    sent = _deal(left.requests, lanes, {lane: _requests(meters, lane) for lane in lanes}, _held(held, meters, money=False), used)
+    permit = _dealt(left, [_allowance(lane, rates) for lane in lanes], previous=previous, meters=meters, held=held, now=now)
+    if previous is not None and not _is_stale(previous, lanes, rates, left, now):
+        news = _adds(permit, previous) or why_stopped(spec, permit, now) is not why_stopped(spec, previous, now)
+        if not news or not _asks_for_more(previous, meters, now):
+            return replace(ledger, grants=held)
+    return replace(ledger, permit=permit, grants=_remembered(held, permit, now + LIFE))
+
+
+def _dealt(
+    left: Left, rated: Sequence[Allowance], *, previous: Permit | None, meters: Meters, held: Sequence[Grant], now: datetime
+) -> Permit:
+    """Return the permit that deals out what is left. `rated`: the lanes, with nothing but their rates."""
+    lanes = [each.lane for each in rated]
+    asked, wanted = meters.asked_since(previous, lanes), meters.wanted_since(previous, lanes)
+    usd, sent = meters.held(held, money=True), meters.held(held, money=False)
+    money = {lane: Need(seen=meters.micro_usd(lane), held=usd.pop(lane, 0), asked=asked[lane], wanted=wanted.get(lane)) for lane in lanes}
+    turns = dict.fromkeys(wanted, 1)
+    requests = {lane: Need(seen=meters.requests(lane), held=sent.pop(lane, 0), asked=asked[lane], wanted=turns.get(lane)) for lane in lanes}
+    usd_to = {} if left.micro_usd is None else deal(left.micro_usd, money, held_elsewhere=sum(usd.values()))
+    sent_to = {} if left.requests is None else deal(left.requests, requests, held_elsewhere=sum(sent.values()))
     allowances = tuple(
         replace(
-            _allowance(lane, rates),
-            micro_usd_from=_micro_usd(meters, lane),
-            micro_usd_to=usd.get(lane),
-            requests_from=_requests(meters, lane),
-            requests_to=sent.get(lane),
+            each,
+            micro_usd_from=money[each.lane].seen,
+            micro_usd_to=usd_to.get(each.lane),
+            requests_from=requests[each.lane].seen,
+            requests_to=sent_to.get(each.lane),
+            refused_from=meters.refused(each.lane),
+            refused_micro_usd_from=meters.refused_micro_usd(each.lane),
+            wanted_micro_usd=wanted.get(each.lane),
         )
-        for lane in lanes
+        for each in rated
     )
-    permit = Permit(issued_at=now, expires_at=now + LIFE, retry_at=left.again_at or now + RETRY_SOON, allowances=allowances)
-    return replace(ledger, permit=permit, grants=_remembered(held, permit, permit.issued_at + LIFE))
+    few_usd = left.micro_usd is not None and is_short(left.micro_usd, wanted.values())
+    few_requests = left.requests is not None and is_short(left.requests, turns.values())
+    spent = left.micro_usd is not None and left.micro_usd < min(wanted.values(), default=1)
+    return Permit(
+        issued_at=now,
+        expires_at=now + LIFE,
+        retry_at=(left.more_at if spent else None) or now + RETRY_SOON,
+        allowances=allowances,
+        is_short=few_usd or few_requests,
+    )
 
 
 def what_is_left(spec: InferenceWorkloadSpec, ledger: Ledger, now: datetime) -> Left:
@@ -156,8 +187,8 @@ def what_is_left(spec: InferenceWorkloadSpec, ledger: Ledger, now: datetime) -> 
     if overflow is not None and overflow.max_share_percent is not None:
         allowed = max(FIRST_REQUESTS, overflow.max_share_percent * ledger.day_requests / 100)
         requests = max(0, math.floor(allowed - ledger.day_hosted_requests))
-    spent_until = [until for amount, until in amounts if amount <= 0]
-    return Left(micro_usd=micro_usd, requests=requests, again_at=max(spent_until, default=None))
+    tightest = [until for amount, until in amounts if max(0, amount) == micro_usd]
+    return Left(micro_usd=micro_usd, requests=requests, more_at=max(tightest, default=None))
 
 
 def _micro(usd: Decimal) -> int:
@@ -167,18 +198,6 @@ def _micro(usd: Decimal) -> int:
 def _lanes(seen: Observation, backends: Sequence[HostedBackend]) -> tuple[Lane, ...]:
     pods = sorted({pod.name for pod in seen.gateways})
     return tuple(Lane(pod=pod, worker=worker, backend=each.label) for pod in pods for worker in range(WORKERS) for each in backends)
-
-
-def _lane_of(meter: SpillMeter) -> Lane:
-    return Lane(pod=meter.pod, worker=meter.worker, backend=meter.backend)
-
-
-def _micro_usd(meters: Mapping[Lane, SpillMeter], lane: Lane) -> int:
-    return math.floor(meters[lane].micro_usd) if lane in meters else 0
-
-
-def _requests(meters: Mapping[Lane, SpillMeter], lane: Lane) -> int:
-    return math.floor(meters[lane].requests) if lane in meters else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,15 +227,8 @@ def _allowance(lane: Lane, rates: Mapping[str, _Rate]) -> Allowance:
     return Allowance(lane=lane, requests_per_minute=rate.requests, tokens_per_minute=rate.tokens)
 
 
-def _is_due(
-    previous: Permit,
-    lanes: Sequence[Lane],
-    meters: Mapping[Lane, SpillMeter],
-    rates: Mapping[str, _Rate],
-    left: Left,
-    now: datetime,
-) -> bool:
-    """Whether a new permit is worth a write: the old one ages, lanes or limits changed, or a lane ran low and there is more for it."""
+def _is_stale(previous: Permit, lanes: Sequence[Lane], rates: Mapping[str, _Rate], left: Left, now: datetime) -> bool:
+    """Whether a new permit is worth a write whatever it gives: the old one ages, or lanes or limits changed."""
     if previous.expires_at is None or now - previous.issued_at >= RENEWED_AFTER:
         return True
     if tuple(each.lane for each in previous.allowances) != tuple(lanes):
@@ -227,67 +239,34 @@ def _is_due(
         return True
     limited = {each.micro_usd_to is not None for each in previous.allowances} | {left.micro_usd is not None}
     shared = {each.requests_to is not None for each in previous.allowances} | {left.requests is not None}
-    if len(limited) > 1 or len(shared) > 1:
-        return True
-    return now - previous.issued_at >= SOONEST and any(_runs_low(each, meters) for each in previous.allowances)
+    return len(limited) > 1 or len(shared) > 1
 
 
-def _runs_low(given: Allowance, meters: Mapping[Lane, SpillMeter]) -> bool:
-    usd, sent = _micro_usd(meters, given.lane), _requests(meters, given.lane)
+def _asks_for_more(previous: Permit, meters: Meters, now: datetime) -> bool:
+    """Whether a lane ran low, or turned a request away."""
+    if now - previous.issued_at < SOONEST:
+        return False
+    return any(_runs_low(each, meters) or meters.refused(each.lane) != each.refused_from for each in previous.allowances)
+
+
+def _runs_low(given: Allowance, meters: Meters) -> bool:
+    usd, sent = meters.micro_usd(given.lane), meters.requests(given.lane)
     low_usd = given.micro_usd_to is not None and given.micro_usd_to - usd <= RUN_LOW * (given.micro_usd_to - given.micro_usd_from)
     low_sent = given.requests_to is not None and given.requests_to - sent <= RUN_LOW * (given.requests_to - given.requests_from)
     restarted = usd < given.micro_usd_from or sent < given.requests_from
     return low_usd or low_sent or restarted
 
 
-def _used_since(previous: Permit | None, lanes: Sequence[Lane], meters: Mapping[Lane, SpillMeter]) -> dict[Lane, int]:
-    """Return how many requests each lane sent since the last permit; after a restart, all of them."""
-    before = {each.lane: each.requests_from for each in previous.allowances} if previous else {}
-    grown = {lane: _requests(meters, lane) - before.get(lane, 0) for lane in lanes}
-    return {lane: grew if grew >= 0 else _requests(meters, lane) for lane, grew in grown.items()}
-
-
-def _held(grants: Iterable[Grant], meters: Mapping[Lane, SpillMeter], *, money: bool) -> dict[Lane, int]:
-    """Return what each lane may still use of what it was given.
-
-    A meter that is not shown (its gateway is gone, or has sent nothing yet) is taken to be where it was then. One that is below that is
-    another process's, to which the grant gives nothing.
-    """
-    held: dict[Lane, int] = {}
-    for each in grants:
-        given = each.allowance
-        start, end = (given.micro_usd_from, given.micro_usd_to) if money else (given.requests_from, given.requests_to)
-        read = _micro_usd if money else _requests
-        seen = read(meters, given.lane) if given.lane in meters else start
-        if end is not None and seen >= start:
-            held[given.lane] = max(held.get(given.lane, 0), end - seen)
-    return held
-
-
-def _deal(
-    left: int | None, lanes: Sequence[Lane], seen: Mapping[Lane, int], held: Mapping[Lane, int], used: Mapping[Lane, int]
-) -> dict[Lane, int]:
-    """Return up to where each lane's meter may run; nothing where nothing limits."""
-    if left is None or not lanes:
-        return {}
-    total = sum(used.values())
-    weights = {lane: EVEN_SHARE / len(lanes) + (1 - EVEN_SHARE) * (used[lane] / total if total else 1 / len(lanes)) for lane in lanes}
-    targets = _apportioned(math.ceil(left * DEALT_SHARE), weights)
-    more = {lane: max(0, targets[lane] - held.get(lane, 0)) for lane in lanes}
-    free = max(0, left - sum(held.values()))
-    added = _apportioned(min(free, sum(more.values())), more)
-    return {lane: seen[lane] + min(targets[lane], held.get(lane, 0)) + added[lane] for lane in lanes}
-
-
-def _apportioned(whole: int, weights: Mapping[Lane, float]) -> dict[Lane, int]:
-    """Return whole parts that make up `whole`, by the largest remainders: the last few requests of a share go to somebody."""
-    total = sum(weights.values())
-    exact = {lane: whole * weight / total if total else 0.0 for lane, weight in weights.items()}
-    parts = {lane: math.floor(part) for lane, part in exact.items()}
-    over = whole - sum(parts.values()) if total else 0
-    for lane in sorted(exact, key=lambda lane: (parts[lane] - exact[lane], lane))[:over]:
-        parts[lane] += 1
-    return parts
+def _adds(permit: Permit, previous: Permit) -> bool:
+    """Whether a lane may run further than before, or from where its new process is."""
+    pairs = zip(permit.allowances, previous.allowances, strict=True)
+    return any(
+        (new.micro_usd_to or 0) > (old.micro_usd_to or 0)
+        or (new.requests_to or 0) > (old.requests_to or 0)
+        or new.micro_usd_from < old.micro_usd_from
+        or new.requests_from < old.requests_from
+        for new, old in pairs
+    )
 
 
 def _remembered(held: Sequence[Grant], permit: Permit, expires_at: datetime) -> tuple[Grant, ...]:

@@ -17,6 +17,7 @@ def permit_from(stored: Mapping[str, Any] | None) -> Permit | None:
         expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
         retry_at=datetime.fromisoformat(stored["retry_at"]),
         allowances=tuple(_allowance_from(each) for each in stored["allowances"]),
+        is_short=stored.get("is_short", False),
     )
 
 
@@ -37,6 +38,9 @@ def _allowance_from(stored: Mapping[str, Any]) -> Allowance:
         requests_to=stored["requests_to"],
         requests_per_minute=stored["requests_per_minute"],
         tokens_per_minute=stored["tokens_per_minute"],
+        refused_from=stored.get("refused_from", 0),  # not in ledgers of the first permits
+        refused_micro_usd_from=stored.get("refused_micro_usd_from", 0),
+        wanted_micro_usd=stored.get("wanted_micro_usd"),
     )
 
 

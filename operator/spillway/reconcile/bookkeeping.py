@@ -73,6 +73,12 @@ class Bookkeeping:
         if due:
             await self._write(workload, ledger, now)
 
+    async def write_permit(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
+        """Write the ledger if it has a permit that was not written yet: it must outlive us, or what it gives is given again."""
+        kept = self._found.get(workload.uid)
+        if ledger.permit is not None and (kept is None or kept.permit != ledger.permit):
+            await self._write(workload, ledger, now)
+
     async def flush(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
         """Write the ledger unless that was done a moment ago."""
         before = self._written.get(workload.key)

@@ -154,7 +154,8 @@ class Reconciler:
         before = self._memory(workload)
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
-        applied = await self._act(workload, observation, decision)
+        unkept = await self._keep_permit(workload, memory, now)
+        applied = Applied(failures=unkept) if unkept else await self._act(workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
@@ -169,6 +170,19 @@ class Reconciler:
         if applied.failures:
             raise PassFailedError("; ".join(applied.failures))
         return self._revisit_s(decision)
+
+    async def _keep_permit(self, workload: Workload, memory: Memory, now: datetime) -> tuple[str, ...]:
+        """Write down a permit before gateways get it: should we end in between, what it gives must not be given again.
+
+        Return what failed; then they do not get it.
+        """
+        if memory.ledger is None:
+            return ()
+        try:
+            await self._bookkeeping.write_permit(workload, memory.ledger, now)
+        except ApiError as problem:
+            return (f"ConfigMap {names.ledger(workload.key.name)}: {problem}",)
+        return ()
 
     async def _act(self, workload: Workload, seen: Observation, decision: Decision) -> Applied:
         """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
@@ -232,9 +246,7 @@ class Reconciler:
             logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
             self._recorder.record(workload.key, workload.uid, event, now)
         if memory.ledger is not None:
-            permit = memory.ledger.permit
-            renewed = permit is not None and permit.issued_at == now  # it must outlive us: what it gives is not to be given again
-            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events) or renewed)
+            await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
         await self._recollection.write(workload, memory, now)
 
     def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
@@ -313,9 +325,11 @@ class Reconciler:
 
 
 def _trouble(condition: Condition) -> str | None:
-    """Return the words for what a condition tells of a spec or an apply that failed; None when it tells of neither."""
+    """Return the words for what a condition tells of a spec or an apply that failed, or a limit that is reached; None: none of these."""
     if condition.type == ConditionType.SPEC_VALID and condition.status == "False":
         return "spec cannot be acted upon"
     if condition.type == ConditionType.DEGRADED and condition.reason == Reason.APPLY_FAILED:
         return "apply failed"
+    if condition.type == ConditionType.SPILL_ACTIVE and condition.reason == Reason.SPILL_LIMIT_REACHED:
+        return "spill stopped"
     return None

@@ -12,6 +12,7 @@ from spillway.render.envoy_http import LIMITED, EnvoyConfig, ErrorText, error_re
 from spillway.render.envoy_jwt import issuer_mount, token_filter
 from spillway.render.envoy_metrics import CLIENT_METADATA
 from spillway.render.envoy_secrets import Mount, mounted, secret_file
+from spillway.render.envoy_tokens import token_limit_replies, token_limits
 
 KEYS_FILE = "clients"  # the entry of the Secret, and the file in the pod
 _KEYS_SOURCE = "access-keys.yaml"
@@ -38,7 +39,8 @@ def access_filters(workload: Workload, addresses: GatewayAddresses) -> list[Envo
         client = [_keys(addresses), lua("sha256", "keys", name="spillway.keys")]
     else:
         return []
-    return [*client, _only_clients(), *_limit(access, workload.spec.gateway.replicas)]
+    gateways = workload.spec.gateway.replicas
+    return [*client, _only_clients(), *_limit(access, gateways), *token_limits(access, gateways)]
 
 
 def access_replies(access: Access) -> list[EnvoyConfig]:
@@ -46,7 +48,8 @@ def access_replies(access: Access) -> list[EnvoyConfig]:
     if not access.authenticates:
         return []
     refused, denied = (_REFUSED, _DENIED) if access.jwt is None else (_REFUSED_TOKEN, _DENIED_TOKEN)
-    return [error_reply(401, **refused), error_reply(403, **denied), *([_limited()] if access.limits else [])]
+    limited = [*([_limited()] if access.limits_requests else []), *token_limit_replies(access)]
+    return [error_reply(401, **refused), error_reply(403, **denied), *limited]
 
 
 def access_resources(access: Access, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
@@ -92,9 +95,10 @@ def _only_clients() -> EnvoyConfig:
 
 def _limit(access: Access, gateways: int) -> list[EnvoyConfig]:
     """Return the limit of each client. A pod counts alone, so it has its share, rounded up."""
-    if not access.limits:
+    if not access.limits_requests:
         return []
-    special = [_bucket(each.requests_per_minute, gateways, client=each.name) for each in access.clients]
+    limited = [each for each in access.clients if each.requests_per_minute is not None]
+    special = [_bucket(each.requests_per_minute or 0, gateways, client=each.name) for each in limited]
     general = [_bucket(access.requests_per_minute, gateways)] if access.requests_per_minute else []
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     by_client = {"metadata": {"descriptor_key": "client", "source": "DYNAMIC", "metadata_key": _metadata_key()}}

@@ -34,6 +34,11 @@ from spillway.render.envoy_permit import PERMITTED, meter, permitted
 from spillway.render.envoy_secrets import mounted, secret_file
 
 _REWRITTEN = "x-spillway-rewritten"
+_CONNECT_S = 3
+# The shortest of common servers (uvicorn, Node.js). The gateway must be the one that closes an idle connection: a request that meets its
+# end is lost, for nobody knows whether the provider has seen it, and `reset-before-request` does not cover it (envoyproxy/envoy#47468).
+# Longer than _CONNECT_S, as a connection counts as idle from when it is dialled (envoyproxy/envoy#42753).
+_KEEP_ALIVE_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +191,7 @@ def hosted_cluster(backend: HostedBackend, addresses: GatewayAddresses) -> Envoy
         "name": name,
         # One logical endpoint, whatever address its name has now: answers that rotate would otherwise drain connections all the time.
         "cluster_type": dns_cluster(all_addresses_in_single_endpoint=True),
-        "connect_timeout": seconds(3),
+        "connect_timeout": seconds(_CONNECT_S),
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         "load_assignment": endpoints(name, [socket_address(dialled.host, dialled.port)], hostname=url.host),
         "circuit_breakers": breakers(),
@@ -202,7 +207,7 @@ def hosted_cluster(backend: HostedBackend, addresses: GatewayAddresses) -> Envoy
             }
         ],
         "transport_socket": _tls(backend, addresses, url),
-        "typed_extension_protocol_options": http1(idle_s=30),
+        "typed_extension_protocol_options": http1(idle_s=_KEEP_ALIVE_S - 1),
     }
 
 

@@ -42,10 +42,10 @@ def router() -> EnvoyConfig:
     return http_filter("router", "Router", suppress_envoy_headers=True)
 
 
-def lua(*scripts: str, name: str = "envoy.filters.http.lua") -> EnvoyConfig:
-    """Return the Lua filter with these scripts of render/lua, in order."""
+def lua(*scripts: str, name: str = "envoy.filters.http.lua", above: str = "") -> EnvoyConfig:
+    """Return the Lua filter with these scripts of render/lua, in order; `above` stands before them."""
     folder = files("spillway.render") / "lua"
-    source = "".join((folder / f"{script}.lua").read_text(encoding="utf-8") for script in scripts)
+    source = above + "".join((folder / f"{script}.lua").read_text(encoding="utf-8") for script in scripts)
     return {**http_filter("lua", "Lua", clear_route_cache=False, default_source_code={"inline_string": source}), "name": name}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from spillway.api.access import Access
 from spillway.plan.decision import GatewayPlan
 from spillway.render.envoy_http import LIMITED, EnvoyConfig, expression, extension, http_filter, method_is, status_is, typed
+from spillway.render.envoy_tokens import TOKENS_LIMITED
 
 CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
 _FIRST_BODY_MS = "%DYNAMIC_METADATA(spillway:first_body_ms)%"
@@ -70,7 +71,8 @@ def access_logs(access: Access, *, traced: bool) -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
-    demand: EnvoyConfig = {"and_filter": {"filters": [post, expression(f"!({LIMITED})")]}} if access.limits else post
+    over = [*([LIMITED] if access.limits_requests else []), *([TOKENS_LIMITED] if access.limits_tokens else [])]
+    demand: EnvoyConfig = {"and_filter": {"filters": [post, *(expression(f"!({each})") for each in over)]}} if over else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
         _line(access, traced=traced),

@@ -14,7 +14,7 @@ PERMIT_FILE = "permit"
 PERMITTED = "x-spillway-permitted"
 POD_VARIABLE = "SPILLWAY_POD"  # which lanes of the permit are this pod's
 
-_METADATA = "permit"
+_METADATA, _REFUSED = "permit", "permit_refused"
 # An answer that states no limit, of a model whose context is not stated: above what hosted models write by default.
 _LONGEST_OUTPUT = 8192
 
@@ -56,10 +56,18 @@ def permitted() -> EnvoyConfig:
 
 
 def meter(backend: HostedBackend) -> list[EnvoyConfig]:
-    """Return the access log that exports the lanes' meters, of requests that are done. One that was cut counts at its longest answer."""
+    """Return the access logs that export the lanes' meters, of requests that are done and of those that their permit was too small for.
+
+    One that was cut counts at its longest answer.
+    """
     tags = {"backend": backend.label, "worker": f"%DYNAMIC_METADATA({_METADATA}:worker)%"}
     charged = counter("charged_micro_usd", value=f"%DYNAMIC_METADATA({_METADATA}:charge)%", tags=tags)
-    return [stats_logger(has_metadata(_METADATA, "charge"), counters=[charged, counter("charged_requests", fixed=1, tags=tags)])]
+    refused_tags = {**tags, "worker": f"%DYNAMIC_METADATA({_REFUSED}:worker)%"}
+    refused = counter("refused_micro_usd", value=f"%DYNAMIC_METADATA({_REFUSED}:charge)%", tags=refused_tags)
+    return [
+        stats_logger(has_metadata(_METADATA, "charge"), counters=[charged, counter("charged_requests", fixed=1, tags=tags)]),
+        stats_logger(has_metadata(_REFUSED, "charge"), counters=[refused, counter("refused_requests", fixed=1, tags=refused_tags)]),
+    ]
 
 
 def permit_file(decision: Decision) -> dict[str, str]:

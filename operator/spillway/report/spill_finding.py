@@ -12,7 +12,8 @@ from spillway.report.passed import Pass
 _STOPPED = {
     Reason.SPILL_PERMIT_MISSING: "Nothing is spilled: limits need a permit, and it cannot be renewed without the gateway's metrics, "
     "see MetricsAvailable.",
-    Reason.SPILL_LIMIT_REACHED: "Nothing is spilled: a limit of hosted.overflow or the budget is reached.",
+    Reason.SPILL_LIMIT_REACHED: "Requests are turned away: a limit of hosted.overflow or the budget is reached, or leaves too little for "
+    "requests at their longest answers.",
 }
 
 

@@ -250,9 +250,19 @@ def test_spill_meters_are_read_by_lane_and_are_none_before_the_first_request() -
         row(1500.0, __name__="envoy_spillway_charged_micro_usd", **lane),
         row(3.0, __name__="envoy_spillway_charged_requests", **lane),
         row(9.0, __name__="envoy_spillway_charged_requests", **{**lane, "worker": "?"}),
+        row(800.0, __name__="envoy_spillway_refused_micro_usd", **lane),
+        row(2.0, __name__="envoy_spillway_refused_requests", **lane),
     ]
     assert value(read({**scraped(), queries.SPILL_METERS: rows}).spill_meters) == (
-        SpillMeter(pod="x-gateway-1", worker=1, backend="acme/big/model", micro_usd=1500.0, requests=3.0),
+        SpillMeter(
+            pod="x-gateway-1",
+            worker=1,
+            backend="acme/big/model",
+            micro_usd=1500.0,
+            requests=3.0,
+            refused_micro_usd=800.0,
+            refused_requests=2.0,
+        ),
     )
     assert value(read(scraped()).spill_meters) == ()
 

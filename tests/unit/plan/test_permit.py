@@ -1,5 +1,6 @@
 """The permit: what gateways may send to hosted backends by themselves, and never more than a limit leaves."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spillway.api.vocabulary import Reason
 from spillway.plan import ledger as book
 from spillway.plan.decision import HostedBackend, Lane, Ledger, Permit
 from spillway.plan.observation import Observation, Sample, SpillMeter
-from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left
+from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left, why_stopped
 from spillway.plan.validate import resolve_backends
 from tests.unit.plan.situations import (
     MISSING,
@@ -52,8 +54,17 @@ def metering(*meters: SpillMeter, gateways: int = 1, **changes: Any) -> Observat
     )
 
 
-def meter(pod: int = 0, worker: int = 0, *, micro_usd: float = 0, requests: float = 0) -> SpillMeter:
-    return SpillMeter(pod=f"chat-gateway-{pod}", worker=worker, backend="acme/llama-8b", micro_usd=micro_usd, requests=requests)
+def meter(pod: int = 0, worker: int = 0, *, micro_usd: float = 0, requests: float = 0, refused: tuple[float, float] = (0, 0)) -> SpillMeter:
+    """Return a lane's meters; `refused`: requests that it turned away, and micro-USD that they might have cost."""
+    return SpillMeter(
+        pod=f"chat-gateway-{pod}",
+        worker=worker,
+        backend="acme/llama-8b",
+        micro_usd=micro_usd,
+        requests=requests,
+        refused_requests=refused[0],
+        refused_micro_usd=refused[1],
+    )
 
 
 def planned(wanted: Any, seen: Observation, ledger: Ledger = TODAY, now: datetime = NOW) -> Ledger:
@@ -112,7 +123,7 @@ def test_a_budget_that_stops_spilling_gives_what_the_month_leaves_own_cost_inclu
     some = what_is_left(wanted, replace(TODAY, dedicated_usd=60.0, hosted_usd=30.0), NOW)
     none = what_is_left(wanted, replace(TODAY, dedicated_usd=101.0), NOW)
     assert (some.micro_usd, none.micro_usd) == (10 * MICRO, 0)
-    assert none.again_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert none.more_at == datetime(2026, 12, 1, tzinfo=UTC)
 
 
 def test_a_month_of_unknown_cost_gives_nothing_where_the_budget_is_to_stop_it() -> None:
@@ -232,6 +243,58 @@ def test_hosted_spend_of_the_day_is_counted_by_backend_and_side() -> None:
     assert ledger.day_hosted_usd == pytest.approx(0.1)
 
 
+def reached(wanted: Any, ledger: Ledger, now: datetime = NOW) -> bool:
+    return why_stopped(wanted, ledger.permit, now) is Reason.SPILL_LIMIT_REACHED
+
+
+def test_a_limit_is_reached_when_what_is_left_is_less_than_a_request_that_was_turned_away() -> None:
+    wanted, spent = limited(**TEN_A_DAY), replace(TODAY, day_hosted_usd=9.99)
+    before = planned(wanted, metering(gateways=2), spent)
+    refusing = metering(meter(refused=(3, 3 * 20_000)), gateways=2)
+    after = planned(wanted, refusing, before, later(15))
+    assert (reached(wanted, before), reached(wanted, after, later(15))) == (False, True)
+    assert permit_of(after).retry_at == datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def test_a_burst_that_outruns_its_part_of_an_ample_limit_reaches_none() -> None:
+    wanted = limited(**TEN_A_DAY)
+    before = planned(wanted, metering(gateways=2))
+    given = permit_of(before).allowances[0].micro_usd_to or 0
+    after = planned(wanted, metering(meter(micro_usd=given, refused=(500, 500 * 20_000)), gateways=2), before, later(15))
+    assert not reached(wanted, after, later(15))
+    assert (permit_of(after).allowances[0].micro_usd_to or 0) >= given + MICRO
+
+
+def test_a_reached_limit_stays_reached_while_nobody_asks_until_the_next_day() -> None:
+    wanted, spent = limited(**TEN_A_DAY), replace(TODAY, day_hosted_usd=9.99)
+    seen = metering(meter(refused=(1, 20_000)))
+    ledger = planned(wanted, seen, spent)
+    quiet = planned(wanted, seen, ledger, NOW + RENEWED_AFTER)
+    assert permit_of(quiet) != permit_of(ledger)
+    assert reached(wanted, quiet, NOW + RENEWED_AFTER)
+    tomorrow = planned(wanted, seen, replace(quiet, day_hosted_usd=0.0), NOW + timedelta(days=1))
+    assert not reached(wanted, tomorrow, NOW + timedelta(days=1))
+
+
+def test_a_reached_limit_that_is_asked_for_all_the_time_is_not_written_down_every_time() -> None:
+    wanted, spent = limited(**TEN_A_DAY), replace(TODAY, day_hosted_usd=9.99)
+    first = planned(wanted, metering(meter(refused=(3, 60_000))), spent)
+    assert reached(wanted, first)
+    again = planned(wanted, metering(meter(refused=(9, 180_000))), first, later(30))
+    assert again.permit is first.permit
+
+
+def test_a_reached_share_shows_by_what_is_turned_away_though_another_lane_has_a_request_left() -> None:
+    wanted, busy = limited(maxSharePercent=20), replace(TODAY, day_requests=100.0, day_hosted_requests=19.0)
+    first = planned(wanted, metering(gateways=2), busy)
+    lane = next(each.lane for each in permit_of(first).allowances if each.requests_to == each.requests_from)
+    shown = SpillMeter(
+        pod=lane.pod, worker=lane.worker, backend=lane.backend, micro_usd=0, requests=0, refused_requests=2, refused_micro_usd=9
+    )
+    second = planned(wanted, metering(shown, gateways=2), first, later(15))
+    assert (reached(wanted, first), reached(wanted, second)) == (False, True)
+
+
 _STEPS = st.lists(
     st.tuples(
         st.integers(min_value=1, max_value=400),  # seconds that pass
@@ -239,6 +302,7 @@ _STEPS = st.lists(
         st.lists(st.sampled_from((0, 0, 50, 100)), min_size=3 * WORKERS, max_size=3 * WORKERS),  # percent of a lane's part it uses
         st.lists(st.booleans(), min_size=3, max_size=3),  # which gateways read this permit
         st.booleans(),  # Prometheus answers
+        st.lists(st.integers(min_value=0, max_value=3), min_size=3 * WORKERS, max_size=3 * WORKERS),  # requests that a lane turns away
     ),
     min_size=1,
     max_size=16,
@@ -264,13 +328,25 @@ def _valid(permit: Permit, given: Any, pod: str, now: datetime) -> bool:
 
 @settings(max_examples=300)
 @given(steps=_STEPS, limit=st.integers(min_value=1, max_value=50))
-def test_whatever_gateways_read_and_use_the_day_never_costs_more_than_its_limit(steps: list[Any], limit: int) -> None:
+def test_whatever_gateways_read_use_and_refuse_the_day_never_costs_more_than_its_limit(steps: list[Any], limit: int) -> None:
     """Gateways use what the last permit that they read gives, while it lasts; the operator sees the meters as they were a step before."""
     wanted, now, ledger = limited(maxUSDPerDay=str(limit)), NOW.replace(hour=1), TODAY
     used: dict[Lane, int] = {}
+    refused: Counter[Lane] = Counter()
     in_force: dict[str, Permit] = {}
-    for passed, gateways, percents, reads, answers in steps:
-        shown = [SpillMeter(pod=lane.pod, worker=lane.worker, backend=lane.backend, micro_usd=n, requests=n) for lane, n in used.items()]
+    for passed, gateways, percents, reads, answers, refusals in steps:
+        shown = [
+            SpillMeter(
+                pod=lane.pod,
+                worker=lane.worker,
+                backend=lane.backend,
+                micro_usd=n,
+                requests=n,
+                refused_requests=refused[lane],
+                refused_micro_usd=refused[lane] * MICRO,
+            )
+            for lane, n in used.items()
+        ]
         seen = metering(*shown, gateways=gateways)
         if not answers:
             seen = replace(seen, signals=replace(seen.signals, spill_meters=MISSING))
@@ -281,7 +357,8 @@ def test_whatever_gateways_read_and_use_the_day_never_costs_more_than_its_limit(
             pods = {f"chat-gateway-{place}" for place, read in enumerate(reads) if read}
             in_force |= {each.lane.pod: ledger.permit for each in ledger.permit.allowances if each.lane.pod in pods}
         lanes = [each for pod, permit in sorted(in_force.items()) for each in permit.allowances if _valid(permit, each, pod, now)]
-        for each, percent in zip(lanes, percents, strict=False):
+        for each, percent, turned_away in zip(lanes, percents, refusals, strict=False):
+            refused[each.lane] += turned_away
             meter_now = used.get(each.lane, 0)
             used[each.lane] = meter_now + max(0, (each.micro_usd_to or 0) - meter_now) * percent // 100
         assert sum(used.values()) <= limit * MICRO

@@ -1,12 +1,14 @@
 """The month's money is never forgotten by a pass that fails, nor overwritten because it cannot be read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from spillway.apply.connection import ApiError
 from spillway.apply.known import KnownObjects
-from spillway.plan.decision import Ledger, Workload
+from spillway.plan.decision import Ledger, Permit, Workload
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.render.ledger import ledger_object, parse_ledger
 from tests.unit.plan.situations import workload
@@ -20,9 +22,12 @@ class Writer:
 
     def __init__(self, *there: dict[str, Any]) -> None:
         self.there = list(there)
+        self.broken = False
 
     async def apply_one(self, owner: Workload, obj: dict[str, Any]) -> None:
         del owner
+        if self.broken:
+            raise ApiError(503, "not now")
         self.there = [obj]
 
     async def request(self, *_: Any, **__: Any) -> Any:
@@ -53,6 +58,21 @@ async def test_what_was_written_since_is_newer_than_what_was_read() -> None:
     assert books.found("uid-1") == newer
     books.forget(workload().key)
     assert books.found("uid-1") is None
+
+
+async def test_a_permit_is_written_once_and_tried_again_until_it_is() -> None:
+    server, permit = Writer(stored()), Permit(issued_at=NOW, expires_at=NOW, retry_at=NOW, allowances=())
+    books, permitted = await loaded(server), replace(SPENT, permit=permit)
+    server.broken = True
+    with pytest.raises(ApiError):
+        await books.write_permit(workload(), permitted, NOW)
+    server.broken = False
+    await books.write_permit(workload(), permitted, NOW)
+    assert [parse_ledger(each["data"]) for each in server.there] == [permitted]
+    server.broken = True
+    await books.write_permit(workload(), permitted, NOW)  # nothing is written, so nothing fails
+    again = await loaded(server)
+    await again.write_permit(workload(), permitted, NOW)
 
 
 async def test_a_ledger_that_cannot_be_read_is_told_and_kept_beside_the_new_one(caplog: pytest.LogCaptureFixture) -> None:

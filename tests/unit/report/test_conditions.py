@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spillway.api.status import Condition, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan.decision import Memory, Workload
-from spillway.plan.observation import Missing, Observation, Sample
+from spillway.plan.observation import Missing, Observation, Sample, SpillMeter
 from spillway.report.conditions import previous_conditions
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
@@ -111,6 +111,15 @@ def serving(**changes: Any) -> Observation:
 def metered_by(**readings: Any) -> Observation:
     """Return an observation whose gateways show meters, of nothing yet."""
     return observe(1, signals=replace(signals(**readings), spill_meters=Sample(value=(), at=NOW)))
+
+
+def refused_by(spent_usd: float) -> Observation:
+    """Return an observation of a day that has cost so much, with a lane that has turned away requests of two cents."""
+    read = signals(spilled_per_s=1.0, counters=(counters(input_tokens=spent_usd * 1e7),))
+    lane = SpillMeter(
+        pod="chat-gateway-0", worker=0, backend="acme/llama-8b", micro_usd=0, requests=0, refused_micro_usd=6e4, refused_requests=3
+    )
+    return observe(1, signals=replace(read, spill_meters=Sample(value=(lane,), at=NOW)))
 
 
 CASES = [
@@ -266,6 +275,15 @@ CASES = [
         ("False", Reason.SPILL_LIMIT_REACHED),
         id="a limit is reached",
     ),
+    case(
+        K.SPILL_ACTIVE,
+        LIMITED,
+        refused_by(4.99),
+        ("False", Reason.SPILL_LIMIT_REACHED),
+        "too little for requests at their longest answers",
+        id="a limit leaves less than what is turned away",
+    ),
+    case(K.SPILL_ACTIVE, LIMITED, refused_by(2.0), ("True", Reason.SPILLING), id="a burst is turned away, and there is more to come"),
     case(
         K.WITHIN_BUDGET,
         workload(budget={"monthlyUSD": "1", "whenExceeded": "StopSpilling"}),

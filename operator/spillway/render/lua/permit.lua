@@ -3,7 +3,7 @@
 -- threads share nothing. A permit says up to where a lane's meter may run, never how much more: read late or twice, it allows no more.
 -- Without a permit, with an expired one, or should this script fail (RBAC behind it asks for its mark), nothing is sent.
 local rewrite, pass_on = envoy_on_request, envoy_on_response
-local ceil, max, min, now_s = math.ceil, math.max, math.min, os.time
+local abs, ceil, max, min, now_s = math.abs, math.ceil, math.max, math.min, os.time
 local LIMITS = {
   max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
   prompt = true, tools = true, functions = true, response_format = true, text = true,
@@ -140,7 +140,8 @@ function envoy_on_request(h)
     return turn_away(h, "503", "overloaded_error", "no_capacity",
       "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
   end
-  if now < circuit.open_until or (circuit.probe and now - circuit.probe < FORGOTTEN) then
+  if circuit.open_until > now + LONGEST_BREAK then circuit.open_until = now end  -- the clock was set back meanwhile
+  if now < circuit.open_until or (circuit.probe and abs(now - circuit.probe) < FORGOTTEN) then
     return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
   end
   local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * prompts(s, found.prompt)
@@ -161,6 +162,9 @@ function envoy_on_request(h)
     local spent = lane.to and (charged < lane.from or charged + cost > lane.to)
     local shared = lane.sent_to and (sent < lane.sent_from or sent + 1 > lane.sent_to)
     if spent or shared then
+      local refused = h:streamInfo():dynamicMetadata()
+      refused:set("permit_refused", "charge", cost)
+      refused:set("permit_refused", "worker", thread)
       return turn_away(h, "429", "rate_limit_error", "spill_limit_reached",
         "no own replica can answer now, and this workload's limit on hosted capacity is reached; try again later", retry_at - now_s())
     end
