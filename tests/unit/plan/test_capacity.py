@@ -151,7 +151,7 @@ def test_no_token_limit_where_the_longest_prompt_is_unknown() -> None:
     ("wanted", "queue"),
     [
         pytest.param(
-            shaped(engine={"maxNumSeqs": 100}, slo={"timeToFirstTokenMs": 2000}), 10, id="as many as leave it within a third of the TTFT target"
+            shaped(engine={"maxNumSeqs": 100}, slo={"timeToFirstTokenMs": 2000}), 10, id="as many as leave it within a third of the target"
         ),
         pytest.param(shaped(engine={"maxNumSeqs": 100}, slo={"endToEndMs": 10_000}), 21, id="as many as leave time for the whole request"),
         pytest.param(
