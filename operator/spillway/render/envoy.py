@@ -156,7 +156,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "bootstrap_extensions": [internal],
         "stats_config": stats_config(decision.gateway),
         "stats_flush_interval": "1s",  # histograms appear at a flush
-        "layered_runtime": {"layers": [owned.cap_layer(addresses)] if decision.pool else []},
+        "layered_runtime": {"layers": owned.runtime_layers(addresses) if decision.pool else []},
         "overload_manager": {"resource_monitors": [connections]},
         "static_resources": {
             "listeners": [
