@@ -9,6 +9,7 @@ from pydantic import Field
 from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
 from spillway.api.quantities import DecimalString, Quantity
+from spillway.api.routing import PrefixBytes, Routing
 
 # Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9@][A-Za-z0-9._:/@+-]*$"
@@ -504,6 +505,14 @@ class Gateway(ApiModel):
     ] = 600
     access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
+    routing: Annotated[
+        Routing,
+        Field(
+            description="Which own replica a request goes to. LeastLoad: the one with the least in flight. PrefixHash: the one that was "
+            "asked with the same beginning before and may have it in its cache, unless it has 1.25 times the mean in flight; then another."
+        ),
+    ] = Routing.LEAST_LOAD
+    prefix_bytes: PrefixBytes | None = None
 
 
 class Budget(ApiModel):

@@ -1,6 +1,7 @@
 """The second tier's way to replicas of our own."""
 
 from spillway.api.vocabulary import BACKEND_OWNED, CLUSTER_OWNED
+from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
@@ -24,6 +25,7 @@ from spillway.render.envoy_http import (
     stays,
     typed,
 )
+from spillway.render.envoy_routing import KEY, balancing_policy, hash_policy, hashes, owned_filters
 
 LISTENER = "owned"
 HOP = "hop-owned"
@@ -33,29 +35,30 @@ _UNCAPPED = 1024  # no cap known and nowhere else to go: the engine's own queue 
 _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes an idle connection
 
 
-def owned_listener(*, longest_s: int, header_timeout_ms: int | None) -> EnvoyConfig:
+def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None) -> EnvoyConfig:
     """Return the listener in front of the replicas."""
     return internal_listener(
         name=LISTENER,
-        idle_s=longest_s + 5,
-        filters=[],
-        routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(header_timeout_ms)}]},
+        idle_s=gateway.max_request_seconds + 5,
+        filters=owned_filters(gateway),
+        routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(gateway, header_timeout_ms)}]},
         local_reply_config={"mappers": [error_reply(None, **NO_CAPACITY)]},
     )
 
 
-def _routes(header_timeout_ms: int | None) -> list[EnvoyConfig]:
+def _routes(gateway: Gateway, header_timeout_ms: int | None) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
 
     A stream that must stay is not given up: nobody else answers it.
     """
     if header_timeout_ms is None:
-        return [_route({"prefix": "/"}, {})]
+        return [_route(gateway, {"prefix": "/"}, {})]
     streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True)]}
-    return [_route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)}), _route({"prefix": "/"}, {})]
+    timeout: EnvoyConfig = {"per_try_timeout": seconds(header_timeout_ms / 1000)}
+    return [_route(gateway, streamed, timeout), _route(gateway, {"prefix": "/"}, {})]
 
 
-def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
+def _route(gateway: Gateway, match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
     previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     # Only what no replica has seen is tried on another: replaying resets would walk a request that kills engines through all of them.
     retry = {
@@ -68,16 +71,15 @@ def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
     }
     return {
         "match": match,
-        "request_headers_to_remove": [STREAMED, STAY],
+        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ())],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
-        "route": {"cluster": CLUSTER_OWNED, "timeout": "0s", "retry_policy": retry},
+        "route": {"cluster": CLUSTER_OWNED, "timeout": "0s", "retry_policy": retry, **hash_policy(gateway)},
     }
 
 
 def owned_cluster(workload: Workload, addresses: GatewayAddresses, *, spills: bool) -> EnvoyConfig:
     """Return the cluster of the replicas. Its concurrency cap comes from the cap file; until one is read, requests go where it is safe."""
-    least = "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest"
-    policy = extension("envoy.load_balancing_policies.least_request", least, selection_method="FULL_SCAN")
+    policy = balancing_policy(workload.spec.gateway)
     return {
         "name": CLUSTER_OWNED,
         **_discovery(workload, addresses),
