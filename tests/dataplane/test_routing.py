@@ -92,6 +92,16 @@ async def test_a_session_that_the_client_names_stays_with_its_replica_whatever_i
     assert len(set(seen.values())) > 1
 
 
+async def test_a_session_is_found_at_either_end_of_a_large_body(stage: SetStage) -> None:
+    scene = await stage(engines=4, spec=HASHED)
+    for session in ("ada", "grace", "edsger"):
+        small, _ = await asked(scene, **about(DOCUMENTS[0], prompt_cache_key=session))
+        large = {"messages": about(DOCUMENTS[1], "\\" * 1_000_000)["messages"]}
+        before, after = {"prompt_cache_key": session, **large}, {**large, "prompt_cache_key": session}
+        for body in (before, after):
+            assert (await asked(scene, json.dumps({"model": SERVED, **body}).encode()))[0] is small
+
+
 async def test_a_prefix_that_everybody_asks_for_overflows_at_the_bound(stage: SetStage) -> None:
     scene = await stage(engines=2, cap=64, spec=HASHED)
     release = asyncio.Event()

@@ -8,6 +8,7 @@ local PROMPTS = {
 }
 local CACHE_KEY = '"prompt_cache_key"'  -- OpenAI's own member for this
 local LONGEST_SESSION = 256
+local LOOK = 262144  -- bytes at either end of a body: looking through all of 14 MB took 90 ms of the worker
 
 -- Where the value of the first member with this name begins. Within a string its quotes would be escaped; in an object within, it is still
 -- the same place in requests that are made alike.
@@ -48,9 +49,7 @@ local function beginning(s, first)
   return sub(s, first, longest)
 end
 
-local function session(headers, s)
-  local named = headers:get("x-session-id")
-  if named and named ~= "" then return sub(named, 1, LONGEST_SESSION) end
+local function cache_key(s)
   local first = value_of(s, CACHE_KEY)
   if not first or byte(s, first) ~= 34 then return nil end
   local last = string_end(s, first)
@@ -75,9 +74,16 @@ end
 
 function envoy_on_request(h)
   local body = h:body()
-  local s = body and body:getBytes(0, body:length()) or ""
+  local length = body and body:length() or 0
+  local head, tail = "", ""
+  if length > 0 then head = body:getBytes(0, math.min(length, LOOK)) end
+  if length > LOOK then
+    local from = math.max(LOOK, length - LOOK)
+    tail = body:getBytes(from, length - from)
+  end
   local headers = h:headers()
-  local path = string.match(headers:get(":path"), "^[^?]*")
-  local text = session(headers, s) or prompt(path, s)
+  local named = headers:get("x-session-id")
+  local text = named and named ~= "" and sub(named, 1, LONGEST_SESSION)
+    or cache_key(head) or cache_key(tail) or prompt(string.match(headers:get(":path"), "^[^?]*"), head)
   if text then headers:replace("x-spillway-prefix", string.format("%.0f", number_of(text))) end
 end
