@@ -185,11 +185,11 @@ def started(
     """Run an engine for the length of a block; by default from the moment it is ready."""
     port = _free_port()
     url = f"{scheme}://127.0.0.1:{port}"
-    arguments = ["serve", served, *DEFAULTS, "--port", str(port), *flags]
+    arguments = ["serve", served, *DEFAULTS, *(CPU_ONLY if kind == "vllm" else ()), "--port", str(port), *flags]  # the last of a flag holds
     given = {"HF_HUB_OFFLINE": "1", "VLLM_HOST_IP": "127.0.0.1", **(variables or {})}
     if kind == "vllm":
         models = {model.model_dir("tiny"): "/models"} if served == "/models" else {}
-        command, variables = environment.local(["vllm", *arguments, *CPU_ONLY], binds={**models, **(binds or {})}, environment=given)
+        command, variables = environment.local(["vllm", *arguments], binds={**models, **(binds or {})}, environment=given)
         folder = None
     else:
         command, variables, folder = [sys.executable, "-m", "sim", *arguments], {"PATH": os.environ["PATH"], **given}, SIM_PACKAGE

@@ -208,6 +208,23 @@ WORKLOAD_RULES = (
         at=".replicas",
     ),
     Rule(
+        name="routing-without-replicas",
+        model="InferenceWorkloadSpec",
+        rule="self.gateway.routing != 'PrefixHash' || self.placement.mode != 'Hosted'",
+        message="gateway.routing PrefixHash chooses among own replicas, and placement.mode Hosted has none: remove it, or choose another "
+        "mode",
+        reason="FieldValueForbidden",
+        at=".gateway.routing",
+    ),
+    Rule(
+        name="prefix-without-hash",
+        model="Gateway",
+        rule="!has(self.prefixBytes) || self.routing == 'PrefixHash'",
+        message="prefixBytes says what routing PrefixHash goes by: set that routing, or remove it",
+        reason="FieldValueForbidden",
+        at=".prefixBytes",
+    ),
+    Rule(
         name="cache-without-download",
         model="InferenceWorkloadSpec",
         rule="!has(self.dedicated) || !has(self.dedicated.modelCache) || !has(self.model.source) "

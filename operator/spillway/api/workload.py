@@ -9,6 +9,7 @@ from pydantic import Field
 from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
 from spillway.api.quantities import DecimalString, Quantity
+from spillway.api.routing import PrefixBytes, Routing
 from spillway.api.tracing import Tracing
 
 # Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
@@ -506,6 +507,14 @@ class Gateway(ApiModel):
     access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
     tracing: Annotated[Tracing | None, Field(description="Send spans of requests to a collector. Default: none are made.")] = None
+    routing: Annotated[
+        Routing,
+        Field(
+            description="Which own replica a request goes to. LeastLoad: the one with the least in flight. PrefixHash: the one that was "
+            "asked with the same beginning before and may have it in its cache, unless it has 1.25 times the mean in flight; then another."
+        ),
+    ] = Routing.LEAST_LOAD
+    prefix_bytes: PrefixBytes | None = None
 
 
 class Budget(ApiModel):

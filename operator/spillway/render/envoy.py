@@ -157,7 +157,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "bootstrap_extensions": [internal],
         "stats_config": stats_config(decision.gateway),
         "stats_flush_interval": "1s",  # histograms appear at a flush
-        "layered_runtime": {"layers": [owned.cap_layer(addresses)] if decision.pool else []},
+        "layered_runtime": {"layers": owned.runtime_layers(addresses) if decision.pool else []},
         "overload_manager": {"resource_monitors": [connections]},
         "static_resources": {
             "listeners": [
@@ -194,14 +194,13 @@ def _second_tier(
     workload: Workload, decision: Decision, addresses: GatewayAddresses
 ) -> tuple[list[EnvoyConfig], list[EnvoyConfig], tuple[str, ...]]:
     """Return listeners, clusters, and the edge's clusters in order of preference."""
-    longest_s = workload.spec.gateway.max_request_seconds
     patience_ms = _header_timeout_ms(decision.gateway.ttft_edge_ms)
     listeners: list[EnvoyConfig] = []
     clusters: list[EnvoyConfig] = []
     order: list[str] = []
     if decision.pool:
         spills = bool(decision.backends)
-        listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms if spills else None))
+        listeners.append(owned.owned_listener(workload.spec.gateway, header_timeout_ms=patience_ms if spills else None))
         clusters += [
             internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if spills and waits(workload.spec) else None),
             owned.owned_cluster(workload, addresses, spills=spills),

@@ -31,6 +31,7 @@ from spillway.render.envoy_http import (
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
 from spillway.render.envoy_permit import PERMITTED, waits
+from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
 from spillway.render.envoy_tracing import tracing
 
@@ -55,7 +56,7 @@ def edge_listener(
     longest_s = workload.spec.gateway.max_request_seconds
     strip = typed(
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[{"remove": name} for name in (*_NEVER_FROM_CLIENTS, *((PERMITTED,) if guarded else ()))],
+        mutations=[{"remove": name} for name in _never_from_clients(workload, guarded=guarded)],
     )
     access = workload.spec.gateway.access
     chain = connection_manager(
@@ -65,6 +66,7 @@ def edge_listener(
         filters=[
             *access_filters(workload, addresses),
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
+            *key_filters(workload.spec.gateway),
             lua("json", "request"),
             lua("answer", name=_ANSWER),
             *token_filters(),
@@ -90,6 +92,11 @@ def edge_listener(
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
         "filter_chains": [{**chain, **tls_socket(workload.spec.gateway.tls, addresses)}],
     }
+
+
+def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]:
+    permit, key = (PERMITTED,) if guarded else (), (KEY,) if hashes(workload.spec.gateway) else ()
+    return (*_NEVER_FROM_CLIENTS, *permit, *key)
 
 
 def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, longest_s: int) -> EnvoyConfig:
