@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, FIELD_MANAGER
-from spillway.apply.connection import MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.connection import CONFLICT, MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.known import digest_of
+from spillway.render.envoy_share import share_annotation
 
 
 async def announce_cap(
@@ -26,6 +27,20 @@ async def announce_cap(
         except ApiError as problem:
             if problem.status != NOT_FOUND:
                 raise
+
+
+async def tell_share(connection: Connection, fence: Callable[[], None], *, namespace: str, name: str, uid: str, share: int) -> bool:
+    """Tell a pod its share of the cap; return whether it is still there. The kubelet brings it within a second."""
+    fence()
+    body = {"metadata": {"uid": uid, "annotations": share_annotation(share)}}
+    where = path("Pod", namespace, name, query={"fieldManager": FIELD_MANAGER})
+    try:
+        await connection.request("PATCH", where, body, content_type=MERGE_PATCH, accept=METADATA)
+    except ApiError as problem:
+        if problem.status not in (NOT_FOUND, CONFLICT):
+            raise
+        return False
+    return True
 
 
 def cap_generation(cap: Mapping[str, Any]) -> str:

@@ -25,6 +25,7 @@ from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.handover import config_hash_of, hand_over
 from spillway.reconcile.recollection import Recollection
 from spillway.reconcile.settings import Settings
+from spillway.reconcile.sharing import Sharing
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from spillway.reconcile.world import World
 from spillway.render import names
@@ -73,6 +74,7 @@ class Reconciler:
         bookkeeping: Bookkeeping,
         recollection: Recollection,
         telemetry: Telemetry,
+        sharing: Sharing,
         fence: Callable[[], None],
         revisit_s: Callable[[Decision], float],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -86,6 +88,7 @@ class Reconciler:
         self._bookkeeping = bookkeeping
         self._recollection = recollection
         self._telemetry = telemetry
+        self._sharing = sharing
         self._fence = fence
         self._revisit_s = revisit_s
         self._clock = clock
@@ -149,6 +152,7 @@ class Reconciler:
             observation = self._world.observation(workload, now)
             decision, memory = decide(workload, observation, before, now, self._plan)
         self._memories[workload.key] = (workload.uid, memory)
+        self._sharing.follow(decision.resolved(workload), decision)
         outcome = ApplyOutcome(failures=applied.failures)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=self._settings.render.cluster_domain)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
@@ -297,6 +301,7 @@ class Reconciler:
         self._memories.pop(key, None)
         self._rendered.pop(key, None)
         self._victims.pop(key, None)
+        self._sharing.forget(key)
         self._bookkeeping.forget(key)
         self._recollection.forget(key)
         self._applier.forget(key)

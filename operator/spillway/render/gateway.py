@@ -2,6 +2,7 @@
 
 The static files roll the pods when they change (their hash is in the template). The cap changes with every replica that comes or
 goes: it is a file of its own that running pods read again, in a directory of its own, because a subPath mount is never updated.
+Where there are several pods, each one's share of the cap is an annotation of its own, shown as a file.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
 from spillway.render import envoy, names
+from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
 from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
 
@@ -59,8 +61,9 @@ def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> K
 
 def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     addresses = _addresses(settings)
+    share = share_annotation(None) if has_share(workload, decision) else {}
     grace_s = math.ceil(addresses.drain_settle_s) + workload.spec.gateway.max_request_seconds + EXIT_S
-    metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files)}}
+    metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files), **share}}
     spec = {
         "serviceAccountName": names.service_account(workload.key.name),
         "automountServiceAccountToken": False,
@@ -122,6 +125,7 @@ def _volumes(workload: Workload, decision: Decision, *, config: str, cap: str) -
     return [
         {"name": "config", "configMap": {"name": config}},
         {"name": "cap", "configMap": {"name": cap}},
+        *([share_volume()] if has_share(workload, decision) else []),
         {"name": "run", "emptyDir": {}},
         *(_secret_volume(place, mount, cap=cap) for place, mount in enumerate(envoy.hosted_mounts(decision))),
         *(_client_volume(mount, config=config) for mount in envoy.client_mounts(workload)),
@@ -132,6 +136,7 @@ def _mounts(workload: Workload, decision: Decision, folders: envoy.GatewayAddres
     return [
         {"name": "config", "mountPath": folders.config_folder, "readOnly": True},
         {"name": "cap", "mountPath": folders.cap_folder, "readOnly": True},
+        *([share_mount(folders)] if has_share(workload, decision) else []),
         {"name": "run", "mountPath": folders.run_folder},
         *(
             {"name": _volume_name(place), "mountPath": mount.mount_path, "readOnly": True}

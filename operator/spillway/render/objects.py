@@ -29,7 +29,7 @@ def render(workload: Workload, decision: Decision, settings: RenderSettings) -> 
     return (
         service_account(workload),
         *(_owned(workload, decision.pool, settings) if decision.pool else ()),
-        gateway_network_policy(workload, scrape=settings.scrape_namespace_labels),
+        gateway_network_policy(workload, decision, settings),
         gateway_cap(workload, decision),
         gateway_config(workload, files),
         stable_service(workload),
