@@ -3,8 +3,8 @@
 Why shares move
 * Envoy counts requests for itself, so the cap has to be split over gateway pods. Clients are not: a few long connections may all end at
   one pod. Split evenly, that pod would spill while the others' parts lie idle.
-* Every second each pod is asked what it holds (`GatewayLoad`). Below the cap, each gets what it holds and a part of the rest, half of
-  that evenly, for what comes without notice, and half by what it holds. Above the cap, shares follow what is asked for.
+* Every second each pod is asked what it holds (`GatewayLoad`). Below the cap, each gets what it holds and a part of the rest, some
+  of that evenly, for what comes without notice, and most by what it holds. Above the cap, shares follow what is asked for.
 * A newcomer is taken to get what the others get on the average, until it has had time to get its own.
 
 How they move
@@ -23,9 +23,12 @@ from datetime import datetime, timedelta
 
 from spillway.api.workload import InferenceWorkloadSpec
 
-EVEN_SHARE = 0.5  # part of what nobody holds that is split evenly; the other part follows what pods hold
-TIGHT = 0.8  # of its share in use: a pod that may soon turn requests away
-LEAST_GAIN = 0.05  # of the cap; a share that would rise by less stays, and the reading's noise moves nothing
+EVEN_SHARE = 0.3  # part of what nobody holds that is split evenly; the other part follows what pods hold
+# A move is two writes and takes two seconds, so it is made early where it is large (a crowd that gathers at one pod), and late where it is
+# small: what comes and goes by chance moves nothing. Parts of the share in use, and of the cap that the share would rise by.
+# A pod that turns requests away is given whatever others have to spare.
+EARLY, EARLY_GAIN = 0.5, 0.2
+LATE, LATE_GAIN = 0.8, 0.05
 LEAST_JUSTICE = 0.25  # of the cap; moved where every pod uses all it has, which adds nothing to what is held
 BROUGHT_BY = timedelta(minutes=2)  # a changed annotation reaches a pod's file in a second, and without the kubelet's hurry in 90
 
@@ -101,7 +104,7 @@ def share_out(
     free = 0 if None in held else room - sum(max(most or 0, fallen.get(each.uid, 0)) for each, most in zip(gateways, held, strict=True))
     lacking = {uid: float(max(0, targets[uid] - share)) for uid, share in fallen.items()}
     rise = min(free, int(sum(lacking.values())))
-    if rise < min(_least(room, LEAST_GAIN), sum(lacking.values())):
+    if rise < min(_least(room, LATE_GAIN), sum(lacking.values())):
         rise = 0
     risen = _apportioned(rise, lacking) if rise > 0 else dict.fromkeys(fallen, 0)
     requests = {uid: share + risen[uid] for uid, share in fallen.items()}
@@ -172,11 +175,19 @@ def _may_hold(gateway: SharingGateway, look: LastLook, now: datetime) -> int | N
 
 
 def _is_worth_it(room: int, current: Mapping[str, int], targets: Mapping[str, int], wanted: Mapping[str, float]) -> bool:
-    """Whether shares should fall for others to rise: one that is nearly used up would rise enough."""
-    idle = any(targets[uid] < share and share - wanted[uid] >= 1 for uid, share in current.items())
-    least = _least(room, LEAST_GAIN) if idle else max(2, _least(room, LEAST_JUSTICE))
-    tight = (uid for uid, share in current.items() if wanted[uid] > TIGHT * share or share - wanted[uid] < 1)
-    return any(targets[uid] - current[uid] >= least for uid in tight)
+    """Whether shares should fall for others to rise: one that is used up, or may soon be, would rise enough."""
+    givers = [uid for uid, share in current.items() if targets[uid] < share]
+    spare = any(current[uid] - wanted[uid] >= 1 for uid in givers)
+    idle = any(wanted[uid] <= EARLY * current[uid] for uid in givers)
+    little, much = _least(room, LATE_GAIN), _least(room, EARLY_GAIN)
+
+    def enough(uid: str) -> int:
+        used = wanted[uid] / current[uid] if current[uid] else math.inf
+        if used > 1:
+            return little if spare else max(2, _least(room, LEAST_JUSTICE))
+        return little if used > LATE and idle else max(little, much)
+
+    return any(targets[uid] - share >= enough(uid) for uid, share in current.items() if wanted[uid] > EARLY * share)
 
 
 def _least(room: int, part: float) -> int:

@@ -63,10 +63,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
     }
     _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
-    if "SCRAPE_NAMESPACE_LABELS" in found:
-        render["scrape_namespace_labels"] = _labels("SCRAPE_NAMESPACE_LABELS", found["SCRAPE_NAMESPACE_LABELS"])
-    if "OPERATOR_LABELS" in found:
-        render["operator_labels"] = _labels("OPERATOR_LABELS", found["OPERATOR_LABELS"])
+    labels = {"SCRAPE_NAMESPACE_LABELS": "scrape_namespace_labels", "OPERATOR_LABELS": "operator_labels"}
+    render |= {field: _labels(name, found[name]) for name, field in labels.items() if name in found}
     render["operator_namespace"] = namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
     try:
         values: dict[str, Any] = {"render": RenderSettings(**render)}

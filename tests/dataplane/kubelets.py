@@ -1,0 +1,98 @@
+"""What stands between the operator and gateways that share a cap: pods in the watch, and kubelets that bring annotations late."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+
+from spillway.api.vocabulary import COMPONENT_GATEWAY, LABEL_COMPONENT, LABEL_WORKLOAD
+from spillway.observe.cluster import Child, ClusterView
+from spillway.observe.gateways import read_load
+from spillway.plan.decision import Key
+from spillway.plan.shares import GatewayLoad
+from spillway.reconcile.sharing import Sharing
+from spillway.render.envoy_share import share_annotation
+from tests.dataplane.conftest import Stage
+from tests.dataplane.process import Gateway
+
+DELAY_S = 0.4  # from a pod's annotation to its file; measured on a real kubelet: 0.2 to 0.5 s
+LONG_READY = datetime.now(UTC) - timedelta(minutes=1)
+
+
+class Kubelets:
+    """Pods of a stage's gateways, and the operator's way to them."""
+
+    def __init__(self, scene: Stage, session: aiohttp.ClientSession, *, delay: Callable[[], float]) -> None:
+        self.view = ClusterView()
+        self.told: list[tuple[str, int]] = []
+        self._scene = scene
+        self._session = session
+        self._delay = delay
+        self._gateways: dict[str, Gateway] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        for gateway in scene.gateways:
+            self.show(gateway)
+
+    @property
+    def key(self) -> Key:
+        """The workload."""
+        return self._scene.workload.key
+
+    def show(self, gateway: Gateway, share: int | None = None, *, leaving: bool = False) -> None:
+        """Have the watch show a gateway's pod."""
+        self._gateways[gateway.pod] = gateway
+        self.view.put("Pod", self._body(gateway, share, leaving=leaving), datetime.now(UTC))
+
+    def gone(self, gateway: Gateway) -> None:
+        """Have the watch show that a gateway's pod is no more."""
+        self.view.remove("Pod", self._body(self._gateways.pop(gateway.pod), None, leaving=True), datetime.now(UTC))
+
+    async def look(self, pod: Child) -> GatewayLoad | None:
+        """Ask a gateway what it holds."""
+        return await read_load(self._session, self._gateways[pod.name].operations)
+
+    async def tell(self, _: Key, pod: Child, share: int) -> bool:
+        """Annotate a pod: the watch shows it at once, its Envoy after a while."""
+        self.told.append((pod.name, share))
+        gateway = self._gateways[pod.name]
+        self.show(gateway, share, leaving=pod.sharing is not None and pod.sharing.leaving)
+        task = asyncio.create_task(self._bring(gateway, share))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _bring(self, gateway: Gateway, share: int) -> None:
+        await asyncio.sleep(self._delay())
+        gateway.set_share(share)
+
+    def _body(self, gateway: Gateway, share: int | None, *, leaving: bool) -> dict[str, Any]:
+        metadata: dict[str, Any] = {
+            "name": gateway.pod,
+            "namespace": self.key.namespace,
+            "uid": gateway.pod,
+            "labels": {LABEL_WORKLOAD: self.key.name, LABEL_COMPONENT: COMPONENT_GATEWAY},
+            "annotations": share_annotation(share),
+        }
+        if leaving:
+            metadata["deletionTimestamp"] = LONG_READY.isoformat()
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": LONG_READY.isoformat()}
+        return {"metadata": metadata, "status": {"podIP": "127.0.0.1", "conditions": [ready]}}
+
+
+@asynccontextmanager
+async def sharing(scene: Stage, *, delay: Callable[[], float] = lambda: DELAY_S) -> AsyncIterator[Kubelets]:
+    """Share the stage's cap between its gateways for the length of a block, as the operator does."""
+    async with aiohttp.ClientSession() as session:
+        kubelets = Kubelets(scene, session, delay=delay)
+        loop = Sharing(view=kubelets.view, look=kubelets.look, tell=kubelets.tell)
+        loop.follow(scene.workload, scene.decision)
+        task = asyncio.create_task(loop.run())
+        try:
+            yield kubelets
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled(), task.exception()
