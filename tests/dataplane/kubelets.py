@@ -16,7 +16,7 @@ from spillway.plan.shares import GatewayLoad
 from spillway.reconcile.sharing import Sharing
 from spillway.render.envoy_share import share_annotation
 from tests.dataplane.conftest import Stage
-from tests.dataplane.process import Gateway
+from tests.dataplane.process import Gateway, until
 
 DELAY_S = 0.4  # from a pod's annotation to its file; measured on a real kubelet: 0.2 to 0.5 s
 LONG_READY = datetime.now(UTC) - timedelta(minutes=1)
@@ -27,7 +27,7 @@ class Kubelets:
 
     def __init__(self, scene: Stage, session: aiohttp.ClientSession, *, delay: Callable[[], float]) -> None:
         self.view = ClusterView()
-        self.told: list[tuple[str, int]] = []
+        self.looks = 0
         self._scene = scene
         self._session = session
         self._delay = delay
@@ -52,11 +52,16 @@ class Kubelets:
 
     async def look(self, pod: Child) -> GatewayLoad | None:
         """Ask a gateway what it holds."""
+        self.looks += 1
         return await read_load(self._session, self._gateways[pod.name].operations)
+
+    async def looked(self) -> None:
+        """Wait until all gateways have been asked once more."""
+        wanted = self.looks + len(self._gateways)
+        await until(lambda: self.looks >= wanted, "a look at all gateways")
 
     async def tell(self, _: Key, pod: Child, share: int) -> bool:
         """Annotate a pod: the watch shows it at once, its Envoy after a while."""
-        self.told.append((pod.name, share))
         gateway = self._gateways[pod.name]
         self.show(gateway, share, leaving=pod.sharing is not None and pod.sharing.leaving)
         task = asyncio.create_task(self._bring(gateway, share))

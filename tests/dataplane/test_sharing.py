@@ -1,20 +1,21 @@
 """Several gateways, one cap: clients that all end at one pod get nearly all of it, and all pods together never exceed it."""
 
 import asyncio
+import logging
 import random
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.dataplane.client import Client, OpenStream, rest_of
+from tests.dataplane.client import Client, rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.kubelets import sharing
 from tests.dataplane.load import Load
 from tests.dataplane.process import Gateway, until
 
+logger = logging.getLogger(__name__)
 pytestmark = pytest.mark.dataplane
-EACH = 15  # the even split of the cap
+EACH = 12  # the even split of the cap
 # A stream waits for headers as long as its target says, then it is tried elsewhere; on a busy machine these wait for their turn.
 PATIENT = {"slo": {"timeToFirstTokenMs": 30_000}}
 
@@ -26,21 +27,21 @@ async def shared(stage: SetStage, gateways: int, *, mode: str = "Hybrid") -> Sta
 
 @pytest.mark.parametrize("gateways", [2, 3])
 async def test_clients_that_all_end_at_one_gateway_get_nine_tenths_of_the_cap_before_the_first_is_spilled(
-    stage: SetStage, gateways: int, record_property: Callable[[str, object], None]
+    stage: SetStage, gateways: int
 ) -> None:
     scene = await shared(stage, gateways)
     cap = EACH * gateways
     scene.engines[0].hold = scene.alpha.hold = asyncio.Event()
-    streams: list[OpenStream] = []
-    async with sharing(scene):
-        while not streams or streams[-1].served_by == "owned":
+    async with sharing(scene) as kubelets:
+        streams = await scene.client.open_many(EACH // 2)
+        while streams[-1].served_by == "owned":
+            await kubelets.looked()  # traffic that grows, by one stream at a look
             streams.append(await scene.client.open())
-            await asyncio.sleep(0.4)  # traffic that grows, one stream after the other
         held = scene.engines[0].active
         scene.engines[0].hold.set()
         scene.alpha.hold.set()
         assert all(each.complete for each in await rest_of(streams))
-    record_property("owned before the first spill", f"{held} of {cap}")
+    logger.info("%d gateways: %d of %d owned before the first spill", gateways, held, cap)
     assert 0.9 * cap <= held <= cap + gateways
 
 
@@ -66,19 +67,18 @@ async def test_gateways_that_are_all_full_share_the_cap_and_never_exceed_it(stag
     scene = await shared(stage, gateways)
     cap, engine = EACH * gateways, scene.engines[0]
     engine.work_s = scene.alpha.work_s = 0.2
-    async with sharing(scene) as kubelets, AsyncExitStack() as stack:
+    async with sharing(scene), AsyncExitStack() as stack:
         loads = []
         for place, gateway in enumerate(scene.gateways):
             client = await stack.enter_async_context(Client(gateway.url))
             loads.append(await stack.enter_async_context(Load(client, workers=(place + 1) * EACH, pause_s=0)))
             await loads[-1].more("owned", cap)
-        moves = len(kubelets.told)
         for load in loads:
             await load.more("sent", 4 * load.workers)
+        for load in loads:
             await load.finish()
     assert all((each.tally.failed, each.tally.lost) == (0, 0) for each in loads)
     assert engine.peak <= cap + gateways
-    assert len(kubelets.told) <= moves + 2 * gateways  # what moves nothing is not moved
 
 
 async def test_without_an_operator_shares_stay_and_a_gateway_that_was_told_none_gets_the_even_split(stage: SetStage) -> None:
