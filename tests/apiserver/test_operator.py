@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spillway.render.envoy_share import share_told
 from tests.apiserver.operator_process import LEASE, Operator, acquired_at, condition, eventually, get, holder, operator
 from tests.apiserver.server import ApiServer
 
@@ -551,6 +552,7 @@ def _follow_a_replica(apiserver: ApiServer, fleet: str) -> None:
     assert moment(telling["time"]) - changed < CAP_FOLLOWS_S
     assert children(apiserver, fleet)["configmap", "chat-gateway-cap"]["data"] != before
     assert get(apiserver, "iw", fleet, "chat")["status"]["dedicated"]["readyReplicas"] == 1
+    eventually(lambda: (share_of(apiserver, fleet) or 0) > 1, "the only gateway is told that the whole cap is its share")
     apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
 
 
@@ -622,6 +624,10 @@ def deletion_cost(server: ApiServer, namespace: str, each: str) -> str | None:
     annotations = get(server, "pod", namespace, f"chat-engine-{each}")["metadata"].get("annotations", {})
     found: str | None = annotations.get("controller.kubernetes.io/pod-deletion-cost")
     return found
+
+
+def share_of(server: ApiServer, namespace: str) -> int | None:
+    return share_told(get(server, "pod", namespace, "chat-gateway-a")["metadata"]["annotations"]["spillway.dev/gateway-share"])
 
 
 def told_of_cap(server: ApiServer, namespace: str) -> str:
