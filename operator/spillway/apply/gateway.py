@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, FIELD_MANAGER
-from spillway.apply.connection import CONFLICT, MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.connection import APPLY_PATCH, CONFLICT, MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.known import digest_of
 from spillway.render.envoy_share import share_annotation
 
@@ -41,6 +41,36 @@ async def tell_share(connection: Connection, fence: Callable[[], None], *, names
             raise
         return False
     return True
+
+
+async def leave_replicas(connection: Connection, fence: Callable[[], None], *, namespace: str, name: str) -> None:
+    """Give the number of a Deployment's pods, where it is ours, to another field manager, for an autoscaler to change.
+
+    A field that only we own falls back to its default, one pod, when we apply the Deployment without it.
+    """
+    where = path("Deployment", namespace, name)
+    try:
+        found = await connection.request("GET", where)
+    except ApiError as problem:
+        if problem.status != NOT_FOUND:
+            raise
+        return
+    if not any(_owns_replicas(each) for each in found["metadata"].get("managedFields") or []):
+        return
+    fence()
+    body = {
+        "apiVersion": found["apiVersion"],
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "uid": found["metadata"]["uid"]},
+        "spec": {"replicas": found["spec"]["replicas"]},
+    }
+    query = {"fieldManager": f"{FIELD_MANAGER}-autoscaling"}
+    await connection.request("PATCH", path("Deployment", namespace, name, query=query), body, content_type=APPLY_PATCH, accept=METADATA)
+
+
+def _owns_replicas(entry: Mapping[str, Any]) -> bool:
+    fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+    return entry.get("manager") == FIELD_MANAGER and "f:replicas" in fields
 
 
 def cap_generation(cap: Mapping[str, Any]) -> str:

@@ -77,7 +77,7 @@ class Shares:
 
 def is_shared(spec: InferenceWorkloadSpec) -> bool:
     """Whether gateway pods get shares of a cap: own replicas serve, behind more than one pod."""
-    return spec.owns and spec.gateway.replicas > 1
+    return spec.owns and spec.gateway.most_replicas > 1
 
 
 def share_out(

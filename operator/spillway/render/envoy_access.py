@@ -38,7 +38,7 @@ def access_filters(workload: Workload, addresses: GatewayAddresses) -> list[Envo
         client = [_keys(addresses), lua("sha256", "keys", name="spillway.keys")]
     else:
         return []
-    return [*client, _only_clients(), *_limit(access, workload.spec.gateway.replicas)]
+    return [*client, _only_clients(), *_limit(access, workload.spec.gateway.most_replicas)]
 
 
 def access_replies(access: Access) -> list[EnvoyConfig]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
+from spillway.plan.permit import WORKERS
 from spillway.render import envoy, names
 from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
 from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
@@ -41,7 +42,7 @@ def gateway_cap(workload: Workload, decision: Decision) -> KubernetesObject:
 def gateway_deployment(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     """Return the gateway's Deployment: a rollout never goes below the wanted number of pods."""
     spec = {
-        "replicas": decision.gateway.replicas,
+        **({} if workload.spec.gateway.autoscaling else {"replicas": decision.gateway.replicas}),  # else the autoscaler's field
         "revisionHistoryLimit": 2,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)},
@@ -49,6 +50,28 @@ def gateway_deployment(workload: Workload, decision: Decision, settings: RenderS
     }
     name = names.gateway(workload.key.name)
     return child(workload, api_version="apps/v1", kind="Deployment", name=name, component=COMPONENT_GATEWAY, spec=spec)
+
+
+def gateway_autoscaler(workload: Workload) -> tuple[KubernetesObject, ...]:
+    """Return the HorizontalPodAutoscaler of the gateway; none where the spec says how many pods there are.
+
+    CPU is counted in cores, of those that a pod's worker threads can use: a share of the request would follow the request.
+    """
+    autoscaling = workload.spec.gateway.autoscaling
+    if autoscaling is None:
+        return ()
+    name = names.gateway(workload.key.name)
+    millicores = autoscaling.target_cpu_percent * WORKERS * 10
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicas": workload.spec.gateway.replicas,
+        "maxReplicas": autoscaling.max_replicas,
+        "metrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "AverageValue", "averageValue": f"{millicores}m"}}}
+        ],
+    }
+    kind = "HorizontalPodAutoscaler"
+    return (child(workload, api_version="autoscaling/v2", kind=kind, name=name, component=COMPONENT_GATEWAY, spec=spec),)
 
 
 def _addresses(settings: RenderSettings) -> envoy.GatewayAddresses:

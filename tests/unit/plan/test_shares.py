@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,15 +17,15 @@ LOOK = timedelta(seconds=1)
 
 
 def pod(
-    name: str, told: int | None, *, owned: int = 0, hosted: int = 0, turned_away: int = 0, in_force: int | None = None, **more: object
+    name: str, told: int | None, *, owned: int = 0, hosted: int = 0, turned_away: int = 0, in_force: int | None = None, **more: Any
 ) -> SharingGateway:
     """Return a pod that goes by what it was told, unless `in_force` says otherwise."""
     load = GatewayLoad(in_force=(told or 0) if in_force is None else in_force, owned=owned, hosted=hosted, turned_away=turned_away)
     plain = SharingGateway(uid=name, name=name, told=told, told_at=NOW, started=True, newcomer=False, load=load)
-    return replace(plain, **more)  # type: ignore[arg-type]
+    return replace(plain, **more)
 
 
-def silent(name: str, told: int | None, **more: object) -> SharingGateway:
+def silent(name: str, told: int | None, **more: Any) -> SharingGateway:
     """Return a pod that does not answer."""
     return pod(name, told, load=None, **more)
 
@@ -176,11 +177,9 @@ def lives(draw: st.DrawFn) -> tuple[int, int, list[tuple[list[int], list[int], l
     pods = draw(st.integers(1, 4))
     cap = draw(st.integers(1, 60))
 
-    def each(values: st.SearchStrategy[object]) -> st.SearchStrategy[list[object]]:
-        return st.lists(values, min_size=pods, max_size=pods)
-
-    step = st.tuples(each(st.integers(0, 80)), each(st.integers(0, 80)), each(st.booleans()), each(st.booleans()))
-    return pods, cap, draw(st.lists(step, min_size=1, max_size=25))  # type: ignore[return-value]
+    numbers = st.lists(st.integers(0, 80), min_size=pods, max_size=pods)
+    answers = st.lists(st.booleans(), min_size=pods, max_size=pods)
+    return pods, cap, draw(st.lists(st.tuples(numbers, numbers, answers, answers), min_size=1, max_size=25))
 
 
 @settings(deadline=None)
