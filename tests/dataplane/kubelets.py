@@ -32,6 +32,9 @@ class Kubelets:
         self._session = session
         self._delay = delay
         self._gateways: dict[str, Gateway] = {}
+        self.passes: Callable[[], None] = lambda: None  # what a change of pods makes the operator do
+        self._ready_since: dict[str, datetime | None] = {}
+        self._leaving: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         for gateway in scene.gateways:
             self.show(gateway)
@@ -41,14 +44,36 @@ class Kubelets:
         """The workload."""
         return self._scene.workload.key
 
-    def show(self, gateway: Gateway, share: int | None = None, *, leaving: bool = False) -> None:
+    def show(self, gateway: Gateway, share: int | None = None) -> None:
         """Have the watch show a gateway's pod."""
         self._gateways[gateway.pod] = gateway
-        self.view.put("Pod", self._body(gateway, share, leaving=leaving), datetime.now(UTC))
+        self.view.put("Pod", self._body(gateway, share), datetime.now(UTC))
+        self.passes()
+
+    def comes(self, gateway: Gateway) -> None:
+        """Have the watch show a pod that has not started."""
+        self._ready_since[gateway.pod] = None
+        self.show(gateway)
+
+    def is_ready(self, gateway: Gateway) -> None:
+        """Have the watch show a pod that has just become ready."""
+        self._ready_since[gateway.pod] = datetime.now(UTC)
+        self.show(gateway, self.share_of(gateway))
+
+    def leaves(self, gateway: Gateway) -> None:
+        """Have the watch show a pod that is being deleted."""
+        self._leaving.add(gateway.pod)
+        self.show(gateway, self.share_of(gateway))
+
+    def share_of(self, gateway: Gateway) -> int | None:
+        """Return what a gateway was told last."""
+        (pod,) = (each for each in self.view.gateway_children(self.key) if each.name == gateway.pod)
+        return pod.sharing.told if pod.sharing else None
 
     def gone(self, gateway: Gateway) -> None:
         """Have the watch show that a gateway's pod is no more."""
-        self.view.remove("Pod", self._body(self._gateways.pop(gateway.pod), None, leaving=True), datetime.now(UTC))
+        self.view.remove("Pod", self._body(self._gateways.pop(gateway.pod), None), datetime.now(UTC))
+        self.passes()
 
     async def look(self, pod: Child) -> GatewayLoad | None:
         """Ask a gateway what it holds."""
@@ -63,7 +88,7 @@ class Kubelets:
     async def tell(self, _: Key, pod: Child, share: int) -> bool:
         """Annotate a pod: the watch shows it at once, its Envoy after a while."""
         gateway = self._gateways[pod.name]
-        self.show(gateway, share, leaving=pod.sharing is not None and pod.sharing.leaving)
+        self.show(gateway, share)
         task = asyncio.create_task(self._bring(gateway, share))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -73,7 +98,7 @@ class Kubelets:
         await asyncio.sleep(self._delay())
         gateway.set_share(share)
 
-    def _body(self, gateway: Gateway, share: int | None, *, leaving: bool) -> dict[str, Any]:
+    def _body(self, gateway: Gateway, share: int | None) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "name": gateway.pod,
             "namespace": self.key.namespace,
@@ -81,9 +106,12 @@ class Kubelets:
             "labels": {LABEL_WORKLOAD: self.key.name, LABEL_COMPONENT: COMPONENT_GATEWAY},
             "annotations": share_annotation(share),
         }
-        if leaving:
+        if gateway.pod in self._leaving:
             metadata["deletionTimestamp"] = LONG_READY.isoformat()
-        ready = {"type": "Ready", "status": "True", "lastTransitionTime": LONG_READY.isoformat()}
+        since = self._ready_since.get(gateway.pod, LONG_READY)
+        if since is None:
+            return {"metadata": metadata, "status": {}}
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": since.isoformat()}
         return {"metadata": metadata, "status": {"podIP": "127.0.0.1", "conditions": [ready]}}
 
 
@@ -93,7 +121,8 @@ async def sharing(scene: Stage, *, delay: Callable[[], float] = lambda: DELAY_S)
     async with aiohttp.ClientSession() as session:
         kubelets = Kubelets(scene, session, delay=delay)
         loop = Sharing(view=kubelets.view, look=kubelets.look, tell=kubelets.tell)
-        loop.follow(scene.workload, scene.decision)
+        kubelets.passes = lambda: loop.follow(scene.workload, scene.decision)
+        kubelets.passes()
         task = asyncio.create_task(loop.run())
         try:
             yield kubelets

@@ -200,6 +200,13 @@ class Gateway:
         assert self._process
         return await self._process.wait()
 
+    async def drain(self) -> int:
+        """Do what the kubelet does with the preStop hook; return what it is answered once the last request is done."""
+        hook: Any = envoy.pre_stop(self.workload)["httpGet"]
+        headers = {each["name"]: each["value"] for each in hook["httpHeaders"]}
+        async with aiohttp.ClientSession(self.operations) as session, session.get(hook["path"], headers=headers) as response:
+            return response.status
+
     async def ready(self) -> bool:
         """Whether GET /ready says so."""
         assert self._process

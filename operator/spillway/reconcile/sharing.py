@@ -51,6 +51,7 @@ class _Followed:
     """What is remembered of a workload."""
 
     cap: _Cap
+    pods: frozenset[str] = frozenset()  # as the last pass saw them
     due: float = 0.0
     looks: Mapping[str, LastLook] = field(default_factory=dict)
     told: dict[str, _Told] = field(default_factory=dict)
@@ -79,11 +80,12 @@ class Sharing:
             return
         cap = _Cap(uid=workload.uid, total=plan.cap_total, even=plan.cap_per_gateway)
         if known is None or known.cap.uid != workload.uid:
-            self._followed[workload.key] = _Followed(cap=cap)
-        elif known.cap != cap:
-            known.cap, known.due = cap, 0.0
-        else:
+            known = self._followed[workload.key] = _Followed(cap=cap)
+        pods = frozenset(each.uid for each in self._view.gateway_children(workload.key))
+        if (known.cap, known.pods) == (cap, pods):
             return
+        # A pod that is to come is made room for while it starts.
+        known.cap, known.pods, known.due = cap, pods, 0.0
         self._changed.set()
 
     def forget(self, key: Key) -> None:
