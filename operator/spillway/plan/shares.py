@@ -3,8 +3,8 @@
 Why shares move
 * Envoy counts requests for itself, so the cap has to be split over gateway pods. Clients are not: a few long connections may all end at
   one pod. Split evenly, that pod would spill while the others' parts lie idle.
-* Every second each pod is asked what it holds (`GatewayLoad`). Below the cap, each gets what it holds and a part of the rest, some
-  of that evenly, for what comes without notice, and most by what it holds. Above the cap, shares follow what is asked for.
+* Every second or two each pod is asked what it holds (`GatewayLoad`). It gets twice that, and the rest is split evenly, for what comes
+  without notice. Above half of the cap all of it is split by what pods hold, above the cap by what they would.
 * A newcomer is taken to get what the others get on the average, until it has had time to get its own.
 
 How they move
@@ -23,13 +23,14 @@ from datetime import datetime, timedelta
 
 from spillway.api.workload import InferenceWorkloadSpec
 
-EVEN_SHARE = 0.3  # part of what nobody holds that is split evenly; the other part follows what pods hold
+HEADROOM = 2.0  # times what a pod holds: what it gets before anything is split evenly, so that it may double before it turns away
 # A move is two writes and takes two seconds, so it is made early where it is large (a crowd that gathers at one pod), and late where it is
 # small: what comes and goes by chance moves nothing. Parts of the share in use, and of the cap that the share would rise by.
-# A pod that turns requests away is given whatever others have to spare.
-EARLY, EARLY_GAIN = 0.5, 0.2
-LATE, LATE_GAIN = 0.8, 0.05
-LEAST_JUSTICE = 0.25  # of the cap; moved where every pod uses all it has, which adds nothing to what is held
+# A pod that turns requests away is given whatever others have to spare; where none has, a move adds nothing and has to be as large.
+EARLY, EARLY_GAIN = 0.5, 0.25
+LATE, LATE_GAIN = 0.7, 0.05
+IDLE = 0.3  # of its share in use, at most: a pod that gives for one that is late
+DEPRIVED = 0.5  # of what it should have, at most: a pod whose share was others', who need it no more
 BROUGHT_BY = timedelta(minutes=2)  # a changed annotation reaches a pod's file in a second, and without the kubelet's hurry in 90
 
 
@@ -144,13 +145,13 @@ def _expected(gateways: Sequence[SharingGateway], seen: Mapping[str, LastLook]) 
 def _targets(room: int, wanted: Mapping[str, float]) -> dict[str, int]:
     """Return whole shares of at least 1 that make up `room`, which is no less than the number of pods."""
     total, pods = sum(wanted.values()), len(wanted)
-    needs = {uid: max(1.0, each) for uid, each in wanted.items()}
-    spare = room - sum(needs.values())
-    if spare >= 0:
-        parts = {uid: EVEN_SHARE / pods + (1 - EVEN_SHARE) * (each / total if total else 1 / pods) for uid, each in wanted.items()}
-        weights = {uid: needs[uid] + spare * parts[uid] - 1 for uid in wanted}
+    needs = {uid: max(1.0, HEADROOM * each) for uid, each in wanted.items()}
+    rest = room - sum(needs.values())
+    if rest >= 0:
+        weights = {uid: each - 1 + rest / pods for uid, each in needs.items()}
     else:
-        weights = {uid: each - 1 for uid, each in needs.items()}
+        factor = max(1.0, room / total)
+        weights = {uid: max(0.0, factor * each - 1) for uid, each in wanted.items()}
     return {uid: 1 + more for uid, more in _apportioned(room - pods, weights).items()}
 
 
@@ -178,16 +179,19 @@ def _is_worth_it(room: int, current: Mapping[str, int], targets: Mapping[str, in
     """Whether shares should fall for others to rise: one that is used up, or may soon be, would rise enough."""
     givers = [uid for uid, share in current.items() if targets[uid] < share]
     spare = any(current[uid] - wanted[uid] >= 1 for uid in givers)
-    idle = any(wanted[uid] <= EARLY * current[uid] for uid in givers)
+    idle = any(wanted[uid] <= IDLE * current[uid] for uid in givers)
     little, much = _least(room, LATE_GAIN), _least(room, EARLY_GAIN)
 
-    def enough(uid: str) -> int:
+    def enough(uid: str) -> float:
+        """Return how much a pod's share would have to rise by."""
         used = wanted[uid] / current[uid] if current[uid] else math.inf
         if used > 1:
-            return little if spare else max(2, _least(room, LEAST_JUSTICE))
-        return little if used > LATE and idle else max(little, much)
+            return little if spare else max(2, much)
+        if used > LATE and idle:
+            return little
+        return much if used > EARLY or current[uid] <= DEPRIVED * targets[uid] else math.inf
 
-    return any(targets[uid] - share >= enough(uid) for uid, share in current.items() if wanted[uid] > EARLY * share)
+    return any(targets[uid] - share >= enough(uid) for uid, share in current.items())
 
 
 def _least(room: int, part: float) -> int:

@@ -5,6 +5,7 @@ A pass says how large the cap is. Nothing here is needed for requests to be serv
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -98,10 +99,8 @@ class Sharing:
         while True:
             self._changed.clear()
             now = loop.time()
-            due = [key for key, each in self._followed.items() if each.due <= now]
-            for key in due:
-                self._followed[key].due = now + IDLE_LOOK_S
-            await asyncio.gather(*(self._appoint(key) for key in due))
+            due = [(key, each) for key, each in self._followed.items() if each.due <= now]
+            await asyncio.gather(*(self._look_at(key, each, now) for key, each in due))
             first = min((each.due for each in self._followed.values()), default=loop.time() + IDLE_LOOK_S)
             try:
                 async with asyncio.timeout(max(0.0, first - loop.time())):
@@ -109,11 +108,12 @@ class Sharing:
             except TimeoutError:
                 continue
 
-    async def _appoint(self, key: Key) -> None:
-        followed, began = self._followed[key], asyncio.get_running_loop().time()
+    async def _look_at(self, key: Key, followed: _Followed, now: float) -> None:
+        """Look, and appoint the next look; a pass that has changed something meanwhile wants one at once."""
+        followed.due = math.inf
         shares = await self.share(key)
-        if shares is not None:
-            followed.due = began + (MOVING_LOOK_S if shares.moving else LOOK_S if shares.busy else IDLE_LOOK_S)
+        if shares is not None and followed.due == math.inf:
+            followed.due = now + (MOVING_LOOK_S if shares.moving else LOOK_S if shares.busy else IDLE_LOOK_S)
 
     async def share(self, key: Key) -> Shares | None:
         """Look once at a workload's pods, and tell those whose share changed; None when it is not followed any more."""

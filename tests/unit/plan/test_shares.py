@@ -46,10 +46,12 @@ def shares(cap: int, *pods: SharingGateway, looks: Mapping[str, LastLook] | None
         pytest.param((pod("a", 8, owned=8, turned_away=9), pod("b", 1, in_force=8)), {"a": 8, "b": 1}, id="once it is in force"),
         pytest.param((pod("a", 8, owned=8, turned_away=9), pod("b", 1, owned=6)), {"a": 9, "b": 2}, id="and as far as it is free"),
         pytest.param((pod("a", 12, owned=12), pod("b", 12, owned=12)), {"a": 8, "b": 8}, id="a lower cap is told at once"),
-        pytest.param((pod("a", 8, owned=5), pod("b", 2)), {"a": 14, "b": 2}, id="what nobody was told is given away"),
+        pytest.param((pod("a", 8, owned=5), pod("b", 2)), {"a": 13, "b": 3}, id="what nobody was told is given away"),
         pytest.param(
             (pod("a", None, in_force=8), pod("b", None, in_force=8)), {"a": 8, "b": 8}, id="the even split stays where it suffices"
         ),
+        pytest.param((pod("a", 15), pod("b", 1)), {"a": 8, "b": 1}, id="what a crowd had that is gone is given back"),
+        pytest.param((pod("a", 15, owned=8), pod("b", 1)), {"a": 15, "b": 1}, id="not while it is there"),
         pytest.param((pod("a", 16, owned=9),), {"a": 16}, id="one pod has it all"),
         pytest.param((pod("a", 0), pod("b", 0)), {"a": 8, "b": 8}, id="after zero the even split"),
     ],
