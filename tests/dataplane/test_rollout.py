@@ -19,7 +19,7 @@ from tests.dataplane.service import Service
 pytestmark = pytest.mark.dataplane
 WORKERS = 8
 LONG = "long"  # the user whose streams last
-EACH = 12  # the even split of the cap; twice what the load holds, so that nothing but the rollout could turn a request away
+EACH = 24  # the even split of the cap; twice what all clients hold together, wherever their connections end
 # A node's time, played: until probes (every second or two) and endpoints have made a pod that runs known, and forgotten one that ends.
 PROBED_S = 2.0
 FORGOTTEN_S = 0.3

@@ -54,6 +54,7 @@ class SharingGateway:
     told_at: datetime | None  # None: by an operator before this one
     started: bool  # its containers may run
     newcomer: bool  # what it holds says little yet of what it will
+    leaving: bool = False  # it gets no more than it has
     load: GatewayLoad | None  # None: it could not be asked
 
 
@@ -93,7 +94,7 @@ def share_out(
         return Shares(requests={each.uid: 0 for each in gateways}, looks=seen, moving=False, busy=False)
     room = max(cap - sum(outside), len(gateways))
     wanted = _expected(gateways, seen)
-    targets = _targets(room, wanted)
+    targets = _targets(room, wanted, leaving=frozenset(each.uid for each in gateways if each.leaving))
     current = {each.uid: _current(each) for each in gateways}
     known = {uid: share for uid, share in current.items() if share is not None}
     unknown = len(current) - len(known)
@@ -142,13 +143,13 @@ def _expected(gateways: Sequence[SharingGateway], seen: Mapping[str, LastLook]) 
     return {each.uid: max(known.get(each.uid, 0.0), mean) if each.newcomer else known.get(each.uid, mean) for each in gateways}
 
 
-def _targets(room: int, wanted: Mapping[str, float]) -> dict[str, int]:
+def _targets(room: int, wanted: Mapping[str, float], *, leaving: frozenset[str]) -> dict[str, int]:
     """Return whole shares of at least 1 that make up `room`, which is no less than the number of pods."""
     total, pods = sum(wanted.values()), len(wanted)
-    needs = {uid: max(1.0, HEADROOM * each) for uid, each in wanted.items()}
-    rest = room - sum(needs.values())
+    needs = {uid: max(1.0, each if uid in leaving else HEADROOM * each) for uid, each in wanted.items()}
+    rest, staying = room - sum(needs.values()), pods - len(leaving)
     if rest >= 0:
-        weights = {uid: each - 1 + rest / pods for uid, each in needs.items()}
+        weights = {uid: each - 1 + (0 if uid in leaving and staying else rest / (staying or pods)) for uid, each in needs.items()}
     else:
         factor = max(1.0, room / total)
         weights = {uid: max(0.0, factor * each - 1) for uid, each in wanted.items()}

@@ -158,6 +158,7 @@ class Sharing:
             told_at=told.at if told else None,
             started=facts.address is not None,
             newcomer=not facts.leaving and (pod.ready_since is None or now - pod.ready_since < NEWCOMER_FOR),
+            leaving=facts.leaving,
             load=load,
         )
 
