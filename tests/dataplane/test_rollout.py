@@ -23,7 +23,7 @@ EACH = 24  # the even split of the cap; twice what all clients hold together, wh
 # A node's time, played: until probes (every second or two) and endpoints have made a pod that runs known, and forgotten one that ends.
 PROBED_S = 2.0
 FORGOTTEN_S = 0.3
-ACCEPTS_S = 1.0  # how long one that ends goes on accepting
+ACCEPTS_S = 3.0  # how long one that ends goes on accepting
 
 
 @pytest.mark.parametrize("mode", ["Hybrid", "Dedicated"])
