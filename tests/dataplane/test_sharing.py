@@ -55,10 +55,14 @@ async def test_a_crowd_that_moves_from_gateway_to_gateway_is_followed_and_the_ca
     async with sharing(scene, delay=lambda: chance.uniform(0.1, 0.8)):
         for gateway in (*scene.gateways, scene.gateways[0]):
             async with Client(gateway.url) as client, Load(client, workers=2 * cap, pause_s=0) as load:
+                began = asyncio.get_running_loop().time()
                 await until(lambda: engine.active >= 0.9 * cap, f"nine tenths of the cap at {gateway.pod}")
+                took_s = asyncio.get_running_loop().time() - began
+                logger.info("%s of %d: nine tenths of the cap after %.1f s", gateway.pod, gateways, took_s)
                 await load.more("owned", cap)
                 await load.finish()
             assert (load.tally.failed, load.tally.lost) == (0, 0), load.tally
+    logger.info("%d gateways: at most %d at once, of %d", gateways, engine.peak, cap)
     assert engine.peak <= cap + gateways
 
 
@@ -77,6 +81,7 @@ async def test_gateways_that_are_all_full_share_the_cap_and_never_exceed_it(stag
             await load.more("sent", 4 * load.workers)
         for load in loads:
             await load.finish()
+    logger.info("%d full gateways: at most %d at once, of %d", gateways, engine.peak, cap)
     assert all((each.tally.failed, each.tally.lost) == (0, 0) for each in loads)
     assert engine.peak <= cap + gateways
 
