@@ -142,11 +142,13 @@ class Sharing:
             return await self._look(pod)
 
     async def _tell_one(self, key: Key, pod: Child, share: int, followed: _Followed) -> None:
-        now = self._clock()
         try:
             if await self._tell(key, pod, share):
-                followed.told[pod.uid] = _Told(share=share, at=now)
+                followed.told[pod.uid] = _Told(share=share, at=self._clock())
         except ApiError as problem:
+            before = followed.told.get(pod.uid)
+            if problem.status == 0 and (before is None or share > before.share):
+                followed.told[pod.uid] = _Told(share=share, at=self._clock())  # no answer: it may have been told, and then has it
             logger.warning("%s/%s: share of gateway %s not told: %s", key.namespace, key.name, pod.name, problem)
 
     def _gateway(self, pod: Child, facts: SharingPod, load: GatewayLoad | None, followed: _Followed, now: datetime) -> SharingGateway:

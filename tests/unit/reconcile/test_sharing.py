@@ -29,6 +29,7 @@ class Cluster:
         self.told: list[tuple[str, int]] = []
         self.asked: list[str] = []
         self.refuses: set[str] = set()
+        self.status = 500
         self.workload: Workload = workload(gateway={"replicas": gateways})
         seen = replace(observe(), replicas=(replica(),), gateways=(gateway(0), gateway(1)))
         self.decision: Decision = one_pass(self.workload, seen=seen)[0]
@@ -64,7 +65,7 @@ class Cluster:
     async def tell(self, _: Key, pod: Child, share: int) -> bool:
         """Write an annotation; the watch shows nothing of it."""
         if pod.name in self.refuses:
-            raise ApiError(500, "etcd is away")
+            raise ApiError(self.status, "etcd is away")
         self.told.append((pod.name, share))
         return True
 
@@ -100,6 +101,20 @@ async def test_a_pod_that_could_not_be_told_is_told_at_the_next_look() -> None:
     assert await cluster.shared() == [("a", 8)]
     cluster.refuses = set()
     assert await cluster.shared() == [("b", 8)]
+
+
+async def test_a_share_that_may_have_been_told_is_not_given_to_another_pod_until_the_watch_shows_that_it_was_not() -> None:
+    cluster = Cluster("a", "b")
+    for pod in ("a", "b"):
+        cluster.show(pod, told=1)
+        cluster.loads[pod] = GatewayLoad(in_force=1, owned=0, hosted=0, turned_away=0)
+    cluster.refuses, cluster.status = {"a"}, 0
+    assert await cluster.shared() == [("b", 8)]
+    assert await cluster.shared() == []
+    cluster.now += WATCH_LAG
+    cluster.refuses = set()
+    cluster.show("b", told=8)
+    assert await cluster.shared() == [("a", 8)]
 
 
 async def test_a_pod_of_a_template_without_shares_is_neither_asked_nor_told() -> None:
