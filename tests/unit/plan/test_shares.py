@@ -90,6 +90,11 @@ def test_a_pod_that_never_answered_and_was_told_nothing_is_left_alone() -> None:
     assert shares(16, pod("a", 8, owned=8, turned_away=9), silent("b", None)) == {"a": 8}
 
 
+def test_a_pod_that_leaves_keeps_what_it_holds_and_no_more() -> None:
+    assert shares(16, pod("a", 8, owned=2, leaving=True), pod("b", 1)) == {"a": 2, "b": 8}
+    assert shares(16, pod("a", 2, owned=2, leaving=True), pod("b", 8)) == {"a": 2, "b": 14}
+
+
 def test_requests_on_hosted_backends_count_only_while_more_are_turned_away() -> None:
     past = pod("a", 8, owned=2, hosted=50)
     now = pod("b", 8, owned=8, turned_away=4)
