@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from spillway.render.envoy_share import share_told
 from tests.apiserver.operator_process import LEASE, Operator, acquired_at, condition, eventually, get, holder, operator
 from tests.apiserver.server import ApiServer
 
@@ -621,6 +622,7 @@ def _follow_a_replica(apiserver: ApiServer, fleet: str) -> None:
     assert moment(telling["time"]) - changed < CAP_FOLLOWS_S
     assert children(apiserver, fleet)["configmap", "chat-gateway-cap"]["data"] != before
     assert get(apiserver, "iw", fleet, "chat")["status"]["dedicated"]["readyReplicas"] == 1
+    eventually(lambda: (share_of(apiserver, fleet) or 0) > 1, "the only gateway is told that the whole cap is its share")
     apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
 
 
@@ -669,6 +671,39 @@ def test_a_count_that_is_only_told_leaves_the_deployment_to_whoever_scales_it(ap
     apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
 
 
+def test_an_autoscaler_gets_the_number_of_gateways_without_a_jump_and_gives_it_back(apiserver: ApiServer, namespace: str) -> None:
+    def gateways() -> int:
+        return int(get(apiserver, "deployment", namespace, "chat-gateway")["spec"]["replicas"])
+
+    apply(apiserver, documents(namespace, gateway={"replicas": 3}))
+    with operator(apiserver, namespace=namespace) as started:
+        eventually(lambda: settled(apiserver, started, namespace), "the workload is settled")
+        assert gateways() == 3
+        made = get(apiserver, "deployment", namespace, "chat-gateway")["metadata"]["generation"]
+        apply(apiserver, documents(namespace, gateway={"replicas": 3, "autoscaling": {"maxReplicas": 9}}))
+        eventually(lambda: _autoscaler(apiserver, namespace) == (3, 9), "the autoscaler is there")
+        eventually(lambda: _owners_of_replicas(apiserver, namespace) == {"spillway-autoscaling"}, "the number is not ours any more")
+        assert gateways() == 3
+        assert get(apiserver, "deployment", namespace, "chat-gateway")["metadata"]["generation"] == made  # it was never another
+        apiserver.kubectl("scale", "deployment", "chat-gateway", "-n", namespace, "--replicas=5")
+        assert settled(apiserver, started, namespace)
+        assert gateways() == 5
+        apply(apiserver, documents(namespace, gateway={"replicas": 2}))
+        eventually(lambda: _autoscaler(apiserver, namespace) is None, "the autoscaler is gone")
+        eventually(lambda: gateways() == 2, "the spec says how many again")
+    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
+
+
+def _autoscaler(server: ApiServer, namespace: str) -> tuple[int, int] | None:
+    found = json.loads(server.kubectl("get", "hpa", "-n", namespace, "-o", "json"))["items"]
+    return next(((each["spec"]["minReplicas"], each["spec"]["maxReplicas"]) for each in found), None)
+
+
+def _owners_of_replicas(server: ApiServer, namespace: str) -> set[str]:
+    entries = children(server, namespace)["deployment", "chat-gateway"]["metadata"]["managedFields"]
+    return {each["manager"] for each in entries if "f:replicas" in each["fieldsV1"].get("f:spec", {})}
+
+
 def owned(server: ApiServer, namespace: str) -> dict[str, Any]:
     """Return status.dedicated; empty while there is none."""
     found: dict[str, Any] = get(server, "iw", namespace, "chat").get("status", {}).get("dedicated", {})
@@ -692,6 +727,10 @@ def deletion_cost(server: ApiServer, namespace: str, each: str) -> str | None:
     annotations = get(server, "pod", namespace, f"chat-engine-{each}")["metadata"].get("annotations", {})
     found: str | None = annotations.get("controller.kubernetes.io/pod-deletion-cost")
     return found
+
+
+def share_of(server: ApiServer, namespace: str) -> int | None:
+    return share_told(get(server, "pod", namespace, "chat-gateway-a")["metadata"]["annotations"]["spillway.dev/gateway-share"])
 
 
 def told_of_cap(server: ApiServer, namespace: str) -> str:

@@ -236,6 +236,8 @@ def workload(name: str, mode: str, accelerator: str = "nvidia-l4") -> dict[str, 
         "placement": {"mode": mode},
         "hosted": {"backends": [{"providerRef": {"name": "rented"}, "model": "m"}]},
     }
+    if (name == "chat" and mode != "Hosted") or name == "taken":
+        spec["gateway"] = {"autoscaling": {"maxReplicas": 4}}
     if mode != "Hosted":
         spec["dedicated"] = {"accelerators": [accelerator], "scaling": {"minReplicas": 1, "maxReplicas": 2}}
     metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE}
@@ -282,6 +284,9 @@ def condition(site: Site, name: str, type_: str) -> tuple[str, str] | None:
     return next(((each["status"], each["reason"]) for each in found if each["type"] == type_), None)
 
 
+AUTOSCALER = ("horizontalpodautoscaler", "chat-gateway")
+
+
 def children(name: str) -> list[tuple[str, str]]:
     """Return the objects whose names a hybrid workload needs."""
     return [
@@ -295,6 +300,7 @@ def children(name: str) -> list[tuple[str, str]]:
         ("poddisruptionbudget", f"{name}-engine"),
         ("networkpolicy", f"{name}-gateway"),
         ("networkpolicy", f"{name}-engine"),
+        ("horizontalpodautoscaler", f"{name}-gateway"),
     ]
 
 
@@ -342,6 +348,12 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "spec": {"podSelector": {"matchLabels": {"none": "such"}}},
         },
         {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "taken-gateway", **taken},
+            "spec": {"maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "none"}},
+        },
+        {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": "busy-gateway", **taken},
@@ -377,7 +389,7 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
         wait_until(lambda: condition(site, "chat", "PlacementResolved") == ("True", "HostedRequested"), 30)
         assert exists(site, "networkpolicy", "chat-engine")
         site.server.kubectl("-n", WORKLOAD_NAMESPACE, "delete", "deployment", after["metadata"]["name"])
-        for each in (("networkpolicy", "chat-engine"), ("poddisruptionbudget", "chat-engine"), ("service", "chat-replicas")):
+        for each in (("networkpolicy", "chat-engine"), ("poddisruptionbudget", "chat-engine"), ("service", "chat-replicas"), AUTOSCALER):
             wait_until(functools.partial(gone, site, *each), 30)
         process.terminate()
         assert process.wait(30) == 0, log.read_text()[-3000:]
@@ -435,6 +447,7 @@ def test_the_operator_touches_nothing_that_is_not_its_own(site: Site, story: Pat
         ("serviceaccount", "taken"),
         ("configmap", "taken-gateway"),
         ("networkpolicy", "taken-gateway"),
+        ("horizontalpodautoscaler", "taken-gateway"),
     ):
         found = get(site, kind, name)
         assert found["metadata"]["labels"] == {"whose": "somebodys"}

@@ -100,6 +100,8 @@ def test_the_operator_is_told_everything_by_environment(bundled: Rendered) -> No
     environment = {e["name"]: e.get("value", e.get("valueFrom")) for e in container["env"]}
     assert environment["SPILLWAY_PROMETHEUS_URL"] == f"http://spillway-prometheus.{NAMESPACE}.svc.cluster.local:9090"
     assert json.loads(environment["SPILLWAY_SCRAPE_NAMESPACE_LABELS"]) == {"kubernetes.io/metadata.name": NAMESPACE}
+    operator = bundled.one("Deployment", "spillway-operator")
+    assert json.loads(environment["SPILLWAY_OPERATOR_LABELS"]) == operator["spec"]["selector"]["matchLabels"]
     assert environment["SPILLWAY_ENGINE_IMAGE"] == "vllm/vllm-openai:v0.32.0"
     assert environment["SPILLWAY_ENGINE_VERSION"] == "0.32.0"
     assert environment["SPILLWAY_GATEWAY_IMAGE"] == "envoyproxy/envoy:v1.40.0"

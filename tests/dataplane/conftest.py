@@ -145,8 +145,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
                 engines=tuple(Address(host=each.address, port=each.port) for each in owned),
                 hosted={name: Address(host="127.0.0.1", port=backend.port) for name, backend in rented.items()},
                 dns=names.address if names else None,
-                drain_settle_s=0.25,
-                **(addresses or {}),
+                **{"drain_settle_s": 0.25, **(addresses or {})},
             )
             running_gateways = []
             for place in range(gateways):

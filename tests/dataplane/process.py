@@ -18,7 +18,9 @@ import aiohttp
 from spillway.plan.decision import Decision, GatewayPlan, Permit, Workload
 from spillway.render import envoy
 from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy_owned import SHARE_FILE
 from spillway.render.envoy_permit import POD_VARIABLE
+from spillway.render.envoy_share import has_share, share_annotation
 from tests.dataplane.volume import Volume
 
 PATIENCE_S = 20.0
@@ -97,6 +99,7 @@ class Gateway:
             metrics=metrics,
             config_folder=str(folder / "gateway"),
             cap_folder=str(folder / "cap"),
+            share_folder=str(folder / "share"),
             hosted_folder=str(folder / "hosted"),
             run_folder=str(folder / "run"),
             access_folder=str(folder / "access"),
@@ -105,6 +108,7 @@ class Gateway:
         (folder / "run").mkdir(parents=True)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses))
         self.cap = Volume(folder / "cap", envoy.cap_files(decision))
+        self.share = Volume(folder / "share", _share_files(None)) if has_share(workload, decision) else None
         # Projected volumes: the cap's ConfigMap below, the optional Secret above.
         below = envoy.cap_files(decision)
         self.secrets = {mount.mount_path: Volume(Path(mount.mount_path), below) for mount in envoy.hosted_mounts(decision, self.addresses)}
@@ -147,6 +151,11 @@ class Gateway:
     def set_cap(self, cap: int) -> None:
         """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""
         self._follow(replace(self.decision.gateway, cap_per_gateway=cap))
+
+    def set_share(self, requests: int) -> None:
+        """Tell it its share of the cap as the operator would: the pod's annotation, which the kubelet shows as a file."""
+        assert self.share, "one gateway has no share; set gateway.replicas"
+        self.share.write(_share_files(requests))
 
     def set_permit(self, permit: Permit | None) -> None:
         """Renew or withdraw the permit as the operator would."""
@@ -191,6 +200,13 @@ class Gateway:
         assert self._process
         return await self._process.wait()
 
+    async def drain(self) -> int:
+        """Do what the kubelet does with the preStop hook; return what it is answered once the last request is done."""
+        hook: Any = envoy.pre_stop(self.workload)["httpGet"]
+        headers = {each["name"]: each["value"] for each in hook["httpHeaders"]}
+        async with aiohttp.ClientSession(self.operations) as session, session.get(hook["path"], headers=headers) as response:
+            return response.status
+
     async def ready(self) -> bool:
         """Whether GET /ready says so."""
         assert self._process
@@ -222,6 +238,11 @@ class Gateway:
         """Return the sum of the samples with this name and these labels; 0 when there are none."""
         found = [each for each in await self.metrics() if each.name == name]
         return sum(each.value for each in found if labels.items() <= each.labels.items())
+
+
+def _share_files(requests: int | None) -> dict[str, str]:
+    (annotation,) = share_annotation(requests).values()
+    return {SHARE_FILE: annotation}
 
 
 def _sample(line: str) -> Sample:

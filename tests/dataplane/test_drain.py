@@ -1,12 +1,9 @@
 """A gateway that ends: streams finish, new connections are refused, readiness says so."""
 
 import asyncio
-from typing import Any
 
-import aiohttp
 import pytest
 
-from spillway.render import envoy
 from tests.dataplane.client import rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import until
@@ -20,7 +17,7 @@ async def test_streams_in_flight_finish_before_the_pre_stop_hook_returns(stage: 
     for backend in (*scene.engines, scene.alpha):
         backend.hold = release
     streams = await scene.client.open_many(8)  # four owned, four hosted
-    hook = asyncio.create_task(pre_stop(scene))
+    hook = asyncio.create_task(scene.gateway.drain())
     await until(lambda: _unready(scene), "readiness says no")
     await until(lambda: _refused(scene), "new connections are refused")
     assert await scene.gateway.metric("envoy_http_downstream_rq_active", envoy_http_conn_manager_prefix="edge") == 8  # metrics go on
@@ -36,21 +33,13 @@ async def test_requests_that_come_while_services_forget_the_pod_are_served(stage
     scene = await stage(cap=4)
     scene.engines[0].hold = scene.engines[1].hold = asyncio.Event()
     stream = await scene.client.open()
-    hook = asyncio.create_task(pre_stop(scene))
+    hook = asyncio.create_task(scene.gateway.drain())
     await until(lambda: _unready(scene), "readiness says no")
     answer = await scene.client.post()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     scene.engines[0].hold.set()
     assert (await stream.rest()).complete
     assert await hook == 200
-
-
-async def pre_stop(scene: Stage) -> int:
-    """Do what the kubelet does with the hook."""
-    hook: Any = envoy.pre_stop(scene.workload)["httpGet"]
-    headers = {each["name"]: each["value"] for each in hook["httpHeaders"]}
-    async with aiohttp.ClientSession(scene.gateway.operations) as session, session.get(hook["path"], headers=headers) as response:
-        return response.status
 
 
 async def _unready(scene: Stage) -> bool:

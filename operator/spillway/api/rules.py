@@ -318,6 +318,13 @@ WORKLOAD_RULES = (
         at=".maxReplicas",
     ),
     Rule(
+        name="gateway-autoscaling-bounds",
+        model="Gateway",
+        rule="!has(self.autoscaling) || self.autoscaling.maxReplicas > self.replicas",
+        message="gateway.replicas (default 2) is the fewest with autoscaling: raise gateway.autoscaling.maxReplicas above it, or lower it",
+        at=".autoscaling.maxReplicas",
+    ),
+    Rule(
         name="cache-shared",
         model="Dedicated",
         rule="!has(self.modelCache) || self.modelCache.accessMode != 'ReadWriteOnce' || self.scaling.maxReplicas <= 1",

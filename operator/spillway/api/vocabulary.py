@@ -19,6 +19,7 @@ COMPONENT_GATEWAY = "gateway"
 
 # Annotations
 ANNOTATION_CONFIG_GENERATION = f"{GROUP}/gateway-config"  # touched on gateway pods so that the kubelet syncs a ConfigMap at once
+ANNOTATION_GATEWAY_SHARE = f"{GROUP}/gateway-share"  # on gateway pods: the part of the cap that is theirs, as Envoy reads it
 ANNOTATION_ACCELERATOR_CLASS = f"{GROUP}/accelerator-class"  # on an engine Deployment and its pods
 ANNOTATION_TENSOR_PARALLEL = f"{GROUP}/tensor-parallel-size"
 # On an engine Deployment whose spec leaves them open: the defaults its replicas were made with. A later default must not restart them,

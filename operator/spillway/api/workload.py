@@ -497,10 +497,28 @@ class Hosted(ApiModel):
     overflow: Annotated[Overflow | None, Field(description="Limits on hosted backends.")] = None
 
 
+class GatewayAutoscaling(ApiModel):
+    """How many gateway pods there are, by their own CPU."""
+
+    max_replicas: Annotated[int, Field(ge=2, le=16, description="Most gateway pods.")]
+    target_cpu_percent: Annotated[
+        int,
+        Field(
+            alias="targetCPUPercent",
+            ge=10,
+            le=95,
+            description="CPU that a pod uses on the average, of the two cores that its two worker threads can use. Needs metrics-server.",
+        ),
+    ] = 60
+
+
 class Gateway(ApiModel):
     """The Envoy that holds the workload's URL."""
 
-    replicas: Annotated[int, Field(ge=1, le=16, description="Gateway pods.")] = 2
+    replicas: Annotated[int, Field(ge=1, le=16, description="Gateway pods; with autoscaling the fewest.")] = 2
+    autoscaling: Annotated[
+        GatewayAutoscaling | None, Field(description="Let a HorizontalPodAutoscaler set the number of pods. Default: replicas.")
+    ] = None
     max_request_seconds: Annotated[
         int, Field(ge=10, le=86_400, description="Longest request: route timeout, drain and termination grace follow from it.")
     ] = 600
@@ -515,6 +533,11 @@ class Gateway(ApiModel):
         ),
     ] = Routing.LEAST_LOAD
     prefix_bytes: PrefixBytes | None = None
+
+    @property
+    def most_replicas(self) -> int:
+        """Most pods that there may be, but for those of a rollout."""
+        return self.autoscaling.max_replicas if self.autoscaling else self.replicas
 
 
 class Budget(ApiModel):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, FIELD_MANAGER
-from spillway.apply.connection import MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.connection import APPLY_PATCH, CONFLICT, MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.known import digest_of
+from spillway.render.envoy_share import share_annotation
 
 
 async def announce_cap(
@@ -26,6 +27,50 @@ async def announce_cap(
         except ApiError as problem:
             if problem.status != NOT_FOUND:
                 raise
+
+
+async def tell_share(connection: Connection, fence: Callable[[], None], *, namespace: str, name: str, uid: str, share: int) -> bool:
+    """Tell a pod its share of the cap; return whether it is still there. The kubelet brings it within a second."""
+    fence()
+    body = {"metadata": {"uid": uid, "annotations": share_annotation(share)}}
+    where = path("Pod", namespace, name, query={"fieldManager": FIELD_MANAGER})
+    try:
+        await connection.request("PATCH", where, body, content_type=MERGE_PATCH, accept=METADATA)
+    except ApiError as problem:
+        if problem.status not in (NOT_FOUND, CONFLICT):
+            raise
+        return False
+    return True
+
+
+async def leave_replicas(connection: Connection, fence: Callable[[], None], *, namespace: str, name: str) -> None:
+    """Give the number of a Deployment's pods, where it is ours, to another field manager, for an autoscaler to change.
+
+    A field that only we own falls back to its default, one pod, when we apply the Deployment without it.
+    """
+    where = path("Deployment", namespace, name)
+    try:
+        found = await connection.request("GET", where)
+    except ApiError as problem:
+        if problem.status != NOT_FOUND:
+            raise
+        return
+    if not any(_owns_replicas(each) for each in found["metadata"].get("managedFields") or []):
+        return
+    fence()
+    body = {
+        "apiVersion": found["apiVersion"],
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "uid": found["metadata"]["uid"]},
+        "spec": {"replicas": found["spec"]["replicas"]},
+    }
+    query = {"fieldManager": f"{FIELD_MANAGER}-autoscaling"}
+    await connection.request("PATCH", path("Deployment", namespace, name, query=query), body, content_type=APPLY_PATCH, accept=METADATA)
+
+
+def _owns_replicas(entry: Mapping[str, Any]) -> bool:
+    fields = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+    return entry.get("manager") == FIELD_MANAGER and "f:replicas" in fields
 
 
 def cap_generation(cap: Mapping[str, Any]) -> str:

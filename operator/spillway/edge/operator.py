@@ -9,13 +9,15 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import kopf
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
-from spillway.api.vocabulary import Reason
+from spillway.api.vocabulary import PORT_GATEWAY_METRICS, Reason
 from spillway.apply.applier import Applier, NotLeadingError
 from spillway.apply.connection import Connection, connected
 from spillway.apply.events import EventRecorder
+from spillway.apply.gateway import tell_share
 from spillway.apply.known import KnownObjects
 from spillway.apply.lease import Lease
 from spillway.edge import handlers
@@ -23,15 +25,18 @@ from spillway.edge.intake import Intake
 from spillway.edge.leading import Leading
 from spillway.edge.probes import serve_probes
 from spillway.edge.vitals import Role, Vitals, Watches, not_live, not_ready
-from spillway.observe.cluster import ClusterView
+from spillway.observe.cluster import Child, ClusterView
+from spillway.observe.gateways import read_load
 from spillway.observe.prometheus import PrometheusSource
 from spillway.plan.decision import Decision, Key
 from spillway.plan.observation import Missing
+from spillway.plan.shares import GatewayLoad
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.queue import ReconcileQueue, work
 from spillway.reconcile.recollection import Recollection
 from spillway.reconcile.reconcile import PassFailedError, Reconciler
 from spillway.reconcile.settings import Settings
+from spillway.reconcile.sharing import Sharing
 from spillway.reconcile.stocktaking import Stocktaker
 from spillway.reconcile.telemetry import Telemetry
 from spillway.reconcile.tick import tick_forever
@@ -47,14 +52,14 @@ STUCK_MARGIN_S = 2.0
 
 async def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT (0), or until something that must not end has ended (1)."""
-    async with connected(connections=settings.connections) as connection:
-        return await _Process(settings, connection).run()
+    async with connected(connections=settings.connections) as connection, aiohttp.ClientSession() as session:
+        return await _Process(settings, connection, session).run()
 
 
 class _Process:
     """Everything that makes up the operator, wired together."""
 
-    def __init__(self, settings: Settings, connection: Connection) -> None:
+    def __init__(self, settings: Settings, connection: Connection, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._connection = connection
@@ -80,6 +85,8 @@ class _Process:
             requests=lambda: self._applier.requests,
         )
         self._recorder = EventRecorder(connection, self._lease.fence, instance=settings.identity)
+        self._session = session
+        self._sharing = Sharing(view=self._world.view, look=self._look, tell=self._tell)
         self._reconciler = Reconciler(
             settings=settings,
             world=self._world,
@@ -89,6 +96,7 @@ class _Process:
             bookkeeping=self._bookkeeping,
             recollection=self._recollection,
             telemetry=self._telemetry,
+            sharing=self._sharing,
             fence=self._lease.fence,
             revisit_s=self._revisit_s,
         )
@@ -175,10 +183,20 @@ class _Process:
         workers = {
             f"worker {number}": work(self._queue, self._reconciler.run, on_error=self._failed) for number in range(self._settings.workers)
         }
-        tasks = {**workers, "stocktaking": self._stocktaker.run(), "posting Events": self._recorder.run()}
+        tasks = {**workers, "stocktaking": self._stocktaker.run(), "posting Events": self._recorder.run(), "sharing": self._sharing.run()}
         if self._source is not None:
             tasks["ticking"] = tick_forever(self._source, self._world, self._queue, every_s=self._settings.tick_s)
         return tasks
+
+    async def _look(self, pod: Child) -> GatewayLoad | None:
+        if pod.sharing is None or pod.sharing.address is None:
+            return None
+        address = pod.sharing.address
+        host = f"[{address}]" if ":" in address else address
+        return await read_load(self._session, f"http://{host}:{PORT_GATEWAY_METRICS}")
+
+    async def _tell(self, key: Key, pod: Child, share: int) -> bool:
+        return await tell_share(self._connection, self._lease.fence, namespace=key.namespace, name=pod.name, uid=pod.uid, share=share)
 
     def _revisit_s(self, decision: Decision) -> float:
         """Return when to look again by itself. Where a tick brings every workload up anyway, that is only a net under it."""

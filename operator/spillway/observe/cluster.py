@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.observe.pods import Body, gateway_pod, has_ended, moment, pool, ready_since, replica_pod
+from spillway.observe.pods import Body, SharingPod, gateway_pod, has_ended, moment, pool, ready_since, replica_pod, sharing_pod
 from spillway.plan.decision import Key, Workload
 from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
 
@@ -74,6 +74,7 @@ class Child:
     facts: ReplicaPod | GatewayPod | Pool | None = None
     config_generation: str | None = None  # of a gateway pod: the cap it was last told of
     ready_since: datetime | None = None  # of a gateway pod
+    sharing: SharingPod | None = None  # of a gateway pod that can be told a share of the cap
 
 
 ChildName = tuple[str, str]  # kind, name
@@ -151,6 +152,11 @@ class ClusterView:
     def gateways(self, key: Key) -> tuple[GatewayPod, ...]:
         """Return the gateway pods."""
         found = [each.facts for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
+        return tuple(sorted(found, key=lambda pod: pod.name))
+
+    def gateway_children(self, key: Key) -> tuple[Child, ...]:
+        """Return the gateway pods as objects."""
+        found = [each for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
         return tuple(sorted(found, key=lambda pod: pod.name))
 
     def gateways_ready_before(self, key: Key, then: datetime) -> int:
@@ -282,12 +288,12 @@ def _child(kind: str, body: Body) -> Child:
     metadata = body["metadata"]
     component = (metadata.get("labels") or {}).get(LABEL_COMPONENT)
     facts: ReplicaPod | GatewayPod | Pool | None = None
-    told, since = None, None
+    told, since, sharing = None, None, None
     match kind, component:
         case "Pod", "engine":
             facts = replica_pod(body)
         case "Pod", "gateway" if not has_ended(body):
-            facts, since = gateway_pod(body), ready_since(body)
+            facts, since, sharing = gateway_pod(body), ready_since(body), sharing_pod(body)
             told = (metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_GENERATION)
         case "Deployment", "engine":
             facts = pool(body)
@@ -301,4 +307,5 @@ def _child(kind: str, body: Body) -> Child:
         facts=facts,
         config_generation=told,
         ready_since=since,
+        sharing=sharing,
     )

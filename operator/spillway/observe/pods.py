@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +12,12 @@ from spillway.api.vocabulary import (
     ANNOTATION_ENGINE_IMAGE,
     ANNOTATION_ENGINE_LIMITS,
     ANNOTATION_ENGINE_VERSION,
+    ANNOTATION_GATEWAY_SHARE,
     ANNOTATION_TENSOR_PARALLEL,
     LABEL_POOL,
 )
 from spillway.plan.observation import EngineLimits, GatewayPod, Pool, ReplicaPod
+from spillway.render.envoy_share import share_told
 
 Body = Mapping[str, Any]
 
@@ -46,6 +49,25 @@ def replica_pod(body: Body) -> ReplicaPod:
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingPod:
+    """What there is to know of a gateway pod to share the cap with it. No part of a pass: shares move between passes."""
+
+    address: str | None  # None: it has not started
+    leaving: bool
+    told: int | None  # its share; None: nobody has told it one
+
+
+def sharing_pod(body: Body) -> SharingPod | None:
+    """Return a gateway pod's part in sharing the cap; None for one whose template knows of no shares."""
+    metadata = body["metadata"]
+    annotation = (metadata.get("annotations") or {}).get(ANNOTATION_GATEWAY_SHARE)
+    if annotation is None:
+        return None
+    address = _part(body, "status").get("podIP") or None
+    return SharingPod(address=address, leaving="deletionTimestamp" in metadata, told=share_told(annotation))
 
 
 def gateway_pod(body: Body) -> GatewayPod:

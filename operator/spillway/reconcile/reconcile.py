@@ -14,7 +14,7 @@ from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.applier import Applied, Applier
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.events import EventRecorder
-from spillway.apply.gateway import announce_cap, cap_generation
+from spillway.apply.gateway import announce_cap, cap_generation, leave_replicas
 from spillway.apply.known import Ref
 from spillway.apply.victims import tell_deletion_costs
 from spillway.observe.cluster import SeenWorkload
@@ -26,6 +26,7 @@ from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.handover import config_hash_of, hand_over
 from spillway.reconcile.recollection import Recollection
 from spillway.reconcile.settings import Settings
+from spillway.reconcile.sharing import Sharing
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from spillway.reconcile.world import World
 from spillway.render import names
@@ -74,6 +75,7 @@ class Reconciler:
         bookkeeping: Bookkeeping,
         recollection: Recollection,
         telemetry: Telemetry,
+        sharing: Sharing,
         fence: Callable[[], None],
         revisit_s: Callable[[Decision], float],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -87,11 +89,13 @@ class Reconciler:
         self._bookkeeping = bookkeeping
         self._recollection = recollection
         self._telemetry = telemetry
+        self._sharing = sharing
         self._fence = fence
         self._revisit_s = revisit_s
         self._clock = clock
         self._memories: dict[Key, tuple[str, Memory]] = {}
         self._rendered: dict[Key, _Rendered] = {}
+        self._left: set[Key] = set()  # whose number of gateways is an autoscaler's
         self._victims: dict[Key, tuple[str, int | None, int]] = {}  # the scale-down that replicas were last told of
 
     async def run(self, key: Key) -> float | None:
@@ -161,6 +165,7 @@ class Reconciler:
             observation = self._world.observation(workload, now)
             decision, memory = decide(workload, observation, before, now, self._plan)
         self._memories[workload.key] = (workload.uid, memory)
+        self._sharing.follow(decision.resolved(workload), decision)
         outcome = ApplyOutcome(failures=applied.failures)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=self._settings.render.cluster_domain)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
@@ -191,6 +196,10 @@ class Reconciler:
         workload = decision.resolved(workload)
         rendered = self._render(workload, decision)
         await self._choose_victims(workload, seen, decision)
+        try:
+            await self._leave_replicas(workload)
+        except ApiError as problem:
+            return Applied(failures=(f"Deployment {names.gateway(workload.key.name)}: {problem}",))
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:
             return applied
@@ -201,6 +210,15 @@ class Reconciler:
         except ApiError as problem:
             failures = (str(problem),)
         return replace(applied, failures=failures)
+
+    async def _leave_replicas(self, workload: Workload) -> None:
+        """Once, before a gateway that is there is applied without the number of its pods."""
+        if workload.spec.gateway.autoscaling is None:
+            self._left.discard(workload.key)
+        elif workload.key not in self._left:
+            name = names.gateway(workload.key.name)
+            await leave_replicas(self._connection, self._fence, namespace=workload.key.namespace, name=name)
+            self._left.add(workload.key)
 
     async def _choose_victims(self, workload: Workload, seen: Observation, decision: Decision) -> None:
         """Have the least busy replicas go, once for each scale-down. A failure is told and changes only who goes, not how many."""
@@ -318,6 +336,8 @@ class Reconciler:
         self._memories.pop(key, None)
         self._rendered.pop(key, None)
         self._victims.pop(key, None)
+        self._sharing.forget(key)
+        self._left.discard(key)
         self._bookkeeping.forget(key)
         self._recollection.forget(key)
         self._applier.forget(key)

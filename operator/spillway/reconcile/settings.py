@@ -63,15 +63,16 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
     }
     _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
-    if "SCRAPE_NAMESPACE_LABELS" in found:
-        render["scrape_namespace_labels"] = _labels(found["SCRAPE_NAMESPACE_LABELS"])
+    labels = {"SCRAPE_NAMESPACE_LABELS": "scrape_namespace_labels", "OPERATOR_LABELS": "operator_labels"}
+    render |= {field: _labels(name, found[name]) for name, field in labels.items() if name in found}
+    render["operator_namespace"] = namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
     try:
         values: dict[str, Any] = {"render": RenderSettings(**render)}
     except ValueError as problem:
         raise SettingsError(f"{PREFIX}ENGINE_VERSION {render['engine_version']!r}: {problem}") from problem
-    texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name", "LOG_FORMAT": "log_format", "NAMESPACE": "namespace"}
+    texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name", "LOG_FORMAT": "log_format"}
     _copy(found, values, texts)
-    values.setdefault("namespace", environment.get("POD_NAMESPACE") or "default")
+    values["namespace"] = namespace
     values["identity"] = found.get("POD_NAME") or environment.get("POD_NAME") or environment.get("HOSTNAME") or "spillway"
     seconds = {
         "TICK_SECONDS": "tick_s",
@@ -123,13 +124,11 @@ def _port(name: str, text: str) -> int:
     return int(text)
 
 
-def _labels(text: str) -> dict[str, str]:
+def _labels(name: str, text: str) -> dict[str, str]:
     try:
         labels = json.loads(text)
     except ValueError as problem:
-        raise SettingsError(f"{PREFIX}SCRAPE_NAMESPACE_LABELS is no JSON: {problem}") from problem
+        raise SettingsError(f"{PREFIX}{name} is no JSON: {problem}") from problem
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        raise SettingsError(
-            f'{PREFIX}SCRAPE_NAMESPACE_LABELS takes a JSON object of strings, for example {{"kubernetes.io/metadata.name": "monitoring"}}'
-        )
+        raise SettingsError(f'{PREFIX}{name} takes a JSON object of strings, for example {{"kubernetes.io/metadata.name": "monitoring"}}')
     return labels

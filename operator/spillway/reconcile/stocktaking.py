@@ -17,7 +17,7 @@ from spillway.reconcile.world import World
 logger = logging.getLogger(__name__)
 
 WATCHED = (WORKLOAD_KIND, "Pod", "Deployment", "Service")
-UNWATCHED = ("ConfigMap", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy")
+UNWATCHED = ("ConfigMap", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler")
 
 EVERY_S = 300.0
 # A watch lags by moments. What differs for longer than this is a watch that has missed something, or is dead.

@@ -105,6 +105,7 @@ def _is_child_name(workload: str, ref: Ref) -> bool:
         "ConfigMap": {names.gateway(workload), names.gateway_cap(workload), names.ledger(workload), names.learned(workload)},
         "PodDisruptionBudget": {names.gateway(workload), names.engine(workload)},
         "NetworkPolicy": {names.gateway(workload), names.engine(workload)},
+        "HorizontalPodAutoscaler": {names.gateway(workload)},
         "Deployment": {names.gateway(workload)},
     }
     return ref.name in fixed.get(ref.kind, ()) or (ref.kind == "Deployment" and ref.name.startswith(f"{names.engine(workload)}-"))

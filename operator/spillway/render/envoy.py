@@ -33,6 +33,7 @@ from spillway.render.envoy_operations import (
 )
 from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
 from spillway.render.envoy_secrets import Mount
+from spillway.render.envoy_share import has_share, share_layers
 from spillway.render.envoy_tls import tls_mount, tls_resources
 from spillway.render.envoy_tracing import collector_clusters
 
@@ -157,7 +158,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "bootstrap_extensions": [internal],
         "stats_config": stats_config(decision.gateway),
         "stats_flush_interval": "1s",  # histograms appear at a flush
-        "layered_runtime": {"layers": owned.runtime_layers(addresses) if decision.pool else []},
+        "layered_runtime": {"layers": _layers(workload, decision, addresses)},
         "overload_manager": {"resource_monitors": [connections]},
         "static_resources": {
             "listeners": [
@@ -170,7 +171,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                 ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
-                operations_listener(workload, addresses),
+                operations_listener(workload, addresses, tells_cap=has_share(workload, decision)),
                 pause_listener(),
             ],
             "clusters": [
@@ -181,6 +182,11 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
             ],
         },
     }
+
+
+def _layers(workload: Workload, decision: Decision, addresses: GatewayAddresses) -> list[EnvoyConfig]:
+    """Return the runtime: what is always so, the cap that all gateways read, and this one's own share of it."""
+    return [owned.fixed_layer(), owned.cap_layer(addresses), *share_layers(workload, decision, addresses)] if decision.pool else []
 
 
 def _kept(decision: Decision, order: tuple[str, ...]) -> tuple[str, ...] | None:

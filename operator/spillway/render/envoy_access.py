@@ -39,7 +39,7 @@ def access_filters(workload: Workload, addresses: GatewayAddresses) -> list[Envo
         client = [_keys(addresses), lua("sha256", "keys", name="spillway.keys")]
     else:
         return []
-    gateways = workload.spec.gateway.replicas
+    gateways = workload.spec.gateway.most_replicas
     return [*client, _only_clients(), *_limit(access, gateways), *token_limits(access, gateways)]
 
 

@@ -28,6 +28,7 @@ class GatewayAddresses:
     hosted: Mapping[str, Address] = field(default_factory=dict)  # by provider name: dialled instead of the base URL's host
     config_folder: str = "/etc/spillway/gateway"
     cap_folder: str = "/etc/spillway/cap"
+    share_folder: str = "/etc/spillway/share"
     hosted_folder: str = "/etc/spillway/hosted"
     access_folder: str = "/etc/spillway/access"
     tls_folder: str = "/etc/spillway/tls"

@@ -18,6 +18,7 @@ from spillway.render.envoy_http import (
 )
 
 DRAIN_PATH = "/drain"
+IN_FORCE_PATH = "/runtime"
 DRAIN_HEADER = "x-spillway-drain"
 _PAUSE_S = 0.25
 
@@ -27,10 +28,15 @@ def drain_token(workload: Workload) -> str:
     return hashlib.sha256(f"drain/{workload.uid}".encode()).hexdigest()[:32]
 
 
-def operations_listener(workload: Workload, addresses: GatewayAddresses) -> EnvoyConfig:
-    """Return the listener of GET /metrics, /ready and, with the token, /drain. Everything else of the admin interface stays shut."""
+def operations_listener(workload: Workload, addresses: GatewayAddresses, *, tells_cap: bool) -> EnvoyConfig:
+    """Return the listener of GET /metrics, /ready and, with the token, /drain. Everything else of the admin interface stays shut.
+
+    With shares of the cap, GET /runtime says which one is in force, and nothing else: the runtime holds nothing but the cap.
+    """
     longest_s = workload.spec.gateway.max_request_seconds
     routes = [_read("/metrics", to="/stats/prometheus"), _read("/ready", to="/ready"), _drain(workload, addresses)]
+    if tells_cap:
+        routes.append(_read(IN_FORCE_PATH, to="/runtime"))
     chain = connection_manager(
         stat_prefix="operations",
         idle_s=longest_s + 60,

@@ -152,25 +152,44 @@ def _ejection() -> EnvoyConfig:
 COUNT_PENDING = "envoy.reloadable_features.least_request_lb_count_pending_requests"
 
 
-def runtime_layers(addresses: GatewayAddresses) -> list[EnvoyConfig]:
-    """Return the runtime: what is always so, then the layer that follows the cap file."""
-    return [{"name": "fixed", "static_layer": {COUNT_PENDING: True}}, _cap_layer(addresses)]
-
-
-def _cap_layer(addresses: GatewayAddresses) -> EnvoyConfig:
-    """Return the layer of the cap file; a ConfigMap's new content arrives as a renamed symlink in its folder."""
-    source = {
-        "initial_fetch_timeout": seconds(1),
-        "path_config_source": {"path": f"{addresses.cap_folder}/{CAP_FILE}", "watched_directory": {"path": addresses.cap_folder}},
-    }
-    return {"name": CAP_LAYER, "rtds_layer": {"name": CAP_LAYER, "rtds_config": source}}
+def fixed_layer() -> EnvoyConfig:
+    """Return the runtime layer of what is always so."""
+    return {"name": "fixed", "static_layer": {COUNT_PENDING: True}}
 
 
 CAP_FILE = "runtime.yaml"
 CAP_LAYER = "cap"
+SHARE_FILE = "runtime.json"
+SHARE_LAYER = "share"
+
+
+def cap_layer(addresses: GatewayAddresses) -> EnvoyConfig:
+    """Return the runtime layer that follows the cap file; a ConfigMap's new content arrives as a renamed symlink in its folder."""
+    return _layer(CAP_LAYER, addresses.cap_folder, CAP_FILE)
+
+
+def share_layer(addresses: GatewayAddresses) -> EnvoyConfig:
+    """Return the runtime layer above the cap's, which follows the pod's own annotation."""
+    return _layer(SHARE_LAYER, addresses.share_folder, SHARE_FILE)
 
 
 def cap_resource(cap: int) -> EnvoyConfig:
     """Return the content of the cap file."""
-    runtime = typed("envoy.service.runtime.v3.Runtime", name=CAP_LAYER, layer={CAP_KEY: cap})
-    return {"resources": [runtime]}
+    return _resource(CAP_LAYER, {CAP_KEY: cap})
+
+
+def share_resource(requests: int | None) -> EnvoyConfig:
+    """Return the content of the share's file; None leaves the cap file's number in force."""
+    return _resource(SHARE_LAYER, {} if requests is None else {CAP_KEY: requests})
+
+
+def _layer(name: str, folder: str, file: str) -> EnvoyConfig:
+    source = {
+        "initial_fetch_timeout": seconds(1),
+        "path_config_source": {"path": f"{folder}/{file}", "watched_directory": {"path": folder}},
+    }
+    return {"name": name, "rtds_layer": {"name": name, "rtds_config": source}}
+
+
+def _resource(name: str, layer: EnvoyConfig) -> EnvoyConfig:
+    return {"resources": [typed("envoy.service.runtime.v3.Runtime", name=name, layer=layer)]}

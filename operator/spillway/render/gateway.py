@@ -2,6 +2,7 @@
 
 The static files roll the pods when they change (their hash is in the template). The cap changes with every replica that comes or
 goes: it is a file of its own that running pods read again, in a directory of its own, because a subPath mount is never updated.
+Where there are several pods, each one's share of the cap is an annotation of its own, shown as a file.
 """
 
 import hashlib
@@ -11,7 +12,9 @@ from collections.abc import Mapping
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
+from spillway.plan.permit import WORKERS
 from spillway.render import envoy, names
+from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
 from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
 
@@ -39,7 +42,7 @@ def gateway_cap(workload: Workload, decision: Decision) -> KubernetesObject:
 def gateway_deployment(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     """Return the gateway's Deployment: a rollout never goes below the wanted number of pods."""
     spec = {
-        "replicas": decision.gateway.replicas,
+        **({} if workload.spec.gateway.autoscaling else {"replicas": decision.gateway.replicas}),  # else the autoscaler's field
         "revisionHistoryLimit": 2,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "selector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)},
@@ -47,6 +50,28 @@ def gateway_deployment(workload: Workload, decision: Decision, settings: RenderS
     }
     name = names.gateway(workload.key.name)
     return child(workload, api_version="apps/v1", kind="Deployment", name=name, component=COMPONENT_GATEWAY, spec=spec)
+
+
+def gateway_autoscaler(workload: Workload) -> tuple[KubernetesObject, ...]:
+    """Return the HorizontalPodAutoscaler of the gateway; none where the spec says how many pods there are.
+
+    CPU is counted in cores, of those that a pod's worker threads can use: a share of the request would follow the request.
+    """
+    autoscaling = workload.spec.gateway.autoscaling
+    if autoscaling is None:
+        return ()
+    name = names.gateway(workload.key.name)
+    millicores = autoscaling.target_cpu_percent * WORKERS * 10
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicas": workload.spec.gateway.replicas,
+        "maxReplicas": autoscaling.max_replicas,
+        "metrics": [
+            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "AverageValue", "averageValue": f"{millicores}m"}}}
+        ],
+    }
+    kind = "HorizontalPodAutoscaler"
+    return (child(workload, api_version="autoscaling/v2", kind=kind, name=name, component=COMPONENT_GATEWAY, spec=spec),)
 
 
 def _addresses(settings: RenderSettings) -> envoy.GatewayAddresses:
@@ -59,8 +84,9 @@ def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> K
 
 def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     addresses = _addresses(settings)
+    share = share_annotation(None) if has_share(workload, decision) else {}
     grace_s = math.ceil(addresses.drain_settle_s) + workload.spec.gateway.max_request_seconds + EXIT_S
-    metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files)}}
+    metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files), **share}}
     spec = {
         "serviceAccountName": names.service_account(workload.key.name),
         "automountServiceAccountToken": False,
@@ -122,6 +148,7 @@ def _volumes(workload: Workload, decision: Decision, *, config: str, cap: str) -
     return [
         {"name": "config", "configMap": {"name": config}},
         {"name": "cap", "configMap": {"name": cap}},
+        *([share_volume()] if has_share(workload, decision) else []),
         {"name": "run", "emptyDir": {}},
         *(_secret_volume(place, mount, cap=cap) for place, mount in enumerate(envoy.hosted_mounts(decision))),
         *(_client_volume(mount, config=config) for mount in envoy.client_mounts(workload)),
@@ -132,6 +159,7 @@ def _mounts(workload: Workload, decision: Decision, folders: envoy.GatewayAddres
     return [
         {"name": "config", "mountPath": folders.config_folder, "readOnly": True},
         {"name": "cap", "mountPath": folders.cap_folder, "readOnly": True},
+        *([share_mount(folders)] if has_share(workload, decision) else []),
         {"name": "run", "mountPath": folders.run_folder},
         *(
             {"name": _volume_name(place), "mountPath": mount.mount_path, "readOnly": True}

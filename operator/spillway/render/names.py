@@ -12,7 +12,7 @@ def service_account(workload: str) -> str:
 
 
 def gateway(workload: str) -> str:
-    """Return the gateway's Deployment, ConfigMap of static files, PodDisruptionBudget and NetworkPolicy."""
+    """Return the gateway's Deployment, ConfigMap of static files, PodDisruptionBudget, NetworkPolicy and autoscaler."""
     return f"{workload}-gateway"
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from spillway.plan.decision import Decision, OwnedPool, Workload
 from spillway.render import names
 from spillway.render.engine import engine_deployment
-from spillway.render.gateway import gateway_cap, gateway_config, gateway_deployment, static_files
+from spillway.render.gateway import gateway_autoscaler, gateway_cap, gateway_config, gateway_deployment, static_files
 from spillway.render.manifest import KubernetesObject
 from spillway.render.policy import engine_budget, engine_network_policy, gateway_budget, gateway_network_policy, service_account
 from spillway.render.service import replicas_service, stable_service
@@ -29,11 +29,12 @@ def render(workload: Workload, decision: Decision, settings: RenderSettings) -> 
     return (
         service_account(workload),
         *(_owned(workload, decision.pool, settings) if decision.pool else ()),
-        gateway_network_policy(workload, scrape=settings.scrape_namespace_labels),
+        gateway_network_policy(workload, decision, settings),
         gateway_cap(workload, decision),
         gateway_config(workload, files),
         stable_service(workload),
         gateway_deployment(workload, decision, settings, files),
+        *gateway_autoscaler(workload),
         gateway_budget(workload),
     )
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from spillway.api.access import Callers
 from spillway.api.vocabulary import COMPONENT_ENGINE, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS, PORT_HTTP
 from spillway.api.workload import DataResidency
-from spillway.plan.decision import Workload
+from spillway.plan.decision import Decision, Workload
 from spillway.render import names
+from spillway.render.envoy_share import has_share
 from spillway.render.manifest import KubernetesObject, child, selector
+from spillway.render.settings import RenderSettings
 
 DNS_PORT = 53
 POLICY_VERSION = "networking.k8s.io/v1"
@@ -29,12 +31,18 @@ def engine_budget(workload: Workload) -> KubernetesObject:
     return _budget(workload, name=names.engine(workload.key.name), component=COMPONENT_ENGINE)
 
 
-def gateway_network_policy(workload: Workload, *, scrape: Mapping[str, str]) -> KubernetesObject:
+def gateway_network_policy(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
     """Return the gateway's policy: the workload's namespace or anyone may call the URL, the metrics are for the scraping namespace.
+
+    Where the cap is shared between pods, the operator may ask each what it holds.
 
     It may call out, to hosted providers; with ClusterOnly it reaches pods of this cluster and DNS, nothing else.
     """
-    ingress = [{**_callers(workload), "ports": [_port(PORT_GATEWAY)]}, *_scraped(scrape, PORT_GATEWAY_METRICS)]
+    ingress = [
+        {**_callers(workload), "ports": [_port(PORT_GATEWAY)]},
+        *_scraped(settings.scrape_namespace_labels, PORT_GATEWAY_METRICS),
+        *(_asked(settings) if has_share(workload, decision) else []),
+    ]
     egress = _cluster_only() if _stays_in_cluster(workload) else None
     return _network_policy(workload, name=names.gateway(workload.key.name), component=COMPONENT_GATEWAY, ingress=ingress, egress=egress)
 
@@ -80,6 +88,17 @@ def _scraped(scrape: Mapping[str, str], port: int) -> list[KubernetesObject]:
     if not scrape:
         return []
     return [{"from": [{"namespaceSelector": {"matchLabels": dict(scrape)}}], "ports": [_port(port)]}]
+
+
+def _asked(settings: RenderSettings) -> list[KubernetesObject]:
+    """Admit the operator's pods to the second port."""
+    if not settings.operator_labels:
+        return []
+    operator = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
+        "podSelector": {"matchLabels": dict(settings.operator_labels)},
+    }
+    return [{"from": [operator], "ports": [_port(PORT_GATEWAY_METRICS)]}]
 
 
 def _stays_in_cluster(workload: Workload) -> bool:

@@ -21,6 +21,10 @@ class RenderSettings:
     image_pull_policy: str = "IfNotPresent"
     cluster_domain: str = "cluster.local"
     scrape_namespace_labels: Mapping[str, str] = field(default_factory=dict)  # namespace of Prometheus; empty: nobody may scrape
+    operator_namespace: str = "default"
+    operator_labels: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of the operator's pods; empty: it may not ask gateways what they hold
     # Loading weights wants one core and a few GiB of page cache; what a GPU server really has is for podTemplate.resources to say.
     engine_resources: Resources = field(default_factory=lambda: Resources(requests={"cpu": "1", "memory": "4Gi"}))
     # Two workers at 1 KiB bodies take 40 MiB; the limit leaves room for 16 MiB bodies that are buffered for a retry.

@@ -15,6 +15,8 @@ from spillway.plan.decision import Allowance, Decision, Lane, Permit, Workload
 from spillway.plan.permit import LIFE, RETRY_SOON, WORKERS
 from spillway.render import envoy
 from spillway.render.envoy import GatewayAddresses
+from spillway.render.envoy_owned import SHARE_FILE
+from spillway.render.envoy_share import share_annotation
 from tests.dataplane import certificates, decisions
 from tests.dataplane.process import binary
 from tests.dataplane.volume import Volume
@@ -115,7 +117,7 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
     files = case.files(addresses)
     config = json.loads(files["envoy.json"])
     for layer in (each for each in config["layered_runtime"]["layers"] if "rtds_layer" in each):
-        resource = only_resource(files["runtime.yaml"])
+        resource = only_resource(files["runtime.yaml"] if layer["name"] == "cap" else share(7))
         assert resource["name"] == layer.pop("rtds_layer")["name"]
         layer["static_layer"] = resource["layer"]
     secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith(("hosted-", "access-", "tls-"))]
@@ -177,6 +179,7 @@ def mounted(case: Case, folder: Path) -> GatewayAddresses:
     addresses = GatewayAddresses(
         config_folder=str(folder / "gateway"),
         cap_folder=str(folder / "cap"),
+        share_folder=str(folder / "share"),
         hosted_folder=str(folder / "hosted"),
         run_folder=str(folder / "run"),
         access_folder=str(folder / "access"),
@@ -184,11 +187,18 @@ def mounted(case: Case, folder: Path) -> GatewayAddresses:
     )
     Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses))
     Volume(folder / "cap", envoy.cap_files(case.decision))
+    Volume(folder / "share", {SHARE_FILE: share(None)})
     for mount in envoy.hosted_mounts(case.decision, addresses):
         Volume(Path(mount.mount_path), {mount.file_name: "as mounted"})
     for client in envoy.client_mounts(case.workload, addresses):
         Volume(Path(client.mount_path), dict.fromkeys(client.absent, "as mounted"))
     return addresses
+
+
+def share(requests: int | None) -> str:
+    """Return the file of a pod's share."""
+    (content,) = share_annotation(requests).values()
+    return content
 
 
 def validate(config: Path) -> None:

@@ -25,6 +25,7 @@ def test_reads_what_the_chart_sets() -> None:
             "SPILLWAY_IMAGE_PULL_POLICY": "Never",
             "SPILLWAY_CLUSTER_DOMAIN": "corp.local",
             "SPILLWAY_SCRAPE_NAMESPACE_LABELS": '{"kubernetes.io/metadata.name": "monitoring"}',
+            "SPILLWAY_OPERATOR_LABELS": '{"app.kubernetes.io/component": "operator"}',
             "SPILLWAY_NAMESPACE": "spillway-system",
             "SPILLWAY_POD_NAME": "operator-0",
             "SPILLWAY_METRICS_PORT": "9000",
@@ -35,6 +36,8 @@ def test_reads_what_the_chart_sets() -> None:
     )
     assert settings.render.engine_version == "0.31.0"
     assert settings.render.scrape_namespace_labels == {"kubernetes.io/metadata.name": "monitoring"}
+    assert settings.render.operator_labels == {"app.kubernetes.io/component": "operator"}
+    assert settings.render.operator_namespace == "spillway-system"
     assert (settings.namespace, settings.identity, settings.metrics_port) == ("spillway-system", "operator-0", 9000)
     assert settings.plan.metrics_window.total_seconds() == 30
     plan = settings.plan
@@ -53,6 +56,7 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("LEASE_SECONDS", "0"),
         ("METRICS_PORT", "99999"),
         ("SCRAPE_NAMESPACE_LABELS", "["),
+        ("OPERATOR_LABELS", "{"),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
         ("ENGINE_VERSION", "latest"),
         ("PLACEMENT_HOLD_SECONDS", "0"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spillway.plan.decision import Decision, Ledger, LedgerEntry
 from spillway.render import envoy, gateway
+from spillway.render.envoy_share import share_annotation, share_told
 from spillway.render.ledger import ledger_object, parse_ledger
 from spillway.render.objects import ChildRef, render, wanted
 from tests.golden.objects.case import Case, with_settings
@@ -166,9 +167,9 @@ def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only()
     assert [list(peer) for rule in rules for peer in rule["from"]] == [["podSelector"], ["namespaceSelector"]]
 
 
-def test_without_a_scraping_namespace_nobody_scrapes() -> None:
+def test_without_a_scraping_namespace_nobody_scrapes_and_without_the_operators_labels_it_asks_nobody() -> None:
     """An empty selector would admit every namespace."""
-    case = with_settings(hybrid(), scrape_namespace_labels={})
+    case = with_settings(hybrid(), scrape_namespace_labels={}, operator_labels={})
     assert len(one(case, "NetworkPolicy", "chat-engine")["spec"]["ingress"]) == 1
     assert len(one(case, "NetworkPolicy", "chat-gateway")["spec"]["ingress"]) == 1
 
@@ -222,3 +223,17 @@ def test_only_a_gateway_with_a_permit_is_told_its_pods_name() -> None:
     assert "env" not in before
     assert after["env"] == [{"name": "SPILLWAY_POD", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}]
     assert plain.engine() == limited.engine()
+
+
+def test_one_gateway_has_the_whole_cap_and_nothing_to_share_it_with() -> None:
+    alone, several = (dedicated(gateway={"replicas": replicas}) for replicas in (1, 2))
+    for case, shares in ((alone, False), (several, True)):
+        text = str(one(case, "Deployment", "chat-gateway"))
+        assert ("gateway-share" in text, "/etc/spillway/share" in text) == (shares, shares)
+        assert ("/etc/spillway/share" in str(one(case, "ConfigMap", "chat-gateway"))) is shares
+        assert len(one(case, "NetworkPolicy", "chat-gateway")["spec"]["ingress"]) == (3 if shares else 2)
+
+
+def test_what_a_pod_is_told_is_read_back_and_what_says_nothing_is_no_share() -> None:
+    (told,), (untold,) = share_annotation(7).values(), share_annotation(None).values()
+    assert [share_told(each) for each in (told, untold, "", "{}", "[]", '{"resources": []}')] == [7, None, None, None, None, None]

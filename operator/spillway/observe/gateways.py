@@ -1,0 +1,47 @@
+"""What gateway pods hold now, asked of them directly: Prometheus shows it half a minute later, and shares of the cap move in seconds."""
+
+import asyncio
+import re
+
+import aiohttp
+
+from spillway.api.vocabulary import CLUSTER_OWNED
+from spillway.plan.shares import GatewayLoad
+from spillway.render.envoy_operations import IN_FORCE_PATH
+from spillway.render.envoy_owned import CAP_KEY
+
+TIMEOUT_S = 1.0  # a pod of the same cluster answers in a millisecond
+METRICS_PATH = "/metrics"
+FILTER = f"^cluster\\.({CLUSTER_OWNED}|hosted-.*)\\.upstream_rq_active"  # a few lines of some thousand
+_SAMPLE = re.compile(r'^envoy_cluster_upstream_rq_active(_overflow)?\{envoy_cluster_name="([^"]*)"\} (\d+)$', re.MULTILINE)
+
+
+async def read_load(session: aiohttp.ClientSession, url: str) -> GatewayLoad | None:
+    """Return what the gateway at this URL (of its second port) holds; None when it does not say.
+
+    What is in force is read first: what is open can then only fall to it.
+    """
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            async with session.get(f"{url}{IN_FORCE_PATH}") as response:
+                response.raise_for_status()
+                in_force = int((await response.json(content_type=None))["entries"][CAP_KEY]["final_value"])
+            async with session.get(f"{url}{METRICS_PATH}", params={"filter": FILTER}) as response:
+                response.raise_for_status()
+                return _load(in_force, await response.text())
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _load(in_force: int, text: str) -> GatewayLoad | None:
+    owned, hosted, turned_away = None, 0, None
+    for overflow, cluster, count in _SAMPLE.findall(text):
+        if cluster != CLUSTER_OWNED:
+            hosted += 0 if overflow else int(count)
+        elif overflow:
+            turned_away = int(count)
+        else:
+            owned = int(count)
+    if owned is None or turned_away is None:
+        return None
+    return GatewayLoad(in_force=in_force, owned=owned, hosted=hosted, turned_away=turned_away)
