@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from spillway.api.vocabulary import PORT_GATEWAY_METRICS
+from spillway.api.vocabulary import CLUSTER_OWNED, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.plan.permit import WORKERS, needs_permit
 from spillway.render import envoy_hosted as hosted
@@ -187,18 +187,19 @@ def _kept(decision: Decision, order: tuple[str, ...]) -> tuple[str, ...] | None:
 def _second_tier(
     workload: Workload, decision: Decision, addresses: GatewayAddresses
 ) -> tuple[list[EnvoyConfig], list[EnvoyConfig], tuple[str, ...]]:
-    """Return listeners, clusters, and the edge's clusters in order of preference."""
+    """Return listeners, clusters, and the edge's clusters in order of preference. With nobody to spill to there is no second tier."""
     longest_s = workload.spec.gateway.max_request_seconds
     patience_ms = _header_timeout_ms(decision.gateway.ttft_edge_ms)
     listeners: list[EnvoyConfig] = []
     clusters: list[EnvoyConfig] = []
     order: list[str] = []
+    if decision.pool and not decision.backends:
+        return [], [owned.owned_cluster(workload, addresses, spills=False)], (CLUSTER_OWNED,)
     if decision.pool:
-        spills = bool(decision.backends)
-        listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms if spills else None))
+        listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms))
         clusters += [
-            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if spills and waits(workload.spec) else None),
-            owned.owned_cluster(workload, addresses, spills=spills),
+            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if waits(workload.spec) else None),
+            owned.owned_cluster(workload, addresses, spills=True),
         ]
         order.append(owned.HOP)
     for backend in decision.backends:

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from spillway.api.access import Access
-from spillway.api.vocabulary import BACKEND_NONE
+from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
 from spillway.plan.decision import Workload
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
@@ -30,6 +30,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_owned import to_replicas
 from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_tls import tls_socket
 
@@ -48,7 +49,8 @@ def edge_listener(
 ) -> EnvoyConfig:
     """Return the listener.
 
-    `backends` are clusters of the second tier in order of preference; `kept` those of requests that must stay (None: all stay anyway).
+    `backends` are clusters of the second tier in order of preference, or the replicas' alone; `kept` those of requests that must stay
+    (None: all stay anyway).
     `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set.
     """
     longest_s = workload.spec.gateway.max_request_seconds
@@ -60,6 +62,7 @@ def edge_listener(
     chain = connection_manager(
         stat_prefix="edge",
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
+        statistics=False,  # access logs count and time requests
         # Answers pass these from the last to the first: tokens are counted before the script hides them.
         filters=[
             *access_filters(workload, addresses),
@@ -124,7 +127,7 @@ def _staying(kept: tuple[str, ...], *, again: tuple[str, ...], longest_s: int) -
     return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 
-def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
+def _to_backends(headers: list[EnvoyConfig], to: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
     disabled = typed("envoy.extensions.filters.http.lua.v3.LuaPerRoute", disabled=True)
     filters: EnvoyConfig = {"typed_per_filter_config": {without: disabled}} if without else {}
     return {
@@ -132,7 +135,7 @@ def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str
         "match": {**MODEL_PATHS, "headers": headers},
         "request_body_buffer_limit": MAX_BODY_BYTES,
         **filters,
-        "route": route,
+        **to,
     }
 
 
@@ -150,6 +153,9 @@ def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
 
 
 def _backends(backends: tuple[str, ...], *, longest_s: int, waits: bool = False) -> EnvoyConfig:
+    """Return where a route goes. Replicas that are all there is need no tier behind this one, which costs a third of a request's CPU."""
+    if backends == (CLUSTER_OWNED,):
+        return to_replicas(timeout=seconds(longest_s))
     groups = [
         {"name": f"{place}-{cluster}", "clusters": [{"cluster_name": cluster, "weight": 1}]} for place, cluster in enumerate(backends)
     ]
@@ -165,7 +171,7 @@ def _backends(backends: tuple[str, ...], *, longest_s: int, waits: bool = False)
             # The next backend is another one; do not wait for it. Asking the same one again does, twice as long each time.
             "retry_back_off": {"base_interval": "0.001s", "max_interval": seconds(_LONGEST_POLL_S) if waits else "0.001s"},
         }
-    return route
+    return {"route": route}
 
 
 def _replies(access: Access) -> EnvoyConfig:

@@ -33,29 +33,32 @@ _UNCAPPED = 1024  # no cap known and nowhere else to go: the engine's own queue 
 _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes an idle connection
 
 
-def owned_listener(*, longest_s: int, header_timeout_ms: int | None) -> EnvoyConfig:
-    """Return the listener in front of the replicas."""
+def owned_listener(*, longest_s: int, header_timeout_ms: int) -> EnvoyConfig:
+    """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry."""
     return internal_listener(
         name=LISTENER,
         idle_s=longest_s + 5,
         filters=[],
+        statistics=False,  # the edge counts and times requests
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(header_timeout_ms)}]},
         local_reply_config={"mappers": [error_reply(None, **NO_CAPACITY)]},
     )
 
 
-def _routes(header_timeout_ms: int | None) -> list[EnvoyConfig]:
+def _routes(header_timeout_ms: int) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
 
     A stream that must stay is not given up: nobody else answers it.
     """
-    if header_timeout_ms is None:
-        return [_route({"prefix": "/"}, {})]
     streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True)]}
-    return [_route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)}), _route({"prefix": "/"}, {})]
+    return [
+        {"match": streamed, **to_replicas(timeout="0s", per_try_timeout=seconds(header_timeout_ms / 1000))},
+        {"match": {"prefix": "/"}, **to_replicas(timeout="0s")},
+    ]
 
 
-def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
+def to_replicas(*, timeout: str, **patience: object) -> EnvoyConfig:
+    """Return what makes a route one to the replicas. `patience`: more of its retry policy."""
     previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     # Only what no replica has seen is tried on another: replaying resets would walk a request that kills engines through all of them.
     retry = {
@@ -64,13 +67,12 @@ def _route(match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
         "retry_host_predicate": [extension("envoy.retry_host_predicates.previous_hosts", previous)],
         "host_selection_retry_max_attempts": 16,  # equally idle replicas are drawn by lot, so few draws may all hit the one that failed
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},
-        **timeout,
+        **patience,
     }
     return {
-        "match": match,
         "request_headers_to_remove": [STREAMED, STAY],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
-        "route": {"cluster": CLUSTER_OWNED, "timeout": "0s", "retry_policy": retry},
+        "route": {"cluster": CLUSTER_OWNED, "timeout": timeout, "retry_policy": retry},
     }
 
 
