@@ -26,7 +26,8 @@ def main() -> int:
     effort = QUICK if arguments.quick else WHOLE
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.parts:
-            print(f"{parts.table(Path(scratch), rounds=effort.rounds, requests=effort.requests)}\n\n{report.circumstances(_command())}")
+            print(parts.table(Path(scratch), rounds=2 * effort.rounds, requests=effort.requests // 2))
+            print(f"\n{report.circumstances(_command())}")
             return 0
         return _compare(Path(scratch), effort, write=arguments.write)
 

@@ -80,7 +80,7 @@ def _named(name: str, said: str, scratch: Path, *, engine: int) -> Iterator[Targ
         yield target
         return
     listen, log = free_port(), scratch / f"{name}.log"
-    with running(shlex.split(said.format(listen=listen, engine=engine)), log) as pid:
+    with running(shlex.split(said.replace("{listen}", str(listen)).replace("{engine}", str(engine))), log) as pid:
         target = Target(name=name, port=listen, pid=pid)
         await_answer(target, log)
         yield target

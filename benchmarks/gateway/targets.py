@@ -82,7 +82,6 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
     lesser = single_tier(config)
     edge = manager(lesser["static_resources"]["listeners"][0])
     edge["http_filters"] = edge["http_filters"][-1:]
-    del edge["http_filters"][0]["typed_config"]["dynamic_stats"]  # as Envoy comes
     for extra in ("access_log", "early_header_mutation_extensions", "local_reply_config"):
         del edge[extra]
     edge["route_config"]["virtual_hosts"][0]["routes"] = [{"match": {"prefix": "/"}, "route": {"cluster": "owned", "timeout": "0s"}}]

@@ -62,7 +62,6 @@ def edge_listener(
     chain = connection_manager(
         stat_prefix="edge",
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
-        statistics=False,  # access logs count and time requests
         # Answers pass these from the last to the first: tokens are counted before the script hides them.
         filters=[
             *access_filters(workload, addresses),

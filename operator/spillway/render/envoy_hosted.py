@@ -113,7 +113,6 @@ def hosted_listener(
     return internal_listener(
         name=name,
         idle_s=longest_s + 5,
-        statistics=True,  # whether a provider refuses the key is told by the codes of its answers
         filters=[
             lua("json", "hosted", *([] if guard is None else ["permit"])),
             *([] if guard is None else token_filters()),  # the script settles by what they read

@@ -37,13 +37,9 @@ def http_filter(name: str, message: str, **fields: object) -> EnvoyConfig:
     return extension(f"envoy.filters.http.{name}", f"{_HTTP_FILTERS}.{name}.v3.{message}", **fields)
 
 
-def router(*, statistics: bool = True) -> EnvoyConfig:
-    """Return the last filter. Envoy's own headers stay out: a response with x-envoy-overloaded would never be retried.
-
-    Without `statistics` a cluster has none by code and time of its answers. Each costs every request a look-up by a name made for it.
-    """
-    unwanted: EnvoyConfig = {} if statistics else {"dynamic_stats": False}
-    return http_filter("router", "Router", suppress_envoy_headers=True, **unwanted)
+def router() -> EnvoyConfig:
+    """Return the last filter. Envoy's own headers stay out: a response with x-envoy-overloaded would never be retried."""
+    return http_filter("router", "Router", suppress_envoy_headers=True)
 
 
 def lua(*scripts: str, name: str = "envoy.filters.http.lua") -> EnvoyConfig:
@@ -54,31 +50,28 @@ def lua(*scripts: str, name: str = "envoy.filters.http.lua") -> EnvoyConfig:
 
 
 def connection_manager(
-    *, stat_prefix: str, idle_s: int, filters: Sequence[EnvoyConfig], routes: EnvoyConfig, statistics: bool = True, **fields: object
+    *, stat_prefix: str, idle_s: int, filters: Sequence[EnvoyConfig], routes: EnvoyConfig, **fields: object
 ) -> EnvoyConfig:
-    """Return the filter chain of an HTTP listener. `statistics`: of answers, by upstream cluster."""
+    """Return the filter chain of an HTTP listener."""
     manager = extension(
         "envoy.filters.network.http_connection_manager",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=stat_prefix,
         stream_idle_timeout=seconds(idle_s),
-        http_filters=[*filters, router(statistics=statistics)],
+        http_filters=[*filters, router()],
         route_config=routes,
         **fields,
     )
     return {"filters": [manager]}
 
 
-def internal_listener(
-    *, name: str, idle_s: int, filters: Sequence[EnvoyConfig], routes: EnvoyConfig, statistics: bool = True, **fields: object
-) -> EnvoyConfig:
+def internal_listener(*, name: str, idle_s: int, filters: Sequence[EnvoyConfig], routes: EnvoyConfig, **fields: object) -> EnvoyConfig:
     """Return a listener of the second tier, reached from the edge without a socket. It trusts the edge's headers."""
     chain = connection_manager(
         stat_prefix=name,
         idle_s=idle_s,
         filters=filters,
         routes=routes,
-        statistics=statistics,
         generate_request_id=False,
         use_remote_address=False,
         skip_xff_append=True,

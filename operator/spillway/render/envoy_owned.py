@@ -39,7 +39,6 @@ def owned_listener(*, longest_s: int, header_timeout_ms: int) -> EnvoyConfig:
         name=LISTENER,
         idle_s=longest_s + 5,
         filters=[],
-        statistics=False,  # the edge counts and times requests
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(header_timeout_ms)}]},
         local_reply_config={"mappers": [error_reply(None, **NO_CAPACITY)]},
     )
