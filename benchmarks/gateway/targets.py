@@ -1,12 +1,14 @@
-"""What is compared: the gateway as rendered, and two lesser Envoys in front of the same backend."""
+"""What is compared: the gateway as rendered, two lesser Envoys in front of the same engine, and the provider to which it spills."""
 
 import copy
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spillway.render import envoy
 from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy_http import endpoints, socket_address, typed
 from tests.dataplane import decisions
 
 ANSWER = {
@@ -17,23 +19,35 @@ ANSWER = {
 }
 
 
-def gateway(folder: Path, *, listen: int, metrics: int, backend: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Where a gateway finds its backends, by port on loopback."""
+
+    engine: int
+    provider: int
+    authority: str  # PEM
+    path: str = "/v1"  # of the provider's base URL
+
+
+def gateway(folder: Path, sides: Sides, *, listen: int, metrics: int, mode: str = "Hybrid", cap: int = 1000) -> dict[str, Any]:
     """Write the gateway's files as production has them and return its configuration."""
-    spec = {
+    spec: dict[str, Any] = {
         "model": {"id": decisions.MODEL},
-        "slo": {"timeToFirstTokenMs": 1000, "endToEndMs": 20_000},
-        "placement": {"mode": "Hybrid"},
+        "slo": {"timeToFirstTokenMs": 30_000, "endToEndMs": 60_000},  # streams wait for their turn on a busy machine
+        "placement": {"mode": mode},
         "dedicated": {},
-        "hosted": {"backends": [{"providerRef": {"name": "alpha"}, "model": "alpha-model"}]},
     }
+    if mode == "Hybrid":
+        spec["hosted"] = {"backends": [{"providerRef": {"name": "alpha"}, "model": "alpha-model"}]}
     workload = decisions.workload(spec)
-    hosted = {"alpha": decisions.provider("https://alpha.test/v1", "alpha-model", authority=False)}
-    decision = decisions.decision(workload, hosted, cap=1000)
+    decision = decisions.decision(
+        workload, {"alpha": decisions.provider(f"https://alpha.test:{sides.provider}{sides.path}", "alpha-model")}, cap=cap
+    )
     addresses = GatewayAddresses(
         listen=Address(host="127.0.0.1", port=listen),
         metrics=Address(host="127.0.0.1", port=metrics),
-        engines=(Address(host="127.0.0.1", port=backend),),
-        hosted={"alpha": Address(host="127.0.0.1", port=9)},
+        engines=(Address(host="127.0.0.1", port=sides.engine),),
+        hosted={"alpha": Address(host="127.0.0.1", port=sides.provider)},
         config_folder=str(folder),
         cap_folder=str(folder),
         hosted_folder=str(folder),
@@ -43,6 +57,7 @@ def gateway(folder: Path, *, listen: int, metrics: int, backend: int) -> dict[st
         (folder / name).write_text(content)
     for mount in envoy.hosted_mounts(decision, addresses):
         Path(mount.mount_path).mkdir(parents=True)
+        (Path(mount.mount_path) / mount.file_name).write_text(sides.authority if mount.file_name == "ca.crt" else "bench-key")
     config = json.loads((folder / "envoy.json").read_text())
     assert isinstance(config, dict)
     return config
@@ -80,42 +95,36 @@ def manager(listener: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def backend(port: int, *, keep_alive: bool) -> dict[str, Any]:
-    """Return an Envoy that answers at once, because a benchmark of a gateway should not be one of its backend.
+def provider(port: int, *, engine: int, chain: Path, key: Path) -> dict[str, Any]:
+    """Return an Envoy with TLS that answers at once under /v1, because a benchmark of a gateway should not be one of its backends.
 
-    Without `keep_alive` it answers before it has read the body, as in the measurements from which the bars come; Envoy then closes the
-    connection, so that every target pays for a new one with each request. Engines read the body and keep the connection.
+    What comes under /held goes on to `engine`.
     """
-    kind = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-    router = {
-        "name": "envoy.filters.http.router",
-        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-    }
+    manager_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    router = {"name": "envoy.filters.http.router", "typed_config": typed("envoy.extensions.filters.http.router.v3.Router")}
     whole = {
-        "name": "envoy.filters.http.buffer",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
-            "max_request_bytes": 1024 * 1024,
-        },
+        "name": "envoy.filters.http.buffer",  # an answer before the body is read would close the connection
+        "typed_config": typed("envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1024 * 1024),
     }
+    json_type = {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     routes = [
-        {"match": {"path": "/health"}, "direct_response": {"status": 200}},
+        {"match": {"prefix": "/held/"}, "route": {"cluster": "engine", "timeout": "0s"}},
         {
             "match": {"prefix": "/"},
             "direct_response": {"status": 200, "body": {"inline_string": json.dumps(ANSWER)}},
-            "response_headers_to_add": [
-                {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-            ],
+            "response_headers_to_add": [json_type],
         },
     ]
-    chain = {
+    hosts = [{"name": "all", "domains": ["*"], "routes": routes}]
+    chained = {
         "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": {
-            "@type": f"type.googleapis.com/{kind}",
-            "stat_prefix": "backend",
-            "http_filters": [*([whole] if keep_alive else []), router],
-            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-        },
+        "typed_config": typed(manager_type, stat_prefix="provider", http_filters=[whole, router], route_config={"virtual_hosts": hosts}),
     }
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"static_resources": {"listeners": [{"name": "backend", "address": address, "filter_chains": [{"filters": [chain]}]}]}}
+    certificate = {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
+    context = typed(
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context={"tls_certificates": [certificate]}
+    )
+    secure = {"filters": [chained], "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+    cluster = {"name": "engine", "type": "STATIC", "load_assignment": endpoints("engine", [socket_address("127.0.0.1", engine)])}
+    listener = {"name": "provider", "address": socket_address("127.0.0.1", port), "filter_chains": [secure]}
+    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}

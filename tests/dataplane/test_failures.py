@@ -346,6 +346,30 @@ async def test_a_dedicated_workload_never_spills_and_says_when_to_come_again(sta
     assert (gone.status, error_of(gone), gone.served_by) == (503, "no_capacity", "none")
 
 
+async def test_a_dedicated_workloads_replica_that_refuses_connections_is_replaced_by_another(stage: SetStage) -> None:
+    scene = await stage(mode="Dedicated", engines=2)
+    await scene.engines[0].stop()
+    answers = [await scene.client.post(headers={"x-spillway-spill": "never"}) for _ in range(12)]
+    assert {(each.status, each.served_by) for each in answers} == {(200, "owned")}
+
+
+@pytest.mark.parametrize("script", [fakes.close, fakes.reset], ids=["closes", "resets"])
+async def test_a_dedicated_workloads_request_that_a_replica_has_seen_goes_to_no_other(stage: SetStage, script: fakes.Script) -> None:
+    scene = await stage(mode="Dedicated", engines=2)
+    for engine in scene.engines:
+        engine.script = script
+    answer = await scene.client.post()
+    assert (answer.status, error_of(answer), answer.served_by) == (503, "no_capacity", "none")
+    assert sum(engine.requests for engine in scene.engines) == 1
+
+
+async def test_a_dedicated_workloads_stream_that_is_cut_is_not_taken_for_whole(stage: SetStage) -> None:
+    scene = await stage(mode="Dedicated", engines=1)
+    scene.engines[0].script = fakes.die_after_first_event
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await scene.client.post(stream=True)
+
+
 async def test_a_request_that_takes_longer_than_the_longest_is_answered_with_a_timeout(stage: SetStage) -> None:
     scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "maxRequestSeconds": 10}})
     scene.engines[0].script = _hang(asyncio.Event())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from spillway.api.vocabulary import PORT_GATEWAY_METRICS
+from spillway.api.vocabulary import CLUSTER_OWNED, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.plan.permit import WORKERS, needs_permit
 from spillway.render import envoy_hosted as hosted
@@ -32,6 +32,7 @@ from spillway.render.envoy_operations import (
     pause_listener,
 )
 from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
+from spillway.render.envoy_routing import hashes
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_share import has_share, share_layers
 from spillway.render.envoy_tls import tls_mount, tls_resources
@@ -199,14 +200,20 @@ def _kept(decision: Decision, order: tuple[str, ...]) -> tuple[str, ...] | None:
 def _second_tier(
     workload: Workload, decision: Decision, addresses: GatewayAddresses
 ) -> tuple[list[EnvoyConfig], list[EnvoyConfig], tuple[str, ...]]:
-    """Return listeners, clusters, and the edge's clusters in order of preference."""
+    """Return listeners, clusters, and the edge's clusters in order of preference.
+
+    With nobody to spill to there is no second tier, unless the key of a prompt has to be kept for the choice of a replica.
+    """
+    gateway = workload.spec.gateway
     patience_ms = _header_timeout_ms(decision.gateway.ttft_edge_ms)
     listeners: list[EnvoyConfig] = []
     clusters: list[EnvoyConfig] = []
     order: list[str] = []
+    spills = bool(decision.backends)
+    if decision.pool and not spills and not hashes(gateway):
+        return [], [owned.owned_cluster(workload, addresses, spills=False)], (CLUSTER_OWNED,)
     if decision.pool:
-        spills = bool(decision.backends)
-        listeners.append(owned.owned_listener(workload.spec.gateway, header_timeout_ms=patience_ms if spills else None))
+        listeners.append(owned.owned_listener(gateway, header_timeout_ms=patience_ms if spills else None))
         clusters += [
             internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if spills and waits(workload.spec) else None),
             owned.owned_cluster(workload, addresses, spills=spills),

@@ -3,7 +3,8 @@
 from urllib.parse import quote
 
 from spillway.api.access import Access
-from spillway.api.vocabulary import BACKEND_NONE
+from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
+from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
@@ -30,6 +31,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_owned import to_replicas
 from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
@@ -50,7 +52,8 @@ def edge_listener(
 ) -> EnvoyConfig:
     """Return the listener.
 
-    `backends` are clusters of the second tier in order of preference; `kept` those of requests that must stay (None: all stay anyway).
+    `backends` are clusters of the second tier in order of preference, or the replicas' alone; `kept` those of requests that must stay
+    (None: all stay anyway).
     `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set.
     """
     longest_s = workload.spec.gateway.max_request_seconds
@@ -71,7 +74,7 @@ def edge_listener(
             lua("answer", name=_ANSWER),
             *token_filters(),
         ],
-        routes=_routes(workload, backends=backends, kept=kept, longest_s=longest_s),
+        routes=_routes(workload, backends=backends, kept=kept),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
         use_remote_address=True,
         preserve_external_request_id=True,
@@ -99,16 +102,17 @@ def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]
     return (*_NEVER_FROM_CLIENTS, *permit, *key)
 
 
-def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, longest_s: int) -> EnvoyConfig:
+def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
     again = (kept or ())[:1] * _POLLS if waits(workload.spec) else ()
-    to = _backends((*backends, *again), longest_s=longest_s, waits=bool(again))
+    gateway = workload.spec.gateway
+    to = _backends(gateway, (*backends, *again), waits=bool(again))
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
-        *(_staying(kept, again=again, longest_s=longest_s) if kept is not None else ()),
+        *(_staying(gateway, kept, again=again) if kept is not None else ()),
         _to_backends([method_is("POST"), is_set(STREAMED)], to),
         # No script looks at a plain answer: it would cost every request some 4 % of the gateway's time.
         _to_backends([method_is("POST")], to, without=_ANSWER),
@@ -124,16 +128,16 @@ def _wrong_method(match: EnvoyConfig, *, allow: str) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 405}, "response_headers_to_add": [set_header("allow", allow)]}
 
 
-def _staying(kept: tuple[str, ...], *, again: tuple[str, ...], longest_s: int) -> list[EnvoyConfig]:
+def _staying(gateway: Gateway, kept: tuple[str, ...], *, again: tuple[str, ...]) -> list[EnvoyConfig]:
     """Return the routes of requests that a client keeps in the cluster. Where it has no replicas, nobody can answer them."""
     post = method_is("POST")
     if not kept:
         return [{"match": {**MODEL_PATHS, "headers": [stays(), post]}, "direct_response": {"status": 503}}]
-    to = _backends((*kept, *again), longest_s=longest_s, waits=bool(again))
+    to = _backends(gateway, (*kept, *again), waits=bool(again))
     return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 
-def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
+def _to_backends(headers: list[EnvoyConfig], to: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
     disabled = typed("envoy.extensions.filters.http.lua.v3.LuaPerRoute", disabled=True)
     filters: EnvoyConfig = {"typed_per_filter_config": {without: disabled}} if without else {}
     return {
@@ -141,7 +145,7 @@ def _to_backends(headers: list[EnvoyConfig], route: EnvoyConfig, *, without: str
         "match": {**MODEL_PATHS, "headers": headers},
         "request_body_buffer_limit": MAX_BODY_BYTES,
         **filters,
-        "route": route,
+        **to,
     }
 
 
@@ -158,13 +162,16 @@ def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": json_text(body)}}}
 
 
-def _backends(backends: tuple[str, ...], *, longest_s: int, waits: bool = False) -> EnvoyConfig:
+def _backends(gateway: Gateway, backends: tuple[str, ...], *, waits: bool = False) -> EnvoyConfig:
+    """Return where a route goes. Replicas that are all there is need no tier behind this one, which costs a third of a request's CPU."""
+    if backends == (CLUSTER_OWNED,):
+        return to_replicas(gateway, timeout=seconds(gateway.max_request_seconds))
     groups = [
         {"name": f"{place}-{cluster}", "clusters": [{"cluster_name": cluster, "weight": 1}]} for place, cluster in enumerate(backends)
     ]
     proto = "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
     specifier = extension("envoy.router.cluster_specifier_plugin.priority_group", proto, priority_groups=groups)
-    route: EnvoyConfig = {"timeout": seconds(longest_s), "inline_cluster_specifier_plugin": {"extension": specifier}}
+    route: EnvoyConfig = {"timeout": seconds(gateway.max_request_seconds), "inline_cluster_specifier_plugin": {"extension": specifier}}
     if len(backends) > 1:
         route["retry_policy"] = {
             "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
@@ -174,7 +181,7 @@ def _backends(backends: tuple[str, ...], *, longest_s: int, waits: bool = False)
             # The next backend is another one; do not wait for it. Asking the same one again does, twice as long each time.
             "retry_back_off": {"base_interval": "0.001s", "max_interval": seconds(_LONGEST_POLL_S) if waits else "0.001s"},
         }
-    return route
+    return {"route": route}
 
 
 def _replies(access: Access) -> EnvoyConfig:

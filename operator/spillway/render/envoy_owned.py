@@ -37,7 +37,10 @@ _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes a
 
 
 def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None) -> EnvoyConfig:
-    """Return the listener in front of the replicas. A header timeout is there only where a next backend is."""
+    """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
+
+    A header timeout is there only where a next backend is.
+    """
     told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken()]}
     return internal_listener(
         name=LISTENER,
@@ -54,14 +57,15 @@ def _routes(gateway: Gateway, header_timeout_ms: int | None) -> list[EnvoyConfig
 
     A stream that must stay is not given up: nobody else answers it.
     """
+    rest = {"match": {"prefix": "/"}, **to_replicas(gateway, timeout="0s")}
     if header_timeout_ms is None:
-        return [_route(gateway, {"prefix": "/"}, {})]
+        return [rest]
     streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True)]}
-    timeout: EnvoyConfig = {"per_try_timeout": seconds(header_timeout_ms / 1000)}
-    return [_route(gateway, streamed, timeout), _route(gateway, {"prefix": "/"}, {})]
+    return [{"match": streamed, **to_replicas(gateway, timeout="0s", per_try_timeout=seconds(header_timeout_ms / 1000))}, rest]
 
 
-def _route(gateway: Gateway, match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyConfig:
+def to_replicas(gateway: Gateway, *, timeout: str, **patience: object) -> EnvoyConfig:
+    """Return what makes a route one to the replicas. `patience`: more of its retry policy."""
     previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     # Only what no replica has seen is tried on another: replaying resets would walk a request that kills engines through all of them.
     retry = {
@@ -70,13 +74,12 @@ def _route(gateway: Gateway, match: EnvoyConfig, timeout: EnvoyConfig) -> EnvoyC
         "retry_host_predicate": [extension("envoy.retry_host_predicates.previous_hosts", previous)],
         "host_selection_retry_max_attempts": 16,  # equally idle replicas are drawn by lot, so few draws may all hit the one that failed
         "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},
-        **timeout,
+        **patience,
     }
     return {
-        "match": match,
         "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ())],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
-        "route": {"cluster": CLUSTER_OWNED, "timeout": "0s", "retry_policy": retry, **hash_policy(gateway)},
+        "route": {"cluster": CLUSTER_OWNED, "timeout": timeout, "retry_policy": retry, **hash_policy(gateway)},
     }
 
 

@@ -134,7 +134,7 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
 
 def test_a_dedicated_workload_has_no_cluster_but_its_replicas_and_itself() -> None:
     config = json.loads(load(DEDICATED).files()["envoy.json"])
-    assert {each["name"] for each in config["static_resources"]["clusters"]} == {"hop-owned", "owned", "admin", "pause"}
+    assert {each["name"] for each in config["static_resources"]["clusters"]} == {"owned", "admin", "pause"}
     assert "tls" not in load(DEDICATED).files()["envoy.json"]
     assert not envoy.hosted_mounts(load(DEDICATED).decision)
 
