@@ -8,6 +8,7 @@ from pydantic import Field
 
 from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
+from spillway.api.holding import Hold
 from spillway.api.quantities import DecimalString, Quantity
 
 # Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
@@ -503,6 +504,13 @@ class Gateway(ApiModel):
         int, Field(ge=10, le=86_400, description="Longest request: route timeout, drain and termination grace follow from it.")
     ] = 600
     access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
+    hold: Annotated[
+        Hold | None,
+        Field(
+            description="Let requests wait for a replica instead of refusing them, where no hosted backend may answer. Default: they are "
+            "refused."
+        ),
+    ] = None
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
 
 

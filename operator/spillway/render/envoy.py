@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import yaml
 
+from spillway.api.holding import Hold
 from spillway.api.vocabulary import PORT_GATEWAY_METRICS
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.plan.permit import WORKERS, needs_permit
 from spillway.render import envoy_hosted as hosted
@@ -19,6 +21,7 @@ from spillway.render import envoy_owned as owned
 from spillway.render.envoy_access import access_mount, access_resources
 from spillway.render.envoy_address import PRODUCTION, Address, GatewayAddresses
 from spillway.render.envoy_edge import edge_listener
+from spillway.render.envoy_hold import HOLD_STATS, hold_of, most_held
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
 from spillway.render.envoy_jwt import issuer_clusters, issuer_listeners
 from spillway.render.envoy_metrics import stats_config
@@ -154,7 +157,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "node": {"id": "gateway", "cluster": f"{workload.key.namespace}/{workload.key.name}"},
         "admin": {"address": {"pipe": {"path": admin_socket(addresses), "mode": 0o600}}},
         "bootstrap_extensions": [internal],
-        "stats_config": stats_config(decision.gateway),
+        "stats_config": stats_config(decision.gateway, also=(HOLD_STATS,) if hold_of(workload, decision) else ()),
         "stats_flush_interval": "1s",  # histograms appear at a flush
         "layered_runtime": {"layers": [owned.cap_layer(addresses)] if decision.pool else []},
         "overload_manager": {"resource_monitors": [connections]},
@@ -166,6 +169,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                     backends=order,
                     kept=_kept(decision, order),
                     guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
+                    hold=hold_of(workload, decision),
                 ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
@@ -194,10 +198,10 @@ def _second_tier(
     clusters: list[EnvoyConfig] = []
     order: list[str] = []
     if decision.pool:
-        spills = bool(decision.backends)
-        listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms if spills else None))
+        spills, hold = bool(decision.backends), hold_of(workload, decision)
+        listeners.append(owned.owned_listener(longest_s=longest_s, header_timeout_ms=patience_ms if spills else None, hold=hold))
         clusters += [
-            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if spills and waits(workload.spec) else None),
+            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_most_waiting(workload.spec, hold, spills=spills)),
             owned.owned_cluster(workload, addresses, spills=spills),
         ]
         order.append(owned.HOP)
@@ -207,6 +211,13 @@ def _second_tier(
         clusters += [internal_cluster(hosted.cluster_name(backend), hosted.hop_name(backend)), hosted.hosted_cluster(backend, addresses)]
         order.append(hosted.hop_name(backend))
     return listeners, clusters, tuple(order)
+
+
+def _most_waiting(spec: InferenceWorkloadSpec, hold: Hold | None, *, spills: bool) -> int | None:
+    """Return how many requests of a gateway may be asked again at a time; None where that waits for nothing."""
+    if hold is not None:
+        return most_held(spec.gateway, hold)
+    return _MOST_WAITING if spills and waits(spec) else None
 
 
 def _hosted(

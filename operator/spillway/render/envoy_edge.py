@@ -3,10 +3,12 @@
 from urllib.parse import quote
 
 from spillway.api.access import Access
+from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_NONE
 from spillway.plan.decision import Workload
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
+from spillway.render.envoy_hold import MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
@@ -44,12 +46,19 @@ _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
 def edge_listener(
-    workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, guarded: bool
+    workload: Workload,
+    addresses: GatewayAddresses,
+    *,
+    backends: tuple[str, ...],
+    kept: tuple[str, ...] | None,
+    guarded: bool,
+    hold: Hold | None = None,
 ) -> EnvoyConfig:
     """Return the listener.
 
     `backends` are clusters of the second tier in order of preference; `kept` those of requests that must stay (None: all stay anyway).
-    `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set.
+    `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set. `hold`: how
+    requests wait where nothing hosted answers them.
     """
     longest_s = workload.spec.gateway.max_request_seconds
     strip = typed(
@@ -68,7 +77,7 @@ def edge_listener(
             lua("answer", name=_ANSWER),
             *token_filters(),
         ],
-        routes=_routes(workload, backends=backends, kept=kept, longest_s=longest_s),
+        routes=_routes(workload, backends=backends, kept=kept, longest_s=longest_s, hold=hold),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
         use_remote_address=True,
         preserve_external_request_id=True,
@@ -90,12 +99,16 @@ def edge_listener(
     }
 
 
-def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, longest_s: int) -> EnvoyConfig:
+def _routes(
+    workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, longest_s: int, hold: Hold | None
+) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
     again = (kept or ())[:1] * _POLLS if waits(workload.spec) else ()
     to = _backends((*backends, *again), longest_s=longest_s, waits=bool(again))
+    if hold is not None:
+        to["retry_policy"] = hold_policy(hold)
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
@@ -107,7 +120,9 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
         *(_wrong_method({"path": path}, allow="GET") for path in model_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
-    host = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
+    host: EnvoyConfig = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
+    if hold is not None:
+        host |= {"request_headers_to_add": [arrival()], "response_headers_to_remove": [MAY_WAIT]}
     return {"name": "edge", "virtual_hosts": [host]}
 
 

@@ -1,9 +1,11 @@
 """The second tier's way to replicas of our own."""
 
+from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_OWNED, CLUSTER_OWNED
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
+from spillway.render.envoy_hold import arrival_filter, hold_replies
 from spillway.render.envoy_http import (
     NO_CAPACITY,
     STAY,
@@ -33,14 +35,14 @@ _UNCAPPED = 1024  # no cap known and nowhere else to go: the engine's own queue 
 _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes an idle connection
 
 
-def owned_listener(*, longest_s: int, header_timeout_ms: int | None) -> EnvoyConfig:
+def owned_listener(*, longest_s: int, header_timeout_ms: int | None, hold: Hold | None = None) -> EnvoyConfig:
     """Return the listener in front of the replicas."""
     return internal_listener(
         name=LISTENER,
         idle_s=longest_s + 5,
-        filters=[],
+        filters=[arrival_filter()] if hold else [],
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(header_timeout_ms)}]},
-        local_reply_config={"mappers": [error_reply(None, **NO_CAPACITY)]},
+        local_reply_config={"mappers": hold_replies(hold) if hold else [error_reply(None, **NO_CAPACITY)]},
     )
 
 
