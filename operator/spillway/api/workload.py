@@ -303,7 +303,7 @@ class Scaling(ApiModel):
         ScalingMode, Field(description="Spillway: decided here. External: spec.replicas, as written by HPA, KEDA or kubectl scale.")
     ] = ScalingMode.SPILLWAY
     min_replicas: Annotated[
-        int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs.")
+        int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs, or gateway.hold.")
     ] = 1
     max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
     scale_up_stabilization_seconds: Annotated[int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")] = 0
@@ -568,3 +568,8 @@ class InferenceWorkloadSpec(ApiModel):
         if self.placement.mode is PlacementMode.AUTO:
             return self.hosted is not None and bool(self.hosted.backends)
         return self.placement.mode is not PlacementMode.DEDICATED
+
+    @property
+    def holds(self) -> bool:
+        """Whether requests wait at the gateway for own replicas, which are then all there is."""
+        return self.gateway.hold is not None and self.owns and not self.rents

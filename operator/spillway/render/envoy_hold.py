@@ -30,7 +30,7 @@ _UNSEEN = (
 
 def hold_of(workload: Workload, decision: Decision) -> Hold | None:
     """Return how requests wait for replicas; None where they do not, or where hosted backends answer meanwhile."""
-    return workload.spec.gateway.hold if decision.pool and not decision.backends else None
+    return workload.spec.gateway.hold if workload.spec.holds and decision.pool and not decision.backends else None
 
 
 def most_held(gateway: Gateway, hold: Hold) -> int:
