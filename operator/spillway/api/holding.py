@@ -17,8 +17,8 @@ class Hold(ApiModel):
         Field(
             ge=2,
             le=LONGEST_HOLD_S,
-            description="Longest wait, then 503 with Retry-After. To serve from minReplicas 0, longer than a replica takes to start. Part of "
-            "gateway.maxRequestSeconds.",
+            description="Longest wait, then 503 with Retry-After. To serve from minReplicas 0, longer than a replica takes to start. Part "
+            "of gateway.maxRequestSeconds.",
         ),
     ]
     max_requests: Annotated[

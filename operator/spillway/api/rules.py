@@ -185,8 +185,8 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule=f"!has(self.dedicated) || self.dedicated.scaling.minReplicas > 0 || self.placement.mode in ['Hosted', 'Hybrid'] "
         f"|| (self.placement.mode == 'Auto' && {_BACKENDS}) || (has(self.gateway) && has(self.gateway.hold))",
-        message="dedicated.scaling.minReplicas 0 needs a hosted backend to answer while no replica runs, or requests that wait: set it to 1 "
-        "or more, choose placement.mode Hybrid, or set gateway.hold.seconds to longer than a replica takes to start",
+        message="dedicated.scaling.minReplicas 0 needs a hosted backend to answer while no replica runs, or requests that wait: set it to "
+        "1 or more, choose placement.mode Hybrid, or set gateway.hold.seconds to longer than a replica takes to start",
         at=".dedicated.scaling.minReplicas",
     ),
     Rule(

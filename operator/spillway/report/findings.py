@@ -72,7 +72,11 @@ def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:
         return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
     if ready_replicas(this.seen) or hosted.status == "True":
         return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
-    if this.workload.spec.holds and not lower_bound(this.workload.spec) and owned.reason in (Reason.SCALED_TO_ZERO, Reason.REPLICAS_STARTING):
+    if (
+        this.workload.spec.holds
+        and not lower_bound(this.workload.spec)
+        and owned.reason in (Reason.SCALED_TO_ZERO, Reason.REPLICAS_STARTING)
+    ):
         return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica has started.")
     if hosted.status == "Unknown" and hosted.reason is not Reason.NOT_REQUESTED:
         return unknown(Reason.NO_EVIDENCE, "No own replica is ready, and it is not known yet whether a hosted backend is.")
