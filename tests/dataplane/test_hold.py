@@ -1,4 +1,4 @@
-"""Requests that nobody can take now wait for a replica: as long as the spec says, no more of them than it says, and no longer than needed."""
+"""Requests that nobody can take now wait for a replica: as long as the spec says, as many as it says, and no longer than needed."""
 
 import asyncio
 from collections import Counter

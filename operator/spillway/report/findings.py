@@ -65,22 +65,28 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
 def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:
     """Ready: the gateway is up and at least one permitted backend serves, or is what requests wait for at the gateway."""
     if not this.gateway_up:
-        if is_unplaceable(this):
-            return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
-        if this.decision.problems:
-            return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
-        return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
+        return _without_gateway(this)
     if ready_replicas(this.seen) or hosted.status == "True":
         return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
-    if (
-        this.workload.spec.holds
-        and not lower_bound(this.workload.spec)
-        and owned.reason in (Reason.SCALED_TO_ZERO, Reason.REPLICAS_STARTING)
-    ):
+    if _is_waited_for(this, owned):
         return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica has started.")
     if hosted.status == "Unknown" and hosted.reason is not Reason.NOT_REQUESTED:
         return unknown(Reason.NO_EVIDENCE, "No own replica is ready, and it is not known yet whether a hosted backend is.")
     return no(Reason.NO_BACKEND, "The gateway is up but no backend serves, see ReplicasReady and HostedBackendReady.")
+
+
+def _without_gateway(this: Pass) -> Finding:
+    if is_unplaceable(this):
+        return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
+    if this.decision.problems:
+        return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
+    return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
+
+
+def _is_waited_for(this: Pass, owned: Finding) -> bool:
+    """Whether no replica need run, and requests wait at the gateway for one that comes when they do."""
+    spec = this.workload.spec
+    return spec.holds and not lower_bound(spec) and owned.reason in (Reason.SCALED_TO_ZERO, Reason.REPLICAS_STARTING)
 
 
 def spec_valid(this: Pass) -> Finding:

@@ -262,7 +262,7 @@ def test_a_dedicated_workload_never_goes_to_zero() -> None:
 
 # Zero, and requests that wait at the gateway
 
-HOLD = {"gateway": {"hold": {"seconds": 300}}}
+HOLD: dict[str, Any] = {"gateway": {"hold": {"seconds": 300}}}
 
 
 def holding(**scaling: Any) -> Workload:

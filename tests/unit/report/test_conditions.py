@@ -93,7 +93,7 @@ CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff")
 KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
 WRONG = workload(dedicated={"accelerators": ["b200"]})
 ASLEEP = workload(scaling={"minReplicas": 0})
-HOLD = {"gateway": {"hold": {"seconds": 300}}}
+HOLD: dict[str, Any] = {"gateway": {"hold": {"seconds": 300}}}
 HOLDING = workload("Dedicated", scaling={"minReplicas": 0}, **HOLD)
 HOLDING_ONE = workload("Dedicated", **HOLD)
 PROMISED = workload(slo={"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000})
