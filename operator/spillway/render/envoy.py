@@ -34,6 +34,7 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
+from spillway.render.envoy_overload import overload_manager
 from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_tls import tls_mount, tls_resources
@@ -53,7 +54,6 @@ __all__ = [
     "pre_stop",
 ]
 
-_MAX_CONNECTIONS = 20_000
 _SHORTEST_HEADER_TIMEOUT_MS = 1_000  # an engine that tokenizes a long prompt is not dead
 _LONGEST_HEADER_TIMEOUT_MS = 30_000
 _HEADER_TIMEOUT_WITHOUT_TARGET_MS = 10_000
@@ -75,9 +75,14 @@ class HostedMount:
     file_name: str
 
 
-def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddresses = PRODUCTION) -> dict[str, str]:
-    """Return the static files of the gateway, by name. They depend on the spec and the catalogue, never on the number of replicas."""
-    files = {"envoy.json": _json(_bootstrap(workload, decision, addresses), depth=3) + "\n"}
+def gateway_files(
+    workload: Workload, decision: Decision, addresses: GatewayAddresses = PRODUCTION, *, memory_bytes: int | None = None
+) -> dict[str, str]:
+    """Return the static files of the gateway, by name. They depend on the spec and the catalogue, never on the number of replicas.
+
+    `memory_bytes` is the container's limit, under which the gateway is to stay; None: it has none.
+    """
+    files = {"envoy.json": _json(_bootstrap(workload, decision, addresses, memory_bytes), depth=3) + "\n"}
     for backend in decision.backends:
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
     gateway = workload.spec.gateway
@@ -142,13 +147,8 @@ def pre_stop(workload: Workload) -> dict[str, object]:
     return {"httpGet": {"path": DRAIN_PATH, "port": PORT_GATEWAY_METRICS, "scheme": "HTTP", "httpHeaders": headers}}
 
 
-def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddresses) -> EnvoyConfig:
+def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddresses, memory_bytes: int | None) -> EnvoyConfig:
     listeners, clusters, order = _second_tier(workload, decision, addresses)
-    limit = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    connections = {
-        "name": "envoy.resource_monitors.global_downstream_max_connections",
-        "typed_config": typed(limit, max_active_downstream_connections=_MAX_CONNECTIONS),
-    }
     internal = {
         "name": "envoy.bootstrap.internal_listener",
         "typed_config": typed("envoy.extensions.bootstrap.internal_listener.v3.InternalListener"),
@@ -160,7 +160,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "stats_config": stats_config(decision.gateway, also=(HOLD_STATS,) if hold_of(workload, decision) else ()),
         "stats_flush_interval": "1s",  # histograms appear at a flush
         "layered_runtime": {"layers": [owned.cap_layer(addresses)] if decision.pool else []},
-        "overload_manager": {"resource_monitors": [connections]},
+        "overload_manager": overload_manager(memory_bytes),
         "static_resources": {
             "listeners": [
                 edge_listener(

@@ -32,6 +32,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_overload import overload_reply
 from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_tls import tls_socket
 
@@ -198,6 +199,7 @@ def _replies(access: Access) -> EnvoyConfig:
         "mappers": [
             verbatim,
             *access_replies(access),
+            overload_reply(),
             error_reply(404, message=_UNKNOWN_PATH, kind=client, code="not_found"),
             error_reply(
                 405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"
