@@ -28,7 +28,7 @@ def overload_manager(memory_bytes: int | None) -> EnvoyConfig:
         return {"resource_monitors": [connections]}
     most = max(memory_bytes - _OFF_HEAP_BYTES, memory_bytes // 2)
     heap = extension(_HEAP, f"{_MONITORS}.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=most)
-    some = {"scaled": {"scaling_threshold": _REFUSE_SOME_READ, "saturation_threshold": _REFUSE_ALL_READ}}
+    some: EnvoyConfig = {"scaled": {"scaling_threshold": _REFUSE_SOME_READ, "saturation_threshold": _REFUSE_ALL_READ}}
     return {
         "refresh_interval": seconds(_LOOK_S),
         "resource_monitors": [connections, heap],
