@@ -15,7 +15,7 @@ from tests.dataplane import certificates, decisions, reliability
 from tests.dataplane.client import Client
 from tests.dataplane.fakes import Backend
 from tests.dataplane.names import Names
-from tests.dataplane.process import Gateway, until
+from tests.dataplane.process import MEMORY_BYTES, Gateway, until
 
 # What may reach a hosted endpoint, all told: the allow-list, what HTTP needs, the key.
 HOSTED_HEADERS = frozenset({"host", "authorization", "content-type", "content-length", "accept", "x-request-id", "transfer-encoding"})
@@ -115,6 +115,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             provider: dict[str, Any] | None = None,
             model: dict[str, Any] | None = None,
             output: int | None = None,
+            memory_bytes: int = MEMORY_BYTES,
         ) -> Stage:
             providers = PROVIDERS[: hosted if mode != "Dedicated" else 0]
             owned = [
@@ -149,7 +150,7 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
             )
             running_gateways = []
             for place in range(gateways):
-                gateway = Gateway(workload, decision, tmp_path / folder / f"gateway-{place}", dialled)
+                gateway = Gateway(workload, decision, tmp_path / folder / f"gateway-{place}", dialled, memory_bytes=memory_bytes)
                 for name in providers:
                     if authorities:
                         gateway.write_authority(name, authority.pem)

@@ -24,6 +24,7 @@ from spillway.render.envoy_share import has_share, share_annotation
 from tests.dataplane.volume import Volume
 
 PATIENCE_S = 20.0
+MEMORY_BYTES = 2 * 1024**3  # the limit that RenderSettings gives the container
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z0-9_:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -86,7 +87,9 @@ class Sample:
 class Gateway:
     """A running gateway."""
 
-    def __init__(self, workload: Workload, decision: Decision, folder: Path, addresses: GatewayAddresses) -> None:
+    def __init__(
+        self, workload: Workload, decision: Decision, folder: Path, addresses: GatewayAddresses, *, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
         self.workload = workload
         self.decision = decision
         self.folder = folder
@@ -106,7 +109,7 @@ class Gateway:
             tls_folder=str(folder / "tls"),
         )
         (folder / "run").mkdir(parents=True)
-        self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses))
+        self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses, memory_bytes=memory_bytes))
         self.cap = Volume(folder / "cap", envoy.cap_files(decision))
         self.share = Volume(folder / "share", _share_files(None)) if has_share(workload, decision) else None
         # Projected volumes: the cap's ConfigMap below, the optional Secret above.

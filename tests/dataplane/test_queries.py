@@ -104,6 +104,13 @@ def tell(history: History) -> None:
     history.add("envoy_spillway_output_tokens", f'{same},backend="rented/m"', -PAST_S, 600, until_s=-40)
     history.add("envoy_spillway_output_tokens", f'{same},backend="owned"', -40 + STEP_S, 7)
 
+    for namespace, active, polls_per_s in (("held", 9, 12.0), ("scanned", 9, 0.0), ("full", 3, 1.0)):
+        open_at = history.up(namespace)
+        history.add("envoy_http_downstream_rq_active", f'{open_at},envoy_http_conn_manager_prefix="edge"', -PAST_S, active)
+        history.add("envoy_http_downstream_rq_active", f'{open_at},envoy_http_conn_manager_prefix="operations"', -PAST_S, 1)
+        history.add("envoy_cluster_upstream_rq_active", f'{open_at},envoy_cluster_name="owned"', -PAST_S, 4)
+        history.add("envoy_cluster_upstream_rq_retry", f'{open_at},envoy_cluster_name="hop-owned"', -PAST_S, 40, per_s=polls_per_s)
+
     metered = history.up("metered")
     for worker, usd in ((0, 7000), (1, 500)):
         lane = f'{metered},backend="rented/m",worker="{worker}"'
@@ -333,3 +340,16 @@ async def test_the_meters_of_a_permit_by_worker_and_none_before_the_first_reques
 )
 async def test_the_first_increase_of_a_series(url: str, namespace: str, expected: float) -> None:
     assert value((await read(url, namespace, Target(gateways=1))).arrivals_per_s) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "held"),
+    [
+        pytest.param("held", 5, id="what is open and on no replica, while the edge asks again"),
+        pytest.param("scanned", 0, id="not what merely is open"),
+        pytest.param("full", 0, id="never less than none"),
+        pytest.param("idle", 0, id="none without a hold"),
+    ],
+)
+async def test_requests_wait_at_the_gateway_while_they_are_asked_again(url: str, namespace: str, held: int) -> None:
+    assert value((await read(url, namespace)).held_at_gateway) == held

@@ -45,6 +45,24 @@ def test_scale_from_zero_is_bridged_by_hosted(stack: Stack, room: str) -> None:
     assert still.hosted == 2, describe(still.failed)
 
 
+def test_scale_from_zero_inside_the_cluster_is_a_slow_answer_and_no_error(stack: Stack, room: str) -> None:
+    inside = {
+        "placement": {"mode": "Dedicated", "dataResidency": "ClusterOnly"},
+        "hosted": None,
+        "dedicated": {"scaling": {"minReplicas": 0, "maxReplicas": 1, "scaleDownStabilizationSeconds": 20}},
+        "gateway": {"replicas": 1, "maxRequestSeconds": 300, "hold": {"seconds": 240, "maxRequests": 8}},
+    }
+    stack.apply(*stack.quickstart(room, **inside))
+    stack.await_condition(room, "Ready", within=120)
+    eventually(lambda: stack.workload(room)["status"]["dedicated"]["desiredReplicas"] == 0, within=90, what="no replica without traffic")
+    url = stack.url(room, "chat") + "/v1"
+    woken = asyncio.run(burst(url, "chat", 3, max_tokens=10))
+    assert not woken.failed, describe(woken.failed)
+    assert woken.owned == 3
+    assert "WokenByWaiting" in [d["reason"] for d in stack.workload(room)["status"]["decisions"]]
+    eventually(lambda: stack.workload(room)["status"]["dedicated"]["desiredReplicas"] == 0, within=120, what="zero again when idle")
+
+
 def test_a_bad_spec_is_explained(stack: Stack, room: str) -> None:
     bad = stack.quickstart(room, dedicated={"accelerators": ["no-such-class"]})
     stack.apply(*bad)

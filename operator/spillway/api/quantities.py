@@ -1,5 +1,6 @@
 """Values that a JSON schema has no type for: money and rates travel as decimal strings, never as floats."""
 
+import re
 from decimal import Decimal
 from typing import Annotated
 
@@ -24,6 +25,22 @@ DecimalString = Annotated[
 
 def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_FACTORS = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    **{name: Decimal(1000) ** power for power, name in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
+    **{f"{name}i": Decimal(1024) ** power for power, name in enumerate(("K", "M", "G", "T", "P", "E"), start=1)},
+}
+
+
+def amount(quantity: str) -> Decimal:
+    """Return the number that a Kubernetes quantity stands for: of memory, bytes. Raises ValueError for what is none."""
+    number = quantity.rstrip("KMGTPEimk")
+    if not re.fullmatch(QUANTITY_PATTERN, quantity):
+        raise ValueError(f"{quantity!r} is no quantity; write it such as 4, 500m or 32Gi")
+    return Decimal(number) * _FACTORS[quantity.removeprefix(number)]
 
 
 Quantity = Annotated[

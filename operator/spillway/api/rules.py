@@ -184,10 +184,28 @@ WORKLOAD_RULES = (
         name="scale-to-zero-without-hosted",
         model="InferenceWorkloadSpec",
         rule=f"!has(self.dedicated) || self.dedicated.scaling.minReplicas > 0 || self.placement.mode in ['Hosted', 'Hybrid'] "
-        f"|| (self.placement.mode == 'Auto' && {_BACKENDS})",
-        message="dedicated.scaling.minReplicas 0 needs a hosted backend to answer while no replica runs: set it to 1 or more, or choose "
-        "placement.mode Hybrid",
+        f"|| (self.placement.mode == 'Auto' && {_BACKENDS}) || (has(self.gateway) && has(self.gateway.hold))",
+        message="dedicated.scaling.minReplicas 0 needs a hosted backend to answer while no replica runs, or requests that wait: set it to "
+        "1 or more, choose placement.mode Hybrid, or set gateway.hold.seconds to longer than a replica takes to start",
         at=".dedicated.scaling.minReplicas",
+    ),
+    Rule(
+        name="hold-with-hosted",
+        model="InferenceWorkloadSpec",
+        rule="!has(self.gateway) || !has(self.gateway.hold) || (has(self.dedicated) && (self.placement.mode == 'Dedicated' "
+        f"|| (self.placement.mode == 'Auto' && !{_BACKENDS})))",
+        message="gateway.hold lets requests wait for own replicas where nothing else may answer: remove it, or choose placement.mode "
+        "Dedicated, or Auto without hosted.backends; with hosted backends a cold start is bridged by them, and "
+        "hosted.overflow.whenExceeded Wait waits when a limit is reached",
+        at=".gateway.hold",
+    ),
+    Rule(
+        name="hold-within-request",
+        model="Gateway",
+        rule="!has(self.hold) || self.hold.seconds < self.maxRequestSeconds",
+        message="hold.seconds is part of a request's time: set it below maxRequestSeconds (default 600), so that there is time for an "
+        "answer",
+        at=".hold.seconds",
     ),
     Rule(
         name="replicas-not-external",

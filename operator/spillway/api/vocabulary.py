@@ -146,6 +146,7 @@ class Reason(StrEnum):
     CHEAPEST_COUNT = "CheapestCount"  # no other replica count would save money
     STABILIZING = "Stabilizing"
     WOKEN_BY_SPILL = "WokenBySpill"
+    WOKEN_BY_WAITING = "WokenByWaiting"  # by requests that wait at the gateway
     IDLE = "Idle"
     HELD_METRICS_MISSING = "HeldMetricsMissing"
     HELD_WATCHING = "HeldWatching"

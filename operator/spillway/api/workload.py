@@ -8,6 +8,7 @@ from pydantic import Field
 
 from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
+from spillway.api.holding import Hold
 from spillway.api.quantities import DecimalString, Quantity
 from spillway.api.routing import PrefixBytes, Routing
 from spillway.api.tracing import Tracing
@@ -304,7 +305,7 @@ class Scaling(ApiModel):
         ScalingMode, Field(description="Spillway: decided here. External: spec.replicas, as written by HPA, KEDA or kubectl scale.")
     ] = ScalingMode.SPILLWAY
     min_replicas: Annotated[
-        int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs.")
+        int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs, or gateway.hold.")
     ] = 1
     max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
     scale_up_stabilization_seconds: Annotated[int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")] = 0
@@ -523,6 +524,13 @@ class Gateway(ApiModel):
         int, Field(ge=10, le=86_400, description="Longest request: route timeout, drain and termination grace follow from it.")
     ] = 600
     access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
+    hold: Annotated[
+        Hold | None,
+        Field(
+            description="Let requests wait for a replica instead of refusing them, where no hosted backend may answer. Default: they are "
+            "refused."
+        ),
+    ] = None
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
     tracing: Annotated[Tracing | None, Field(description="Send spans of requests to a collector. Default: none are made.")] = None
     routing: Annotated[
@@ -594,3 +602,8 @@ class InferenceWorkloadSpec(ApiModel):
         if self.placement.mode is PlacementMode.AUTO:
             return self.hosted is not None and bool(self.hosted.backends)
         return self.placement.mode is not PlacementMode.DEDICATED
+
+    @property
+    def holds(self) -> bool:
+        """Whether requests wait at the gateway for own replicas, which are then all there is."""
+        return self.gateway.hold is not None and self.owns and not self.rents

@@ -113,6 +113,7 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         hosted_rejected_per_s=dict.fromkeys(labels, missing),
         hosted_credential_loaded=dict.fromkeys(labels, missing),
         counters=missing,
+        held_at_gateway=missing,
         spill_meters=missing,
     )
 
@@ -158,6 +159,7 @@ class _Reader:
             counters=self._counters(),
             in_flight_by_pod=self._in_flight_by_pod(),
             closed_per_s=self._at_gateway(queries.CLOSED),
+            held_at_gateway=self._at_gateway(queries.HELD),
             spill_meters=self._spill_meters(),
         )
 

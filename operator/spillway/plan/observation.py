@@ -170,6 +170,7 @@ class Signals:
     counters: Reading[tuple[TokenCounters, ...]]
     in_flight_by_pod: Mapping[str, float] = field(default_factory=dict)  # engine pod -> running plus waiting; absent where not read
     closed_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests refused because there are no API keys at all
+    held_at_gateway: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests that wait there for a replica; with gateway.hold
     spill_meters: Reading[tuple[SpillMeter, ...]] = Missing(reason=Reason.METRICS_MISSING)
 
 

@@ -49,9 +49,9 @@ class Demand:
 
 
 def lower_bound(spec: InferenceWorkloadSpec) -> int:
-    """Return the fewest replicas allowed: none at all only where something hosted answers meanwhile."""
+    """Return the fewest replicas allowed: none at all only where something hosted answers meanwhile, or requests wait at the gateway."""
     scaling = _scaling(spec)
-    return scaling.min_replicas if spec.rents else max(1, scaling.min_replicas)
+    return scaling.min_replicas if spec.rents or spec.holds else max(1, scaling.min_replicas)
 
 
 def upper_bound(spec: InferenceWorkloadSpec) -> int:
@@ -73,15 +73,17 @@ def _plain(sentence: str) -> str:
 def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, asleep: bool = False) -> Demand:
     """Return the demand in replicas: the most that arrivals, concurrency and KV cache each ask for, spilled requests included.
 
-    At zero replicas (`asleep`) only a request that was for a backend counts: one that hosted answered, or that nobody could.
+    At zero replicas (`asleep`) only a request that was for a backend counts: one that hosted answered, that nobody could, or that waits
+    at the gateway. What waits there counts like what is in flight: it is to be as soon as there is room.
     """
     signals = seen.signals
     ready = ready_replicas(seen)
     target = capacity.max_num_seqs * (1.0 if spec.rents else TARGET_WHERE_NOTHING_SPILLS)
     running, waiting = number(signals.running), number(signals.waiting)
-    held = number(signals.in_flight_owned)
+    at_replicas = number(signals.in_flight_owned)
     engine = None if running is None and waiting is None else (running or 0.0) + (waiting or 0.0)
-    concurrency = None if held is None and engine is None else max(held or 0.0, engine or 0.0)
+    concurrency = None if at_replicas is None and engine is None else max(at_replicas or 0.0, engine or 0.0)
+    held = (number(signals.held_at_gateway) or 0.0) if spec.holds else 0.0
     arrivals = number(signals.arrivals_per_s)
     spilled = number(signals.spilled_per_s) if spec.rents else 0.0
     elsewhere = (spilled or 0.0) + (number(signals.refused_per_s) or 0.0)
@@ -90,9 +92,10 @@ def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Cap
     terms: dict[str, float] = {}
     if arrivals is not None and (elsewhere or not asleep):
         terms[f"{arrivals:.2f} arrivals/s x {residence:.1f} s / {target:.0f}"] = arrivals * residence / target
-    if concurrency is not None or elsewhere:
-        held_here, held_there = concurrency or 0.0, elsewhere * residence
-        terms[f"({held_here:.1f} in flight + {held_there:.1f} spilled) / {target:.0f}"] = (held_here + held_there) / target
+    if concurrency is not None or elsewhere or held:
+        here, there = concurrency or 0.0, elsewhere * residence
+        waits = f" + {held:.1f} waiting at the gateway" if held else ""
+        terms[f"({here:.1f} in flight + {there:.1f} spilled{waits}) / {target:.0f}"] = (here + there + held) / target
     kv = number(signals.kv_cache_usage_ratio)
     if kv is not None and ready:
         terms[f"KV cache {kv * 100:.0f} % of {ready}"] = kv / KV_TARGET * ready
@@ -233,9 +236,12 @@ def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now
 def _expected(demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory, now: datetime) -> Demand:
     """Return the demand to staff for with nowhere to spill: what there is, or the peak until a start is done.
 
-    The forecast has a say once it has seen an hour: before, its spread is a guess, and a guess must not buy replicas.
+    The forecast has a say once it has seen an hour: before, its spread is a guess, and a guess must not buy replicas. Nor does it where
+    there is no request at all and the next one may wait at the gateway for a start.
     """
     model = memory.demand_model
+    if spec.holds and not demand.replicas and not lower_bound(spec):
+        return demand
     if demand.replicas is None or model is None or model.seen < MINUTES_UNTIL_FORECAST:
         return demand
     share = (spec.slo.attainment_percent if spec.slo else DEFAULT_ATTAINMENT_PERCENT) / 100
@@ -292,7 +298,8 @@ class _Choosing:
             note = f"{self.wanted} wanted, at most {upper}"
             return _Choice(replicas=self.current, reason=Reason.AT_MAX_REPLICAS, note=note, limited=limited)
         if self.current == 0:
-            return _Choice(replicas=min(self.wanted, upper), reason=Reason.WOKEN_BY_SPILL, limited=limited)
+            woken = Reason.WOKEN_BY_WAITING if self.spec.holds else Reason.WOKEN_BY_SPILL
+            return _Choice(replicas=min(self.wanted, upper), reason=woken, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
             note = f"no more are asked for while one waits for a node ({unschedulable(self.seen)})"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import yaml
 
+from spillway.api.holding import Hold
 from spillway.api.vocabulary import CLUSTER_OWNED, PORT_GATEWAY_METRICS
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.plan.permit import WORKERS, needs_permit
 from spillway.render import envoy_hosted as hosted
@@ -19,6 +21,7 @@ from spillway.render import envoy_owned as owned
 from spillway.render.envoy_access import access_mount, access_resources
 from spillway.render.envoy_address import PRODUCTION, Address, GatewayAddresses
 from spillway.render.envoy_edge import edge_listener
+from spillway.render.envoy_hold import HOLD_STATS, hold_of, most_held
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
 from spillway.render.envoy_jwt import issuer_clusters, issuer_listeners
 from spillway.render.envoy_metrics import stats_config
@@ -31,6 +34,7 @@ from spillway.render.envoy_operations import (
     operations_listener,
     pause_listener,
 )
+from spillway.render.envoy_overload import overload_manager
 from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
 from spillway.render.envoy_routing import hashes
 from spillway.render.envoy_secrets import Mount
@@ -53,7 +57,6 @@ __all__ = [
     "pre_stop",
 ]
 
-_MAX_CONNECTIONS = 20_000
 _SHORTEST_HEADER_TIMEOUT_MS = 1_000  # an engine that tokenizes a long prompt is not dead
 _LONGEST_HEADER_TIMEOUT_MS = 30_000
 _HEADER_TIMEOUT_WITHOUT_TARGET_MS = 10_000
@@ -75,9 +78,14 @@ class HostedMount:
     file_name: str
 
 
-def gateway_files(workload: Workload, decision: Decision, addresses: GatewayAddresses = PRODUCTION) -> dict[str, str]:
-    """Return the static files of the gateway, by name. They depend on the spec and the catalogue, never on the number of replicas."""
-    files = {"envoy.json": _json(_bootstrap(workload, decision, addresses), depth=3) + "\n"}
+def gateway_files(
+    workload: Workload, decision: Decision, addresses: GatewayAddresses = PRODUCTION, *, memory_bytes: int | None = None
+) -> dict[str, str]:
+    """Return the static files of the gateway, by name. They depend on the spec and the catalogue, never on the number of replicas.
+
+    `memory_bytes` is the container's limit, under which the gateway is to stay; None: it has none.
+    """
+    files = {"envoy.json": _json(_bootstrap(workload, decision, addresses, memory_bytes), depth=3) + "\n"}
     for backend in decision.backends:
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
     gateway = workload.spec.gateway
@@ -142,13 +150,8 @@ def pre_stop(workload: Workload) -> dict[str, object]:
     return {"httpGet": {"path": DRAIN_PATH, "port": PORT_GATEWAY_METRICS, "scheme": "HTTP", "httpHeaders": headers}}
 
 
-def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddresses) -> EnvoyConfig:
+def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddresses, memory_bytes: int | None) -> EnvoyConfig:
     listeners, clusters, order = _second_tier(workload, decision, addresses)
-    limit = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    connections = {
-        "name": "envoy.resource_monitors.global_downstream_max_connections",
-        "typed_config": typed(limit, max_active_downstream_connections=_MAX_CONNECTIONS),
-    }
     internal = {
         "name": "envoy.bootstrap.internal_listener",
         "typed_config": typed("envoy.extensions.bootstrap.internal_listener.v3.InternalListener"),
@@ -157,10 +160,10 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "node": {"id": "gateway", "cluster": f"{workload.key.namespace}/{workload.key.name}"},
         "admin": {"address": {"pipe": {"path": admin_socket(addresses), "mode": 0o600}}},
         "bootstrap_extensions": [internal],
-        "stats_config": stats_config(decision.gateway),
+        "stats_config": stats_config(decision.gateway, also=(HOLD_STATS,) if hold_of(workload, decision) else ()),
         "stats_flush_interval": "1s",  # histograms appear at a flush
         "layered_runtime": {"layers": _layers(workload, decision, addresses)},
-        "overload_manager": {"resource_monitors": [connections]},
+        "overload_manager": overload_manager(memory_bytes),
         "static_resources": {
             "listeners": [
                 edge_listener(
@@ -169,6 +172,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                     backends=order,
                     kept=_kept(decision, order),
                     guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
+                    hold=hold_of(workload, decision),
                 ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
@@ -202,20 +206,20 @@ def _second_tier(
 ) -> tuple[list[EnvoyConfig], list[EnvoyConfig], tuple[str, ...]]:
     """Return listeners, clusters, and the edge's clusters in order of preference.
 
-    With nobody to spill to there is no second tier, unless the key of a prompt has to be kept for the choice of a replica.
+    With nobody to spill to there is no second tier, unless requests wait in front of it or the key of a prompt has to be kept in it.
     """
     gateway = workload.spec.gateway
     patience_ms = _header_timeout_ms(decision.gateway.ttft_edge_ms)
     listeners: list[EnvoyConfig] = []
     clusters: list[EnvoyConfig] = []
     order: list[str] = []
-    spills = bool(decision.backends)
-    if decision.pool and not spills and not hashes(gateway):
+    spills, hold = bool(decision.backends), hold_of(workload, decision)
+    if decision.pool and not spills and hold is None and not hashes(gateway):
         return [], [owned.owned_cluster(workload, addresses, spills=False)], (CLUSTER_OWNED,)
     if decision.pool:
-        listeners.append(owned.owned_listener(gateway, header_timeout_ms=patience_ms if spills else None))
+        listeners.append(owned.owned_listener(gateway, header_timeout_ms=patience_ms if spills else None, hold=hold))
         clusters += [
-            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_MOST_WAITING if spills and waits(workload.spec) else None),
+            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_most_waiting(workload.spec, hold, spills=spills)),
             owned.owned_cluster(workload, addresses, spills=spills),
         ]
         order.append(owned.HOP)
@@ -225,6 +229,13 @@ def _second_tier(
         clusters += [internal_cluster(hosted.cluster_name(backend), hosted.hop_name(backend)), hosted.hosted_cluster(backend, addresses)]
         order.append(hosted.hop_name(backend))
     return listeners, clusters, tuple(order)
+
+
+def _most_waiting(spec: InferenceWorkloadSpec, hold: Hold | None, *, spills: bool) -> int | None:
+    """Return how many requests of a gateway may be asked again at a time; None where that waits for nothing."""
+    if hold is not None:
+        return most_held(spec.gateway, hold)
+    return _MOST_WAITING if spills and waits(spec) else None
 
 
 def _hosted(

@@ -3,11 +3,13 @@
 from urllib.parse import quote
 
 from spillway.api.access import Access
+from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
 from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
+from spillway.render.envoy_hold import MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
@@ -31,6 +33,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_overload import overload_reply
 from spillway.render.envoy_owned import to_replicas
 from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_routing import KEY, hashes, key_filters
@@ -48,13 +51,20 @@ _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
 def edge_listener(
-    workload: Workload, addresses: GatewayAddresses, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, guarded: bool
+    workload: Workload,
+    addresses: GatewayAddresses,
+    *,
+    backends: tuple[str, ...],
+    kept: tuple[str, ...] | None,
+    guarded: bool,
+    hold: Hold | None = None,
 ) -> EnvoyConfig:
     """Return the listener.
 
     `backends` are clusters of the second tier in order of preference, or the replicas' alone; `kept` those of requests that must stay
     (None: all stay anyway).
-    `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set.
+    `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set. `hold`: how
+    requests wait where nothing hosted answers them.
     """
     longest_s = workload.spec.gateway.max_request_seconds
     strip = typed(
@@ -74,7 +84,7 @@ def edge_listener(
             lua("answer", name=_ANSWER),
             *token_filters(),
         ],
-        routes=_routes(workload, backends=backends, kept=kept),
+        routes=_routes(workload, backends=backends, kept=kept, hold=hold),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
         use_remote_address=True,
         preserve_external_request_id=True,
@@ -102,13 +112,13 @@ def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]
     return (*_NEVER_FROM_CLIENTS, *permit, *key)
 
 
-def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None) -> EnvoyConfig:
+def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, hold: Hold | None) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
     again = (kept or ())[:1] * _POLLS if waits(workload.spec) else ()
     gateway = workload.spec.gateway
-    to = _backends(gateway, (*backends, *again), waits=bool(again))
+    to = _backends(gateway, (*backends, *again), waits=bool(again), hold=hold)
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
@@ -120,7 +130,9 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
         *(_wrong_method({"path": path}, allow="GET") for path in model_paths),
         {"match": {"prefix": "/"}, "direct_response": {"status": 404}},
     ]
-    host = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
+    host: EnvoyConfig = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
+    if hold is not None:
+        host |= {"request_headers_to_add": [arrival()], "response_headers_to_remove": [MAY_WAIT]}
     return {"name": "edge", "virtual_hosts": [host]}
 
 
@@ -162,7 +174,7 @@ def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": json_text(body)}}}
 
 
-def _backends(gateway: Gateway, backends: tuple[str, ...], *, waits: bool = False) -> EnvoyConfig:
+def _backends(gateway: Gateway, backends: tuple[str, ...], *, waits: bool = False, hold: Hold | None = None) -> EnvoyConfig:
     """Return where a route goes. Replicas that are all there is need no tier behind this one, which costs a third of a request's CPU."""
     if backends == (CLUSTER_OWNED,):
         return to_replicas(gateway, timeout=seconds(gateway.max_request_seconds))
@@ -172,7 +184,9 @@ def _backends(gateway: Gateway, backends: tuple[str, ...], *, waits: bool = Fals
     proto = "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
     specifier = extension("envoy.router.cluster_specifier_plugin.priority_group", proto, priority_groups=groups)
     route: EnvoyConfig = {"timeout": seconds(gateway.max_request_seconds), "inline_cluster_specifier_plugin": {"extension": specifier}}
-    if len(backends) > 1:
+    if hold is not None:
+        route["retry_policy"] = hold_policy(hold)
+    elif len(backends) > 1:
         route["retry_policy"] = {
             "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
             "retriable_status_codes": list(_NEXT_BACKEND_STATUSES),
@@ -199,6 +213,7 @@ def _replies(access: Access) -> EnvoyConfig:
         "mappers": [
             verbatim,
             *access_replies(access),
+            overload_reply(),
             error_reply(404, message=_UNKNOWN_PATH, kind=client, code="not_found"),
             error_reply(
                 405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"

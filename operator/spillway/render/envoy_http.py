@@ -81,6 +81,7 @@ def internal_listener(*, name: str, idle_s: int, filters: Sequence[EnvoyConfig],
     return {
         "name": name,
         "internal_listener": {},
+        "bypass_overload_manager": True,  # the edge has let its requests in: they are not to be refused half-way
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
         "filter_chains": [chain],
     }

@@ -216,11 +216,14 @@ def _line(access: Access, *, traced: bool) -> EnvoyConfig:
     )
 
 
-def stats_config(gateway: GatewayPlan) -> EnvoyConfig:
-    """Return which statistics are kept, and histogram edges with one exactly at each target."""
+def stats_config(gateway: GatewayPlan, *, also: tuple[str, ...] = ()) -> EnvoyConfig:
+    """Return which statistics are kept, those whose names begin as in `also` too, and histogram edges with one exactly at each target."""
     targets = {"spillway.first_body_ms": gateway.ttft_edge_ms, "spillway.duration_ms": gateway.end_to_end_edge_ms}
     buckets = [{"match": {"prefix": name}, "buckets": _edges(target)} for name, target in targets.items()]
-    return {"histogram_bucket_settings": buckets, "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in _KEPT]}}}
+    return {
+        "histogram_bucket_settings": buckets,
+        "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in (*_KEPT, *also)]}},
+    }
 
 
 def _edges(target: int | None) -> list[int]:

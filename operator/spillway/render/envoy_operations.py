@@ -43,7 +43,13 @@ def operations_listener(workload: Workload, addresses: GatewayAddresses, *, tell
         filters=[lua("drain")],
         routes={"name": "operations", "virtual_hosts": [{"name": "operations", "domains": ["*"], "routes": routes}]},
     )
-    return {"name": "operations", "address": socket_address(addresses.metrics.host, addresses.metrics.port), "filter_chains": [chain]}
+    return {
+        "name": "operations",
+        "address": socket_address(addresses.metrics.host, addresses.metrics.port),
+        "bypass_overload_manager": True,  # a gateway that is full is neither dead nor unseen
+        "ignore_global_conn_limit": True,
+        "filter_chains": [chain],
+    }
 
 
 def _drain(workload: Workload, addresses: GatewayAddresses) -> EnvoyConfig:

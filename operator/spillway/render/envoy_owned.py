@@ -1,10 +1,12 @@
 """The second tier's way to replicas of our own."""
 
+from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_OWNED, CLUSTER_OWNED
 from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
+from spillway.render.envoy_hold import arrival_filter, hold_replies
 from spillway.render.envoy_http import (
     NO_CAPACITY,
     STAY,
@@ -36,18 +38,18 @@ _UNCAPPED = 1024  # no cap known and nowhere else to go: the engine's own queue 
 _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes an idle connection
 
 
-def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None) -> EnvoyConfig:
+def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 
-    A header timeout is there only where a next backend is.
+    A header timeout is there only where a next backend is. `hold`: how requests wait where there is none.
     """
     told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken()]}
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
-        filters=owned_filters(gateway),
+        filters=[*([arrival_filter()] if hold else []), *owned_filters(gateway)],
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(gateway, header_timeout_ms)}]},
-        local_reply_config={"mappers": [error_reply(None, **NO_CAPACITY)]},
+        local_reply_config={"mappers": hold_replies(hold) if hold else [error_reply(None, **NO_CAPACITY)]},
         **told,
     )
 

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 
+from spillway.api.quantities import amount
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
 from spillway.plan.permit import WORKERS
@@ -26,7 +27,9 @@ HUNG_GRACE_S = 30
 
 def static_files(workload: Workload, decision: Decision, settings: RenderSettings) -> Mapping[str, str]:
     """Return the static files. Writing them takes longer than all the rest of a rendering, so it is done once for both who need them."""
-    return envoy.gateway_files(workload, decision, _addresses(settings))
+    memory = settings.gateway_resources.limits.get("memory")
+    limit = None if memory is None else math.floor(amount(memory))
+    return envoy.gateway_files(workload, decision, _addresses(settings), memory_bytes=limit)
 
 
 def gateway_config(workload: Workload, files: Mapping[str, str]) -> KubernetesObject:

@@ -9,7 +9,7 @@ from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import stops_spilling
 from spillway.plan.readings import number, value
-from spillway.plan.scale import unschedulable
+from spillway.plan.scale import lower_bound, unschedulable
 from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
 from spillway.report.conditions import Finding, no, unknown, yes
@@ -44,7 +44,7 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
     hosted = hosted_backend_ready(this)
     owned = replicas_ready(this)
     return {
-        ConditionType.READY: ready(this, hosted),
+        ConditionType.READY: ready(this, owned, hosted),
         ConditionType.SPEC_VALID: spec_valid(this),
         ConditionType.PLACEMENT_RESOLVED: placement_resolved(this),
         ConditionType.REPLICAS_READY: owned,
@@ -62,19 +62,31 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
     }
 
 
-def ready(this: Pass, hosted: Finding) -> Finding:
-    """Ready: the gateway is up and at least one permitted backend serves."""
+def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:
+    """Ready: the gateway is up and at least one permitted backend serves, or is what requests wait for at the gateway."""
     if not this.gateway_up:
-        if is_unplaceable(this):
-            return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
-        if this.decision.problems:
-            return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
-        return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
+        return _without_gateway(this)
     if ready_replicas(this.seen) or hosted.status == "True":
         return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
+    if _is_waited_for(this, owned):
+        return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica has started.")
     if hosted.status == "Unknown" and hosted.reason is not Reason.NOT_REQUESTED:
         return unknown(Reason.NO_EVIDENCE, "No own replica is ready, and it is not known yet whether a hosted backend is.")
     return no(Reason.NO_BACKEND, "The gateway is up but no backend serves, see ReplicasReady and HostedBackendReady.")
+
+
+def _without_gateway(this: Pass) -> Finding:
+    if is_unplaceable(this):
+        return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
+    if this.decision.problems:
+        return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
+    return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
+
+
+def _is_waited_for(this: Pass, owned: Finding) -> bool:
+    """Whether no replica need run, and requests wait at the gateway for one that comes when they do."""
+    spec = this.workload.spec
+    return spec.holds and not lower_bound(spec) and owned.reason in (Reason.SCALED_TO_ZERO, Reason.REPLICAS_STARTING)
 
 
 def spec_valid(this: Pass) -> Finding:

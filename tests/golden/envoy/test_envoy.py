@@ -18,7 +18,7 @@ from spillway.render.envoy import GatewayAddresses
 from spillway.render.envoy_owned import SHARE_FILE
 from spillway.render.envoy_share import share_annotation
 from tests.dataplane import certificates, decisions
-from tests.dataplane.process import binary
+from tests.dataplane.process import MEMORY_BYTES, binary
 from tests.dataplane.volume import Volume
 
 HERE = Path(__file__).parent
@@ -36,7 +36,7 @@ class Case:
 
     def files(self, addresses: GatewayAddresses = envoy.PRODUCTION) -> dict[str, str]:
         """Return everything that is rendered for Envoy."""
-        return envoy.gateway_files(self.workload, self.decision, addresses) | envoy.cap_files(self.decision)
+        return envoy.gateway_files(self.workload, self.decision, addresses, memory_bytes=MEMORY_BYTES) | envoy.cap_files(self.decision)
 
 
 def load(promise: str) -> Case:
@@ -185,7 +185,7 @@ def mounted(case: Case, folder: Path) -> GatewayAddresses:
         access_folder=str(folder / "access"),
         tls_folder=str(folder / "tls"),
     )
-    Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses))
+    Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses, memory_bytes=MEMORY_BYTES))
     Volume(folder / "cap", envoy.cap_files(case.decision))
     Volume(folder / "share", {SHARE_FILE: share(None)})
     for mount in envoy.hosted_mounts(case.decision, addresses):

@@ -53,6 +53,12 @@ def test_scraped_gateways_without_traffic_are_zero_and_not_missing() -> None:
     assert value(signals.counters) == ()
 
 
+def test_requests_that_wait_at_the_gateway_are_told_and_none_is_zero() -> None:
+    assert value(read({**scraped(), queries.HELD: [row(7)]}).held_at_gateway) == 7
+    assert value(read(scraped()).held_at_gateway) == 0
+    assert reason(read(scraped(gateways=0)).held_at_gateway) is Reason.METRICS_MISSING
+
+
 @pytest.mark.parametrize("gateways", [0, 1], ids=["none", "half"])
 def test_gateways_that_nobody_scrapes_are_missing_and_not_zero(gateways: int) -> None:
     signals = read(scraped(gateways=gateways))

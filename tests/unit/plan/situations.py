@@ -103,6 +103,7 @@ QUIET: dict[str, Any] = {
     "refused_per_s": 0.0,
     "cancelled_per_s": 0.0,
     "in_flight_owned": 0.0,
+    "held_at_gateway": 0.0,
     "input_tokens_mean": MISSING,
     "output_tokens_mean": MISSING,
     "residence_s": MISSING,

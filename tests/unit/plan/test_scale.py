@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.decision import Decision, DemandPoint, Memory, ScaleDecision, Settling
+from spillway.plan.decision import Decision, DemandPoint, Memory, ScaleDecision, Settling, Workload
+from spillway.plan.forecast import BIN_S
 from spillway.plan.observation import Observation
 from spillway.plan.scale import lower_bound, unschedulable, upper_bound
+from tests.unit.plan.demands import taught
 from tests.unit.plan.situations import (
     MISSING,
     NOW,
@@ -256,6 +258,67 @@ def test_a_request_now_and_then_keeps_the_last_replica() -> None:
 def test_a_dedicated_workload_never_goes_to_zero() -> None:
     wanted = workload("Dedicated", scaling={"minReplicas": 0})
     assert scaled(one_pass(wanted, observe(1), wanting(*[0] * 21))[0]).replicas == 1
+
+
+# Zero, and requests that wait at the gateway
+
+HOLD: dict[str, Any] = {"gateway": {"hold": {"seconds": 300}}}
+
+
+def holding(**scaling: Any) -> Workload:
+    return workload("Dedicated", scaling={"minReplicas": 0} | scaling, **HOLD)
+
+
+def test_a_dedicated_workload_whose_requests_wait_goes_to_zero_after_an_idle_window() -> None:
+    found = scaled(one_pass(holding(), observe(1), wanting(*[0] * 21))[0])
+    assert (found.replicas, found.reason) == (0, Reason.IDLE)
+
+
+@pytest.mark.parametrize(("held", "to"), [(1.0, 1), (6.0, 1), (40.0, 4), (400.0, 4)], ids=["one", "a batch", "many", "more than may run"])
+def test_wakes_from_zero_with_as_many_as_the_requests_that_wait_need(held: float, to: int) -> None:
+    found = scaled(one_pass(holding(), observe(0, signals=signals(held_at_gateway=held)))[0])
+    assert (found.replicas, found.reason) == (to, Reason.WOKEN_BY_WAITING)
+    assert f"{held:.1f} waiting at the gateway" in found.why
+
+
+def test_wakes_for_a_request_that_has_waited_in_vain() -> None:
+    found = scaled(one_pass(holding(), observe(0, signals=signals(refused_per_s=0.02, failed_per_s=0.02, arrivals_per_s=0.02)))[0])
+    assert (found.replicas, found.reason) == (1, Reason.WOKEN_BY_WAITING)
+
+
+def test_sleeps_on_while_nothing_waits_whatever_is_forecast() -> None:
+    model = taught([3.0] * 120, first=round(NOW.timestamp() / BIN_S) - 120)
+    for seen in (observe(0), observe(0, signals=blind())):
+        assert scaled(one_pass(holding(), seen, replace(CALM, demand_model=model))[0]).replicas == 0
+
+
+def test_a_forecast_still_staffs_ahead_while_there_are_requests() -> None:
+    model = taught([3.0] * 120, first=round(NOW.timestamp() / BIN_S) - 120)
+    busy = observe(1, signals=signals(arrivals_per_s=0.1, running=1.0))
+    assert scaled(one_pass(holding(), busy, replace(CALM, demand_model=model))[0]).replicas > 1
+
+
+def test_a_replica_that_starts_for_those_who_wait_is_not_chased_and_not_taken_away() -> None:
+    held = observe(1, replicas=(replica(ready=False),), signals=signals(held_at_gateway=5.0))
+    found = scaled(one_pass(holding(), held, wanting(*[0] * 21))[0])
+    assert found.replicas == 1
+
+
+def test_requests_that_wait_for_room_ask_for_more_replicas() -> None:
+    full = observe(1, signals=signals(running=8.0, in_flight_owned=8.0, held_at_gateway=12.0))
+    found = scaled(one_pass(holding(), full, CALM)[0])
+    assert (found.replicas, found.reason) == (3, Reason.DEMAND_ROSE)  # 20 / (8 x 0.85)
+
+
+def test_what_waits_counts_only_where_requests_may_wait() -> None:
+    for mode in ("Hybrid", "Dedicated"):
+        wanted = workload(mode, scaling={"minReplicas": 0})
+        assert scaled(one_pass(wanted, observe(1, signals=signals(held_at_gateway=100.0)), CALM)[0]).replicas == 1
+
+
+def test_starts_at_zero_where_nothing_was_declared() -> None:
+    found = scaled(one_pass(holding(), observe(0, pools=()))[0])
+    assert (found.replicas, found.reason) == (0, Reason.INITIAL)
 
 
 # Up, with a window

@@ -1,5 +1,6 @@
 """All objects of a workload together: who owns them, what they may do, in which order they come."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spillway.api.workload import Resources
 from spillway.plan.decision import Decision, Ledger, LedgerEntry
 from spillway.render import envoy, gateway
 from spillway.render.envoy_share import share_annotation, share_told
@@ -237,3 +239,27 @@ def test_one_gateway_has_the_whole_cap_and_nothing_to_share_it_with() -> None:
 def test_what_a_pod_is_told_is_read_back_and_what_says_nothing_is_no_share() -> None:
     (told,), (untold,) = share_annotation(7).values(), share_annotation(None).values()
     assert [share_told(each) for each in (told, untold, "", "{}", "[]", '{"resources": []}')] == [7, None, None, None, None, None]
+
+
+@pytest.mark.parametrize("case", EVERY)
+@pytest.mark.parametrize("limit_mib", [512, 2048, 8192])
+def test_a_gateway_refuses_requests_well_before_its_container_is_out_of_memory(case: Case, limit_mib: int) -> None:
+    sized = with_settings(case, gateway_resources=Resources(limits={"memory": f"{limit_mib}Mi"}))
+    manager = json.loads(one(sized, "ConfigMap", "chat-gateway")["data"]["envoy.json"])["overload_manager"]
+    (heap,) = [each for each in manager["resource_monitors"] if each["name"].endswith("fixed_heap")]
+    assert int(heap["typed_config"]["max_heap_size_bytes"]) <= (limit_mib - 64) * 2**20  # beside the heap there is the program
+    refusal = next(each for each in manager["actions"] if each["name"].endswith("stop_accepting_requests"))
+    assert refusal["triggers"][0]["threshold"]["value"] <= 0.5
+
+
+def test_a_gateway_without_a_memory_limit_bounds_connections_alone() -> None:
+    free = with_settings(dedicated(), gateway_resources=Resources())
+    manager = json.loads(one(free, "ConfigMap", "chat-gateway")["data"]["envoy.json"])["overload_manager"]
+    assert [each["name"].rpartition(".")[2] for each in manager["resource_monitors"]] == ["global_downstream_max_connections"]
+
+
+def test_what_waits_is_divided_over_the_gateways_pods() -> None:
+    case = dedicated(gateway={"replicas": 3, "hold": {"seconds": 60, "maxRequests": 100}})
+    clusters = json.loads(one(case, "ConfigMap", "chat-gateway")["data"]["envoy.json"])["static_resources"]["clusters"]
+    hop = next(each for each in clusters if each["name"] == "hop-owned")
+    assert hop["circuit_breakers"]["thresholds"][0]["max_retries"] == 34

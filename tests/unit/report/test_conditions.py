@@ -93,6 +93,9 @@ CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff")
 KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
 WRONG = workload(dedicated={"accelerators": ["b200"]})
 ASLEEP = workload(scaling={"minReplicas": 0})
+HOLD: dict[str, Any] = {"gateway": {"hold": {"seconds": 300}}}
+HOLDING = workload("Dedicated", scaling={"minReplicas": 0}, **HOLD)
+HOLDING_ONE = workload("Dedicated", **HOLD)
 PROMISED = workload(slo={"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000})
 TRAFFIC: dict[str, Any] = {"arrivals_per_s": 2.0, "owned_latency": latency(120.0), "inter_token_within_ratio": 1.0}
 K = ConditionType
@@ -136,6 +139,10 @@ CASES = [
         id="neither side serves",
     ),
     case(K.READY, DEDICATED, observe(1, **STARTING), ("False", Reason.NO_BACKEND), id="nothing to wait for but the replica"),
+    case(K.READY, HOLDING, observe(0), ("True", Reason.AS_EXPECTED), "requests wait there", id="at zero, with requests that may wait"),
+    case(K.READY, HOLDING, observe(1, **STARTING), ("True", Reason.AS_EXPECTED), "requests wait there", id="as they wait for a start"),
+    case(K.READY, HOLDING, observe(1, **CRASHING), ("False", Reason.NO_BACKEND), id="they would wait in vain for one that cannot start"),
+    case(K.READY, HOLDING_ONE, observe(1, **STARTING), ("False", Reason.NO_BACKEND), id="a replica that should always be there"),
     case(K.READY, HYBRID, observe(1, signals=FINE, **NO_GATEWAY), ("False", Reason.GATEWAY_STARTING), id="no gateway, no service"),
     case(K.READY, WRONG, observe(0, gateways=(), pools=()), ("False", Reason.INVALID_SPEC), "see SpecValid", id="nothing was ever applied"),
     case(K.READY, WRONG, observe(1), ("True", Reason.AS_EXPECTED), id="a bad edit of what runs"),

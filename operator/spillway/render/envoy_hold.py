@@ -1,0 +1,72 @@
+"""Requests that wait at the edge for a replica, where nothing hosted may answer them (`gateway.hold`).
+
+The second tier marks its own refusals (no replica, no free slot, no connection) while a request has time left; the edge asks again what
+is marked. What a replica answered, or broke off, is never asked again: it might be the request that breaks it. The edge's breaker for
+retries bounds how many wait.
+"""
+
+import math
+
+from spillway.api.holding import Hold
+from spillway.api.workload import Gateway
+from spillway.plan.decision import Decision, Workload
+from spillway.render.envoy_http import NO_CAPACITY, EnvoyConfig, error_reply, expression, http_filter, seconds, set_header
+
+ARRIVED = "x-spillway-arrived"  # the edge's mark: when the request came
+MAY_WAIT = "x-spillway-may-wait"  # the second tier's mark on a refusal: ask again
+HOLD_STATS = "cluster.hop-owned.upstream_rq_retry"  # prefix of the statistics that tell of waiting
+
+_FIRST_POLL_S = 0.025  # a drawn part of 25, 75, 175 ... ms: a slot that is about to be free is found soon
+_LONGEST_POLL_S = 1.0  # then of a second: as late is a replica found that has become ready
+_POLLS_PER_S = 20  # far more than are drawn (two): the time ends a wait, never the count
+_COME_AGAIN_S = 5
+_METADATA, _SINCE = "hold", "since"
+# Envoy's own words for what no replica has seen: no replica, the cap, a replica that refuses connections.
+_UNSEEN = (
+    "response.code_details.contains('no_healthy_upstream') || response.code_details.contains('overflow') "
+    "|| response.code_details.contains('connection_failure') || response.code_details.contains('connection_timeout')"
+)
+
+
+def hold_of(workload: Workload, decision: Decision) -> Hold | None:
+    """Return how requests wait for replicas; None where they do not, or where hosted backends answer meanwhile."""
+    return workload.spec.gateway.hold if workload.spec.holds and decision.pool and not decision.backends else None
+
+
+def most_held(gateway: Gateway, hold: Hold) -> int:
+    """Return how many requests may wait at one gateway pod."""
+    return math.ceil(hold.max_requests / gateway.most_replicas)
+
+
+def arrival() -> EnvoyConfig:
+    """Return the header that tells the second tier since when a request has been waiting."""
+    return set_header(ARRIVED, "%START_TIME%")
+
+
+def arrival_filter() -> EnvoyConfig:
+    """Return the second tier's filter that takes the header off: a replica must not get it, and the mappers read what is left then."""
+    kept = {"metadata_namespace": _METADATA, "key": _SINCE}
+    return http_filter("header_to_metadata", "Config", request_rules=[{"header": ARRIVED, "on_header_present": kept, "remove": True}])
+
+
+def hold_policy(hold: Hold) -> EnvoyConfig:
+    """Return the edge's retry policy: asks again what is marked, until it no longer is."""
+    return {
+        "retry_on": "retriable-headers",
+        "retriable_headers": [{"name": MAY_WAIT, "string_match": {"exact": "1"}}],
+        "num_retries": hold.seconds * _POLLS_PER_S + _POLLS_PER_S,
+        "retry_back_off": {"base_interval": seconds(_FIRST_POLL_S), "max_interval": seconds(_LONGEST_POLL_S)},
+    }
+
+
+def hold_replies(hold: Hold) -> list[EnvoyConfig]:
+    """Return the second tier's mappers: a refusal with the mark while the request has time left, then one without."""
+    refused = error_reply(None, **NO_CAPACITY)
+    later = [set_header("x-served-by", "none"), set_header("retry-after", str(_COME_AGAIN_S))]
+    since = f"timestamp(metadata.filter_metadata['{_METADATA}']['{_SINCE}'])"
+    # With one poll more, the answer comes within the time.
+    has_time = f"({_UNSEEN}) && request.time - {since} < duration('{seconds(hold.seconds - _LONGEST_POLL_S)}')"
+    return [
+        {**refused, "filter": expression(has_time), "headers_to_add": [*later, set_header(MAY_WAIT, "1")]},
+        {**refused, "headers_to_add": later},
+    ]
