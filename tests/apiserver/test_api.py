@@ -60,7 +60,7 @@ def test_fills_in_the_defaults_that_the_models_state(apiserver: ApiServer, names
         "scaleDownStabilizationSeconds": 300,
     }
     assert workload["dedicated"]["engine"] == {"gpuMemoryUtilizationPercent": 90}
-    assert workload["gateway"] == {"replicas": 2, "maxRequestSeconds": 600, "access": {}}
+    assert workload["gateway"] == {"replicas": 2, "maxRequestSeconds": 600, "access": {}, "routing": "LeastLoad"}
     assert InferenceWorkloadSpec.model_validate(workload) == InferenceWorkloadSpec.model_validate(WORKLOAD["spec"])
     provider = _applied(apiserver, namespace, PROVIDER)["spec"]
     assert HostedProviderSpec.model_validate(provider) == HostedProviderSpec.model_validate(PROVIDER["spec"])
