@@ -132,23 +132,19 @@ async def test_a_replica_that_cannot_be_reached_is_not_waited_for(stage: SetStag
     assert await polls(scene) == 0
 
 
-async def test_as_many_wait_as_run_and_the_rest_is_spilled_at_once(full: SetStage) -> None:
-    cap, more = 8, 40
-    scene = await full(LONG, cap=cap)
-    asked = ask(scene, more)
-
-    async def spilled() -> bool:
-        return await scene.gateway.metric(f"{SLOT_RETRIES}_overflow", envoy_cluster_name="hop-slot") >= more - 2 * cap
-
-    await until(spilled, "those that may not wait are told")
-    await until(lambda: sum(each.done() for each in asked) >= more - 2 * cap, "they are answered")
-    still = [each for each in asked if not each.done()]
-    assert len(still) >= cap // 2, "hardly any waits"
-    assert scene.engines[0].hold
-    scene.engines[0].hold.set()
+async def test_no_more_wait_than_may_and_the_rest_is_spilled_at_once(full: SetStage) -> None:
+    """With room for five instead of 256."""
+    scene = await full(LONG, cap=0)
+    await scene.gateway.restart_with(scene.gateway.config.read("envoy.json").replace('"max_retries":256', '"max_retries":5'))
+    await scene.seen_healthy()
+    asked = ask(scene, 40)
+    await until(lambda: sum(each.done() for each in asked) >= 35, "those that may not wait are answered")
+    assert {each.result().served_by for each in asked if each.done()} == {ALPHA}
+    assert [each.done() for each in asked].count(False) == 5
+    assert await not_taken(scene) == {("UO", "503"): 35}
+    scene.gateway.set_cap(40)
     answers = await asyncio.gather(*asked)
-    assert Counter(each.status for each in answers) == {200: more}
-    assert {(await each).served_by for each in still} == {"owned"}
+    assert Counter((each.status, each.served_by) for each in answers) == {(200, ALPHA): 35, (200, "owned"): 5}
 
 
 async def test_a_request_that_waits_counts_once_as_not_taken_and_only_if_it_is_spilled(full: SetStage) -> None:

@@ -497,9 +497,9 @@ class Overflow(ApiModel):
         Field(
             ge=0,
             le=5000,
-            description="Longest wait for a slot, milliseconds, of a request that finds own replicas full, before it is spilled. As many "
-            "wait at a gateway as it has on own replicas; the others are spilled at once. Part of the time to the first token, whoever "
-            "answers then. Default: 0, it is spilled at once.",
+            description="Longest wait for a slot, milliseconds, of a request that finds own replicas full, before it is spilled. At most "
+            "256 wait at a gateway; the others are spilled at once. Part of the time to the first token, whoever answers then. Default: 0, "
+            "it is spilled at once.",
         ),
     ] = None
 
