@@ -142,6 +142,8 @@ async def test_no_more_wait_than_may_and_the_rest_is_spilled_at_once(full: SetSt
     assert {each.result().served_by for each in asked if each.done()} == {ALPHA}
     assert [each.done() for each in asked].count(False) == 5
     assert await not_taken(scene) == {("UO", "503"): 35}
+    assert scene.engines[0].hold
+    scene.engines[0].hold.set()
     scene.gateway.set_cap(40)
     answers = await asyncio.gather(*asked)
     assert Counter((each.status, each.served_by) for each in answers) == {(200, ALPHA): 35, (200, "owned"): 5}
