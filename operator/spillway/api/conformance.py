@@ -5,6 +5,7 @@ messages are the rules' own; tests/unit/api holds them to the accept and reject 
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -257,6 +258,20 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
         "spec.hosted.overflow.whenExceeded",
         lambda spec: (
             _get(spec, "hosted.overflow.whenExceeded") != "Wait" or (_mode(spec) != "Hosted" and _get(spec, "dedicated") is not None)
+        ),
+    ),
+    "max-wait-without-both": (
+        "spec.hosted.overflow.maxWaitMs",
+        lambda spec: (
+            not _get(spec, "hosted.overflow.maxWaitMs", 0)
+            or (_mode(spec) in {"Hybrid", "Auto"} and _get(spec, "dedicated") is not None and _backends(spec))
+        ),
+    ),
+    "max-wait-within-target": (
+        "spec.hosted.overflow.maxWaitMs",
+        lambda spec: (
+            not _get(spec, "hosted.overflow.maxWaitMs", 0)
+            or _get(spec, "hosted.overflow.maxWaitMs") < _get(spec, "slo.timeToFirstTokenMs", math.inf)
         ),
     ),
     "cached-input-price": (

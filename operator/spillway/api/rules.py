@@ -105,6 +105,7 @@ _DECIMAL = f"matches('{DECIMAL_PATTERN.replace(chr(92), chr(92) * 2)}')"
 _FREE_KEY = " && ".join(f"!k.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES)
 _RESERVED = ", ".join(RESERVED_PREFIXES)
 
+_WAITS = "(has(self.hosted) && has(self.hosted.overflow) && has(self.hosted.overflow.maxWaitMs) && self.hosted.overflow.maxWaitMs > 0)"
 _BACKENDS = "(has(self.hosted) && has(self.hosted.backends) && size(self.hosted.backends) > 0)"
 
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -516,6 +517,23 @@ WORKLOAD_RULES = (
         "|| (self.placement.mode != 'Hosted' && has(self.dedicated))",
         message="hosted.overflow.whenExceeded Wait waits for own replicas: add dedicated and choose mode Hybrid or Auto, or choose Refuse",
         at=".hosted.overflow.whenExceeded",
+    ),
+    Rule(
+        name="max-wait-without-both",
+        model="InferenceWorkloadSpec",
+        rule=f"!{_WAITS} || (self.placement.mode in ['Hybrid', 'Auto'] && has(self.dedicated) && {_BACKENDS})",
+        message="hosted.overflow.maxWaitMs waits for own replicas before a request goes to a hosted backend: it needs both, so add "
+        "dedicated and hosted.backends and choose mode Hybrid or Auto, or remove it",
+        at=".hosted.overflow.maxWaitMs",
+    ),
+    Rule(
+        name="max-wait-within-target",
+        model="InferenceWorkloadSpec",
+        rule=f"!{_WAITS} || !has(self.slo) || !has(self.slo.timeToFirstTokenMs) "
+        "|| self.hosted.overflow.maxWaitMs < self.slo.timeToFirstTokenMs",
+        message="hosted.overflow.maxWaitMs is part of the time to the first token: set it below slo.timeToFirstTokenMs, by more than a "
+        "hosted backend takes to begin",
+        at=".hosted.overflow.maxWaitMs",
     ),
 )
 

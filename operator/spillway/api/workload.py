@@ -466,7 +466,10 @@ class LimitAction(StrEnum):
 
 
 class Overflow(ApiModel):
-    """Limits on what hosted backends may serve and cost. Gateways keep them even while the operator is down: then nothing is spilled."""
+    """When requests go to hosted backends, and limits on what these may serve and cost.
+
+    Gateways keep the limits even while the operator is down: then nothing is spilled.
+    """
 
     max_usd_per_day: Annotated[
         DecimalString | None,
@@ -489,13 +492,28 @@ class Overflow(ApiModel):
             "some seconds for room on own replicas, then 503 with Retry-After."
         ),
     ] = LimitAction.REFUSE
+    max_wait_ms: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=5000,
+            description="Longest wait for a slot, milliseconds, of a request that finds own replicas full, before it is spilled. At most "
+            "256 wait at a gateway; the others are spilled at once. Part of the time to the first token, whoever answers then. Default: 0, "
+            "it is spilled at once.",
+        ),
+    ] = None
+
+    @property
+    def limits(self) -> bool:
+        """Whether it limits what is spilled, or says what becomes of what may not be."""
+        return self.max_usd_per_day is not None or self.max_share_percent is not None or self.when_exceeded is LimitAction.WAIT
 
 
 class Hosted(ApiModel):
     """What is rented."""
 
     backends: Annotated[list[HostedBackendRef], Field(max_length=4, description="Hosted backends in order of preference.")] = []
-    overflow: Annotated[Overflow | None, Field(description="Limits on hosted backends.")] = None
+    overflow: Annotated[Overflow | None, Field(description="When requests go to hosted backends, and limits on that.")] = None
 
 
 class GatewayAutoscaling(ApiModel):

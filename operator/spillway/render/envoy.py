@@ -41,6 +41,8 @@ from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_share import has_share, share_layers
 from spillway.render.envoy_tls import tls_mount, tls_resources
 from spillway.render.envoy_tracing import collector_clusters
+from spillway.render.envoy_wait import LISTENER as WAIT
+from spillway.render.envoy_wait import WAIT_STATS, slot_cluster, wait_listener, wait_ms
 
 __all__ = [
     "PRODUCTION",
@@ -160,7 +162,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
         "node": {"id": "gateway", "cluster": f"{workload.key.namespace}/{workload.key.name}"},
         "admin": {"address": {"pipe": {"path": admin_socket(addresses), "mode": 0o600}}},
         "bootstrap_extensions": [internal],
-        "stats_config": stats_config(decision.gateway, also=(HOLD_STATS,) if hold_of(workload, decision) else ()),
+        "stats_config": stats_config(decision.gateway, also=_stats_of_waiting(workload, decision)),
         "stats_flush_interval": "1s",  # histograms appear at a flush
         "layered_runtime": {"layers": _layers(workload, decision, addresses)},
         "overload_manager": overload_manager(memory_bytes),
@@ -217,11 +219,16 @@ def _second_tier(
     if decision.pool and not spills and hold is None and not hashes(gateway):
         return [], [owned.owned_cluster(workload, addresses, spills=False)], (CLUSTER_OWNED,)
     if decision.pool:
-        listeners.append(owned.owned_listener(gateway, header_timeout_ms=patience_ms if spills else None, hold=hold))
+        most_ms = wait_ms(workload.spec) if spills else 0
+        listeners.append(owned.owned_listener(gateway, header_timeout_ms=patience_ms if spills else None, hold=hold, wait_ms=most_ms))
+        first = WAIT if most_ms else owned.LISTENER
         clusters += [
-            internal_cluster(owned.LISTENER, owned.HOP, most_retries=_most_waiting(workload.spec, hold, spills=spills)),
+            internal_cluster(first, owned.HOP, most_retries=_most_waiting(workload.spec, hold, spills=spills)),
             owned.owned_cluster(workload, addresses, spills=spills),
         ]
+        if most_ms:
+            listeners.append(wait_listener(gateway, most_ms=most_ms))
+            clusters.append(slot_cluster(owned.LISTENER))
         order.append(owned.HOP)
     for backend in decision.backends:
         last = backend is decision.backends[-1]
@@ -229,6 +236,12 @@ def _second_tier(
         clusters += [internal_cluster(hosted.cluster_name(backend), hosted.hop_name(backend)), hosted.hosted_cluster(backend, addresses)]
         order.append(hosted.hop_name(backend))
     return listeners, clusters, tuple(order)
+
+
+def _stats_of_waiting(workload: Workload, decision: Decision) -> tuple[str, ...]:
+    if hold_of(workload, decision):
+        return (HOLD_STATS,)
+    return (WAIT_STATS,) if wait_ms(workload.spec) and decision.pool and decision.backends else ()
 
 
 def _most_waiting(spec: InferenceWorkloadSpec, hold: Hold | None, *, spills: bool) -> int | None:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from spillway.api.access import Access
 from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
-from spillway.api.workload import Gateway
+from spillway.api.workload import Gateway, InferenceWorkloadSpec
 from spillway.plan.decision import Workload
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
@@ -39,6 +39,7 @@ from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
 from spillway.render.envoy_tracing import tracing
+from spillway.render.envoy_wait import CLIENTS_MAY_NOT_SET, SLOT, wait_ms
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
@@ -109,14 +110,15 @@ def edge_listener(
 
 def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]:
     permit, key = (PERMITTED,) if guarded else (), (KEY,) if hashes(workload.spec.gateway) else ()
-    return (*_NEVER_FROM_CLIENTS, *permit, *key)
+    arrived = (CLIENTS_MAY_NOT_SET,) if wait_ms(workload.spec) else ()
+    return (*_NEVER_FROM_CLIENTS, *permit, *key, *arrived)
 
 
 def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, hold: Hold | None) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
-    again = (kept or ())[:1] * _POLLS if waits(workload.spec) else ()
+    again = _again(workload.spec, kept or ())
     gateway = workload.spec.gateway
     to = _backends(gateway, (*backends, *again), waits=bool(again), hold=hold)
     catch_all: list[EnvoyConfig] = [
@@ -134,6 +136,13 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
     if hold is not None:
         host |= {"request_headers_to_add": [arrival()], "response_headers_to_remove": [MAY_WAIT]}
     return {"name": "edge", "virtual_hosts": [host]}
+
+
+def _again(spec: InferenceWorkloadSpec, kept: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where a request that no limit lets go asks again, which has waited its moment before the limit."""
+    if not (kept and waits(spec)):
+        return ()
+    return (SLOT if wait_ms(spec) else kept[0],) * _POLLS
 
 
 def _wrong_method(match: EnvoyConfig, *, allow: str) -> EnvoyConfig:

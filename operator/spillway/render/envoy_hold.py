@@ -51,11 +51,16 @@ def arrival_filter() -> EnvoyConfig:
 
 def hold_policy(hold: Hold) -> EnvoyConfig:
     """Return the edge's retry policy: asks again what is marked, until it no longer is."""
+    return ask_again(times=hold.seconds * _POLLS_PER_S + _POLLS_PER_S, first_s=_FIRST_POLL_S, longest_s=_LONGEST_POLL_S)
+
+
+def ask_again(*, times: int, first_s: float, longest_s: float) -> EnvoyConfig:
+    """Return a retry policy for what is marked: after a drawn part of `first_s`, then of ever more, up to `longest_s`."""
     return {
         "retry_on": "retriable-headers",
         "retriable_headers": [{"name": MAY_WAIT, "string_match": {"exact": "1"}}],
-        "num_retries": hold.seconds * _POLLS_PER_S + _POLLS_PER_S,
-        "retry_back_off": {"base_interval": seconds(_FIRST_POLL_S), "max_interval": seconds(_LONGEST_POLL_S)},
+        "num_retries": times,
+        "retry_back_off": {"base_interval": seconds(first_s), "max_interval": seconds(longest_s)},
     }
 
 
@@ -63,10 +68,15 @@ def hold_replies(hold: Hold) -> list[EnvoyConfig]:
     """Return the second tier's mappers: a refusal with the mark while the request has time left, then one without."""
     refused = error_reply(None, **NO_CAPACITY)
     later = [set_header("x-served-by", "none"), set_header("retry-after", str(_COME_AGAIN_S))]
-    since = f"timestamp(metadata.filter_metadata['{_METADATA}']['{_SINCE}'])"
     # With one poll more, the answer comes within the time.
-    has_time = f"({_UNSEEN}) && request.time - {since} < duration('{seconds(hold.seconds - _LONGEST_POLL_S)}')"
+    has_time = f"({_UNSEEN}) && {waits_less_than(hold.seconds - _LONGEST_POLL_S)}"
     return [
         {**refused, "filter": expression(has_time), "headers_to_add": [*later, set_header(MAY_WAIT, "1")]},
         {**refused, "headers_to_add": later},
     ]
+
+
+def waits_less_than(longest_s: float) -> str:
+    """Return the condition, in CEL, that a request came to the listener that waits less than so long ago. It needs `arrival_filter`."""
+    since = f"timestamp(metadata.filter_metadata['{_METADATA}']['{_SINCE}'])"
+    return f"request.time - {since} < duration('{seconds(longest_s)}')"

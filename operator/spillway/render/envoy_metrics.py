@@ -119,16 +119,29 @@ def _streamed() -> EnvoyConfig:
     )
 
 
-def not_taken() -> EnvoyConfig:
+def not_taken(*, unless: str | None = None) -> EnvoyConfig:
     """Return the logger of the listener before own replicas where there is a next backend: what replicas did not take, and why.
 
     `flags` are Envoy's: UO the cap is reached, UH no replica is in routing, UF or UC a replica could not be reached or went, UT no header
     in time; none: the replica itself said `code`. It sees neither that a request must stay nor that it comes again.
+
+    Answers with the header `unless` are those of requests that do come again, and do not count.
     """
     failed: EnvoyConfig = {
         "or_filter": {"filters": [{"status_code_filter": status_is("EQ", 429)}, {"status_code_filter": status_is("GE", 500)}]}
     }
-    return stats_logger(failed, counters=[counter("not_taken", fixed=1, tags={"flags": "%RESPONSE_FLAGS%", "code": "%RESPONSE_CODE%"})])
+    if unless is not None:
+        failed = {"and_filter": {"filters": [failed, expression(f"!('{unless}' in response.headers)")]}}
+    return stats_logger(failed, counters=[_not_taken()])
+
+
+def too_many_wait() -> EnvoyConfig:
+    """Return the logger of the listener that waits: what it could not let wait, as `not_taken` counts what the cap refuses."""
+    return stats_logger({"response_flag_filter": {"flags": ["UO"]}}, counters=[_not_taken()])
+
+
+def _not_taken() -> EnvoyConfig:
+    return counter("not_taken", fixed=1, tags={"flags": "%RESPONSE_FLAGS%", "code": "%RESPONSE_CODE%"})
 
 
 def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:

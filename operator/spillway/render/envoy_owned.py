@@ -6,7 +6,7 @@ from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
-from spillway.render.envoy_hold import arrival_filter, hold_replies
+from spillway.render.envoy_hold import MAY_WAIT, arrival_filter, hold_replies
 from spillway.render.envoy_http import (
     NO_CAPACITY,
     STAY,
@@ -29,6 +29,7 @@ from spillway.render.envoy_http import (
 )
 from spillway.render.envoy_metrics import not_taken
 from spillway.render.envoy_routing import KEY, balancing_policy, hash_policy, hashes, owned_filters
+from spillway.render.envoy_wait import wait_replies
 
 LISTENER = "owned"
 HOP = "hop-owned"
@@ -38,20 +39,27 @@ _UNCAPPED = 1024  # no cap known and nowhere else to go: the engine's own queue 
 _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes an idle connection
 
 
-def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None) -> EnvoyConfig:
+def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None, wait_ms: int = 0) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 
-    A header timeout is there only where a next backend is. `hold`: how requests wait where there is none.
+    A header timeout is there only where a next backend is. `hold`: how requests wait where there is none. `wait_ms`: how long they do where
+    there is one, 0: not.
     """
-    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken()]}
+    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken(unless=MAY_WAIT if wait_ms else None)]}
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
-        filters=[*([arrival_filter()] if hold else []), *owned_filters(gateway)],
+        filters=[*([arrival_filter()] if hold or wait_ms else []), *owned_filters(gateway)],
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(gateway, header_timeout_ms)}]},
-        local_reply_config={"mappers": hold_replies(hold) if hold else [error_reply(None, **NO_CAPACITY)]},
+        local_reply_config={"mappers": _replies(hold, wait_ms)},
         **told,
     )
+
+
+def _replies(hold: Hold | None, wait_ms: int) -> list[EnvoyConfig]:
+    if hold is not None:
+        return hold_replies(hold)
+    return wait_replies(wait_ms) if wait_ms else [error_reply(None, **NO_CAPACITY)]
 
 
 def _routes(gateway: Gateway, header_timeout_ms: int | None) -> list[EnvoyConfig]:

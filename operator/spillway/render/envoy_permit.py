@@ -28,7 +28,9 @@ def waits(spec: InferenceWorkloadSpec) -> bool:
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
     """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
     overflow = spec.hosted.overflow if spec.hosted else None
-    limited = overflow is not None or stops_spilling(spec) or backend.provider.limits is not None
+    # One that says only how long to wait limits nothing.
+    listed = overflow is not None and (overflow.limits or overflow.max_wait_ms is None)
+    limited = listed or stops_spilling(spec) or backend.provider.limits is not None
     return limited or listed_model(backend).capabilities is not None
 
 

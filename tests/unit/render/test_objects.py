@@ -263,3 +263,18 @@ def test_what_waits_is_divided_over_the_gateways_pods() -> None:
     clusters = json.loads(one(case, "ConfigMap", "chat-gateway")["data"]["envoy.json"])["static_resources"]["clusters"]
     hop = next(each for each in clusters if each["name"] == "hop-owned")
     assert hop["circuit_breakers"]["thresholds"][0]["max_retries"] == 34
+
+
+def test_a_wait_of_nothing_before_a_spill_renders_what_none_does() -> None:
+    none, zero, some = (one(each, "ConfigMap", "chat-gateway")["data"]["envoy.json"] for each in _waits_ms(None, 0, 500))
+    assert zero == none
+    assert some != none
+
+
+def test_a_wait_before_a_spill_puts_no_script_of_limits_in_the_way() -> None:
+    text = one(hybrid(overflow={"maxWaitMs": 500}), "ConfigMap", "chat-gateway")["data"]["envoy.json"]
+    assert "x-spillway-permitted" not in text
+
+
+def _waits_ms(*each: int | None) -> list[Case]:
+    return [hybrid(overflow=None if wait_ms is None else {"maxWaitMs": wait_ms}) for wait_ms in each]
