@@ -10,6 +10,7 @@ from spillway.render import envoy
 from spillway.render.envoy import Address, GatewayAddresses
 from spillway.render.envoy_http import endpoints, socket_address, typed
 from tests.dataplane import decisions
+from tests.dataplane.process import MEMORY_BYTES
 
 ANSWER = {
     "object": "chat.completion",
@@ -36,6 +37,7 @@ def gateway(folder: Path, sides: Sides, *, listen: int, metrics: int, mode: str 
         "slo": {"timeToFirstTokenMs": 30_000, "endToEndMs": 60_000},  # streams wait for their turn on a busy machine
         "placement": {"mode": mode},
         "dedicated": {},
+        "gateway": {"replicas": 1},
     }
     if mode == "Hybrid":
         spec["hosted"] = {"backends": [{"providerRef": {"name": "alpha"}, "model": "alpha-model"}]}
@@ -53,7 +55,7 @@ def gateway(folder: Path, sides: Sides, *, listen: int, metrics: int, mode: str 
         hosted_folder=str(folder),
         run_folder=str(folder),
     )
-    for name, content in (envoy.gateway_files(workload, decision, addresses) | envoy.cap_files(decision)).items():
+    for name, content in (envoy.gateway_files(workload, decision, addresses, memory_bytes=MEMORY_BYTES) | envoy.cap_files(decision)).items():
         (folder / name).write_text(content)
     for mount in envoy.hosted_mounts(decision, addresses):
         Path(mount.mount_path).mkdir(parents=True)
