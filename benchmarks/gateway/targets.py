@@ -55,7 +55,8 @@ def gateway(folder: Path, sides: Sides, *, listen: int, metrics: int, mode: str 
         hosted_folder=str(folder),
         run_folder=str(folder),
     )
-    for name, content in (envoy.gateway_files(workload, decision, addresses, memory_bytes=MEMORY_BYTES) | envoy.cap_files(decision)).items():
+    rendered = envoy.gateway_files(workload, decision, addresses, memory_bytes=MEMORY_BYTES)
+    for name, content in (rendered | envoy.cap_files(decision)).items():
         (folder / name).write_text(content)
     for mount in envoy.hosted_mounts(decision, addresses):
         Path(mount.mount_path).mkdir(parents=True)
