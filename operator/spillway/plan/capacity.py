@@ -39,7 +39,7 @@ BATCH_SLOPE = 0.015  # b/a where only one batch was measured: 8B 0.015 (H100) to
 
 BLIND_MAX_NUM_SEQS = 32  # shape unknown: every calibrated pair of model and accelerator stays below 50 ms per step at this batch
 BLIND_INTER_TOKEN_MS = 50.0
-QUEUE_SHARE = 0.3  # of the time a target leaves: in bursts of long prompts (azure2023_code, five draws) a half of it keeps 98.8 %, this 99.7 %
+QUEUE_SHARE = 0.3  # of the time a target leaves: in bursts of long prompts (azure2023_code, five draws) half of it keeps 98.8 %, this 99.7
 QUEUE_BATCHES_SPILLING = 2  # a longer queue than two batches never pays when the overflow has somewhere to go
 QUEUE_BATCHES_ALONE = 8  # with nowhere to go a late answer beats none
 LEAST_REFUSAL_LIMIT = 64

@@ -30,6 +30,7 @@ KV_TARGET = 0.9  # vLLM preempts when the last blocks go
 TARGET_WHERE_NOTHING_SPILLS = 0.85  # share of the batch to plan for where no hosted backend takes the peaks
 FULL = 0.9  # of the slots of all replicas, from which on they are taken to be full
 MUCH_SPILLED = 0.2  # of what arrives, from which on that is no chance of a moment
+HARDLY_USED = 0.25  # of what there is: less work than that buys no more, whatever the last hours were like
 MINUTES_UNTIL_FORECAST = 60
 TINY = 1e-9  # floating-point dust must not buy a replica
 
@@ -216,8 +217,13 @@ def _weighed(
         most=upper_bound(spec),
         now_s=now.timestamp(),
     )
-    # Not one request for a minute: before a day was seen nothing says when the next one comes; the errors of busy minutes do not either.
-    return weighed if arriving or model.knows_days else replace(weighed, wanted=0)
+    if model.knows_days:
+        return weighed
+    # Before a day was seen nothing says when more will come; the errors of busy minutes do not either. So without a request for a minute
+    # nothing is wanted, and while what there is has next to nothing to do, no more of it.
+    if not arriving:
+        return replace(weighed, wanted=0)
+    return replace(weighed, wanted=current) if weighed.wanted > current and arriving < HARDLY_USED * current else weighed
 
 
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:

@@ -189,6 +189,17 @@ def test_a_workload_that_nobody_uses_goes_to_zero() -> None:
     assert (found.replicas, found.reason) == (0, Reason.IDLE)
 
 
+def test_after_a_burst_and_a_quiet_minute_a_request_or_two_do_not_bring_back_what_went() -> None:
+    _, busy = lasted(hybrid(), 3.0, count=2, minutes=6, kappa=6.0)
+    _, quiet = lasted(hybrid(), 0.0, count=1, minutes=2, kappa=6.0, memory=busy)
+    few, _ = lasted(hybrid(), 0.07, count=1, minutes=1, kappa=6.0, memory=quiet)
+    assert few.replicas == 1
+    assert few.figures is not None
+    assert few.figures.forecast_p90 > 1, "for the errors of the burst are remembered"
+    again, _ = lasted(hybrid(), 1.5, count=1, minutes=3, kappa=6.0, memory=quiet)
+    assert again.replicas > 1
+
+
 @pytest.mark.parametrize(
     ("minutes", "counts"), [pytest.param(30, {2}, id="not in its first hour"), pytest.param(90, {7, 8, 9}, id="from then on")]
 )
