@@ -125,11 +125,12 @@ class Load:
         self._url, self._model, self._max_tokens = url, model, max_tokens
         self._workers: list[asyncio.Task[None]] = []
         self._wanted = 0
+        self._pause_s = 0.0
         self._client: openai.AsyncOpenAI | None = None
 
-    def hold(self, streams: int) -> None:
-        """Keep this many streams open from now on. Streams above a lowered number end by themselves."""
-        self._wanted = streams
+    def hold(self, streams: int, *, pause_s: float = 0.0) -> None:
+        """Keep this many streams open from now on, each followed by a pause. Streams above a lowered number end by themselves."""
+        self._wanted, self._pause_s = streams, pause_s
         self._workers = [w for w in self._workers if not w.done()]
         self._workers += [asyncio.create_task(self._work(i)) for i in range(len(self._workers), streams)]
 
@@ -142,6 +143,7 @@ class Load:
                 self.tally.answers.append(await ask(self._client, self._model, max_tokens=self._max_tokens))
             finally:
                 self.open -= 1
+            await asyncio.sleep(self._pause_s)
 
     async def __aenter__(self) -> Self:
         self._client = client_for(self._url)
