@@ -198,7 +198,6 @@ def test_requests_longer_than_the_context_are_left_out_and_told(simulate: Run, t
 def test_a_promise_that_no_replica_keeps_is_simulated_and_warned_of(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     parts["InferenceWorkload"]["spec"]["slo"]["timeToFirstTokenMs"] = 20
-    parts["InferenceWorkload"]["spec"]["hosted"].pop("overflow", None)  # a wait has to be shorter than the target
     code, out, _ = simulate("-f", written(*parts.values()), "--trace", trace, "--policy", "static", "-o", "json")
     found = json.loads(out)
     assert code == 0
