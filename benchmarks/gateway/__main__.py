@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.gateway import parts, report
 from benchmarks.gateway.measures import Effort, Figures, burst_filled, measure
 from benchmarks.gateway.stage import BURST_SLOTS, HERE, SPILLED, set_up
+from benchmarks.readme import write_results
 
 WHOLE = Effort(rounds=41, requests=200, load_rounds=5, load_s=1.0)
 QUICK = Effort(rounds=11, requests=100, load_rounds=2, load_s=0.5)
@@ -44,7 +45,7 @@ def _compare(scratch: Path, effort: Effort, *, write: bool) -> int:
     text = f"{report.table(figures)}\n\n{report.bar_table(bars)}\n\n{report.circumstances(_command())}"
     print(text)
     if write:
-        report.write(HERE / "README.md", text)
+        write_results(HERE / "README.md", text)
     print(json.dumps({"benchmark": "gateway", "cpus": os.cpu_count(), "figures": {name: _numbers(each) for name, each in figures.items()}}))
     return 0 if all(each.met for each in bars) else 1
 

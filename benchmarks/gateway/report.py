@@ -1,7 +1,6 @@
 """The table and the bars, for people, for programs and for the README."""
 
 import os
-import re
 import statistics
 import time
 from collections.abc import Mapping
@@ -10,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.gateway.measures import STREAMS, Figures, paired, percentile
 from benchmarks.gateway.stage import DEDICATED, DIRECT, OWNED, PLAIN, SAME, SPILLED
+from benchmarks.machine import processor
 
-_BEGIN, _END = "<!-- written by the benchmark -->", "<!-- until here -->"
 _SAME_BAR, _PLAIN_BAR, _SPILLED_BAR = 1.25, 1.35, 2.5
 _FIRST_BYTE_BAR_MS, _TOGETHER_BAR, _BURST_BAR = 0.5, 0.01, 0.95
 
@@ -117,19 +116,9 @@ def bar_table(found: list[Bar]) -> str:
 
 def circumstances(command: str) -> str:
     """Return when, how and on what this was measured."""
-    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory_kib = int(Path("/proc/meminfo").read_text().split("MemTotal:")[1].split()[0])
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     return (
-        f"{time.strftime('%Y-%m-%d')}, `{command}`, {os.cpu_count()} cores ({model[1] if model else 'unknown'}),"
+        f"{time.strftime('%Y-%m-%d')}, `{command}`, {os.cpu_count()} cores ({processor()}),"
         f" {memory_kib / 1024**2:.0f} GiB, load average at the end {load}."
     )
-
-
-def write(readme: Path, text: str) -> None:
-    """Put the results into the README, between its two marks."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
-    _, mark, after = rest.partition(_END)
-    if not mark:
-        raise SystemExit(f"{readme} has no place for results: add the lines {_BEGIN} and {_END}")
-    readme.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import processor
+from benchmarks.readme import write_results
 from benchmarks.reality import figures, stage
 from benchmarks.reality.client import Client, Measured
 from benchmarks.reality.sweep import Fit, Point, decoding_point, difference, slowdown, swept
@@ -34,7 +35,6 @@ from spillway.simulate.simulate import run
 from spillway.simulate.trace import Trace
 
 README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,7 @@ def main() -> int:
     told = report(session, found)
     print(told)
     if arguments.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        README.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.partition(END)[2]}")
+        write_results(README, told)
     return 0 if all(each.met is not False for each in found) else 1
 
 
@@ -170,12 +169,6 @@ def fitted_table(fit: Fit) -> str:
         f"| {step.base_ms:.2f} ms | {step.sequence_ms:.2f} ms | {step.kv_ms:.2f} ms | {step.prompt_ms:.4f} ms "
         f"| {fit.request_overhead_ms:.1f} ms | {fit.error * 100:.1f} % |"
     )
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def keep(session: Session, path: Path) -> None:

@@ -10,7 +10,6 @@ alternate, each with documents of its own. Needs what `make test` needs.
 import argparse
 import asyncio
 import os
-import platform
 import random
 import sys
 from collections.abc import Sequence
@@ -21,12 +20,13 @@ from pathlib import Path
 import aiohttp
 import numpy as np
 
+from benchmarks.machine import processor
+from benchmarks.readme import write_results
 from benchmarks.routing.stage import REPLICAS, Stage, staged
 from spillway.api.routing import Routing
 from tests.dataplane.decisions import SERVED
 
 README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 DOCUMENTS = 16
 DOCUMENT_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS = 1024, 32, 4
 CLIENTS = 4
@@ -69,8 +69,7 @@ def main() -> int:
     told = report(asyncio.run(measure(rounds=arguments.rounds, requests=arguments.requests, seed=arguments.seed)))
     print(told)
     if arguments.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        README.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.partition(END)[2]}")
+        write_results(README, told)
     return 0
 
 
@@ -181,12 +180,6 @@ def told_rounds(rounds: Sequence[Round]) -> str:
 def told_round(each: Round) -> str:
     """Return one round's row."""
     return told_rounds([each])
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, FIELD_MANAGER
-from spillway.apply.connection import APPLY_PATCH, CONFLICT, MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.connection import APPLY_PATCH, CONFLICT, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.known import digest_of
+from spillway.apply.pods import annotate_pod
 from spillway.render.envoy_share import share_annotation
 
 
@@ -19,11 +20,9 @@ async def announce_cap(
     for name, uid, told in pods:
         if told == generation:
             continue
-        fence()
-        body = {"metadata": {"uid": uid, "annotations": {ANNOTATION_CONFIG_GENERATION: generation}}}
-        where = path("Pod", namespace, name, query={"fieldManager": FIELD_MANAGER})
+        touched = {ANNOTATION_CONFIG_GENERATION: generation}
         try:
-            await connection.request("PATCH", where, body, content_type=MERGE_PATCH, accept=METADATA)
+            await annotate_pod(connection, fence, namespace=namespace, name=name, uid=uid, annotations=touched)
         except ApiError as problem:
             if problem.status != NOT_FOUND:
                 raise
@@ -31,11 +30,8 @@ async def announce_cap(
 
 async def tell_share(connection: Connection, fence: Callable[[], None], *, namespace: str, name: str, uid: str, share: int) -> bool:
     """Tell a pod its share of the cap; return whether it is still there. The kubelet brings it within a second."""
-    fence()
-    body = {"metadata": {"uid": uid, "annotations": share_annotation(share)}}
-    where = path("Pod", namespace, name, query={"fieldManager": FIELD_MANAGER})
     try:
-        await connection.request("PATCH", where, body, content_type=MERGE_PATCH, accept=METADATA)
+        await annotate_pod(connection, fence, namespace=namespace, name=name, uid=uid, annotations=share_annotation(share))
     except ApiError as problem:
         if problem.status not in (NOT_FOUND, CONFLICT):
             raise

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from spillway.api.vocabulary import ANNOTATION_DELETION_COST, FIELD_MANAGER
-from spillway.apply.connection import CONFLICT, MERGE_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.api.vocabulary import ANNOTATION_DELETION_COST
+from spillway.apply.connection import CONFLICT, NOT_FOUND, ApiError, Connection
+from spillway.apply.pods import annotate_pod
 from spillway.plan.victims import DeletionCost
 
 
@@ -17,11 +18,9 @@ async def tell_deletion_costs(
 
 
 async def _tell(connection: Connection, fence: Callable[[], None], namespace: str, each: DeletionCost) -> str | None:
-    fence()
-    body = {"metadata": {"uid": each.uid, "annotations": {ANNOTATION_DELETION_COST: str(each.cost)}}}
-    where = path("Pod", namespace, each.pod, query={"fieldManager": FIELD_MANAGER})
+    cost = {ANNOTATION_DELETION_COST: str(each.cost)}
     try:
-        await connection.request("PATCH", where, body, content_type=MERGE_PATCH, accept=METADATA)
+        await annotate_pod(connection, fence, namespace=namespace, name=each.pod, uid=each.uid, annotations=cost)
     except ApiError as problem:
         # A conflict: another pod has the name by now.
         return None if problem.status in (NOT_FOUND, CONFLICT) else f"Pod {each.pod}: {problem}"

@@ -102,7 +102,7 @@ def share_out(
     fallen = {uid: max(1, min(share, targets[uid])) if falls else max(1, share) for uid, share in known.items()}
     # One that has not started yet is told before it does; one that has, and does not answer, goes by something that nobody knows.
     fallen |= {each.uid: 1 for each in gateways if each.uid not in known and not each.started}
-    held = [_may_hold(each, seen[each.uid], now) for each in gateways]
+    held = [_may_hold(each, seen[each.uid]) for each in gateways]
     free = 0 if None in held else room - sum(max(most or 0, fallen.get(each.uid, 0)) for each, most in zip(gateways, held, strict=True))
     lacking = {uid: float(max(0, targets[uid] - share)) for uid, share in fallen.items()}
     rise = min(free, int(sum(lacking.values())))
@@ -163,17 +163,14 @@ def _current(gateway: SharingGateway) -> int | None:
     return None if gateway.load is None else gateway.load.in_force
 
 
-def _may_hold(gateway: SharingGateway, look: LastLook, now: datetime) -> int | None:
+def _may_hold(gateway: SharingGateway, look: LastLook) -> int | None:
     """Return how many requests a pod may have on own replicas now; None when nobody can say."""
     told = gateway.told
     if gateway.load is not None:
         return max(told or 0, gateway.load.in_force, gateway.load.owned)
     if not gateway.started:
         return told or 1
-    if told is None:
-        return None
-    late = gateway.told_at is not None and now - gateway.told_at >= BROUGHT_BY
-    return told if late or look.followed == told else None
+    return told if look.followed == told else None
 
 
 def _is_worth_it(room: int, current: Mapping[str, int], targets: Mapping[str, int], wanted: Mapping[str, float]) -> bool:

@@ -97,8 +97,9 @@ def _limit(access: Access, gateways: int) -> list[EnvoyConfig]:
     """Return the limit of each client. A pod counts alone, so it has its share, rounded up."""
     if not access.limits_requests:
         return []
-    limited = [each for each in access.clients if each.requests_per_minute is not None]
-    special = [_bucket(each.requests_per_minute or 0, gateways, client=each.name) for each in limited]
+    special = [
+        _bucket(each.requests_per_minute, gateways, client=each.name) for each in access.clients if each.requests_per_minute is not None
+    ]
     general = [_bucket(access.requests_per_minute, gateways)] if access.requests_per_minute else []
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
     by_client = {"metadata": {"descriptor_key": "client", "source": "DYNAMIC", "metadata_key": _metadata_key()}}

@@ -9,7 +9,7 @@ from spillway.api.workload import Gateway, InferenceWorkloadSpec
 from spillway.plan.decision import Workload
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
-from spillway.render.envoy_hold import MAY_WAIT, arrival, hold_policy
+from spillway.render.envoy_hold import ARRIVED, MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
@@ -39,7 +39,7 @@ from spillway.render.envoy_permit import PERMITTED, waits
 from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
 from spillway.render.envoy_tracing import tracing
-from spillway.render.envoy_wait import CLIENTS_MAY_NOT_SET, SLOT, wait_ms
+from spillway.render.envoy_wait import SLOT, wait_ms
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
@@ -110,7 +110,7 @@ def edge_listener(
 
 def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]:
     permit, key = (PERMITTED,) if guarded else (), (KEY,) if hashes(workload.spec.gateway) else ()
-    arrived = (CLIENTS_MAY_NOT_SET,) if wait_ms(workload.spec) else ()
+    arrived = (ARRIVED,) if wait_ms(workload.spec) else ()
     return (*_NEVER_FROM_CLIENTS, *permit, *key, *arrived)
 
 

@@ -10,7 +10,17 @@ import math
 from spillway.api.holding import Hold
 from spillway.api.workload import Gateway
 from spillway.plan.decision import Decision, Workload
-from spillway.render.envoy_http import NO_CAPACITY, EnvoyConfig, error_reply, expression, http_filter, seconds, set_header
+from spillway.render.envoy_http import (
+    COME_AGAIN_S,
+    NO_CAPACITY,
+    EnvoyConfig,
+    error_reply,
+    expression,
+    http_filter,
+    seconds,
+    set_header,
+    unanswered,
+)
 
 ARRIVED = "x-spillway-arrived"  # the edge's mark: when the request came
 MAY_WAIT = "x-spillway-may-wait"  # the second tier's mark on a refusal: ask again
@@ -19,7 +29,6 @@ HOLD_STATS = "cluster.hop-owned.upstream_rq_retry"  # prefix of the statistics t
 _FIRST_POLL_S = 0.025  # a drawn part of 25, 75, 175 ... ms: a slot that is about to be free is found soon
 _LONGEST_POLL_S = 1.0  # then of a second: as late is a replica found that has become ready
 _POLLS_PER_S = 20  # far more than are drawn (two): the time ends a wait, never the count
-_COME_AGAIN_S = 5
 _METADATA, _SINCE = "hold", "since"
 # Envoy's own words for what no replica has seen: no replica, the cap, a replica that refuses connections.
 _UNSEEN = (
@@ -67,7 +76,7 @@ def ask_again(*, times: int, first_s: float, longest_s: float) -> EnvoyConfig:
 def hold_replies(hold: Hold) -> list[EnvoyConfig]:
     """Return the second tier's mappers: a refusal with the mark while the request has time left, then one without."""
     refused = error_reply(None, **NO_CAPACITY)
-    later = [set_header("x-served-by", "none"), set_header("retry-after", str(_COME_AGAIN_S))]
+    later = unanswered(retry_after_s=COME_AGAIN_S)
     # With one poll more, the answer comes within the time.
     has_time = f"({_UNSEEN}) && {waits_less_than(hold.seconds - _LONGEST_POLL_S)}"
     return [

@@ -17,6 +17,7 @@ UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
 )
 CONNECTION_BUFFER_BYTES = 1024 * 1024
+COME_AGAIN_S = 5  # of what is turned away because too much is there
 
 _HTTP_FILTERS = "envoy.extensions.filters.http"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -170,14 +171,18 @@ def stays(*, inverted: bool = False) -> EnvoyConfig:
 
 def error_reply(status: int | None, *, message: str, kind: str, code: str) -> EnvoyConfig:
     """Return a mapper that makes Envoy's own replies (of `status`, else all) OpenAI-style errors."""
-    later = [set_header("retry-after", "1")] if code == NO_CAPACITY["code"] else []
-    headers = [set_header("x-served-by", "none"), *later]
     error = {"message": message, "type": kind, "param": None, "code": code}
     return {
         "filter": {"status_code_filter": status_is("EQ" if status else "GE", status or 0)},
-        "headers_to_add": headers,
+        "headers_to_add": unanswered(retry_after_s=1 if code == NO_CAPACITY["code"] else None),
         "body_format_override": {"json_format": {"error": error}},
     }
+
+
+def unanswered(*, retry_after_s: int | None = None) -> list[EnvoyConfig]:
+    """Return the headers of a reply that no backend gave; None: it does not say when to come again."""
+    later = [] if retry_after_s is None else [set_header("retry-after", str(retry_after_s))]
+    return [set_header("x-served-by", "none"), *later]
 
 
 def status_is(operator: str, status: int) -> EnvoyConfig:

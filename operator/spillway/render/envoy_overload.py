@@ -5,7 +5,7 @@ them wait (gateway.hold); with it 1.2 to 1.7 GB under a limit of 2 GiB, wherever
 read between two looks at the memory, so the shares are low and the limit is generous: a limit, unlike a request, takes memory from nobody.
 """
 
-from spillway.render.envoy_http import EnvoyConfig, error_reply, expression, extension, seconds, set_header, typed
+from spillway.render.envoy_http import COME_AGAIN_S, EnvoyConfig, error_reply, expression, extension, seconds, typed, unanswered
 
 _MAX_CONNECTIONS = 20_000
 _MONITORS = "envoy.extensions.resource_monitors"
@@ -17,7 +17,6 @@ _LOOK_S = 0.05
 _REFUSE_NEW = 0.25
 _REFUSE_SOME_READ, _REFUSE_ALL_READ = 0.3, 0.65
 _REFUSE_WHOLE = 0.45
-_COME_AGAIN_S = 5
 
 
 def overload_manager(memory_bytes: int | None) -> EnvoyConfig:
@@ -48,8 +47,12 @@ def overload_reply() -> EnvoyConfig:
     reply = error_reply(
         None, message="the gateway has no memory for this request now; try again later", kind="overloaded_error", code="gateway_overloaded"
     )
-    headers = [set_header("x-served-by", "none"), set_header("retry-after", str(_COME_AGAIN_S))]
-    return {**reply, "filter": expression("response.code_details == 'overload'"), "status_code": 503, "headers_to_add": headers}
+    return {
+        **reply,
+        "filter": expression("response.code_details == 'overload'"),
+        "status_code": 503,
+        "headers_to_add": unanswered(retry_after_s=COME_AGAIN_S),
+    }
 
 
 def _triggered(name: str, trigger: EnvoyConfig) -> EnvoyConfig:

@@ -11,7 +11,7 @@ what finds too many waiting goes back to the edge at once.
 import math
 
 from spillway.api.workload import Gateway, InferenceWorkloadSpec
-from spillway.render.envoy_hold import ARRIVED, MAY_WAIT, arrival, ask_again, waits_less_than
+from spillway.render.envoy_hold import MAY_WAIT, arrival, ask_again, waits_less_than
 from spillway.render.envoy_http import (
     MAX_BODY_BYTES,
     NO_CAPACITY,
@@ -21,13 +21,13 @@ from spillway.render.envoy_http import (
     internal_cluster,
     internal_listener,
     set_header,
+    unanswered,
 )
 from spillway.render.envoy_metrics import too_many_wait
 
 LISTENER = "wait"
 SLOT = "hop-slot"  # this listener's way to the owned one; the edge's way to this one keeps its name
 WAIT_STATS = f"cluster.{SLOT}.upstream_rq_retry"  # prefix of the statistics that tell of waiting
-CLIENTS_MAY_NOT_SET = ARRIVED
 
 # A slot is looked for again after a drawn part of these: often enough to waste little of it, seldom enough for hundreds that wait.
 _FIRST_POLL_MS = 25
@@ -82,7 +82,7 @@ def slot_cluster(listener: str) -> EnvoyConfig:
 def wait_replies(most_ms: int) -> list[EnvoyConfig]:
     """Return the owned listener's mappers: what the cap refuses has the mark while there is time for one more poll."""
     refused = error_reply(None, **NO_CAPACITY)
-    marked = [set_header("x-served-by", "none"), set_header(MAY_WAIT, "1")]
+    marked = [*unanswered(), set_header(MAY_WAIT, "1")]
     has_time = f"{_OVERFLOW} && {waits_less_than((most_ms - _longest_poll_ms(most_ms)) / 1000)}"
     return [{**refused, "filter": expression(has_time), "headers_to_add": marked}, refused]
 
