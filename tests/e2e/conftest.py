@@ -28,6 +28,7 @@ def stack() -> Iterator[Stack]:
     it = Stack(cluster, engine={"real": "engine", "sim": "engine-sim"}[os.environ.get("ENGINE", "real")])
     try:
         it.up()
+        it.await_hosted()
         yield it
     finally:
         it.close()

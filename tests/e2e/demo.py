@@ -121,7 +121,7 @@ async def traffic(console: Console, stack: Stack) -> Load:
                 return bool(show.owned.get("readyReplicas") == count)
 
             def alone() -> bool:
-                """Tell whether the other replica is gone and the status has the price of one again (numbers are written once a minute)."""
+                """Tell whether the other replica is gone and the status has the price of one again."""
                 return ready(1) and show.owned["replicas"] == 1 and show.usd_per_hour == before
 
             load.hold(1)
@@ -194,6 +194,7 @@ def main() -> int:
     console.print(f"applied examples/quickstart; waiting for Ready … ({time.monotonic() - started:.0f} s so far)")
     stack.await_condition(NAMESPACE, "Ready", within=240)
     stack.await_condition(NAMESPACE, "ReplicasReady", within=240)
+    stack.await_hosted()
     eventually(lambda: stack.condition(NAMESPACE, "MetricsAvailable")["status"] == "True", within=90, what="metrics")
     load = asyncio.run(traffic(console, stack))
     summary(console, stack, load)

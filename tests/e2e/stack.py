@@ -121,6 +121,9 @@ class Stack:
         self.cluster.up(("pause", "coredns", "prometheus", "gateway", "operator", self.engine))
         self.hosted()
         self.install()
+
+    def await_hosted(self) -> None:
+        """Wait until the hosted endpoint serves, which takes as long as a replica of our own."""
         self.kubectl("-n", HOSTED_NAMESPACE, "rollout", "status", "deployment", "--timeout=300s")
 
     def hosted(self) -> None:

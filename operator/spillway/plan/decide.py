@@ -10,7 +10,7 @@ from spillway.api.status import DecisionStatus, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import PlacementMode
 from spillway.plan.capacity import size, usd_per_replica_hour
-from spillway.plan.cost import judge_budget, report_cost, spend_points
+from spillway.plan.cost import billed_replicas, judge_budget, report_cost, spend_points
 from spillway.plan.decision import (
     CostReport,
     Decision,
@@ -207,13 +207,15 @@ def _account(workload: Workload, seen: Observation, memory: Memory, now: datetim
     ledger = settle(counted, seen.catalogue)
     if ledger.hosted_usd != counted.hosted_usd:
         memory = replace(memory, spend=())  # what was owed from before is no rate
-    written = memory.numbers_written_at
-    due = written is None or now - written >= settings.numbers_every
+    written, billed = memory.numbers_written_at, len(billed_replicas(seen, committed=0))
+    # A replica that came or went changes what an hour costs: who has just seen it scale is not told the price of before.
+    due = written is None or billed != memory.numbers_replicas or now - written >= settings.numbers_every
     return ledger, replace(
         memory,
         ledger=ledger,
         spend=spend_points(memory, ledger, seen, now, settings),
         numbers_written_at=now if due else written,
+        numbers_replicas=billed,
     )
 
 

@@ -291,6 +291,7 @@ class Memory:
     ledger: Ledger | None = None
     decisions: tuple[DecisionStatus, ...] = ()  # newest first, at most ten
     numbers_written_at: datetime | None = None  # when status numbers were last written
+    numbers_replicas: int | None = None  # paid for then
     measured_for: str | None = None  # fingerprint of the pool, model and engine settings that `step` speaks of
     step: LearnedStep | None = None
     measured_input_tokens: float | None = None

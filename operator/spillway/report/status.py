@@ -1,4 +1,4 @@
-"""The status of a workload: conditions and counts at once, numbers at most once a minute."""
+"""The status of a workload: conditions and counts at once, numbers once a minute and when a replica comes or goes."""
 
 from datetime import datetime
 from typing import TypeVar

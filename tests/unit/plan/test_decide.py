@@ -139,6 +139,14 @@ def test_numbers_are_due_once_a_minute() -> None:
     assert written == [True, False, False, False, True, False, False, False, True]
 
 
+def test_numbers_are_due_at_once_when_a_replica_has_come_or_gone() -> None:
+    memory, written = Memory(), []
+    for step, replicas in enumerate((1, 1, 2, 2, 1)):
+        _, memory = one_pass(seen=observe(replicas), memory=memory, at=later(5 * step))
+        written.append(memory.numbers_written_at == later(5 * step))
+    assert written == [True, False, True, False, True]
+
+
 def test_measurements_reach_the_capacity() -> None:
     decision, _ = one_pass(seen=observe(1, signals=signals(step_time_ms=20.0, batch_mean=8.0)))
     assert decision.pool is not None
