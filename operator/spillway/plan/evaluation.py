@@ -11,6 +11,7 @@ from datetime import datetime
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.status import PlanBasis
 from spillway.api.workload import DataResidency, InferenceWorkloadSpec, PlacementMode
+from spillway.plan.capacity import blind_batch
 from spillway.plan.choice import Running, judge_owning, make_plan
 from spillway.plan.decision import Problem
 from spillway.plan.lengths import Lengths
@@ -22,6 +23,7 @@ from spillway.plan.options import MOST_REPLICAS, Cause, Option, Question, Served
 from spillway.plan.owning import all_sizes
 from spillway.plan.placed import Evaluation, ObservedLoad, Placed, PlannedTraffic, Recommendation
 from spillway.plan.rounding import rate, usd
+from spillway.plan.told_shape import told_architecture
 
 _RELAXED = {
     Cause.BUDGET: "raise budget.monthlyUSD",
@@ -171,7 +173,15 @@ def _question(subject: Subject, spec: InferenceWorkloadSpec) -> Question:
     elif not offers.by_name:
         offers = replace(offers, found=offers.found[:1])
     most = spec.dedicated.scaling.max_replicas if spec.dedicated else MOST_REPLICAS
-    return Question(name=subject.name, spec=spec, classes=classes, offers=offers, most_replicas=most)
+    return Question(name=subject.name, spec=_as_made(spec), classes=classes, offers=offers, most_replicas=most)
+
+
+def _as_made(spec: InferenceWorkloadSpec) -> InferenceWorkloadSpec:
+    """Return the spec with the batch that replicas are made with where only they tell the model's shape: they get none that follows it."""
+    if spec.dedicated is None or told_architecture(spec.model) is None:
+        return spec
+    engine = spec.dedicated.engine.model_copy(update={"max_num_seqs": blind_batch(spec)})
+    return spec.model_copy(update={"dedicated": spec.dedicated.model_copy(update={"engine": engine})})
 
 
 def _can_be_done(option: Option, spec: InferenceWorkloadSpec) -> bool:
