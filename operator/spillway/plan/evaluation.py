@@ -16,6 +16,7 @@ from spillway.plan.choice import Running, judge_owning, make_plan
 from spillway.plan.decision import Problem
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import Load, declared_load
+from spillway.plan.measured_pace import MeasuredPace, at_pace
 from spillway.plan.observation import Catalogue
 from spillway.plan.observed_load import as_declared
 from spillway.plan.offers import Offers, find_offers
@@ -49,6 +50,7 @@ class Subject:
     catalogue: Catalogue
     serving: Placed | None
     observed: ObservedLoad | None  # None: the declared traffic counts
+    pace: MeasuredPace | None = None  # of its replicas; None: none was measured
 
 
 def evaluate(subject: Subject, now: datetime) -> Evaluation:
@@ -63,7 +65,7 @@ def evaluate(subject: Subject, now: datetime) -> Evaluation:
     sized = all_sizes(question)
     if isinstance(sized, Problem):
         return Evaluation(at=now, traffic=traffic, unknown=f"Owning cannot be reckoned: {sized.message}")
-    options = make_plan(question, sized, load).options
+    options = make_plan(question, at_pace(sized, subject.pace), load).options
     return _Weighing(subject=subject, question=question, traffic=traffic, options=options, now=now).weigh()
 
 
@@ -145,6 +147,8 @@ class _Weighing:
             f"{traffic.basis.value.lower()} traffic: {rate(traffic.mean_per_s)} requests/s, {rate(traffic.peak_per_s)} at the peak, "
             f"{traffic.input_tokens:.0f} tokens in and {traffic.output_tokens:.0f} out"
         )
+        if self.subject.pace is not None and any(each is not None and each.size is not None for each in (option, serving)):
+            parts.append(str(self.subject.pace))
         return "; ".join(parts)
 
     def _relaxations(self, able: Iterable[Option]) -> tuple[str, ...]:
