@@ -29,6 +29,16 @@ CHILDREN = {
     "networkpolicy": {"chat-gateway", "chat-engine"},
 }
 CONDITIONS = 15
+# As the config.json of an 8B model has it, and what the kubelet says of any container.
+SHAPE_OF_8B = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14_336,
+    "vocab_size": 128_256,
+}
+EMPTY_STATUS = {"image": "none", "imageID": "", "ready": True, "restartCount": 0}
 # Promises, measured by what the API server and the operators wrote down, not by when this process came to look.
 TAKEOVER_S = 20
 HANDOVER_S = 5
@@ -571,6 +581,46 @@ def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: O
         eventually(lambda: said() == (77, "Measured"), "the status tells it")
         assert settled(apiserver, second, fleet)
         assert ("configmap", "chat-learned") in children(apiserver, fleet), "and nothing prunes it"
+
+
+def test_a_replica_tells_the_shape_of_a_model_that_nothing_else_knows_and_the_next_operator_still_knows_it(
+    apiserver: ApiServer, namespace: str
+) -> None:
+    apply(apiserver, documents(namespace, model={"id": "acme/support-v3", "servedName": "chat"}))
+    words = json.dumps({"config": SHAPE_OF_8B})
+    with operator(apiserver, namespace=namespace) as first:
+        eventually(lambda: condition(apiserver, namespace, "chat", "SpecValid"), "the objects are made")
+        found = children(apiserver, namespace)
+        name, engine = next((name, each) for (kind, name), each in found.items() if kind == "deployment" and name != "chat-gateway")
+        assert "recommended" not in placement_of(apiserver, namespace, "chat")
+        (telling,) = engine["spec"]["template"]["spec"]["initContainers"]
+        made = pod(namespace, "chat-engine-a", "engine", engine["spec"]["template"])
+        made["spec"]["initContainers"] = [{"name": telling["name"], "image": "none", "env": telling["env"]}]
+        assert apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(made)).code == 0
+        ended = {"exitCode": 0, "message": words, "finishedAt": "2026-11-21T12:00:00Z", "startedAt": "2026-11-21T12:00:00Z"}
+        status = {**EMPTY_STATUS, "name": telling["name"], "state": {"terminated": ended}}
+        patch = json.dumps({"status": {"phase": "Pending", "initContainerStatuses": [status]}})
+        apiserver.kubectl("patch", "pod", "chat-engine-a", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+        eventually(lambda: "recommended" in placement_of(apiserver, namespace, "chat"), "the plan reckons with what the replica told")
+        decisions = get(apiserver, "iw", namespace, "chat")["status"]["decisions"]
+        assert "8.0B parameters" in next(each["why"] for each in decisions if each["reason"] == "ModelTold")
+        eventually(lambda: ("configmap", "chat-learned") in children(apiserver, namespace), "it is written down")
+        apiserver.kubectl("delete", "pod", "-n", namespace, "--all", "--force", "--grace-period=0")
+        assert settled(apiserver, first, namespace)
+        after = children(apiserver, namespace)["deployment", name]
+        assert after["spec"]["template"] == engine["spec"]["template"], "what was told restarts nobody"
+    with operator(apiserver, namespace=namespace, name="two") as second:
+        eventually(lambda: second.metric("spillway_ready_replicas", namespace=namespace, workload="chat") is not None, "it has made a pass")
+        assert settled(apiserver, second, namespace)
+        assert "recommended" in placement_of(apiserver, namespace, "chat")
+        decisions = get(apiserver, "iw", namespace, "chat")["status"]["decisions"]
+        assert len([each for each in decisions if each["reason"] == "ModelTold"]) == 1
+        assert children(apiserver, namespace)["deployment", name]["spec"]["template"] == engine["spec"]["template"]
+
+
+def placement_of(server: ApiServer, namespace: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = get(server, "iw", namespace, name)["status"]["placement"]
+    return found
 
 
 def start_in(server: ApiServer, namespace: str, name: str, *, seconds: float) -> None:

@@ -28,6 +28,9 @@ ANNOTATION_ENGINE_IMAGE = f"{GROUP}/default-engine-image"
 ANNOTATION_ENGINE_LIMITS = f"{GROUP}/engine-limits"  # what its arguments were made with, and for what: JSON
 ANNOTATION_ENGINE_VERSION = f"{GROUP}/default-engine-version"
 ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"  # on gateway pods: a changed static configuration rolls them
+# In a replica's pod, where nothing else knows the shape of its model: what tells config.json, and the variable that says of which model.
+CONTAINER_CONFIG = "model-config"
+VARIABLE_MODEL = "SPILLWAY_MODEL"
 # Kubernetes' own, on replicas when there are too many of them: of those that are equally ready, the lowest goes first.
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -99,6 +102,8 @@ class Reason(StrEnum):
     PLACEMENT_IMPOSSIBLE = "PlacementImpossible"
     MOVE_COMPLETED = "MoveCompleted"
     RECOMMENDATION_CHANGED = "RecommendationChanged"
+    MODEL_TOLD = "ModelTold"  # a replica told the shape of its model
+    MODEL_UNREADABLE = "ModelUnreadable"
     # replicas
     REPLICAS_READY = "ReplicasReady"
     REPLICAS_STARTING = "ReplicasStarting"

@@ -14,9 +14,11 @@ from spillway.api.vocabulary import (
     ANNOTATION_ENGINE_VERSION,
     ANNOTATION_GATEWAY_SHARE,
     ANNOTATION_TENSOR_PARALLEL,
+    CONTAINER_CONFIG,
     LABEL_POOL,
+    VARIABLE_MODEL,
 )
-from spillway.plan.observation import EngineLimits, GatewayPod, Pool, ReplicaPod
+from spillway.plan.observation import EngineLimits, GatewayPod, Pool, ReplicaPod, ToldConfig
 from spillway.render.envoy_share import share_told
 
 Body = Mapping[str, Any]
@@ -48,6 +50,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
+        told_config=_told_config(spec, status),
     )
 
 
@@ -98,6 +101,7 @@ def pool(body: Body) -> Pool:
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
         max_num_seqs=_max_num_seqs(spec),
         limits=_limits(annotations.get(ANNOTATION_ENGINE_LIMITS)),
+        tells_config=_telling(_part(_part(spec, "template"), "spec")) is not None,
     )
 
 
@@ -160,6 +164,23 @@ def _max_num_seqs(spec: Body) -> int | None:
         if "--max-num-seqs" in words[:-1]:
             return _whole(words[words.index("--max-num-seqs") + 1], 0) or None
     return None
+
+
+def _telling(spec: Body) -> Body | None:
+    """Return the container of a pod that tells its model's config.json."""
+    return next((each for each in spec.get("initContainers") or [] if each.get("name") == CONTAINER_CONFIG), None)
+
+
+def _told_config(spec: Body, status: Body) -> ToldConfig | None:
+    """Return the last words of the container that reads the model's config.json, once it has ended."""
+    asked = _telling(spec)
+    model = next((each.get("value") for each in (asked or {}).get("env") or [] if each.get("name") == VARIABLE_MODEL), None)
+    ended = next((_part(_part(each, "state"), "terminated") for each in status.get("initContainerStatuses") or [] if _is_config(each)), {})
+    return ToldConfig(model=model, text=str(ended.get("message") or "")) if model and ended else None
+
+
+def _is_config(container: Body) -> bool:
+    return bool(container.get("name") == CONTAINER_CONFIG)
 
 
 def _bound_at(spec: Body, status: Body, scheduled: Body) -> datetime | None:

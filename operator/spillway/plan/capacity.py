@@ -170,6 +170,13 @@ def size(
     )
 
 
+def blind_batch(spec: InferenceWorkloadSpec) -> int:
+    """Return the batch of a replica that was made without knowing the model's shape."""
+    if spec.dedicated is not None and spec.dedicated.engine.max_num_seqs is not None:
+        return spec.dedicated.engine.max_num_seqs
+    return max(1, min(BLIND_MAX_NUM_SEQS, int(BLIND_MAX_NUM_SEQS * _inter_token_ms(spec) / BLIND_INTER_TOKEN_MS)))
+
+
 def assumed_residence_s(spec: InferenceWorkloadSpec, capacity: Capacity, memory: Memory) -> float:
     """Return how long a request stays on a full replica, for where it was not seen: by Little, else at the inter-token target."""
     if capacity.requests_per_s:
@@ -243,7 +250,7 @@ def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengt
         return spec.dedicated.engine.max_num_seqs
     expected = expected_service(spec, accelerator, lengths)
     if expected is None or known is None or spec.dedicated is None:
-        return max(1, min(BLIND_MAX_NUM_SEQS, int(BLIND_MAX_NUM_SEQS * _inter_token_ms(spec) / BLIND_INTER_TOKEN_MS)))
+        return blind_batch(spec)
     parallel, engine = spec.dedicated.engine.tensor_parallel_size, spec.dedicated.engine
     found = accelerator_memory(
         known.architecture, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel, engine=engine

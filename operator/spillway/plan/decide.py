@@ -42,6 +42,7 @@ from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import plan_gateway, slots_in_use
 from spillway.plan.stakes import is_alone, stakes_of
 from spillway.plan.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
+from spillway.plan.told_shape import ToldShape, as_stated, listen, tells_config, with_told
 from spillway.plan.validate import name_conflicts, resolve_backends
 
 LOG_LENGTH = 10
@@ -59,9 +60,11 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
 
     With problems, nothing is to be applied and what runs goes on running; money is counted all the same.
     """
-    asked, memory = workload, _restored(workload, memory)
-    found = resolve(workload, seen, memory, now, settings)
-    workload, spec = replace(workload, spec=found.spec), found.spec
+    memory = _restored(workload, memory)
+    asked, (memory, told) = workload, _informed(workload, seen, memory)
+    found = resolve(_as_told(workload, memory), seen, memory, now, settings)
+    spec = as_stated(found.spec)  # pods, and the limits they are held to, follow what is written and what is measured
+    workload = replace(workload, spec=spec)
     problems = [*name_conflicts(seen.foreign_objects), *found.problems]
     resolved, _ = resolve_backends(spec, seen.catalogue)
     backends = resolved if spec.rents else ()
@@ -110,7 +113,32 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         key_trouble=memory.key_trouble,
         revisit_after=settings.tick,
     )
-    return _logged(workload, decision, found.told, memory, now)
+    return _logged(workload, decision, (*told, *found.told), memory, now)
+
+
+def _informed(workload: Workload, seen: Observation, memory: Memory) -> tuple[Memory, tuple[Told, ...]]:
+    """Return the memory with what replicas told of a model whose shape neither the spec nor the catalogue knows, and what of it is new."""
+    model = workload.spec.model
+    if known_model(model) is not None:
+        return memory, ()
+    heard = listen(memory.told_shape, model, seen.replicas)
+    told = () if heard is None or heard == memory.told_shape else (_of_shape(heard),)
+    return replace(memory, told_shape=heard), told
+
+
+def _as_told(workload: Workload, memory: Memory) -> Workload:
+    """Return the workload to plan for: with the shape that its replicas told, where nothing else knows it."""
+    if known_model(workload.spec.model) is not None:
+        return workload
+    return replace(workload, spec=with_told(workload.spec, memory.told_shape))
+
+
+def _of_shape(heard: ToldShape) -> Told:
+    shape = heard.architecture
+    if shape is None:
+        return Told(what="model not known", reason=Reason.MODEL_UNREADABLE, why=f"{heard.model}: {heard.problem}")
+    size = f"{shape.parameters / 1e9:.1f}B parameters, {shape.layers} layers, {shape.key_value_heads} key-value heads of {shape.head_size}"
+    return Told(what="model known", reason=Reason.MODEL_TOLD, why=f"{heard.model} by its config.json, as a replica reads it: {size}")
 
 
 def _restored(workload: Workload, memory: Memory) -> Memory:
@@ -151,6 +179,8 @@ def _pool(
     parallel = choice.tensor_parallel_size
     name = pool_name(workload.key.name, choice.name, parallel)
     running = _running(seen, name)
+    capacity = size(workload.spec, choice.accelerator, memory, running, steady=moves)
+    unknown = known_model(workload.spec.model) is None
     return OwnedPool(
         name=name,
         accelerator_class=choice.name,
@@ -160,9 +190,10 @@ def _pool(
         usd_per_replica_hour=usd_per_replica_hour(
             choice.accelerator.price, tensor_parallel_size=parallel, per_node=choice.accelerator.per_node
         ),
-        capacity=size(workload.spec, choice.accelerator, memory, running, steady=moves),
+        capacity=capacity,
         start_up=_start_up(memory, workload, choice),
         surge=not backends,
+        tells_config=tells_config(workload.spec.model, running, sized_for=capacity.sized_for, unknown=unknown),
         engine_image=running.engine_image if running else None,
         engine_version=running.engine_version if running else None,
     )

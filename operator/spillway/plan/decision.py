@@ -14,6 +14,7 @@ from spillway.plan.learned_step import LearnedStep
 from spillway.plan.placed import Placing
 from spillway.plan.shape import Shape
 from spillway.plan.start_up import LearnedStarts, StartUp
+from spillway.plan.told_shape import ToldShape
 from spillway.plan.work import Work
 
 
@@ -86,6 +87,7 @@ class OwnedPool:
     capacity: Capacity
     start_up: StartUp
     surge: bool  # rollout may need one more replica at a time (nothing hosted can carry the gap)
+    tells_config: bool = False  # its pods begin with telling their model's config.json, since nothing else knows the model's shape
     engine_image: str | None = None  # the default that this pool runs already; None: the operator's default
     engine_version: str | None = None
 
@@ -298,6 +300,7 @@ class Memory:
     measured_output_tokens: float | None = None
     prefix_hit_ratio: float | None = None
     starts: LearnedStarts = field(default_factory=LearnedStarts)
+    told_shape: ToldShape | None = None  # of a model that neither the spec nor the catalogue knows
     spend: tuple[SpendPoint, ...] = ()
     settling: Settling | None = None
     recommended_replicas: int | None = None  # the count last told, where counts are only told

@@ -11,10 +11,12 @@ from datetime import datetime
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.status import PlanBasis
 from spillway.api.workload import DataResidency, InferenceWorkloadSpec, PlacementMode
+from spillway.plan.capacity import blind_batch
 from spillway.plan.choice import Running, judge_owning, make_plan
 from spillway.plan.decision import Problem
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import Load, declared_load
+from spillway.plan.measured_pace import MeasuredPace, at_pace
 from spillway.plan.observation import Catalogue
 from spillway.plan.observed_load import as_declared
 from spillway.plan.offers import Offers, find_offers
@@ -22,6 +24,7 @@ from spillway.plan.options import MOST_REPLICAS, Cause, Option, Question, Served
 from spillway.plan.owning import all_sizes
 from spillway.plan.placed import Evaluation, ObservedLoad, Placed, PlannedTraffic, Recommendation
 from spillway.plan.rounding import rate, usd
+from spillway.plan.told_shape import told_architecture
 
 _RELAXED = {
     Cause.BUDGET: "raise budget.monthlyUSD",
@@ -47,6 +50,7 @@ class Subject:
     catalogue: Catalogue
     serving: Placed | None
     observed: ObservedLoad | None  # None: the declared traffic counts
+    pace: MeasuredPace | None = None  # of its replicas; None: none was measured
 
 
 def evaluate(subject: Subject, now: datetime) -> Evaluation:
@@ -61,7 +65,7 @@ def evaluate(subject: Subject, now: datetime) -> Evaluation:
     sized = all_sizes(question)
     if isinstance(sized, Problem):
         return Evaluation(at=now, traffic=traffic, unknown=f"Owning cannot be reckoned: {sized.message}")
-    options = make_plan(question, sized, load).options
+    options = make_plan(question, at_pace(sized, subject.pace), load).options
     return _Weighing(subject=subject, question=question, traffic=traffic, options=options, now=now).weigh()
 
 
@@ -143,6 +147,8 @@ class _Weighing:
             f"{traffic.basis.value.lower()} traffic: {rate(traffic.mean_per_s)} requests/s, {rate(traffic.peak_per_s)} at the peak, "
             f"{traffic.input_tokens:.0f} tokens in and {traffic.output_tokens:.0f} out"
         )
+        if self.subject.pace is not None and any(each is not None and each.size is not None for each in (option, serving)):
+            parts.append(str(self.subject.pace))
         return "; ".join(parts)
 
     def _relaxations(self, able: Iterable[Option]) -> tuple[str, ...]:
@@ -171,7 +177,15 @@ def _question(subject: Subject, spec: InferenceWorkloadSpec) -> Question:
     elif not offers.by_name:
         offers = replace(offers, found=offers.found[:1])
     most = spec.dedicated.scaling.max_replicas if spec.dedicated else MOST_REPLICAS
-    return Question(name=subject.name, spec=spec, classes=classes, offers=offers, most_replicas=most)
+    return Question(name=subject.name, spec=_as_made(spec), classes=classes, offers=offers, most_replicas=most)
+
+
+def _as_made(spec: InferenceWorkloadSpec) -> InferenceWorkloadSpec:
+    """Return the spec with the batch that replicas are made with where only they tell the model's shape: they get none that follows it."""
+    if spec.dedicated is None or told_architecture(spec.model) is None:
+        return spec
+    engine = spec.dedicated.engine.model_copy(update={"max_num_seqs": blind_batch(spec)})
+    return spec.model_copy(update={"dedicated": spec.dedicated.model_copy(update={"engine": engine})})
 
 
 def _can_be_done(option: Option, spec: InferenceWorkloadSpec) -> bool:

@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
+from spillway.api.workload import Architecture
 from spillway.plan.decision import Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel
 from spillway.plan.learned_step import Evidence, Factors, LearnedStep
 from spillway.plan.roofline import StepModel
 from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
+from spillway.plan.told_shape import LONG_AGO, ToldShape
 
 VERSION = 1
 
@@ -32,6 +34,7 @@ class Learned:
     prefix_hit_ratio: float | None = None
     starts: Mapping[str, StartUps] = field(default_factory=dict)
     demand: DemandModel | None = None
+    told_shape: ToldShape | None = None
 
     @classmethod
     def of(cls, memory: Memory) -> "Learned | None":
@@ -44,6 +47,7 @@ class Learned:
             prefix_hit_ratio=memory.prefix_hit_ratio,
             starts=memory.starts.by_kind,
             demand=memory.demand_model,
+            told_shape=memory.told_shape,
         )
         return None if found == cls() else found
 
@@ -58,13 +62,15 @@ class Learned:
             prefix_hit_ratio=self.prefix_hit_ratio,
             starts=LearnedStarts(by_kind=self.starts),
             demand_model=self.demand,
+            told_shape=self.told_shape,
         )
 
 
 def to_json(learned: Learned) -> str:
     """Return the text for its ConfigMap; stable for equal values."""
     demand = None if learned.demand is None else dump(learned.demand)
-    document = {"version": VERSION, **asdict(replace(learned, demand=None)), "demand": demand}
+    told = None if learned.told_shape is None else _dump_told(learned.told_shape)
+    document = {"version": VERSION, **asdict(replace(learned, demand=None, told_shape=None)), "demand": demand, "told_shape": told}
     return json.dumps(document, default=lambda moment: moment.isoformat(), sort_keys=True, separators=(",", ":"))
 
 
@@ -83,6 +89,7 @@ def from_json(text: str) -> Learned:
             prefix_hit_ratio=_number(stored.get("prefix_hit_ratio")),
             starts={kind: _starts(found) for kind, found in stored.get("starts", {}).items()},
             demand=load(stored.get("demand")),
+            told_shape=None if stored.get("told_shape") is None else _load_told(stored["told_shape"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         message = f"not what was learned: {error!r}"
@@ -108,6 +115,22 @@ def _step(stored: Mapping[str, Any]) -> LearnedStep:
         message = "the learned step has figures that no fit gives"
         raise ValueError(message)
     return found
+
+
+def _dump_told(told: ToldShape) -> Mapping[str, Any]:
+    shape = None if told.architecture is None else told.architecture.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return {"model": told.model, "architecture": shape, "problem": told.problem, "at": told.at.isoformat()}
+
+
+def _load_told(stored: Mapping[str, Any]) -> ToldShape:
+    """Return what was told. Raises ValueError on a shape that no model has."""
+    shape = stored.get("architecture")
+    return ToldShape(
+        model=str(stored["model"]),
+        architecture=None if shape is None else Architecture.model_validate(shape),
+        problem=stored.get("problem"),
+        at=_moment(stored.get("at")) or LONG_AGO,
+    )
 
 
 def _starts(stored: Mapping[str, Any]) -> StartUps:

@@ -1,4 +1,4 @@
-"""What is known of a model's shape: given in the spec, or found in the catalogue by its id."""
+"""What is known of a model's shape: given in the spec, found in the catalogue by its id, or told by a replica of it."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture, Model, Quantization
 from spillway.plan.decision import Problem
 from spillway.plan.model_catalogue import MODELS, CatalogueModel
+from spillway.plan.told_shape import told_architecture, why_untold
 
 # Endings of an id that change neither shape nor cache: how it was tuned, how it is stored, when it was released.
 _ENDINGS = re.compile(
@@ -33,13 +34,14 @@ class KnownModel:
 
 
 def known_model(model: Model) -> KnownModel | None:
-    """Return the model's shape: the spec's own, else the catalogue's; None when neither knows it."""
+    """Return the model's shape: the spec's own, else the catalogue's, else its replicas'; None when none of them knows it."""
     quantization = model.quantization or stored_as(model.id)
     if model.architecture is not None:
         return KnownModel(architecture=model.architecture, quantization=quantization, source="model.architecture")
     found = catalogue_model(model.id)
     if found is None:
-        return None
+        told = told_architecture(model)
+        return None if told is None else KnownModel(architecture=told, quantization=quantization, source="config.json of its replica")
     return KnownModel(architecture=found.architecture, quantization=quantization, source=found.source, context_tokens=found.context_tokens)
 
 
@@ -48,10 +50,13 @@ def resolve_model(model: Model) -> KnownModel | Problem:
     found = known_model(model)
     if found is not None:
         return found
+    untold = why_untold(model)
+    said = "" if untold is None else f" Its replica could not tell: {untold}"
     return Problem(
         reason=Reason.INVALID_SPEC,
         message=f"the shape of model {model.id!r} is not known: it is not in the catalogue of models. Give model.architecture, or give "
-        "the model's config.json (spillway plan --model-config FILE), or name a model of the same shape from the catalogue as model.id.",
+        "the model's config.json (spillway plan --model-config FILE), or name a model of the same shape from the catalogue as model.id."
+        f"{said}",
     )
 
 

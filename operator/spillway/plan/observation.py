@@ -31,6 +31,14 @@ Reading = Sample[T] | Missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToldConfig:
+    """The last words of the container that reads a model's config.json, and of which model it was asked."""
+
+    model: str  # as plan/told_shape.py names it
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaPod:
     """One engine pod, as the API server shows it."""
 
@@ -49,6 +57,7 @@ class ReplicaPod:
     template: str | None = None  # hash of the pod template it was made from
     created_at: datetime | None = None  # None: not known, and nothing is learned from its start
     restarts: int = 0  # of its containers
+    told_config: ToldConfig | None = None  # None: it was not asked, or has not said anything yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +93,7 @@ class Pool:
     rollout_blocked: str | None = None  # a changed spec cannot be rolled out, and why
     max_num_seqs: int | None = None  # the batch its replicas are told
     limits: EngineLimits | None = None  # as it was made, and for what
+    tells_config: bool = False  # whether its pods begin with telling their model's config.json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue, Pool
 from spillway.plan.placed import Placed
 from spillway.plan.sizing import ReplicaSize, sizes
+from spillway.plan.told_shape import as_stated
 from spillway.plan.validate import misfit, misshapen
 
 MODE_REASONS = {
@@ -40,7 +41,8 @@ def choose_accelerator(
 
     A list of preferences is followed strictly: the first class that exists and fits. An empty list means the cheapest that fits, but a
     running pool stays where it is while its class still fits: a price that moved is no reason to restart replicas. So does the tensor
-    parallel size where the spec leaves it open.
+    parallel size where the spec leaves it open. What only a replica told of its model's shape is no reason either: it counts for classes
+    that are new.
     """
     preferred = spec.dedicated.accelerators if spec.dedicated else []
     known = [name for name in preferred if name in catalogue.accelerator_classes] if preferred else sorted(catalogue.accelerator_classes)
@@ -49,7 +51,9 @@ def choose_accelerator(
     running = {name: _running_sizes(workload_name, name, catalogue.accelerator_classes[name], pools) for name in known}
     misfits: list[Problem] = []
     for name in known if preferred else _by_need(spec, catalogue, running, kept):
-        found = _first_that_fits(spec, _shapes(spec, name, catalogue.accelerator_classes[name], running[name], kept))
+        stays = bool(running[name]) or (kept is not None and kept.accelerator_class == name)
+        known_of = as_stated(spec) if stays else spec
+        found = _first_that_fits(known_of, _shapes(known_of, name, catalogue.accelerator_classes[name], running[name], kept))
         if isinstance(found, Choice):
             return found
         misfits.append(found)
@@ -87,7 +91,8 @@ def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"AcceleratorClass {name!r} does not exist any more.")
     if dedicated.engine.stated_tensor_parallel_size not in {None, placed.tensor_parallel_size}:
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="dedicated.engine.tensorParallelSize asks for another size.")
-    return _unfit(spec, Choice(name=name, accelerator=accelerator, tensor_parallel_size=placed.tensor_parallel_size or 1))
+    shape = Choice(name=name, accelerator=accelerator, tensor_parallel_size=placed.tensor_parallel_size or 1)
+    return _unfit(as_stated(spec), shape)  # what a replica told rules out nothing that runs
 
 
 def unlisted(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Problem | None:

@@ -13,6 +13,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMode
 from spillway.plan.decision import Memory, Problem, Workload
 from spillway.plan.evaluation import Subject, asked_classes, evaluate
+from spillway.plan.measured_pace import measured_pace
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation
 from spillway.plan.observed_load import observe_load
@@ -52,10 +53,12 @@ def resolve(workload: Workload, seen: Observation, memory: Memory, now: datetime
     before = replace(before, observed=observed)
     if workload.spec.placement.mode is PlacementMode.AUTO:
         return _Auto(workload=workload, seen=seen, memory=memory, now=now, settings=settings).resolve(before)
-    return _asked_for(workload, seen, before, now, settings)
+    return _asked_for(workload, seen, memory, before, now=now, settings=settings)
 
 
-def _asked_for(workload: Workload, seen: Observation, before: Placing, now: datetime, settings: PlanSettings) -> Resolution:
+def _asked_for(
+    workload: Workload, seen: Observation, memory: Memory, before: Placing, *, now: datetime, settings: PlanSettings
+) -> Resolution:
     """Return the mode that the spec asks for. Its plan is advice."""
     spec = workload.spec
     reason = MODE_REASONS[spec.placement.mode]
@@ -69,7 +72,7 @@ def _asked_for(workload: Workload, seen: Observation, before: Placing, now: date
     effective = effective_spec(spec, placed)
     if problems:
         return Resolution(placing=before, spec=effective, reason=reason, choice=choice, problems=problems)
-    placing, told = _evaluated(workload, seen, replace(before, placed=placed), now, settings)
+    placing, told = _evaluated(workload, seen, memory, replace(before, placed=placed), now=now, settings=settings)
     return Resolution(placing=placing, spec=effective, reason=reason, choice=choice, told=told)
 
 
@@ -94,7 +97,7 @@ class _Auto:
         barred = None if placing.placed is None else impossible(placing.placed, spec, self.seen.catalogue)
         if barred is not None or (placing.placed is not None and not self._destination_possible(placing)):
             placing = replace(placing, destination=None)
-        placing, advice = _evaluated(self.workload, self.seen, placing, self.now, self.settings)
+        placing, advice = _evaluated(self.workload, self.seen, self.memory, placing, now=self.now, settings=self.settings)
         if placing.placed is None or barred is not None:
             return self._placed_anew(placing, (*told, *advice), barred)
         moved, move = self._moved(placing)
@@ -204,7 +207,7 @@ class _Auto:
 
 
 def _evaluated(
-    workload: Workload, seen: Observation, placing: Placing, now: datetime, settings: PlanSettings
+    workload: Workload, seen: Observation, memory: Memory, placing: Placing, *, now: datetime, settings: PlanSettings
 ) -> tuple[Placing, tuple[Told, ...]]:
     """Return what is remembered with a new plan in it, where one is due."""
     spec, catalogue = workload.spec, seen.catalogue
@@ -214,7 +217,15 @@ def _evaluated(
     evidence = watched and number(seen.signals.arrivals_per_s) is not None
     if not _due(placing, asked, now, settings, evidence=evidence):
         return placing, ()
-    subject = Subject(name=workload.key.name, spec=spec, catalogue=catalogue, serving=placing.serving, observed=load if watched else None)
+    pace = measured_pace(workload.key.name, spec, asked.classes, memory, seen.pools)
+    subject = Subject(
+        name=workload.key.name,
+        spec=spec,
+        catalogue=catalogue,
+        serving=placing.serving,
+        observed=load if watched else None,
+        pace=pace,
+    )
     evaluation = _redated(placing, replace(evaluate(subject, now), observed=load), settings)
     since = _saving_since(placing, evaluation, now, settings) if evidence else placing.saving_since
     told = _advice(placing, evaluation)

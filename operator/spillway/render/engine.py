@@ -14,6 +14,7 @@ from spillway.api.vocabulary import (
     ANNOTATION_ENGINE_VERSION,
     ANNOTATION_TENSOR_PARALLEL,
     COMPONENT_ENGINE,
+    CONTAINER_CONFIG,
     LABEL_POOL,
     PORT_HTTP,
 )
@@ -21,7 +22,7 @@ from spillway.api.workload import Dedicated, PodTemplate, Resources, Toleration
 from spillway.plan.decision import OwnedPool, Workload
 from spillway.plan.memory import weights_bytes
 from spillway.plan.models import known_model
-from spillway.render import drain, names, vllm
+from spillway.render import drain, names, told_config, vllm
 from spillway.render.manifest import KubernetesObject, child, container_security, label_value, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
 
@@ -143,6 +144,7 @@ def _pod(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> Kuber
         "shareProcessNamespace": True,  # so that the preStop hook can kill an engine that still loads
         "terminationGracePeriodSeconds": drain.grace_period_s(workload.spec.gateway.max_request_seconds),
         "securityContext": pod_security(),
+        **({"initContainers": [_telling_container(workload, pool, settings)]} if pool.tells_config else {}),
         "containers": [_container(workload, pool, settings)],
         "volumes": _volumes(workload, pool),
         **_scheduling(pool, overrides),
@@ -166,6 +168,25 @@ def _container(workload: Workload, pool: OwnedPool, settings: RenderSettings) ->
         "lifecycle": {"preStop": {"exec": {"command": stop}}},
         "volumeMounts": _mounts(workload),
         **_probes(workload),
+    }
+
+
+def _telling_container(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:
+    """Return what tells the model's config.json before the engine starts, with all that the engine has but its accelerators."""
+    named = _resources(pool, _overrides(workload).resources, settings.engine_resources)
+    resources = {
+        kind: {name: amount for name, amount in amounts.items() if name != pool.accelerator.resource_name}
+        for kind, amounts in named.items()
+    }
+    return {
+        "name": CONTAINER_CONFIG,
+        "image": engine_image(workload, pool, settings),
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": told_config.command(workload),
+        "env": told_config.environment(workload),
+        "resources": {kind: amounts for kind, amounts in resources.items() if amounts},
+        "securityContext": container_security(),
+        "volumeMounts": [each for each in _mounts(workload) if each["name"] != "shm"],
     }
 
 

@@ -45,7 +45,7 @@ QUEUE_LIMITS = Version(0, 29)  # vllm-project/vllm#49445
 def arguments(workload: Workload, pool: OwnedPool, version: Version) -> list[str]:
     """Return the command of a replica; the user's extra arguments come last, and the last one counts."""
     return [
-        *("vllm", "serve", _model(workload)),
+        *("vllm", "serve", loaded_model(workload)),
         *("--host", "0.0.0.0", "--port", str(PORT_HTTP)),  # noqa: S104 the kubelet probes from outside the pod; a NetworkPolicy guards it
         *("--served-model-name", workload.spec.served_name),
         *_weights(workload),
@@ -60,7 +60,7 @@ def arguments(workload: Workload, pool: OwnedPool, version: Version) -> list[str
 def environment(workload: Workload) -> list[KubernetesObject]:
     """Return the environment of a replica; the user's variables replace ours of the same name."""
     variables: dict[str, KubernetesObject] = {name: {"name": name, "value": value} for name, value in _defaults(workload).items()}
-    hub = _hub(workload)
+    hub = hub_source(workload)
     if hub is not None and hub.token_secret_ref is not None:
         secret = {"name": hub.token_secret_ref.name, "key": hub.token_secret_ref.key}
         variables["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": secret}}
@@ -75,22 +75,23 @@ def volume_source(workload: Workload) -> PersistentVolumeClaimSource | None:
     return source.persistent_volume_claim if source else None
 
 
-def _hub(workload: Workload) -> HuggingFaceSource | None:
+def hub_source(workload: Workload) -> HuggingFaceSource | None:
+    """Return what the spec says of the hub; None where it says nothing or the weights are on a volume."""
     source = workload.spec.model.source
     return source.hugging_face if source else None
 
 
-def _model(workload: Workload) -> str:
+def loaded_model(workload: Workload) -> str:
     """Return what to load: a repository of the hub, or a folder of the mounted volume that no path can leave."""
     volume = volume_source(workload)
     if volume is not None:
         return posixpath.normpath(MODEL_MOUNT + posixpath.normpath(f"/{volume.path}"))
-    hub = _hub(workload)
+    hub = hub_source(workload)
     return (hub.repo if hub else None) or workload.spec.model.id
 
 
 def _weights(workload: Workload) -> list[str]:
-    hub = _hub(workload)
+    hub = hub_source(workload)
     # The tokenizer is in the same repository, and must be of the same commit.
     revision = ["--revision", hub.revision, "--tokenizer-revision", hub.revision] if hub and hub.revision else []
     return [*revision, *_precision(workload)]
@@ -105,7 +106,7 @@ def _precision(workload: Workload) -> list[str]:
     quantization = workload.spec.model.quantization
     if quantization in _DTYPES:
         return ["--dtype", _DTYPES[quantization]]
-    if quantization is Quantization.FP8 and "fp8" not in f"{workload.spec.model.id} {_model(workload)}".lower():
+    if quantization is Quantization.FP8 and "fp8" not in f"{workload.spec.model.id} {loaded_model(workload)}".lower():
         return ["--quantization", "fp8"]
     return []
 

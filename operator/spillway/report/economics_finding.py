@@ -33,10 +33,7 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
     if break_even is None:
         return unknown(Reason.NO_PRICES, "The accelerator class or the hosted model has no price.")
     if cost.kappa is None:
-        return unknown(
-            Reason.NO_EVIDENCE,
-            "What a replica sustains is not known yet: give model.architecture or send traffic.",
-        )
+        return _by_the_plan(this)
     if rate is None:
         return unknown(Reason.NO_EVIDENCE, "The volume is not known: no metrics and no traffic declared.")
     before = this.previous.get(ConditionType.SELF_HOSTING_ECONOMIC)
@@ -47,6 +44,15 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
             "There are too few requests to use one replica enough; hosted alone would be cheaper.",
         )
     return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+
+
+def _by_the_plan(this: Pass) -> Finding:
+    """Return the plan's verdict where nothing was measured and nothing else tells the model's shape; without one, why there is none."""
+    plan = this.decision.placing.evaluation
+    if plan is not None and plan.verdict is not None and plan.verdict.economic is not None:
+        return Finding(status=_VERDICTS[plan.verdict.economic], reason=plan.verdict.reason, message=plan.verdict.message)
+    why = "" if plan is None or plan.unknown is None else f" {plan.unknown}"
+    return unknown(Reason.NO_EVIDENCE, f"What a replica sustains is not known yet: give model.architecture or send traffic.{why}")
 
 
 def _owning_would_be(this: Pass) -> Finding:

@@ -11,6 +11,7 @@ from tests.golden.objects.case import Case, case, load, with_settings
 
 HERE = Path(__file__).parent
 HYBRID = "a-hybrid-workload-spills-what-its-replicas-cannot-hold"
+AUTO = "under-auto-what-the-plan-chose-is-made-as-if-it-had-been-asked-for"
 # What a configuration that could reach a provider has: its listener and cluster, TLS, a key and where that is mounted.
 WAYS_OUT = ("hosted-rented", "UpstreamTlsContext", "credential_injector", "/etc/spillway/hosted", "'secret'")
 CASES = sorted(path.parent for path in HERE.glob("*/in.yaml"))
@@ -86,6 +87,17 @@ def test_with_cluster_only_no_object_knows_of_a_provider_its_key_or_a_way_out(mo
     kept = case(*documents)
     assert not kept.decide().backends
     assert [name for name in (*names, *WAYS_OUT) if name in str(kept.render())] == []
+
+
+def test_what_auto_chose_is_what_asking_for_it_gives() -> None:
+    """Else to write down what is recommended would restart replicas."""
+    documents = [each for each in yaml.safe_load_all((HERE / AUTO / "in.yaml").read_text()) if each]
+    chosen = case(*documents).render()
+    spec = next(each["spec"] for each in documents if each["kind"] == "InferenceWorkload")
+    spec["placement"] = {"mode": "Dedicated"}
+    spec["dedicated"] |= {"accelerators": ["h100"], "engine": {"tensorParallelSize": 2}}
+    del spec["hosted"]
+    assert case(*documents).render() == chosen
 
 
 def _telling(provider: dict[str, Any]) -> list[str]:

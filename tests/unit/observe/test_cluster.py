@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from spillway.observe.cluster import ClusterView
-from spillway.observe.pods import pool
+from spillway.observe.pods import pool, replica_pod
 from spillway.plan.decision import Key
-from spillway.plan.observation import EngineLimits
+from spillway.plan.observation import EngineLimits, ToldConfig
 
 LIMITS = '{"sizedFor":"abc","maxNumSeqs":36,"maxQueuedRequests":64,"maxQueuedTokens":null}'
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -172,6 +172,42 @@ def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterV
 def test_limits_that_cannot_be_read_are_made_anew(written: str | None) -> None:
     annotations = {} if written is None else {"spillway.dev/engine-limits": written}
     assert pool({"metadata": {"name": "x-engine-1", "annotations": annotations}}).limits is None
+
+
+TELLING = {"name": "model-config", "env": [{"name": "HF_HOME"}, {"name": "SPILLWAY_MODEL", "value": "acme/tiny@main"}]}
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        pytest.param({"terminated": {"exitCode": 0, "message": "its words"}}, "its words", id="with last words"),
+        pytest.param({"terminated": {"exitCode": 1}}, "", id="without any"),
+        pytest.param({"running": {}}, None, id="not ended"),
+        pytest.param({"terminated": None}, None, id="odd"),
+        pytest.param(None, None, id="unknown"),
+    ],
+)
+def test_what_a_replica_told_of_its_model_is_read_from_its_pods_status(state: dict[str, Any] | None, text: str | None) -> None:
+    body = pod()
+    body["spec"]["initContainers"] = [{"name": "injected"}, TELLING]
+    body["status"]["initContainerStatuses"] = [
+        {"name": "injected", "state": {"terminated": {"message": "no matter"}}},
+        {"name": "model-config", "state": state},
+    ]
+    assert replica_pod(body).told_config == (None if text is None else ToldConfig(model="acme/tiny@main", text=text))
+
+
+def test_a_pod_that_was_not_asked_of_its_model_tells_nothing() -> None:
+    body = pod()
+    body["status"]["initContainerStatuses"] = [{"name": "model-config", "state": {"terminated": {"message": "who asked?"}}}]
+    assert replica_pod(body).told_config is None
+    assert replica_pod(pod()).told_config is None
+
+
+@pytest.mark.parametrize(("containers", "tells"), [([TELLING], True), ([{"name": "injected"}], False), (None, False)])
+def test_a_pool_knows_whether_its_pods_tell_of_their_model(containers: list[dict[str, Any]] | None, tells: bool) -> None:  # noqa: FBT001
+    template = {"spec": {"containers": [], "initContainers": containers}}
+    assert pool({"metadata": {"name": "x-engine-1"}, "spec": {"template": template}}).tells_config is tells
 
 
 def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_place(view: ClusterView) -> None:
