@@ -6,13 +6,15 @@ is applied with its uid, which the API server refuses when another one has taken
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spillway.api.vocabulary import API_VERSION, FIELD_MANAGER
-from spillway.apply.connection import APPLY_PATCH, CONFLICT, INVALID, METADATA, NOT_FOUND, ApiError, Connection, path
-from spillway.apply.known import KnownObjects, Ref, digest_of
+from spillway.apply.connection import APPLY_PATCH, CONFLICT, INVALID, JSON, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.encoded import Encoded, encode
+from spillway.apply.known import KnownObjects, Ref
 from spillway.plan.decision import Key, Workload
 
 Object = Mapping[str, Any]
@@ -158,34 +160,33 @@ class Applier:
         return failures, foreign
 
     async def _apply(self, workload: Workload, obj: Object) -> None:
-        ref, digest = _ref(obj), digest_of(obj)
+        ref, encoded = _ref(obj), encode(obj)
         record = self._known.get(ref)
-        if record is not None and record.controller_uid == workload.uid and record.digest == digest:
+        if record is not None and record.controller_uid == workload.uid and record.digest == encoded.digest:
             return
         try:
-            await self._apply_known(workload, ref, obj, digest)
+            await self._apply_known(workload, ref, encoded)
         except ApiError as problem:
             # Somebody was faster: it exists after all, or the one that was known is no more. Look, and try once more.
             if problem.status not in (CONFLICT, NOT_FOUND) and not (problem.status == INVALID and "metadata.uid" in str(problem)):
                 raise
             await self.recheck(workload, (ref,))
-            await self._apply_known(workload, ref, obj, digest)
+            await self._apply_known(workload, ref, encoded)
 
-    async def _apply_known(self, workload: Workload, ref: Ref, obj: Object, digest: str) -> None:
+    async def _apply_known(self, workload: Workload, ref: Ref, encoded: Encoded) -> None:
         record = self._known.get(ref)
         if record is not None and record.controller_uid != workload.uid:
             raise _NotOursError(f"{ref.kind} {ref.name} exists and does not belong to this workload")
         precondition = _CREATE_ONLY if record is None else {"uid": record.uid}
-        body = {**obj, "metadata": {**obj["metadata"], **precondition}}
         with self._known.sending(ref):
             where = path(ref.kind, ref.namespace, ref.name, query=_APPLY_QUERY)
-            answer = await self._send("PATCH", where, body, content_type=APPLY_PATCH, accept=METADATA)
-            self._known.applied(ref, answer["metadata"], digest, workload.key)
+            answer = await self._send("PATCH", where, encoded.body(precondition), content_type=APPLY_PATCH)
+            self._known.applied(ref, json.loads(answer)["metadata"], encoded.digest, workload.key)
 
-    async def _send(self, method: str, where: str, body: Object, *, content_type: str = "application/json", accept: str = METADATA) -> Any:
+    async def _send(self, method: str, where: str, body: Object | bytes, *, content_type: str = JSON) -> bytes:
         self._fence()
         self.requests += 1
-        return await self._connection.request(method, where, body, content_type=content_type, accept=accept)
+        return await self._connection.send(method, where, body, content_type=content_type, accept=METADATA)
 
 
 def _ref(obj: Object) -> Ref:

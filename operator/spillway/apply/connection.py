@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies
@@ -44,6 +45,9 @@ PLURALS = {
 }
 API_VERSIONS = {kind: api_version for api_version, kind in PLURALS}
 
+_NO_TIMEOUT = aiohttp.ClientTimeout()  # of aiohttp's own; ours is around it
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 class ApiError(Exception):
     """The API server said no, or nothing. `status` is its code, 0 when there was no answer; `causes`: the types that it names."""
@@ -61,12 +65,15 @@ class ApiError(Exception):
 
 def path(kind: str, namespace: str | None, name: str = "", *, subresource: str = "", query: Mapping[str, str] | None = None) -> str:
     """Return the path of an object, or of all of a kind; without a namespace, of all namespaces."""
-    api_version = API_VERSIONS[kind]
-    parts = ["api" if "/" not in api_version else "apis", api_version]
-    parts += ["namespaces", quote(namespace)] if namespace else []
-    parts += [each for each in (PLURALS[api_version, kind], quote(name), subresource) if each]
-    text = "/" + "/".join(parts)
+    text = "/".join((_collection(kind, namespace), *(each for each in (quote(name), subresource) if each)))
     return f"{text}?{urlencode(query)}" if query else text
+
+
+@lru_cache(maxsize=1024)
+def _collection(kind: str, namespace: str | None) -> str:
+    api_version = API_VERSIONS[kind]
+    where = ("namespaces", quote(namespace)) if namespace else ()
+    return "/".join(("", "api" if "/" not in api_version else "apis", api_version, *where, PLURALS[api_version, kind]))
 
 
 class Connection:
@@ -90,13 +97,33 @@ class Connection:
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> Any:
         """Send a request and return the answer's JSON. What is not a success is an ApiError."""
+        content = await self.send(method, path, body, content_type=content_type, accept=accept, timeout_s=timeout_s)
+        return json.loads(content) if content else None
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> bytes:
+        """Send a request and return the answer as it came. A body of bytes is JSON already."""
         headers = {"Accept": accept, "Content-Type": content_type}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        data = body if body is None or isinstance(body, bytes) else _encode(body).encode()
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._pool.request(
-                    method, self._host + path, data=data, headers=headers, proxy=self._proxy, server_hostname=self._server_name
+                    method,
+                    self._host + path,
+                    data=data,
+                    headers=headers,
+                    proxy=self._proxy,
+                    server_hostname=self._server_name,
+                    timeout=_NO_TIMEOUT,
                 )
                 async with response:
                     content = await response.read()
@@ -106,7 +133,7 @@ class Connection:
             raise ApiError(0, f"API server: {problem or type(problem).__name__}") from problem
         if response.status >= 400:  # noqa: PLR2004
             raise ApiError(response.status, _message(content), _causes(content))
-        return json.loads(content) if content else None
+        return content
 
     async def close(self) -> None:
         """End the session."""

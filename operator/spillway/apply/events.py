@@ -16,6 +16,7 @@ QUIET = timedelta(minutes=10)
 NOTE_LENGTH = 1024
 MOST_WAITING = 10_000
 PAUSE_S = 0.1
+BUSY_PAUSE_S = 1.0  # while passes are due: their objects and statuses first, then what there is to tell of them
 WARNINGS = frozenset({Reason.BUDGET_EXCEEDED, Reason.PROJECTED_OVER_BUDGET})
 
 
@@ -25,10 +26,13 @@ class EventRecorder:
     A lost Event is no failure: the status keeps the last ten decisions.
     """
 
-    def __init__(self, connection: Connection, fence: Callable[[], None], *, instance: str) -> None:
+    def __init__(
+        self, connection: Connection, fence: Callable[[], None], *, instance: str, busy: Callable[[], bool] = lambda: False
+    ) -> None:
         self._connection = connection
         self._fence = fence
         self._instance = instance
+        self._busy = busy
         self._said: dict[tuple[str, str, str], datetime] = {}  # in the order in which it was said
         self._waiting: asyncio.Queue[tuple[Key, dict[str, object]]] = asyncio.Queue(MOST_WAITING)
         self._last_name = 0
@@ -57,7 +61,7 @@ class EventRecorder:
             except ApiError as problem:
                 logger.warning("no Event for %s/%s: %s", key.namespace, key.name, problem)
             self._waiting.task_done()
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(BUSY_PAUSE_S if self._busy() else PAUSE_S)
 
     def _event(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool) -> dict[str, object]:
         self._last_name = max(self._last_name + 1, int(now.timestamp() * 1e9))

@@ -66,6 +66,13 @@ class KnownObjects:
         self._store(ref, metadata, workload, "")
         return True
 
+    def is_echo(self, ref: Ref, metadata: Mapping[str, Any]) -> bool:
+        """Tell whether an object as watched is just what was applied last, or is being applied."""
+        record = self._records.get(ref)
+        if record is None:
+            return ref in self._sending
+        return bool(record.digest) and (record.uid, record.version) == (metadata.get("uid"), _version(metadata))
+
     def replace(self, ref: Ref, metadata: Mapping[str, Any], workload: Key) -> None:
         """Note an object as just read: whatever was known of it no longer counts."""
         self._store(ref, metadata, workload, "")

@@ -66,11 +66,12 @@ def _watch(handlers: kopf.OperatorRegistry, intake: Intake, kind: str, resource:
             intake.put(kind, dict(body))
 
     @kopf.on.event(*resource, registry=handlers, id=f"event-{kind}")
-    async def event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  kopf's name for it
-        if type == "DELETED":
-            intake.gone(kind, dict(body))
+    async def event(event: kopf.RawEvent, **_: Any) -> None:
+        # The object as it came: kopf's view of it is looked up key by key.
+        if event["type"] == "DELETED":
+            intake.gone(kind, event["object"])
         elif kind not in CATALOGUE:
-            intake.put(kind, dict(body))
+            intake.put(kind, event["object"])
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from spillway.apply.known import Ref
 from spillway.observe.cluster import owner_of
+from spillway.plan.decision import Key
 from spillway.reconcile.queue import ReconcileQueue
 from spillway.reconcile.world import World
 
@@ -25,12 +26,18 @@ class Intake:
 
     def put(self, kind: str, body: Mapping[str, Any]) -> None:
         """Take in an object that exists."""
-        keys = self._world.view.put(kind, body, datetime.now(UTC))
         owner = owner_of(body) if kind in _APPLIED else None
-        if owner is not None and self._world.known.seen(_ref(kind, body), body["metadata"], owner):
-            keys |= {owner}
-        for key in keys:
+        for key in self._world.view.put(kind, body, datetime.now(UTC)) if owner is None else self._put_applied(kind, body, owner):
             self._queue.add(key, after_s=GATHER_S)
+
+    def _put_applied(self, kind: str, body: Mapping[str, Any], owner: Key) -> frozenset[Key]:
+        """Take in an object that the applier may have written. The first sight of what it has just made is no news to a pass."""
+        view, known, ref = self._world.view, self._world.known, _ref(kind, body)
+        echo = (kind, ref.name) not in view.children(owner) and known.is_echo(ref, body["metadata"])
+        keys = view.put(kind, body, datetime.now(UTC))
+        if known.seen(ref, body["metadata"], owner):
+            return keys | {owner}
+        return keys - {owner} if echo else keys
 
     def gone(self, kind: str, body: Mapping[str, Any]) -> None:
         """Take in that an object was deleted."""

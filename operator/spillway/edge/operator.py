@@ -84,7 +84,9 @@ class _Process:
             leading=lambda: self._lease.held,
             requests=lambda: self._applier.requests,
         )
-        self._recorder = EventRecorder(connection, self._lease.fence, instance=settings.identity)
+        self._recorder = EventRecorder(
+            connection, self._lease.fence, instance=settings.identity, busy=lambda: self._queue.depth > settings.workers
+        )
         self._session = session
         self._sharing = Sharing(view=self._world.view, look=self._look, tell=self._tell)
         self._reconciler = Reconciler(

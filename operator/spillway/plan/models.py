@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture, Model, Quantization
@@ -65,12 +65,14 @@ def catalogue_model(model_id: str) -> CatalogueModel | None:
     return _by_name().get(plain_name(model_id))
 
 
+@lru_cache(maxsize=1024)
 def plain_name(model_id: str) -> str:
     """Return the id without organisation and without the endings that change no shape: Qwen/Qwen3-32B-FP8 is qwen3-32b."""
     name = model_id.rstrip("/").rsplit("/", 1)[-1].lower().replace("_", "-").removeprefix("meta-")
     return "-".join(part for part in name.split("-") if not _ENDINGS.match(part)) or name
 
 
+@lru_cache(maxsize=1024)
 def stored_as(model_id: str) -> Quantization | None:
     """Return the quantization that the id names; None where it names none, and the model is as published."""
     name = model_id.lower()

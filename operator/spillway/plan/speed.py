@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import Architecture, Model, Quantization
@@ -43,15 +43,27 @@ def step_model(
     A calibrated row stands for its own accelerator, and bounds the roofline for others: a class that is at least as good in everything is
     never slower than it, one at most as good never faster. So a better class never looks worse because a worse one was measured.
     """
-    found = hardware_of(accelerator)
+    return _speed(
+        model,
+        quantization,
+        hardware_of(accelerator),
+        tensor_parallel_size,
+        linked=tensor_parallel_size > 1 and accelerator.interconnect_gbps is not None,
+        value_bytes=value_bytes,
+    )
+
+
+# Few models on few classes, asked for several times in each pass of each workload.
+@lru_cache(maxsize=1024)
+def _speed(
+    model: Architecture, quantization: Quantization | None, found: Hardware, tensor_parallel_size: int, *, linked: bool, value_bytes: int
+) -> Speed:
     estimate = roofline(
         model, quantization=quantization, hardware=found, tensor_parallel_size=tensor_parallel_size, value_bytes=value_bytes
     )
     if estimate.expert_share < 1 or computes_in_eight_bits(model, quantization):
         estimate = carried(estimate, rows_of(model, quantization))
-    telling = _telling_facts(
-        linked=tensor_parallel_size > 1 and accelerator.interconnect_gbps is not None, eight=computes_in_eight_bits(model, quantization)
-    )
+    telling = _telling_facts(linked=linked, eight=computes_in_eight_bits(model, quantization))
     rows = _calibrated(model, quantization, tensor_parallel_size, value_bytes, telling)
     no_better = [row for hardware, row in rows if _at_least(found, hardware, telling)]
     no_worse = [row for hardware, row in rows if _at_least(hardware, found, telling)]

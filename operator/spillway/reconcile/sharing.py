@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # so that shares are right within five seconds: two looks at what is wanted, a fall and a rise
 IDLE_LOOK_S = 2.0  # nobody uses half of a share
+NOBODY_LOOK_S = 30.0  # no pod can be told a share; when one comes, a pass tells of it, and this is the net under that
 MOVING_LOOK_S = 0.5  # a share waits for another's fall to be in force, which takes the kubelet half a second
 NEWCOMER_FOR = timedelta(seconds=10)  # until a pod that is ready has its part of the clients
 WATCH_LAG = timedelta(seconds=5)  # by then the watch shows what was told; what it shows differs only if somebody else changed it
@@ -112,7 +113,11 @@ class Sharing:
         """Look, and appoint the next look; a pass that has changed something meanwhile wants one at once."""
         followed.due = math.inf
         shares = await self.share(key)
-        if shares is not None and followed.due == math.inf:
+        if shares is None or followed.due != math.inf:
+            return
+        if all(each.sharing is None for each in self._view.gateway_children(key)):
+            followed.due = now + NOBODY_LOOK_S
+        else:
             followed.due = now + (MOVING_LOOK_S if shares.moving else LOOK_S if shares.busy else IDLE_LOOK_S)
 
     async def share(self, key: Key) -> Shares | None:

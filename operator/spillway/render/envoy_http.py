@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import TypedDict
 
@@ -19,6 +20,7 @@ UNLIMITED = (
 CONNECTION_BUFFER_BYTES = 1024 * 1024
 COME_AGAIN_S = 5  # of what is turned away because too much is there
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _HTTP_FILTERS = "envoy.extensions.filters.http"
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -45,9 +47,13 @@ def router() -> EnvoyConfig:
 
 def lua(*scripts: str, name: str = "envoy.filters.http.lua", above: str = "") -> EnvoyConfig:
     """Return the Lua filter with these scripts of render/lua, in order; `above` stands before them."""
-    folder = files("spillway.render") / "lua"
-    source = above + "".join((folder / f"{script}.lua").read_text(encoding="utf-8") for script in scripts)
+    source = above + "".join(map(_script, scripts))
     return {**http_filter("lua", "Lua", clear_route_cache=False, default_source_code={"inline_string": source}), "name": name}
+
+
+@cache
+def _script(name: str) -> str:
+    return (files("spillway.render") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def connection_manager(
@@ -201,7 +207,7 @@ def expression(text: str) -> EnvoyConfig:
 
 def json_text(value: object) -> str:
     """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _encode(value)
 
 
 def seconds(value: float) -> str:

@@ -73,10 +73,15 @@ def _without_empty_sections(section: M) -> M:
 
     Written as an empty object over fields that are ours, server-side apply would make null of it, which the API server refuses.
     """
-    full = {
-        name: _without_empty_sections(part) for name in type(section).model_fields if isinstance(part := getattr(section, name), BaseModel)
-    }
-    return section.model_copy(update={name: part if part.model_dump(exclude_none=True) else None for name, part in full.items()})
+    changed: dict[str, BaseModel | None] = {}
+    for name, part in section:
+        if isinstance(part, BaseModel):
+            kept = _without_empty_sections(part)
+            if all(value is None for _, value in kept):
+                changed[name] = None
+            elif kept is not part:
+                changed[name] = kept
+    return section.model_copy(update=changed) if changed else section
 
 
 def _previous(workload: Workload) -> InferenceWorkloadStatus:
