@@ -36,6 +36,7 @@ from spillway.render.envoy_metrics import access_logs, token_filters
 from spillway.render.envoy_overload import overload_reply
 from spillway.render.envoy_owned import to_replicas
 from spillway.render.envoy_permit import PERMITTED, waits
+from spillway.render.envoy_room import is_bounded, ticket
 from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
 from spillway.render.envoy_tracing import tracing
@@ -134,7 +135,8 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
     ]
     host: EnvoyConfig = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
     if hold is not None:
-        host |= {"request_headers_to_add": [arrival()], "response_headers_to_remove": [MAY_WAIT]}
+        marks = [arrival(), *([ticket()] if is_bounded(hold) else [])]
+        host |= {"request_headers_to_add": marks, "response_headers_to_remove": [MAY_WAIT]}
     return {"name": "edge", "virtual_hosts": [host]}
 
 

@@ -28,6 +28,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import not_taken
+from spillway.render.envoy_room import PRIORITY, TICKET, is_bounded, not_held, room_filter
 from spillway.render.envoy_routing import KEY, balancing_policy, hash_policy, hashes, owned_filters
 from spillway.render.envoy_wait import wait_replies
 
@@ -45,11 +46,20 @@ def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None, hold: Hol
     A header timeout is there only where a next backend is. `hold`: how requests wait where there is none. `wait_ms`: how long they do where
     there is one, 0: not.
     """
-    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken(unless=MAY_WAIT if wait_ms else None)]}
+    bounded = hold is not None and is_bounded(hold)
+    logs = [
+        *([] if header_timeout_ms is None else [not_taken(unless=MAY_WAIT if wait_ms else None)]),
+        *([not_held()] if bounded else []),
+    ]
+    told: EnvoyConfig = {"access_log": logs} if logs else {}
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
-        filters=[*([arrival_filter()] if hold or wait_ms else []), *owned_filters(gateway)],
+        filters=[
+            *([arrival_filter()] if hold or wait_ms else []),
+            *([room_filter(gateway, hold)] if hold is not None and bounded else []),
+            *owned_filters(gateway),
+        ],
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(gateway, header_timeout_ms)}]},
         local_reply_config={"mappers": _replies(hold, wait_ms)},
         **told,
@@ -87,10 +97,14 @@ def to_replicas(gateway: Gateway, *, timeout: str, **patience: object) -> EnvoyC
         **patience,
     }
     return {
-        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ())],
+        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ()), *_marks_of_room(gateway)],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
         "route": {"cluster": CLUSTER_OWNED, "timeout": timeout, "retry_policy": retry, **hash_policy(gateway)},
     }
+
+
+def _marks_of_room(gateway: Gateway) -> tuple[str, ...]:
+    return (TICKET, PRIORITY) if gateway.hold is not None and is_bounded(gateway.hold) else ()
 
 
 def owned_cluster(workload: Workload, addresses: GatewayAddresses, *, spills: bool) -> EnvoyConfig:
