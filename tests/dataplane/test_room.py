@@ -1,4 +1,4 @@
-"""What waits for a replica is bounded in bytes, and requests that their clients marked give way: `gateway.hold.maxMiB`, `lowPriorityPercent`."""
+"""What waits for a replica is bounded in bytes (`gateway.hold.maxMiB`), and what its client marked gives way (`lowPriorityPercent`)."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from tests.dataplane.client import Answer
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import until
 from tests.dataplane.test_failures import error_of
-from tests.dataplane.test_hold import asleep, ask, holding, replica, waiting
+from tests.dataplane.test_hold import ask, asleep, holding, replica, waiting
 
 pytestmark = pytest.mark.dataplane
 MIB = 1024 * 1024

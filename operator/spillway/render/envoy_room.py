@@ -1,8 +1,8 @@
 """Room for requests that wait for a replica: how many bytes, and who gives way (`gateway.hold.maxMiB`, `lowPriorityPercent`).
 
-The edge's breaker for retries bounds their number, for all threads of a gateway. What Envoy has no breaker for, a script in front of the
-replicas keeps (room.lua): it sees each refusal that may wait, and takes the mark off those that there is no room for. Threads share nothing, so
-each has its part. A client can only lower its own priority, so that header needs no trust.
+A breaker for retries bounds their number, for all threads of a gateway. What Envoy has no breaker for, a script in front of the replicas
+keeps (room.lua): it sees each refusal that may wait, and takes the mark off those that there is no room for. Threads share nothing, so each
+has its part. A client can only lower its own priority, so that header needs no trust.
 """
 
 from spillway.api.holding import Hold

@@ -40,19 +40,18 @@ function envoy_on_request(h)
   local headers = h:headers()
   local ticket = headers:get("x-spillway-ticket")
   if not ticket then return end
-  local meta = h:streamInfo():dynamicMetadata()
-  meta:set("room", "ticket", ticket)
-  meta:set("room", "bytes", tonumber(headers:get("content-length")) or 0)
-  meta:set("room", "waited", take_out(ticket))
-  meta:set("room", "low", string.lower(headers:get("x-spillway-priority") or "") == "low")
+  local low = string.lower(headers:get("x-spillway-priority") or "") == "low"
+  local mine = { ticket = ticket, bytes = tonumber(headers:get("content-length")) or 0, waited = take_out(ticket), low = low }
+  h:streamInfo():dynamicMetadata():set("room", "mine", mine)
 end
 
 function envoy_on_response(h)
   local headers = h:headers()
   if not headers:get("x-spillway-may-wait") then return end
   local meta = h:streamInfo():dynamicMetadata()
-  local mine = meta:get("room")
-  if not mine then return end
+  local room = meta:get("room")
+  if not room then return end
+  local mine = room.mine
   turn_page(h:timestamp(EnvoyTimestampResolution.MILLISECOND) / 1000)
   local why = no_room(mine)
   if why then
