@@ -29,11 +29,20 @@ def main() -> None:
     compiled = hasattr(kernel.advance, "py_func")
     assert compiled == (os.environ.get("NUMBA_DISABLE_JIT") != "1")
     prints = []
-    for spills in (True, False):
+    for spills, most_pausing in ((True, 0), (True, 5), (False, 0)):
         done = run(
             poisson([(120.0, 3.0), (60.0, 9.0), (60.0, 1.0)], input_tokens=300, output_tokens=80, seed=4),
             engine=EngineModel(step=STEP, kv_tokens=2500, max_num_seqs=8, step_tokens=256, start_up_s=15.0, start_failure_share=0.2),
-            rules=Rules(spills=spills, slots_per_replica=10, most_held=30, hold_s=8.0, max_queued_requests=14, crashes_s=(50.0, 150.0)),
+            rules=Rules(
+                spills=spills,
+                slots_per_replica=10,
+                most_pausing=most_pausing,
+                pause_s=0.7,
+                most_held=30,
+                hold_s=8.0,
+                max_queued_requests=14,
+                crashes_s=(50.0, 150.0),
+            ),
             hosted=type(FAST)(
                 ttft_median_ms=500.0,
                 ttft_p99_ms=2000.0,

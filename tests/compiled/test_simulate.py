@@ -101,6 +101,48 @@ def test_at_zero_replicas_requests_are_held_until_the_first_is_ready() -> None:
     assert found.ttft_ms[0] == pytest.approx(39_000, abs=200)
 
 
+MOMENT: dict[str, Any] = {"slots_per_replica": 4, "most_pausing": 256}
+
+
+def test_a_request_that_finds_own_replicas_full_takes_a_slot_that_frees_within_its_moment() -> None:
+    found = played(at_once(6), (0.0, 1), pause_s=10.0, **MOMENT)
+    assert sides(found) == [6, 0, 0]
+    assert found.ttft_ms[4:].min() > found.e2e_ms[:4].min() - 1
+
+
+def test_a_request_that_waited_in_vain_is_spilled_and_that_is_part_of_its_first_token() -> None:
+    at_once_there, after = (played(at_once(6), (0.0, 1), pause_s=pause_s, **MOMENT) for pause_s in (0.0, 0.5))
+    assert sides(after) == sides(at_once_there) == [4, 2, 0]
+    assert after.ttft_ms[4:] == pytest.approx(at_once_there.ttft_ms[4:] + 500)
+
+
+def test_no_more_than_may_wait_a_moment_and_none_without_a_replica() -> None:
+    assert sides(played(at_once(12), (0.0, 1), pause_s=10.0, **{**MOMENT, "most_pausing": 3})) == [7, 5, 0]
+    bridged = played(at_once(5), (0.0, 0), pause_s=10.0, **MOMENT)
+    assert sides(bridged) == [0, 5, 0]
+    assert bridged.ttft_ms.max() < 1500
+
+
+def test_what_waits_a_moment_is_spilled_when_the_last_replica_goes() -> None:
+    found = played(at_once(6, answer=2000, duration_s=90), (0.0, 1), (10.0, 0), pause_s=15.0, **MOMENT)
+    assert sides(found) == [4, 2, 0]
+    assert found.ttft_ms[4:] == pytest.approx(played(at_once(6), (0.0, 0)).ttft_ms[4:] + 9000, abs=2)
+
+
+def test_what_a_days_budget_does_not_let_go_waits_its_moment_and_is_then_held() -> None:
+    budget = replace(PLAIN_HOSTED, most_usd_per_day=0.0)
+    held: dict[str, Any] = {"hosted": budget, "prices": PRICES, "pause_s": 0.2, "most_held": 5, "hold_s": 60.0}
+    assert sides(played(at_once(12), (0.0, 1), **MOMENT, **held)) == [9, 0, 3]
+    asleep = played(at_once(3), (0.0, 0), (10.0, 1), **MOMENT, **held, model=engine(start_up_s=20.0))
+    assert sides(asleep) == [3, 0, 0]
+
+
+def test_what_hosted_would_not_answer_is_held_where_requests_may_wait() -> None:
+    down = replace(PLAIN_HOSTED, troubles=(Trouble(begin_s=0.0, end_s=60.0),))
+    assert sides(played(at_once(6), (0.0, 1), hosted=down, slots_per_replica=4)) == [4, 0, 2]
+    assert sides(played(at_once(6), (0.0, 1), hosted=down, slots_per_replica=4, most_held=5, hold_s=60.0)) == [6, 0, 0]
+
+
 # Replicas
 
 
@@ -166,11 +208,12 @@ def test_a_crash_cuts_streams_and_spills_what_had_no_token_yet() -> None:
     found = played(crowd, (0.0, 1), crashes_s=(3.0,), model=engine(start_up_s=20.0))
     assert sides(found) == [0, 4, 8]  # a batch of 8 was being answered, 4 waited
     assert found.ttft_ms[found.side == HOSTED].min() > 2000
-    assert sides(played(crowd, (0.0, 1), crashes_s=(3.0,), model=engine(start_up_s=20.0), hosted=None, most_held=20, hold_s=60.0)) == [
-        4,
-        0,
-        8,
-    ]
+
+
+def test_what_a_crash_breaks_off_is_not_held_for_another_replica() -> None:
+    waiting: dict[str, Any] = {"hosted": None, "most_held": 20, "hold_s": 60.0, "slots_per_replica": 10}
+    found = played(at_once(12, answer=500), (0.0, 1), crashes_s=(3.0,), model=engine(start_up_s=20.0), **waiting)
+    assert sides(found) == [2, 0, 10]
 
 
 def test_what_a_request_takes_beside_its_steps_is_waited_for_once_and_only_on_own_replicas() -> None:

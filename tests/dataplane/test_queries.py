@@ -111,6 +111,12 @@ def tell(history: History) -> None:
         history.add("envoy_cluster_upstream_rq_active", f'{open_at},envoy_cluster_name="owned"', -PAST_S, 4)
         history.add("envoy_cluster_upstream_rq_retry", f'{open_at},envoy_cluster_name="hop-owned"', -PAST_S, 40, per_s=polls_per_s)
 
+    capped = history.up("capped")
+    history.add("envoy_http_downstream_rq_active", f'{capped},envoy_http_conn_manager_prefix="edge"', -PAST_S, 9)
+    for cluster, active in (("owned", 2), ("hosted-rented-m", 4)):
+        history.add("envoy_cluster_upstream_rq_active", f'{capped},envoy_cluster_name="{cluster}"', -PAST_S, active)
+    history.add("envoy_cluster_upstream_rq_retry", f'{capped},envoy_cluster_name="hop-again"', -PAST_S, 40, per_s=6.0)
+
     metered = history.up("metered")
     for worker, usd in ((0, 7000), (1, 500)):
         lane = f'{metered},backend="rented/m",worker="{worker}"'
@@ -346,6 +352,7 @@ async def test_the_first_increase_of_a_series(url: str, namespace: str, expected
     ("namespace", "held"),
     [
         pytest.param("held", 5, id="what is open and on no replica, while the edge asks again"),
+        pytest.param("capped", 3, id="nor on a hosted backend, where a limit lets none go there"),
         pytest.param("scanned", 0, id="not what merely is open"),
         pytest.param("full", 0, id="never less than none"),
         pytest.param("idle", 0, id="none without a hold"),

@@ -27,6 +27,25 @@ class Hold(ApiModel):
             ge=1,
             le=10_000,
             description="Most requests that wait at a time, in equal parts over the gateway's pods; one more is refused at once. Their "
-            "bodies are bounded by the gateway's memory.",
+            "bodies are bounded by maxMiB, and by the gateway's memory.",
         ),
     ] = 256
+    max_mib: Annotated[
+        int | None,
+        Field(
+            alias="maxMiB",
+            ge=1,
+            le=65_536,
+            description="Most MiB of bodies that wait at a time, in equal parts over the gateway's pods and the two threads of each; one "
+            "more is refused at once, unless none waits in its part. Default: only the gateway's memory bounds them.",
+        ),
+    ] = None
+    low_priority_percent: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=99,
+            description="Share of maxRequests and of maxMiB above which requests with the header x-spillway-priority: low do not wait, even if "
+            "they have. 0: they never wait. Default: the header means nothing.",
+        ),
+    ] = None

@@ -106,6 +106,7 @@ _FREE_KEY = " && ".join(f"!k.startsWith('{prefix}')" for prefix in RESERVED_PREF
 _RESERVED = ", ".join(RESERVED_PREFIXES)
 
 _WAITS = "(has(self.hosted) && has(self.hosted.overflow) && has(self.hosted.overflow.maxWaitMs) && self.hosted.overflow.maxWaitMs > 0)"
+_WHEN_EXCEEDED_WAITS = "(has(self.hosted) && has(self.hosted.overflow) && self.hosted.overflow.whenExceeded == 'Wait')"
 _BACKENDS = "(has(self.hosted) && has(self.hosted.backends) && size(self.hosted.backends) > 0)"
 
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -194,10 +195,10 @@ WORKLOAD_RULES = (
         name="hold-with-hosted",
         model="InferenceWorkloadSpec",
         rule="!has(self.gateway) || !has(self.gateway.hold) || (has(self.dedicated) && (self.placement.mode == 'Dedicated' "
-        f"|| (self.placement.mode == 'Auto' && !{_BACKENDS})))",
+        f"|| (self.placement.mode == 'Auto' && !{_BACKENDS}) || (self.placement.mode in ['Hybrid', 'Auto'] && {_WHEN_EXCEEDED_WAITS})))",
         message="gateway.hold lets requests wait for own replicas where nothing else may answer: remove it, or choose placement.mode "
-        "Dedicated, or Auto without hosted.backends; with hosted backends a cold start is bridged by them, and "
-        "hosted.overflow.whenExceeded Wait waits when a limit is reached",
+        "Dedicated, or Auto without hosted.backends; with hosted backends a cold start is bridged by them, and with "
+        "hosted.overflow.whenExceeded Wait requests wait that no limit lets go there",
         at=".gateway.hold",
     ),
     Rule(

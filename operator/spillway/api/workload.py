@@ -489,7 +489,7 @@ class Overflow(ApiModel):
         LimitAction,
         Field(
             description="What a request gets that own replicas cannot take and no limit lets go. Refuse: 429 with Retry-After. Wait: "
-            "some seconds for room on own replicas, then 503 with Retry-After."
+            "some seconds for room on own replicas, or with gateway.hold as long as that says, then 503 with Retry-After."
         ),
     ] = LimitAction.REFUSE
     max_wait_ms: Annotated[
@@ -545,8 +545,8 @@ class Gateway(ApiModel):
     hold: Annotated[
         Hold | None,
         Field(
-            description="Let requests wait for a replica instead of refusing them, where no hosted backend may answer. Default: they are "
-            "refused."
+            description="Let requests wait for a replica instead of refusing them, where no hosted backend may answer, or no limit lets "
+            "them go there (hosted.overflow.whenExceeded Wait). Default: they are refused."
         ),
     ] = None
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
@@ -623,5 +623,11 @@ class InferenceWorkloadSpec(ApiModel):
 
     @property
     def holds(self) -> bool:
-        """Whether requests wait at the gateway for own replicas, which are then all there is."""
-        return self.gateway.hold is not None and self.owns and not self.rents
+        """Whether requests wait at the gateway for own replicas: those are all there is, or no limit lets a request go elsewhere."""
+        return self.gateway.hold is not None and self.owns and (not self.rents or self.waits)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a request that may not be spilled waits for room on own replicas."""
+        overflow = self.hosted.overflow if self.hosted else None
+        return self.rents and self.owns and overflow is not None and overflow.when_exceeded is LimitAction.WAIT

@@ -70,11 +70,11 @@ def queries(window_s: float) -> dict[str, str]:
         f' ({{__name__=~"envoy_spillway_(charged|refused)_(micro_usd|requests)",{ours}}})',
         COUNTERS: f"sum by (__name__, namespace, workload, pod, backend) ({_also_of_the_gone(counted)})",
         IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
-        # Requests that wait at the edge for a replica: open there and on no replica, while the edge does ask again. Without the last, a
+        # Requests that wait at the gateway for a replica: open at the edge and on no backend, while it does ask again. Without the last, a
         # slow upload or a scan for paths would wake replicas.
         HELD: f'clamp_min(sum {BY} (envoy_http_downstream_rq_active{{envoy_http_conn_manager_prefix="edge",{ours}}})'
-        f' - sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}}), 0)'
-        f' and sum {BY} (rate(envoy_cluster_upstream_rq_retry{{envoy_cluster_name="hop-owned",{ours}}}[{w}])) > 0',
+        f' - sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name=~"owned|hosted-.*",{ours}}}), 0)'
+        f' and sum {BY} (rate(envoy_cluster_upstream_rq_retry{{envoy_cluster_name=~"hop-owned|hop-again",{ours}}}[{w}])) > 0',
         TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",
         TOKENS_OUT: f"sum {BY} ({_rate('envoy_spillway_output_tokens', ours, w)})",
         UNMETERED: f"sum {BY} ({_rate('envoy_spillway_unmetered_requests', ours, w)})",

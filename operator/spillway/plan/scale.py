@@ -23,7 +23,7 @@ from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number, positive
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.settings import PlanSettings
-from spillway.plan.spill import ready_replicas
+from spillway.plan.spill import is_held_from_hosted, ready_replicas
 from spillway.plan.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
 
 KV_TARGET = 0.9  # vLLM preempts when the last blocks go
@@ -304,7 +304,8 @@ class _Choosing:
             note = f"{self.wanted} wanted, at most {upper}"
             return _Choice(replicas=self.current, reason=Reason.AT_MAX_REPLICAS, note=note, limited=limited)
         if self.current == 0:
-            woken = Reason.WOKEN_BY_WAITING if self.spec.holds else Reason.WOKEN_BY_SPILL
+            waits = self.spec.holds and (not self.spec.rents or is_held_from_hosted(self.spec, self.seen))
+            woken = Reason.WOKEN_BY_WAITING if waits else Reason.WOKEN_BY_SPILL
             return _Choice(replicas=min(self.wanted, upper), reason=woken, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
             note = f"no more are asked for while one waits for a node ({unschedulable(self.seen)})"

@@ -7,7 +7,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import GatewayPlan, HostedBackend
 from spillway.plan.observation import Observation
-from spillway.plan.readings import value
+from spillway.plan.readings import positive, value
 
 
 def ready_replicas(seen: Observation) -> int:
@@ -20,6 +20,11 @@ def hosted_serves(backends: Iterable[HostedBackend], seen: Observation, key_trou
     wanted = {backend.label for backend in backends} - key_trouble.keys()
     health: list[bool | None] = [value(reading) for label, reading in seen.signals.hosted_healthy.items() if label in wanted]
     return any(health)
+
+
+def is_held_from_hosted(spec: InferenceWorkloadSpec, seen: Observation) -> bool:
+    """Whether requests wait at the gateway that no hosted backend took, whatever the limit was or the trouble."""
+    return spec.rents and spec.holds and bool(positive(seen.signals.held_at_gateway))
 
 
 def slots_in_use(seen: Observation, remembered: int | None) -> int | None:

@@ -11,6 +11,7 @@ from spillway.plan.decision import HostedBackend, Ledger, Memory, OwnedPool, Wor
 from spillway.plan.observation import Observation
 from spillway.plan.permit import is_nearly_spent, metered, why_stopped
 from spillway.plan.readings import positive, value
+from spillway.plan.spill import is_held_from_hosted
 from spillway.plan.worth import Stakes
 
 
@@ -19,13 +20,16 @@ def stakes_of(
 ) -> Stakes | None:
     """Return what there is to win and lose; None where owning and renting cannot be compared.
 
-    That is where nothing hosted takes what own replicas do not (none allowed, all of them known to be down, or a limit on them reached),
-    where a price is not known, and where it is not known yet how much of a replica a request takes.
+    That is where nothing hosted takes what own replicas do not (none allowed, all of them known to be down, a limit on them reached, or
+    requests wait at the gateway that none of them took), where a price is not known, and where it is not known yet how much of a replica a
+    request takes.
     """
     spec, capacity = workload.spec, pool.capacity
     work, usd, shape = capacity.work, pool.usd_per_replica_hour, memory.shape
     serving = [each for each in backends if not _down(each, seen, memory.key_trouble)]
     if not spec.rents or not serving or _is_stopped(spec, memory.ledger, now) or work is None or not usd or shape is None:
+        return None
+    if is_held_from_hosted(spec, seen):
         return None
     mean = shape.hours
     work_s = work.mean_seconds(input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)

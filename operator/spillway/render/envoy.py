@@ -16,6 +16,7 @@ from spillway.api.vocabulary import CLUSTER_OWNED, PORT_GATEWAY_METRICS
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.plan.permit import WORKERS, needs_permit
+from spillway.render import envoy_capped as capped
 from spillway.render import envoy_hosted as hosted
 from spillway.render import envoy_owned as owned
 from spillway.render.envoy_access import access_mount, access_resources
@@ -35,7 +36,7 @@ from spillway.render.envoy_operations import (
     pause_listener,
 )
 from spillway.render.envoy_overload import overload_manager
-from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file, waits
+from spillway.render.envoy_permit import POD_VARIABLE, guard_metadata, is_guarded, permit_file
 from spillway.render.envoy_routing import hashes
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_share import has_share, share_layers
@@ -174,7 +175,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                     backends=order,
                     kept=_kept(decision, order),
                     guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
-                    hold=hold_of(workload, decision),
+                    hold=None if decision.backends else hold_of(workload, decision),
                 ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
@@ -229,6 +230,9 @@ def _second_tier(
         if most_ms:
             listeners.append(wait_listener(gateway, most_ms=most_ms))
             clusters.append(slot_cluster(owned.LISTENER))
+        if spills and hold is not None:
+            listeners.append(capped.capped_listener(gateway, hold))
+            clusters += capped.capped_clusters(gateway, hold, owned_listener=owned.LISTENER)
         order.append(owned.HOP)
     for backend in decision.backends:
         last = backend is decision.backends[-1]
@@ -239,16 +243,16 @@ def _second_tier(
 
 
 def _stats_of_waiting(workload: Workload, decision: Decision) -> tuple[str, ...]:
-    if hold_of(workload, decision):
-        return (HOLD_STATS,)
-    return (WAIT_STATS,) if wait_ms(workload.spec) and decision.pool and decision.backends else ()
+    hold, spills = hold_of(workload, decision), bool(decision.pool and decision.backends)
+    held = () if hold is None else (capped.STATS if spills else HOLD_STATS,)
+    return (*held, *((WAIT_STATS,) if wait_ms(workload.spec) and spills else ()))
 
 
 def _most_waiting(spec: InferenceWorkloadSpec, hold: Hold | None, *, spills: bool) -> int | None:
     """Return how many requests of a gateway may be asked again at a time; None where that waits for nothing."""
     if hold is not None:
-        return most_held(spec.gateway, hold)
-    return _MOST_WAITING if spills and waits(spec) else None
+        return None if spills else most_held(spec.gateway, hold)
+    return _MOST_WAITING if spills and spec.waits else None
 
 
 def _hosted(

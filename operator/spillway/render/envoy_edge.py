@@ -7,9 +7,10 @@ from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
 from spillway.api.workload import Gateway, InferenceWorkloadSpec
 from spillway.plan.decision import Workload
+from spillway.render import envoy_capped as capped
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
-from spillway.render.envoy_hold import ARRIVED, MAY_WAIT, arrival, hold_policy
+from spillway.render.envoy_hold import ARRIVED, HELD_SINCE, MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
     MAX_BODY_BYTES,
@@ -35,7 +36,8 @@ from spillway.render.envoy_http import (
 from spillway.render.envoy_metrics import access_logs, token_filters
 from spillway.render.envoy_overload import overload_reply
 from spillway.render.envoy_owned import to_replicas
-from spillway.render.envoy_permit import PERMITTED, waits
+from spillway.render.envoy_permit import PERMITTED
+from spillway.render.envoy_room import TICKET, is_bounded, ticket
 from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
 from spillway.render.envoy_tracing import tracing
@@ -111,7 +113,8 @@ def edge_listener(
 def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]:
     permit, key = (PERMITTED,) if guarded else (), (KEY,) if hashes(workload.spec.gateway) else ()
     arrived = (ARRIVED,) if wait_ms(workload.spec) else ()
-    return (*_NEVER_FROM_CLIENTS, *permit, *key, *arrived)
+    held = (HELD_SINCE, TICKET) if workload.spec.holds and workload.spec.rents else ()
+    return (*_NEVER_FROM_CLIENTS, *permit, *key, *arrived, *held)
 
 
 def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, hold: Hold | None) -> EnvoyConfig:
@@ -120,7 +123,7 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
     again = _again(workload.spec, kept or ())
     gateway = workload.spec.gateway
-    to = _backends(gateway, (*backends, *again), waits=bool(again), hold=hold)
+    to = _backends(gateway, (*backends, *again), waits=len(again) > 1, hold=hold)
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
@@ -134,14 +137,17 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
     ]
     host: EnvoyConfig = {"name": "openai", "domains": ["*"], "include_attempt_count_in_response": True, "routes": catch_all}
     if hold is not None:
-        host |= {"request_headers_to_add": [arrival()], "response_headers_to_remove": [MAY_WAIT]}
+        marks = [arrival(), *([ticket()] if is_bounded(hold) else [])]
+        host |= {"request_headers_to_add": marks, "response_headers_to_remove": [MAY_WAIT]}
     return {"name": "edge", "virtual_hosts": [host]}
 
 
 def _again(spec: InferenceWorkloadSpec, kept: tuple[str, ...]) -> tuple[str, ...]:
     """Return where a request that no limit lets go asks again, which has waited its moment before the limit."""
-    if not (kept and waits(spec)):
+    if not (kept and spec.waits):
         return ()
+    if spec.holds:
+        return (capped.HOP,)
     return (SLOT if wait_ms(spec) else kept[0],) * _POLLS
 
 
@@ -154,7 +160,7 @@ def _staying(gateway: Gateway, kept: tuple[str, ...], *, again: tuple[str, ...])
     post = method_is("POST")
     if not kept:
         return [{"match": {**MODEL_PATHS, "headers": [stays(), post]}, "direct_response": {"status": 503}}]
-    to = _backends(gateway, (*kept, *again), waits=bool(again))
+    to = _backends(gateway, (*kept, *again), waits=len(again) > 1)
     return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 

@@ -1,8 +1,8 @@
-"""Requests that wait at the edge for a replica, where nothing hosted may answer them (`gateway.hold`).
+"""Requests that wait at the gateway for a replica, where nothing hosted may answer them (`gateway.hold`).
 
 The second tier marks its own refusals (no replica, no free slot, no connection) while a request has time left; the edge asks again what
 is marked. What a replica answered, or broke off, is never asked again: it might be the request that breaks it. The edge's breaker for
-retries bounds how many wait.
+retries bounds how many wait. Where hosted backends come first, a listener of its own asks again (envoy_capped).
 """
 
 import math
@@ -24,12 +24,14 @@ from spillway.render.envoy_http import (
 
 ARRIVED = "x-spillway-arrived"  # the edge's mark: when the request came
 MAY_WAIT = "x-spillway-may-wait"  # the second tier's mark on a refusal: ask again
+HELD_SINCE = "x-spillway-held-since"  # the same of one that no hosted backend took: since when it waits
 HOLD_STATS = "cluster.hop-owned.upstream_rq_retry"  # prefix of the statistics that tell of waiting
 
 _FIRST_POLL_S = 0.025  # a drawn part of 25, 75, 175 ... ms: a slot that is about to be free is found soon
 _LONGEST_POLL_S = 1.0  # then of a second: as late is a replica found that has become ready
 _POLLS_PER_S = 20  # far more than are drawn (two): the time ends a wait, never the count
-_METADATA, _SINCE = "hold", "since"
+_METADATA = "hold"
+_KEPT = {ARRIVED: "since", HELD_SINCE: "held_since"}
 # Envoy's own words for what no replica has seen: no replica, the cap, a replica that refuses connections.
 _UNSEEN = (
     "response.code_details.contains('no_healthy_upstream') || response.code_details.contains('overflow') "
@@ -38,8 +40,8 @@ _UNSEEN = (
 
 
 def hold_of(workload: Workload, decision: Decision) -> Hold | None:
-    """Return how requests wait for replicas; None where they do not, or where hosted backends answer meanwhile."""
-    return workload.spec.gateway.hold if workload.spec.holds and decision.pool and not decision.backends else None
+    """Return how requests wait for replicas; None where they do not."""
+    return workload.spec.gateway.hold if workload.spec.holds and decision.pool else None
 
 
 def most_held(gateway: Gateway, hold: Hold) -> int:
@@ -47,19 +49,21 @@ def most_held(gateway: Gateway, hold: Hold) -> int:
     return math.ceil(hold.max_requests / gateway.most_replicas)
 
 
-def arrival() -> EnvoyConfig:
+def arrival(header: str = ARRIVED) -> EnvoyConfig:
     """Return the header that tells the second tier since when a request has been waiting."""
-    return set_header(ARRIVED, "%START_TIME%")
+    return set_header(header, "%START_TIME%")
 
 
-def arrival_filter() -> EnvoyConfig:
-    """Return the second tier's filter that takes the header off: a replica must not get it, and the mappers read what is left then."""
-    kept = {"metadata_namespace": _METADATA, "key": _SINCE}
-    return http_filter("header_to_metadata", "Config", request_rules=[{"header": ARRIVED, "on_header_present": kept, "remove": True}])
+def arrival_filter(*headers: str) -> EnvoyConfig:
+    """Return the second tier's filter that takes these headers off: a replica must not get them, and the mappers read what is left then."""
+    rules = [
+        {"header": each, "on_header_present": {"metadata_namespace": _METADATA, "key": _KEPT[each]}, "remove": True} for each in headers
+    ]
+    return http_filter("header_to_metadata", "Config", request_rules=rules)
 
 
 def hold_policy(hold: Hold) -> EnvoyConfig:
-    """Return the edge's retry policy: asks again what is marked, until it no longer is."""
+    """Return the retry policy of what waits: asks again what is marked, until it no longer is."""
     return ask_again(times=hold.seconds * _POLLS_PER_S + _POLLS_PER_S, first_s=_FIRST_POLL_S, longest_s=_LONGEST_POLL_S)
 
 
@@ -73,19 +77,26 @@ def ask_again(*, times: int, first_s: float, longest_s: float) -> EnvoyConfig:
     }
 
 
-def hold_replies(hold: Hold) -> list[EnvoyConfig]:
-    """Return the second tier's mappers: a refusal with the mark while the request has time left, then one without."""
+def hold_replies(hold: Hold, header: str = ARRIVED) -> list[EnvoyConfig]:
+    """Return the second tier's mappers: a refusal with the mark while the request has time left, then one without.
+
+    `header`: the one that tells since when it waits. What comes without it, and need not be waited for, matches only another mapper.
+    """
     refused = error_reply(None, **NO_CAPACITY)
     later = unanswered(retry_after_s=COME_AGAIN_S)
     # With one poll more, the answer comes within the time.
-    has_time = f"({_UNSEEN}) && {waits_less_than(hold.seconds - _LONGEST_POLL_S)}"
+    has_time = f"({_UNSEEN}) && {waits_less_than(hold.seconds - _LONGEST_POLL_S, header)}"
+    over: EnvoyConfig = {} if header == ARRIVED else {"filter": expression(f"{_since(header)} <= request.time")}
     return [
         {**refused, "filter": expression(has_time), "headers_to_add": [*later, set_header(MAY_WAIT, "1")]},
-        {**refused, "headers_to_add": later},
+        {**refused, **over, "headers_to_add": later},
     ]
 
 
-def waits_less_than(longest_s: float) -> str:
+def waits_less_than(longest_s: float, header: str = ARRIVED) -> str:
     """Return the condition, in CEL, that a request came to the listener that waits less than so long ago. It needs `arrival_filter`."""
-    since = f"timestamp(metadata.filter_metadata['{_METADATA}']['{_SINCE}'])"
-    return f"request.time - {since} < duration('{seconds(longest_s)}')"
+    return f"request.time - {_since(header)} < duration('{seconds(longest_s)}')"
+
+
+def _since(header: str) -> str:
+    return f"timestamp(metadata.filter_metadata['{_METADATA}']['{_KEPT[header]}'])"

@@ -6,7 +6,7 @@ from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
-from spillway.render.envoy_hold import MAY_WAIT, arrival_filter, hold_replies
+from spillway.render.envoy_hold import ARRIVED, HELD_SINCE, MAY_WAIT, arrival_filter, hold_replies
 from spillway.render.envoy_http import (
     NO_CAPACITY,
     STAY,
@@ -28,6 +28,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import not_taken
+from spillway.render.envoy_room import PRIORITY, TICKET, is_bounded, not_held, room_filter
 from spillway.render.envoy_routing import KEY, balancing_policy, hash_policy, hashes, owned_filters
 from spillway.render.envoy_wait import wait_replies
 
@@ -42,35 +43,48 @@ _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes a
 def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None, wait_ms: int = 0) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 
-    A header timeout is there only where a next backend is. `hold`: how requests wait where there is none. `wait_ms`: how long they do where
-    there is one, 0: not.
+    A header timeout is there only where a next backend is. `hold`: how requests wait where there is none, or where it did not take them.
+    `wait_ms`: how long they do before they go there, 0: not.
     """
-    told: EnvoyConfig = {} if header_timeout_ms is None else {"access_log": [not_taken(unless=MAY_WAIT if wait_ms else None)]}
+    spills, bounded = header_timeout_ms is not None, hold is not None and is_bounded(hold)
+    logs = [
+        *([not_taken(unless=MAY_WAIT if wait_ms or hold else None)] if spills else []),
+        *([not_held()] if bounded else []),
+    ]
+    since = [*([ARRIVED] if wait_ms or (hold and not spills) else []), *([HELD_SINCE] if hold and spills else [])]
+    told: EnvoyConfig = {"access_log": logs} if logs else {}
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
-        filters=[*([arrival_filter()] if hold or wait_ms else []), *owned_filters(gateway)],
+        filters=[
+            *([arrival_filter(*since)] if since else []),
+            *([room_filter(gateway, hold)] if hold is not None and bounded else []),
+            *owned_filters(gateway),
+        ],
         routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(gateway, header_timeout_ms)}]},
-        local_reply_config={"mappers": _replies(hold, wait_ms)},
+        local_reply_config={"mappers": _replies(hold, wait_ms, spills=spills)},
         **told,
     )
 
 
-def _replies(hold: Hold | None, wait_ms: int) -> list[EnvoyConfig]:
-    if hold is not None:
+def _replies(hold: Hold | None, wait_ms: int, *, spills: bool) -> list[EnvoyConfig]:
+    """Return the mappers. What no hosted backend took has waited its moment before, if any: it does not tell when that began."""
+    if hold is not None and not spills:
         return hold_replies(hold)
-    return wait_replies(wait_ms) if wait_ms else [error_reply(None, **NO_CAPACITY)]
+    held = [] if hold is None else hold_replies(hold, HELD_SINCE)
+    return [*held, *(wait_replies(wait_ms) if wait_ms else [error_reply(None, **NO_CAPACITY)])]
 
 
 def _routes(gateway: Gateway, header_timeout_ms: int | None) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
 
-    A stream that must stay is not given up: nobody else answers it.
+    A stream that must stay is not given up, nor one that no hosted backend took: nobody else answers it.
     """
     rest = {"match": {"prefix": "/"}, **to_replicas(gateway, timeout="0s")}
     if header_timeout_ms is None:
         return [rest]
-    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True)]}
+    held: list[EnvoyConfig] = [] if gateway.hold is None else [{"name": HELD_SINCE, "present_match": False}]
+    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True), *held]}
     return [{"match": streamed, **to_replicas(gateway, timeout="0s", per_try_timeout=seconds(header_timeout_ms / 1000))}, rest]
 
 
@@ -87,10 +101,14 @@ def to_replicas(gateway: Gateway, *, timeout: str, **patience: object) -> EnvoyC
         **patience,
     }
     return {
-        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ())],
+        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ()), *_marks_of_room(gateway)],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
         "route": {"cluster": CLUSTER_OWNED, "timeout": timeout, "retry_policy": retry, **hash_policy(gateway)},
     }
+
+
+def _marks_of_room(gateway: Gateway) -> tuple[str, ...]:
+    return (TICKET, PRIORITY) if gateway.hold is not None and is_bounded(gateway.hold) else ()
 
 
 def owned_cluster(workload: Workload, addresses: GatewayAddresses, *, spills: bool) -> EnvoyConfig:

@@ -3,7 +3,7 @@
 The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, then a line for each lane.
 """
 
-from spillway.api.workload import InferenceWorkloadSpec, LimitAction
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
 from spillway.plan.equivalence import listed_model, own_context_tokens
 from spillway.plan.permit import needs_permit, stops_spilling
@@ -17,12 +17,6 @@ POD_VARIABLE = "SPILLWAY_POD"  # which lanes of the permit are this pod's
 _METADATA, _REFUSED = "permit", "permit_refused"
 # An answer that states no limit, of a model whose context is not stated: above what hosted models write by default.
 _LONGEST_OUTPUT = 8192
-
-
-def waits(spec: InferenceWorkloadSpec) -> bool:
-    """Whether a request that may not be spilled waits for room on own replicas."""
-    overflow = spec.hosted.overflow if spec.hosted else None
-    return spec.rents and spec.owns and overflow is not None and overflow.when_exceeded is LimitAction.WAIT
 
 
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:

@@ -11,6 +11,7 @@ from spillway.simulate.layout import (
     EMPTY,
     ENDED,
     GATE,
+    LINE,
     NEVER,
     NOBODY,
     READY,
@@ -62,6 +63,7 @@ class Fleet:
             requests=_requests(trace, rules, hosted, prices, seed),
             replicas=np.zeros(FIRST_PLACES, dtype=REPLICA),
             gates=np.zeros(rules.gateways, dtype=GATE),
+            lines=np.array([[(0, NOBODY, NOBODY)] * rules.gateways] * 2, dtype=LINE),
             site=np.zeros(1, dtype=SITE),
             totals=np.zeros(1, dtype=TOTALS),
             due_s=np.full(FIRST_PLACES, math.inf),
@@ -71,7 +73,6 @@ class Fleet:
             latency=np.zeros((2, BUCKETS)),
             fixed_ms=engine.fixed_ms(engine.max_num_seqs),
         )
-        self._world.gates["head"] = self._world.gates["tail"] = NOBODY
         _settle(self._world.site[0], engine, rules, hosted)
 
     @property
@@ -201,12 +202,14 @@ class Fleet:
 
 def _settle(site: Records, engine: EngineModel, rules: Rules, hosted: HostedModel | None) -> None:
     limit = hosted.most_usd_per_day if hosted is not None else None
-    site["hold_s"], site["most_held"] = rules.hold_s, rules.most_held
+    spills = rules.spills and hosted is not None
+    site["pause_s"], site["most_pausing"] = rules.pause_s, rules.most_pausing if spills else 0
+    site["hold_s"], site["most_held"] = rules.hold_s + (rules.pause_s if spills else 0.0), rules.most_held
     site["kv_ms"], site["prompt_ms"], site["square_ms"] = engine.step.kv_ms, engine.step.prompt_ms, engine.step.square_ms
     site["most_usd_per_day"] = math.inf if limit is None else limit
     site["kv_limit"], site["max_num_seqs"], site["step_tokens"] = engine.kv_tokens, engine.max_num_seqs, engine.step_tokens
     site["slots"], site["max_queued"] = rules.slots_per_replica, rules.max_queued_requests
-    site["spills"] = rules.spills and hosted is not None
+    site["spills"] = spills
 
 
 def _requests(trace: Trace, rules: Rules, hosted: HostedModel | None, prices: Prices | None, seed: int) -> Records:

@@ -25,11 +25,13 @@ from spillway.simulate.layout import (
     DRAINING,
     ENDED,
     FAILED,
+    HELD,
     HOSTED,
     INTER_TOKEN,
     NEVER,
     NOBODY,
     OWNED,
+    PAUSING,
     READY,
     STARTING,
     TTFT,
@@ -274,7 +276,7 @@ def end_steps(world: World, replica: int, now_s: float) -> None:
         read_prompts(world, replica, now_s)
     if one["soonest"] <= one["clock"]:
         let_answered_leave(world, replica, now_s)
-        release_held(world, now_s)
+        release(world, now_s)
     plan_steps(world, replica, now_s)
     if one["state"] == DRAINING and one["planned"] == 0:
         end_replica(world, replica, now_s)
@@ -357,12 +359,14 @@ def fail(world: World, number: int, now_s: float) -> None:
 
 @compiled
 def rent(world: World, number: int, now_s: float) -> bool:
-    """Send a request to hosted, where it is answered or fails; False where the day's budget does not allow it."""
+    """Send a request to hosted, where it is answered or fails; False where the day's budget is spent, or it would fail and may be held."""
     request, site, totals = world.requests[number], world.site[0], world.totals[0]
     day = int(now_s // SECONDS_PER_DAY)
     if day != site["day"]:
         site["day"], site["day_usd"] = day, 0.0
     if request["hosted_answers"] == 0:
+        if site["most_held"] > 0:
+            return False
         fail(world, number, now_s)
         return True
     if site["day_usd"] + request["usd"] > site["most_usd_per_day"]:
@@ -382,26 +386,46 @@ def turn_away(world: World, number: int, now_s: float) -> None:
     site, request = world.site[0], world.requests[number]
     if site["spills"] == 1 and rent(world, number, now_s):
         return
-    gate = world.gates[int(request["gateway"])]
-    if gate["held"] >= site["most_held"]:
+    if world.lines[HELD, int(request["gateway"])]["count"] >= site["most_held"]:
         fail(world, number, now_s)
-        return
-    request["next"] = NOBODY
-    if gate["tail"] == NOBODY:
-        gate["head"] = number
     else:
-        world.requests[int(gate["tail"])]["next"] = number
-    gate["tail"] = number
-    gate["held"] += 1
-    site["held"] += 1
+        queue_up(world, HELD, number)
+
+
+@compiled
+def queue_up(world: World, line: int, number: int) -> None:
+    """Put a request at the end of a line of its gateway's."""
+    request, site = world.requests[number], world.site[0]
+    one = world.lines[line, int(request["gateway"])]
+    request["next"] = NOBODY
+    if one["tail"] == NOBODY:
+        one["head"] = number
+    else:
+        world.requests[int(one["tail"])]["next"] = number
+    one["tail"] = number
+    one["count"] += 1
+    if line == HELD:
+        site["held"] += 1
+    else:
+        site["pausing"] += 1
 
 
 @compiled
 def route(world: World, number: int, now_s: float) -> None:
-    """Send a request to a replica under the cap, or away. What a replica refuses is tried at hosted once and never comes back."""
+    """Send a request to a replica under the cap, or away, after a moment where the cap was all that was in its way.
+
+    What a replica refuses is tried at hosted once and never comes back.
+    """
     site, request = world.site[0], world.requests[number]
-    if site["ready"] == 0 or world.gates[int(request["gateway"])]["open"] >= site["cap"]:
+    gateway = int(request["gateway"])
+    if site["ready"] == 0:
         turn_away(world, number, now_s)
+        return
+    if world.gates[gateway]["open"] >= site["cap"]:
+        if world.lines[PAUSING, gateway]["count"] < site["most_pausing"]:
+            queue_up(world, PAUSING, number)
+        else:
+            turn_away(world, number, now_s)
         return
     replica = least_loaded(world, number)
     one = world.replicas[replica]
@@ -413,50 +437,68 @@ def route(world: World, number: int, now_s: float) -> None:
 
 
 @compiled
-def pop_held(world: World, gateway: int) -> int:
-    """Return the request that was held longest."""
-    gate = world.gates[gateway]
-    number = int(gate["head"])
-    gate["head"] = world.requests[number]["next"]
-    if gate["head"] == NOBODY:
-        gate["tail"] = NOBODY
-    gate["held"] -= 1
-    world.site[0]["held"] -= 1
+def pop_first(world: World, line: int, gateway: int) -> int:
+    """Return the request that has been longest in a line."""
+    one, site = world.lines[line, gateway], world.site[0]
+    number = int(one["head"])
+    one["head"] = world.requests[number]["next"]
+    if one["head"] == NOBODY:
+        one["tail"] = NOBODY
+    one["count"] -= 1
+    if line == HELD:
+        site["held"] -= 1
+    else:
+        site["pausing"] -= 1
     return number
 
 
 @compiled
-def release_held(world: World, now_s: float) -> None:
-    """Send what is held to replicas, as far as the cap allows."""
+def release(world: World, now_s: float) -> None:
+    """Send what waits to replicas, as far as the cap allows. Without one, what waits for a moment waits no longer."""
     site = world.site[0]
-    if site["held"] == 0 or site["ready"] == 0:
+    if site["held"] + site["pausing"] == 0:
         return
     for gateway in range(len(world.gates)):
         gate = world.gates[gateway]
-        while gate["held"] > 0 and gate["open"] < site["cap"]:
-            route(world, pop_held(world, gateway), now_s)
+        for line in (PAUSING, HELD):
+            while world.lines[line, gateway]["count"] > 0 and site["ready"] > 0 and gate["open"] < site["cap"]:
+                route(world, pop_first(world, line, gateway), now_s)
+        while world.lines[PAUSING, gateway]["count"] > 0 and site["ready"] == 0:
+            turn_away(world, pop_first(world, PAUSING, gateway), now_s)
 
 
 @compiled
 def next_expiry_s(world: World) -> float:
-    """Return when the first held request has been held too long."""
+    """Return when the first has waited too long; now, where that is over."""
     site, soonest = world.site[0], math.inf
-    if site["held"] == 0:
+    if site["held"] + site["pausing"] == 0:
         return soonest
     for gateway in range(len(world.gates)):
-        if world.gates[gateway]["held"] > 0:
-            soonest = min(soonest, world.requests[int(world.gates[gateway]["head"])]["arrival_s"] + site["hold_s"])
-    return soonest
+        if world.lines[PAUSING, gateway]["count"] > 0:
+            number = int(world.lines[PAUSING, gateway]["head"])
+            soonest = min(soonest, world.requests[number]["arrival_s"] + site["pause_s"])
+        if world.lines[HELD, gateway]["count"] > 0:
+            number = int(world.lines[HELD, gateway]["head"])
+            soonest = min(soonest, world.requests[number]["arrival_s"] + site["hold_s"])
+    return max(soonest, site["now_s"])
 
 
 @compiled
-def expire_held(world: World, now_s: float) -> None:
-    """Fail what has been held too long."""
+def has_waited(world: World, line: int, gateway: int, longest_s: float, now_s: float) -> bool:
+    """Whether the first of a line came that long ago."""
+    one = world.lines[line, gateway]
+    return one["count"] > 0 and world.requests[int(one["head"])]["arrival_s"] + longest_s <= now_s
+
+
+@compiled
+def expire(world: World, now_s: float) -> None:
+    """Send elsewhere what has waited its moment, and fail what has been held too long."""
     site = world.site[0]
     for gateway in range(len(world.gates)):
-        gate = world.gates[gateway]
-        while gate["held"] > 0 and world.requests[int(gate["head"])]["arrival_s"] + site["hold_s"] <= now_s:
-            fail(world, pop_held(world, gateway), now_s)
+        while has_waited(world, PAUSING, gateway, site["pause_s"], now_s):
+            turn_away(world, pop_first(world, PAUSING, gateway), now_s)
+        while has_waited(world, HELD, gateway, site["hold_s"], now_s):
+            fail(world, pop_first(world, HELD, gateway), now_s)
 
 
 # Replicas that come and go
@@ -468,7 +510,7 @@ def set_cap(world: World, now_s: float) -> None:
     site = world.site[0]
     gateways = len(world.gates)
     site["cap"] = (int(site["ready"]) * int(site["slots"]) + gateways - 1) // gateways
-    release_held(world, now_s)
+    release(world, now_s)
 
 
 @compiled
@@ -520,9 +562,9 @@ def drain(world: World, replica: int, now_s: float) -> None:
 
 @compiled
 def lose(world: World, replica: int, number: int, now_s: float) -> None:
-    """Send elsewhere what a crashed replica held, unless its client has had a token already: then its stream is cut."""
+    """Send elsewhere what a crashed replica held. It has failed where its client has had a token already, or where there is nobody else."""
     let_go(world, replica, number)
-    if world.requests[number]["made"] > 0:
+    if world.requests[number]["made"] > 0 or world.site[0]["spills"] == 0:
         fail(world, number, now_s)
         return
     world.requests[number]["left"] = world.requests[number]["input"]
@@ -600,7 +642,7 @@ def advance(world: World, until_s: float) -> None:
         elif due == now_s:
             end_steps(world, replica, now_s)
         elif expiry == now_s:
-            expire_held(world, now_s)
+            expire(world, now_s)
         else:
             arrive(world, now_s)
     if until_s < math.inf:

@@ -19,6 +19,7 @@ EMPTY, STARTING, READY, DRAINING, ENDED = 0, 1, 2, 3, 4  # state of a replica's 
 BUCKET_GROWTH = 1.08
 BUCKETS = 192
 TTFT, INTER_TOKEN = 0, 1  # rows
+PAUSING, HELD = 0, 1  # lines of a gateway: what waits a moment before it is spilled; what may not be, and waits for a replica
 
 REQUEST = np.dtype(
     [
@@ -65,12 +66,14 @@ REPLICA = np.dtype(
     align=True,
 )
 
-GATE = np.dtype([("open", "i4"), ("held", "i4"), ("head", "i4"), ("tail", "i4")], align=True)  # a gateway: requests at replicas; held here
+GATE = np.dtype([("open", "i4")], align=True)  # a gateway: requests at replicas
+LINE = np.dtype([("count", "i4"), ("head", "i4"), ("tail", "i4")], align=True)
 
 SITE = np.dtype(
     [
         ("now_s", "f8"),
-        ("hold_s", "f8"),
+        ("pause_s", "f8"),
+        ("hold_s", "f8"),  # from the arrival
         ("kv_ms", "f8"),  # per thousand tokens
         ("prompt_ms", "f8"),  # per token
         ("square_ms", "f8"),  # per million tokens squared
@@ -84,7 +87,9 @@ SITE = np.dtype(
         ("max_num_seqs", "i4"),
         ("max_queued", "i4"),
         ("step_tokens", "i4"),
+        ("most_pausing", "i4"),  # per gateway
         ("most_held", "i4"),  # per gateway
+        ("pausing", "i4"),
         ("held", "i4"),
         ("ready", "i4"),
         ("serving", "i4"),  # ready or draining
@@ -130,6 +135,7 @@ class World(NamedTuple):
     requests: Records
     replicas: Records
     gates: Records
+    lines: Records  # by PAUSING or HELD, and gateway
     site: Records  # one entry
     totals: Records  # one entry
     due_s: Floats  # per replica: when its planned steps end, or its start-up

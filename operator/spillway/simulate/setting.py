@@ -86,7 +86,9 @@ class Rules:
     slots_per_replica: int  # requests per ready replica at the gateways' cap, where the policy does not say
     gateways: int = 2
     max_queued_requests: int = 1 << 30  # running and waiting ones, from which on an engine refuses
-    most_held: int = 0  # requests that a gateway keeps waiting where they may not spill
+    most_pausing: int = 0  # requests that a gateway lets wait for a slot, before they spill
+    pause_s: float = 0.0  # how long
+    most_held: int = 0  # requests that a gateway keeps waiting where they may not spill, or hosted does not take them
     hold_s: float = 0.0  # how long
     billing_increment_s: float = 1.0
     crashes_s: tuple[float, ...] = ()  # moments at which a ready replica, drawn by the seed, is lost

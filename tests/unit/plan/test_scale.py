@@ -316,6 +316,24 @@ def test_what_waits_counts_only_where_requests_may_wait() -> None:
         assert scaled(one_pass(wanted, observe(1, signals=signals(held_at_gateway=100.0)), CALM)[0]).replicas == 1
 
 
+def capped(when_exceeded: str = "Wait") -> Workload:
+    backends = [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]
+    limits = {"maxUSDPerDay": "10", "whenExceeded": when_exceeded}
+    return workload(scaling={"minReplicas": 0}, hosted={"backends": backends, "overflow": limits}, **HOLD)
+
+
+def test_what_waits_since_no_limit_lets_it_go_wakes_replicas() -> None:
+    found = scaled(one_pass(capped(), observe(0, signals=signals(held_at_gateway=6.0)))[0])
+    assert (found.replicas, found.reason) == (1, Reason.WOKEN_BY_WAITING)
+    assert "6.0 waiting at the gateway" in found.why
+    spilled = signals(spilled_per_s=0.02, arrivals_per_s=0.02)
+    assert scaled(one_pass(capped(), observe(0, signals=spilled))[0]).reason == Reason.WOKEN_BY_SPILL
+
+
+def test_where_a_limit_refuses_nothing_waits_whatever_the_gateway_seems_to_hold() -> None:
+    assert scaled(one_pass(capped("Refuse"), observe(0, signals=signals(held_at_gateway=6.0)))[0]).replicas == 0
+
+
 def test_starts_at_zero_where_nothing_was_declared() -> None:
     found = scaled(one_pass(holding(), observe(0, pools=()))[0])
     assert (found.replicas, found.reason) == (0, Reason.INITIAL)

@@ -74,6 +74,14 @@ def test_without_a_permit_there_is_no_hosted_side() -> None:
     assert staked(after=LIFE, **TEN_A_DAY) is None
 
 
+@pytest.mark.parametrize(("when_exceeded", "counts"), [("Wait", False), ("Refuse", True)])
+def test_what_waits_at_the_gateway_was_taken_by_no_hosted_side(when_exceeded: str, *, counts: bool) -> None:
+    """Within the day's limit too: a provider that is down, or its own limit, holds requests just so."""
+    limits: dict[str, Any] = {"hosted": {**ONE, "overflow": {"maxUSDPerDay": "10", "whenExceeded": when_exceeded}}}
+    held = observe(1, signals=replace(signals(held_at_gateway=3.0), spill_meters=Sample(value=(), at=NOW)))
+    assert (staked(seen=held, **limits, gateway={"hold": {"seconds": 60}}) is not None) is counts
+
+
 def weighed(decision: Decision) -> bool:
     assert decision.scale is not None
     return decision.scale.figures is not None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spillway.plan.roofline import StepModel
+from spillway.simulate.outcome import Prices
 from spillway.simulate.policy import Seen
 from spillway.simulate.run import Run
 from spillway.simulate.setting import EngineModel, HostedModel, Rules, Targets
@@ -68,6 +69,7 @@ def played(
     initial: int | None = None,
     seed: int = 1,
     targets: Targets = TARGETS,
+    prices: Prices | None = None,
     **rules: Any,
 ) -> Run:
     """Run a trace with so many replicas from when on; by default two, ready from the beginning."""
@@ -82,6 +84,7 @@ def played(
         name="scripted",
         seed=seed,
         initial_replicas=(script[0][1] if script else 2) if initial is None else initial,
+        prices=prices,
     )
 
 

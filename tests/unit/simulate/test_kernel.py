@@ -14,10 +14,11 @@ from spillway.plan.serving import erlang_c
 from spillway.simulate.arrivals import poisson
 from spillway.simulate.fleet import Fleet
 from spillway.simulate.kernel import run_ms, steps_until
-from spillway.simulate.layout import FAILED, HOSTED, OWNED, READY
+from spillway.simulate.layout import FAILED, HELD, HOSTED, OWNED, PAUSING, READY
 from spillway.simulate.run import Run
 from spillway.simulate.setting import EngineModel, Rules
 from spillway.simulate.trace import Trace
+from tests.unit.simulate.fleets import HOSTED as PLAIN_HOSTED
 from tests.unit.simulate.fleets import STEP, engine, played, step_by_step, trace
 
 FEW = settings(max_examples=25)  # the kernel is plain Python here
@@ -117,10 +118,30 @@ def test_no_gateway_sends_more_than_its_share_of_the_cap(
         world = fleet.world
         assert (world.gates["open"] <= math.ceil(cap * replicas / gateways)).all()
         assert (world.gates["open"] == world.open_at.sum(axis=1)).all()
-        assert (world.gates["held"] <= 5).all()
+        assert (world.lines[HELD]["count"] <= 5).all()
     fleet.advance(math.inf)
     assert (fleet.world.requests["side"] > 0).all()
     assert not fleet.world.gates["open"].any()
+
+
+@FEW
+@given(traffic=crowds, cap=st.integers(1, 4), most=st.integers(0, 4), pause_s=st.sampled_from([0.0, 0.05, 2.0]), replicas=st.integers(0, 2))
+def test_no_more_wait_before_they_are_spilled_than_may_and_none_longer(
+    traffic: Trace, cap: int, most: int, pause_s: float, replicas: int
+) -> None:
+    rules = Rules(spills=True, slots_per_replica=cap, gateways=2, most_pausing=most, pause_s=pause_s)
+    fleet = Fleet(trace=traffic, engine=engine(), rules=rules, hosted=PLAIN_HOSTED, prices=None, seed=1)
+    fleet.begin_with(replicas)
+    for moment in np.arange(0.0, 10.0, 0.11):
+        fleet.advance(float(moment))
+        assert (fleet.world.lines[PAUSING]["count"] <= most).all()
+        assert fleet.world.lines["count"].sum(axis=1).tolist() == [fleet.world.site[0]["pausing"], fleet.world.site[0]["held"]]
+        assert (fleet.world.gates["open"] <= math.ceil(cap * replicas / 2)).all()
+    fleet.advance(math.inf)
+    sent_ms = fleet.world.requests["ttft_ms"][fleet.world.requests["side"] == HOSTED]  # what passed until it was sent there
+    assert (sent_ms <= pause_s * 1000 + 1e-3).all()
+    assert set(fleet.world.requests["side"].tolist()) <= {OWNED, HOSTED}
+    event("some waited" if (sent_ms > 0).any() else "none waited in vain")
 
 
 @FEW
