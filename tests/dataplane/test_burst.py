@@ -6,10 +6,11 @@ from collections import Counter
 import pytest
 
 from tests.dataplane.client import Client, rest_of
-from tests.dataplane.conftest import SetStage
+from tests.dataplane.conftest import SetStage, Stage
 
 pytestmark = pytest.mark.dataplane
 STREAMS, SLOTS = 200, 16
+LARGE_BYTES = 256 * 1024
 # A stream waits for headers as long as its target says, then it is tried elsewhere; on a busy machine these wait for their turn.
 PATIENT = {"slo": {"timeToFirstTokenMs": 30_000}}
 
@@ -94,3 +95,25 @@ async def test_freed_slots_are_used_again(stage: SetStage) -> None:
     for each in streams:
         assert (await each.rest()).complete
     assert (await scene.client.post()).served_by == "owned"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_small_requests_that_the_cap_refuses_open_no_connection_each_within_the_gateway(stage: SetStage, *, stream: bool) -> None:
+    scene = await stage(cap=0, engines=1)
+    answers = [await scene.client.post(stream=stream) for _ in range(10)]
+    assert {(each.status, each.served_by, each.attempts) for each in answers} == {(200, "alpha/vendor/alpha-model", 2)}
+    assert await _opened(scene, "hop-owned") == 1
+
+
+async def test_large_requests_are_refused_before_they_are_carried_to_own_replicas_tier(stage: SetStage) -> None:
+    scene = await stage(cap=0, engines=1)
+    answers = [await scene.client.post(pad="x" * LARGE_BYTES) for _ in range(10)]
+    assert {(each.served_by, each.attempts) for each in answers} == {("alpha/vendor/alpha-model", 2)}
+    assert await _opened(scene, "hop-owned") == len(answers)
+
+
+async def _opened(scene: Stage, cluster: str) -> int:
+    """Return how many connections the gateway has opened to a cluster."""
+    found = await scene.gateway.admin("/clusters?format=json")
+    hosts = next(each["host_statuses"] for each in found["cluster_statuses"] if each["name"] == cluster)
+    return sum(int(stat.get("value", 0)) for host in hosts for stat in host["stats"] if stat["name"] == "cx_total")

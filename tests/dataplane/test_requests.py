@@ -171,6 +171,26 @@ async def test_streams_are_not_buffered(stage: SetStage, cap: int, *, asked: boo
     assert (await stream.rest()).events[-1] == "[DONE]"
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("cut", [None, 1, 40], ids=["in one piece", "byte by byte", "in pieces"])
+async def test_token_counts_are_hidden_however_a_stream_is_written(stage: SetStage, cut: int | None, *, line_end: bytes) -> None:
+    scene = await stage(engines=1)
+    said = fakes.event({**fakes.delta('"usage": {'), "usage": None})
+    counts = fakes.event({"object": "chat.completion.chunk", "choices": [], "usage": fakes.usage()})
+    shown, hidden, done = (each.replace(b"\n", line_end) for each in (said, counts, b"data: [DONE]\n\n"))
+    whole = shown + hidden + done
+
+    async def written(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        for first in range(0, len(whole), cut or len(whole)):
+            await response.write(whole[first : first + (cut or len(whole))])
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = written
+    assert (await scene.client.post(stream=True)).body == shown + done
+
+
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:
     scene = await stage(engines=1)
     had = asyncio.Event()

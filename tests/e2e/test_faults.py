@@ -1,12 +1,17 @@
 """What happens when a part fails: the traffic goes on, and the status says what is wrong."""
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from tests.e2e.cluster.local import LocalCluster
+from tests.e2e.cluster.processes import stop
 from tests.e2e.conftest import NAMESPACE
 from tests.e2e.stack import HOSTED_KEY, SYSTEM_NAMESPACE, Stack, eventually
 from tests.e2e.test_chat import base_url
@@ -15,6 +20,8 @@ from tests.e2e.traffic import Load, Tally, burst, describe
 pytestmark = pytest.mark.e2e
 TAKEOVER_S = 20
 OVERFLOW = 40  # more streams than one replica's cap, whatever was measured of it
+OUTAGE_S = float(os.environ.get("SPILLWAY_OUTAGE_S", "40"))  # longer than an operator keeps its lease
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def owned_serves(stack: Stack) -> None:
@@ -158,6 +165,48 @@ def test_a_replica_whose_worker_dies_is_replaced_by_hosted_until_it_is_back(chat
     owned_serves(chat)
     after = engine()
     assert (after["name"], after["restarts"] > before["restarts"]) == (before["name"], True)
+
+
+@pytest.fixture
+def frozen(chat: Stack) -> Iterator[dict[str, int]]:
+    """Stop the control plane where it stands: connections to it stay open and answer nothing."""
+    if not isinstance(chat.cluster, LocalCluster):
+        pytest.skip("only the local cluster's control plane can be stopped")
+    pids = {name: pid for name, pid in chat.cluster.processes.items() if name in CONTROL_PLANE}
+    operators = [each["metadata"]["uid"] for each in chat.operators()]
+    stop(pids.values(), sig=signal.SIGSTOP)
+    for uid in operators:  # the kubelet starts them again, with nobody to talk to
+        chat.cluster.kill_pod(uid)
+    yield pids
+    stop(pids.values(), sig=signal.SIGCONT)
+
+
+def test_traffic_is_served_and_spilled_while_control_plane_and_operator_are_away(chat: Stack, frozen: dict[str, int]) -> None:
+    async def outage() -> tuple[Tally, Tally]:
+        load, end = Load(base_url(chat), "chat", max_tokens=20), time.monotonic() + OUTAGE_S
+        async with load:
+            load.hold(2, pause_s=1.0)
+            crowd = await burst(base_url(chat), "chat", OVERFLOW, max_tokens=20)
+            await asyncio.sleep(max(0.0, end - time.monotonic()))  # the length of the outage, not a wait for something
+        return load.tally, crowd
+
+    steady, crowd = asyncio.run(outage())
+    assert not steady.failed, describe(steady.failed)
+    assert not crowd.failed, describe(crowd.failed)
+    assert crowd.owned > 0
+    assert crowd.hosted > 0
+    # The API server first: who judges nodes by how long they have been silent must not wake before they can speak.
+    back = datetime.now(UTC)
+    stop([frozen["kube-apiserver"]], sig=signal.SIGCONT)
+    eventually(lambda: renewed(chat, "kube-node-lease", chat.cluster.context) > back, within=60, what="the node's lease to be renewed")
+    stop(frozen.values(), sig=signal.SIGCONT)
+    eventually(lambda: renewed(chat, SYSTEM_NAMESPACE, "spillway-operator") > back, within=90, what="an operator that leads")
+    chat.await_condition(NAMESPACE, "Ready", within=60)
+    owned_serves(chat)
+
+
+def renewed(stack: Stack, namespace: str, lease: str) -> datetime:
+    return datetime.fromisoformat(stack.get("-n", namespace, "lease", lease)["spec"]["renewTime"])
 
 
 def running_gateways(stack: Stack) -> list[dict[str, dict[str, str]]]:

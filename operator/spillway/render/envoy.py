@@ -221,7 +221,10 @@ def _second_tier(
         return [], [owned.owned_cluster(workload, addresses, spills=False)], (CLUSTER_OWNED,)
     if decision.pool:
         most_ms = wait_ms(workload.spec) if spills else 0
-        listeners.append(owned.owned_listener(gateway, header_timeout_ms=patience_ms if spills else None, hold=hold, wait_ms=most_ms))
+        given_up_ms = patience_ms if spills else None
+        listeners.append(
+            owned.owned_listener(gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits)
+        )
         first = WAIT if most_ms else owned.LISTENER
         clusters += [
             internal_cluster(first, owned.HOP, most_retries=_most_waiting(workload.spec, hold, spills=spills)),

@@ -28,6 +28,7 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_metrics import not_taken
+from spillway.render.envoy_refusal import brief_reply, small_route, whole_filter
 from spillway.render.envoy_room import PRIORITY, TICKET, is_bounded, not_held, room_filter
 from spillway.render.envoy_routing import KEY, balancing_policy, hash_policy, hashes, owned_filters
 from spillway.render.envoy_wait import wait_replies
@@ -40,29 +41,35 @@ _UNCAPPED = 1024  # no cap known and nowhere else to go: the engine's own queue 
 _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes an idle connection
 
 
-def owned_listener(gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None, wait_ms: int = 0) -> EnvoyConfig:
+def owned_listener(
+    gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None, wait_ms: int = 0, is_last: bool = False
+) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 
     A header timeout is there only where a next backend is. `hold`: how requests wait where there is none, or where it did not take them.
-    `wait_ms`: how long they do before they go there, 0: not.
+    `wait_ms`: how long they do before they go there, 0: not. `is_last`: whether its refusal may be what a client sees in the end, though
+    there is a next backend.
     """
     spills, bounded = header_timeout_ms is not None, hold is not None and is_bounded(hold)
+    brief = spills and not wait_ms and hold is None and not is_last
     logs = [
         *([not_taken(unless=MAY_WAIT if wait_ms or hold else None)] if spills else []),
         *([not_held()] if bounded else []),
     ]
     since = [*([ARRIVED] if wait_ms or (hold and not spills) else []), *([HELD_SINCE] if hold and spills else [])]
     told: EnvoyConfig = {"access_log": logs} if logs else {}
+    routes = _routes(gateway, header_timeout_ms, brief=brief)
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
         filters=[
             *([arrival_filter(*since)] if since else []),
             *([room_filter(gateway, hold)] if hold is not None and bounded else []),
+            *([whole_filter()] if brief else []),
             *owned_filters(gateway),
         ],
-        routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": _routes(gateway, header_timeout_ms)}]},
-        local_reply_config={"mappers": _replies(hold, wait_ms, spills=spills)},
+        routes={"name": LISTENER, "virtual_hosts": [{"name": LISTENER, "domains": ["*"], "routes": routes}]},
+        local_reply_config={"mappers": [*([brief_reply()] if brief else []), *_replies(hold, wait_ms, spills=spills)]},
         **told,
     )
 
@@ -75,17 +82,21 @@ def _replies(hold: Hold | None, wait_ms: int, *, spills: bool) -> list[EnvoyConf
     return [*held, *(wait_replies(wait_ms) if wait_ms else [error_reply(None, **NO_CAPACITY)])]
 
 
-def _routes(gateway: Gateway, header_timeout_ms: int | None) -> list[EnvoyConfig]:
+def _routes(gateway: Gateway, header_timeout_ms: int | None, *, brief: bool) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
 
-    A stream that must stay is not given up, nor one that no hosted backend took: nobody else answers it.
+    A stream that must stay is not given up, nor one that no hosted backend took: nobody else answers it. With `brief`, the same for small
+    requests before them.
     """
-    rest = {"match": {"prefix": "/"}, **to_replicas(gateway, timeout="0s")}
+    patient = to_replicas(gateway, timeout="0s")
+    rest = {"match": {"prefix": "/"}, **patient}
     if header_timeout_ms is None:
         return [rest]
+    hasty = to_replicas(gateway, timeout="0s", per_try_timeout=seconds(header_timeout_ms / 1000))
+    small = [small_route(hasty, headers=[is_set(STREAMED)]), small_route(patient, headers=[])] if brief else []
     held: list[EnvoyConfig] = [] if gateway.hold is None else [{"name": HELD_SINCE, "present_match": False}]
     streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True), *held]}
-    return [{"match": streamed, **to_replicas(gateway, timeout="0s", per_try_timeout=seconds(header_timeout_ms / 1000))}, rest]
+    return [*small, {"match": streamed, **hasty}, rest]
 
 
 def to_replicas(gateway: Gateway, *, timeout: str, **patience: object) -> EnvoyConfig:

@@ -1,18 +1,21 @@
 -- Streamed answers at the edge: takes the time to the first byte of the body, tells when that is an error, and hides token counts from a
 -- client that did not ask.
-local find, sub = string.find, string.sub
+local byte, find, sub = string.byte, string.find, string.sub
 local ERROR = 'data: {"error"'  -- vLLM may open a stream with 200 and then refuse the request
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
 
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
--- A quote within a JSON string is always escaped, so these patterns cannot match generated text.
+-- A quote within a JSON string is always escaped, so these patterns cannot match generated text. A search for plain text is several times
+-- as fast as one for a pattern, and nearly every event is done with it.
 local function without_usage(text)
   local kept, pos = {}, 1
+  local plain = not find(text, "\r", 1, true)
   while true do
-    local _, last = find(text, "\r?\n\r?\n", pos)
+    local _, last = find(text, plain and "\n\n" or "\r?\n\r?\n", pos, plain)
     if not last then break end
     local event = sub(text, pos, last)
-    if not (find(event, '"usage"%s*:%s*{') and find(event, '"choices"%s*:%s*%[%s*%]')) then kept[#kept + 1] = event end
+    local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{') and find(event, '"choices"%s*:%s*%[%s*%]')
+    if not counts then kept[#kept + 1] = event end
     pos = last + 1
   end
   local rest = sub(text, pos)
@@ -22,6 +25,12 @@ local function without_usage(text)
     rest = ""
   end
   return table.concat(kept), rest, over
+end
+
+-- Whether the text ends with an event.
+local function is_whole(text)
+  local last, before = byte(text, -1), byte(text, -2)
+  return last == 10 and (before == 10 or before == 13 and byte(text, -3) == 10)
 end
 
 function envoy_on_response(h)
@@ -45,7 +54,7 @@ function envoy_on_response(h)
         if not hide then return end
       end
       local text = chunk:getBytes(0, length)
-      if rest ~= "" or find(text, '"usage"', 1, true) or not find(text, "\n\r?\n$") then
+      if rest ~= "" or find(text, '"usage"', 1, true) or not is_whole(text) then
         local shown, over
         shown, rest, over = without_usage(rest .. text)
         chunk:setBytes(shown)
