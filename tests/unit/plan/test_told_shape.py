@@ -68,6 +68,8 @@ def test_what_the_replica_told_is_planned_with_as_a_file_would_be() -> None:
     assert known.placing.evaluation is not None
     assert decision.placing.evaluation.recommended is not None
     assert decision.placing.evaluation.recommended == known.placing.evaluation.recommended
+    later, _ = one_pass(unknown(), seeing(telling(TOLD)), memory, NOW + timedelta(seconds=15))
+    assert later.placing.evaluation == decision.placing.evaluation, "it is not planned anew at every pass"
     (event,) = [each for each in decision.events if each.reason == Reason.MODEL_TOLD]
     assert "8.0B parameters, 32 layers" in event.why
 
