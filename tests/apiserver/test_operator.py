@@ -613,6 +613,7 @@ def test_a_replica_tells_the_shape_of_a_model_that_nothing_else_knows_and_the_ne
         eventually(lambda: second.metric("spillway_ready_replicas", namespace=namespace, workload="chat") is not None, "it has made a pass")
         assert settled(apiserver, second, namespace)
         assert "recommended" in placement_of(apiserver, namespace, "chat")
+        assert get(apiserver, "iw", namespace, "chat")["status"]["model"]["architecture"]["layers"] == SHAPE_OF_8B["num_hidden_layers"]
         decisions = get(apiserver, "iw", namespace, "chat")["status"]["decisions"]
         assert len([each for each in decisions if each["reason"] == "ModelTold"]) == 1
         assert children(apiserver, namespace)["deployment", name]["spec"]["template"] == engine["spec"]["template"]

@@ -1,6 +1,8 @@
 """Real vLLM downloads its model from the stand-in of the Hugging Face hub, over TLS that only the given CA vouches for."""
 
+import json
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster.engine import hub, model
+from spillway.plan.architecture import architecture_of
+from spillway.plan.told_shape import read_told
+from spillway.render.told_config import LAST_WORDS, command
+from tests.e2e.cluster.engine import environment, hub, model
 from tests.e2e.cluster.stand_in import certificates
 from tests.engine.engines import MODEL, started
+from tests.unit.render.cases import dedicated
 
 pytestmark = pytest.mark.engine
 TOKEN = "hf_stand_in"
@@ -59,3 +65,23 @@ def test_without_the_token_the_engine_ends_and_says_why(running: Running) -> Non
     with started("vllm", served=MODEL, binds={running.folder: "/certificates"}, variables=variables(running, None), wait=False) as engine:
         assert engine.exited(120) not in {0, None}
         assert "restricted" in engine.log.read_text() or "gated" in engine.log.read_text()
+
+
+def told(running: Running, token: str | None) -> str:
+    """Return what a replica of a model that nothing else knows tells before its engine starts, in the engine's image."""
+    replica = command(dedicated(model={"id": MODEL}).workload)
+    assert replica[-1] == LAST_WORDS
+    binds, asking = {running.folder: "/certificates"}, {**variables(running, token), "HF_HOME": "/tmp/huggingface"}
+    arguments, around = environment.local([*replica[:-1], "/tmp/last-words"], binds=binds, environment=asking)
+    done = subprocess.run(arguments, env=around, check=True, timeout=120, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_a_replica_tells_the_shape_of_its_model_with_the_token(running: Running) -> None:
+    """The image's own `python3` lacks the hub's library: that of vLLM's interpreter is found."""
+    config = json.loads((model.model_dir("tiny") / "config.json").read_text())
+    assert read_told(told(running, TOKEN)) == architecture_of(config)
+
+
+def test_without_the_token_a_replica_tells_that_its_model_is_restricted_and_ends_well(running: Running) -> None:
+    assert "restricted" in json.loads(told(running, None))["problem"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spillway.api.base import ApiModel
-from spillway.api.workload import ApplyMode, PlacementMode
+from spillway.api.workload import ApplyMode, Architecture, PlacementMode
 
 
 class Basis(StrEnum):
@@ -93,6 +93,17 @@ class PlacementStatus(ApiModel):
     apply: Annotated[
         ApplyMode | None, Field(description="What becomes of a recommended placement; under a mode other than Auto it is only told.")
     ] = None
+
+
+class ModelStatus(ApiModel):
+    """What its replicas told of a model whose shape neither the spec nor the catalogue knows."""
+
+    read_from: Annotated[str, Field(description="Where their config.json is: repository@revision, or claim:path.")]
+    architecture: Annotated[
+        Architecture | None,
+        Field(description="Its shape, as it is planned with. Copied to spec.model.architecture, replicas are made for it."),
+    ] = None
+    problem: Annotated[str | None, Field(description="Why it gave none.")] = None
 
 
 class CapacityStatus(ApiModel):
@@ -233,6 +244,7 @@ class InferenceWorkloadStatus(ApiModel):
     observed_generation: Annotated[int | None, Field(description="Generation of the spec that this status speaks of.")] = None
     url: Annotated[str | None, Field(description="OpenAI-compatible base URL inside the cluster; never changes.")] = None
     placement: Annotated[PlacementStatus | None, Field(description="What serves the workload.")] = None
+    model: Annotated[ModelStatus | None, Field(description="What replicas told of the model, where nothing else knows its shape.")] = None
     dedicated: Annotated[DedicatedStatus | None, Field(description="The owned side.")] = None
     traffic: Annotated[TrafficStatus | None, Field(description="What arrives.")] = None
     slo: Annotated[SloStatus | None, Field(description="How the promise holds.")] = None

@@ -120,7 +120,7 @@ def _informed(workload: Workload, seen: Observation, memory: Memory) -> tuple[Me
     """Return the memory with what replicas told of a model whose shape neither the spec nor the catalogue knows, and what of it is new."""
     model = workload.spec.model
     if known_model(model) is not None:
-        return memory, ()
+        return replace(memory, told_shape=None), ()
     heard = listen(memory.told_shape, model, seen.replicas)
     told = () if heard is None or heard == memory.told_shape else (_of_shape(heard),)
     return replace(memory, told_shape=heard), told
@@ -128,8 +128,6 @@ def _informed(workload: Workload, seen: Observation, memory: Memory) -> tuple[Me
 
 def _as_told(workload: Workload, memory: Memory) -> Workload:
     """Return the workload to plan for: with the shape that its replicas told, where nothing else knows it."""
-    if known_model(workload.spec.model) is not None:
-        return workload
     return replace(workload, spec=with_told(workload.spec, memory.told_shape))
 
 

@@ -75,6 +75,14 @@ def asked_classes(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> dict[str
     return {name: each for name, each in catalogue.accelerator_classes.items() if not listed or name in listed}
 
 
+def as_made(spec: InferenceWorkloadSpec) -> InferenceWorkloadSpec:
+    """Return the spec with the batch that replicas are made with where only they tell the model's shape: they get none that follows it."""
+    if spec.dedicated is None or told_architecture(spec.model) is None:
+        return spec
+    engine = spec.dedicated.engine.model_copy(update={"max_num_seqs": blind_batch(spec)})
+    return spec.model_copy(update={"dedicated": spec.dedicated.model_copy(update={"engine": engine})})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Weighing:
     """The options of a plan, weighed against what serves."""
@@ -177,15 +185,7 @@ def _question(subject: Subject, spec: InferenceWorkloadSpec) -> Question:
     elif not offers.by_name:
         offers = replace(offers, found=offers.found[:1])
     most = spec.dedicated.scaling.max_replicas if spec.dedicated else MOST_REPLICAS
-    return Question(name=subject.name, spec=_as_made(spec), classes=classes, offers=offers, most_replicas=most)
-
-
-def _as_made(spec: InferenceWorkloadSpec) -> InferenceWorkloadSpec:
-    """Return the spec with the batch that replicas are made with where only they tell the model's shape: they get none that follows it."""
-    if spec.dedicated is None or told_architecture(spec.model) is None:
-        return spec
-    engine = spec.dedicated.engine.model_copy(update={"max_num_seqs": blind_batch(spec)})
-    return spec.model_copy(update={"dedicated": spec.dedicated.model_copy(update={"engine": engine})})
+    return Question(name=subject.name, spec=as_made(spec), classes=classes, offers=offers, most_replicas=most)
 
 
 def _can_be_done(option: Option, spec: InferenceWorkloadSpec) -> bool:

@@ -13,7 +13,7 @@ from spillway.plan.told_shape import named
 from spillway.render import vllm
 from spillway.render.manifest import KubernetesObject
 
-LIMIT_S = 60  # for one small file; a hub that does not answer for so long will not give the weights either
+LIMIT_S = 30  # for one small file; a hub that does not answer for so long will not give the weights either
 LAST_WORDS = "/dev/termination-log"
 
 # Kubernetes keeps 4096 bytes of last words. Nearly every config.json of a language model is shorter. From a longer one objects are left out

@@ -1,6 +1,7 @@
 """The bill of many workloads: what each costs, what it could cost, and what to change. From specs and status alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
@@ -17,12 +18,14 @@ from spillway.api.vocabulary import ConditionType
 from spillway.plan.advice import advise
 from spillway.plan.case import Case, Usage, case_of
 from spillway.plan.decision import Problem
+from spillway.plan.evaluation import as_made
 from spillway.plan.load import HOURS_PER_MONTH
-from spillway.plan.models import resolve_model
+from spillway.plan.models import known_model, resolve_model
 from spillway.plan.offers import find_offers
 from spillway.plan.opportunity import Opportunity
 from spillway.plan.options import Question, ServedBy
 from spillway.plan.rounding import dollars
+from spillway.plan.told_shape import ToldShape, named, with_told
 from spillway.plan.worthwhile import rate_words
 from spillway.report.columns import some
 from spillway.report.plan_words import OLD_PRICE_DAYS
@@ -67,7 +70,7 @@ def _case(
     seen: Seen, classes: Mapping[str, AcceleratorClassSpec], providers: Mapping[str, HostedProviderSpec], now: datetime
 ) -> Case | str:
     """Return what advice needs, or why there is none."""
-    usage = usage_of(seen, now)
+    seen, usage = _as_told(seen), usage_of(seen, now)
     unknown = _unknown(seen, usage, classes)
     if unknown is not None:
         return unknown
@@ -76,6 +79,15 @@ def _case(
         return offers.message
     case = case_of(Question(name=seen.label, spec=seen.spec, classes=classes, offers=offers), usage, providers)
     return case or "what runs now cannot be costed: its price, or what is billed for it now, is not known"
+
+
+def _as_told(seen: Seen) -> Seen:
+    """Return the workload with what its replicas told of its model."""
+    told = seen.status.model if seen.status else None
+    if told is None or known_model(seen.spec.model) is not None or told.read_from != named(seen.spec.model):
+        return seen
+    shape = ToldShape(model=told.read_from, architecture=told.architecture, problem=told.problem)
+    return replace(seen, spec=as_made(with_told(seen.spec, shape)))
 
 
 def _unknown(seen: Seen, usage: Usage, classes: Mapping[str, AcceleratorClassSpec]) -> str | None:  # noqa: PLR0911  one return per gap

@@ -10,6 +10,7 @@ from spillway.api.status import (
     CostStatus,
     DedicatedStatus,
     InferenceWorkloadStatus,
+    ModelStatus,
     SloStatus,
     TrafficStatus,
 )
@@ -20,6 +21,7 @@ from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number
 from spillway.plan.rounding import percent, rate, significant, usd, whole
 from spillway.plan.spill import ready_replicas
+from spillway.plan.told_shape import ToldShape
 from spillway.report.conditions import merge, previous_conditions
 from spillway.report.findings import find_all
 from spillway.report.outcome import ApplyOutcome
@@ -55,6 +57,7 @@ def report(
         placement=describe_placement(
             decision, previous.placement, now, apply=asked.apply if asked.mode is PlacementMode.AUTO else ApplyMode.RECOMMEND
         ),
+        model=_model(memory.told_shape),
         dedicated=_dedicated(this, previous.dedicated, due=due) if owns else None,
         traffic=_traffic(seen.signals) if due or previous.traffic is None else previous.traffic,
         slo=_slo(workload, seen.signals, previous.slo, due=due),
@@ -116,6 +119,10 @@ def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> Dedi
         start_up_seconds=round(start_up.median_s) if start_up else before.start_up_seconds if before else None,
         start_up_basis=start_up.basis if start_up else before.start_up_basis if before else None,
     )
+
+
+def _model(told: ToldShape | None) -> ModelStatus | None:
+    return None if told is None else ModelStatus(read_from=told.model, architecture=told.architecture, problem=told.problem)
 
 
 def _capacity(pool: OwnedPool | None) -> CapacityStatus | None:

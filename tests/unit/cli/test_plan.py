@@ -1,6 +1,7 @@
 """`spillway plan` as it is used: files in, a plan out, and a sentence instead of a traceback."""
 
 import copy
+import io
 import json
 import random
 import subprocess
@@ -41,6 +42,23 @@ def written(tmp_path: Path) -> Callable[..., str]:
         return str(path)
 
     return write
+
+
+def test_a_long_sweep_shows_on_a_terminal_how_far_it_is_and_clears_that_away(plan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = ("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..2M", "--points", "3")
+    assert plan(*sweep)[2] == "", "a file or a pipe gets none of it"
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["plan", *sweep]) == 0
+    assert "2 of 3 volumes" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+class Terminal(io.StringIO):
+    """Somewhere to print to that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def as_json(plan: Run, *arguments: str) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def test_what_the_replica_told_is_planned_with_as_a_file_would_be() -> None:
     assert known.placing.evaluation is not None
     assert decision.placing.evaluation.recommended is not None
     assert decision.placing.evaluation.recommended == known.placing.evaluation.recommended
+    later, _ = one_pass(unknown(), seeing(telling(TOLD)), memory, NOW + timedelta(seconds=15))
+    assert later.placing.evaluation == decision.placing.evaluation, "it is not planned anew at every pass"
     (event,) = [each for each in decision.events if each.reason == Reason.MODEL_TOLD]
     assert "8.0B parameters, 32 layers" in event.why
 
@@ -187,6 +189,24 @@ def test_a_file_of_an_operator_that_did_not_ask_is_read_and_one_with_a_shape_tha
     assert from_json(json.dumps(document)).told_shape is None
     with pytest.raises(ValueError, match="layers"):
         from_json(json.dumps(document | {"told_shape": {"model": "a@main", "architecture": {"parameters": 1}}}))
+
+
+def test_the_status_tells_the_shape_so_that_it_can_be_copied_into_the_spec() -> None:
+    wanted, seen = unknown(), seeing(telling(TOLD))
+    told = said(*one_pass(wanted, seen), wanted, seen).model
+    assert told is not None
+    assert told.read_from == "acme/chat-8b@main"
+    stated = unknown(
+        model={"id": "acme/chat-8b", "architecture": told.architecture.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    )
+    decision, memory = one_pass(stated, seen)
+    assert decision.pool is not None
+    assert not decision.pool.tells_config
+    assert said(decision, memory, stated, seen).model is None
+    untold = said(*one_pass(wanted, seeing(telling(UNTOLD))), wanted, seen).model
+    assert untold is not None
+    assert untold.architecture is None
+    assert "restricted" in (untold.problem or "")
 
 
 def test_the_newest_replica_counts_and_one_that_could_not_read_forgets_nothing() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from spillway.plan.architecture import architecture_of
 from spillway.plan.told_shape import named, read_told
-from spillway.render.told_config import LAST_WORDS, SCRIPT, command, environment
+from spillway.render.told_config import LAST_WORDS, LIMIT_S, SCRIPT, command, environment
 from tests.unit.plan.test_architecture import DEEPSEEK, GEMMA, GPT_OSS, LLAMA, MIXTRAL, NEMOTRON, QWEN_NEXT
 from tests.unit.render.cases import container, dedicated
 
@@ -33,7 +33,7 @@ def tell(folder: Path, *arguments: str, limit_s: str = "30", **variables: str) -
     """Run it as the kubelet does, with this model and revision; return its last words."""
     words = folder / "termination-log"
     whole = command(dedicated().workload)
-    assert whole[4:] == [SCRIPT, "acme/chat", "", "60", LAST_WORDS]
+    assert whole[4:] == [SCRIPT, "acme/chat", "", str(LIMIT_S), LAST_WORDS]
     path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(
         [*whole[:5], *arguments, limit_s, str(words)],

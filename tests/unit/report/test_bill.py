@@ -67,6 +67,27 @@ def test_a_model_of_unknown_shape_is_told_the_ways_out() -> None:
     assert "Give model.architecture" in missing
 
 
+def test_a_model_whose_shape_its_replica_told_is_advised_like_one_that_is_known() -> None:
+    architecture = {"parameters": 8_030_000_000, "layers": 32, "attentionHeads": 32, "keyValueHeads": 8, "headSize": 128}
+    known = {"id": "acme/secret-8b", "architecture": architecture}
+    running = {"acceleratorClass": "nvidia-h100-80gb", "tensorParallelSize": 8, "readyReplicas": 1, "desiredReplicas": 1}
+
+    def reported(model: dict[str, Any], **engine: int) -> ReportOutput:
+        owned = {"accelerators": ["nvidia-h100-80gb"], "engine": {"tensorParallelSize": 8} | engine}
+        spec = {"placement": {"mode": "Dedicated"}, "dedicated": owned, "model": model}
+        return report(seen(spec=spec, status={"dedicated": running, "model": told}))
+
+    unknown: dict[str, Any] = {"id": "acme/secret-8b"}
+    told: dict[str, Any] | None = {"readFrom": "acme/secret-8b@main", "architecture": architecture}
+    found = reported(unknown)
+    assert found.opportunities
+    assert found.opportunities == reported(known, maxNumSeqs=32).opportunities, "with the batch that such a replica is made with"
+    told = {"readFrom": "acme/secret-7b@main", "architecture": architecture}
+    assert reported(unknown).workloads[0].advice_missing is not None, "the status speaks of the model before"
+    told = {"readFrom": "acme/secret-8b@main", "problem": "it is restricted"}
+    assert "it is restricted" in (reported(unknown).workloads[0].advice_missing or "")
+
+
 def test_opportunities_of_all_workloads_are_ranked_by_what_they_save() -> None:
     amounts = [each.usd_per_month for each in fleet().opportunities if each.usd_per_month]
     assert len(amounts) > 5
