@@ -214,7 +214,7 @@ def validate(config: Path) -> None:
 
 def only_resource(content: str) -> dict[str, Any]:
     """Return the resource of a watched file, which must be the only one."""
-    (resource,) = yaml.load(content, LOADER)["resources"]
+    (resource,) = yaml.load(content, LOADER)["resources"]  # noqa: S506  (it is a safe one)
     assert isinstance(resource, dict)
     return resource
 
