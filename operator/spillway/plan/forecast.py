@@ -246,8 +246,18 @@ def _error_quantiles(errors: Floats) -> Floats:
         seen = row[np.isfinite(row)]
         room = max(0, PRIOR_ERRORS - len(seen) // 2)
         prior = PRIOR_SPREAD * np.sqrt(1 + horizon / 30) * np.linspace(-1, 1, room)
-        rows.append(np.quantile(np.concatenate([seen, prior]), QUANTILES))
+        rows.append(_quantiles(np.concatenate([seen, prior])))
     return np.stack(rows)
+
+
+def _quantiles(values: Floats) -> Floats:
+    """Return what np.quantile does, to the last bit, for the six rows of every minute: it spends most of its time on what it was asked."""
+    ordered = np.sort(values)
+    place = QUANTILES * (len(ordered) - 1)
+    low = place.astype(int)
+    share, above = place - low, ordered[low + 1]
+    step = above - ordered[low]
+    return np.asarray(np.where(share < 0.5, ordered[low] + step * share, above - step * (1 - share)))  # noqa: PLR2004  (the nearer end)
 
 
 def _interpolated(by_horizon: Floats, ahead: Floats) -> Floats:

@@ -21,6 +21,7 @@ SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
 SCENARIO_2 = "examples/scenario-2-specialised.yaml"
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 AUTO = "examples/auto.yaml"
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the C one where PyYAML has it
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -38,7 +39,7 @@ def plan(capsys: pytest.CaptureFixture[str]) -> Run:
 def written(tmp_path: Path) -> Callable[..., str]:
     def write(*documents: object, name: str = "in.yaml") -> str:
         path = tmp_path / name
-        path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        path.write_text(yaml.dump_all(documents, Dumper=DUMPER, sort_keys=False))
         return str(path)
 
     return write

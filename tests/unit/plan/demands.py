@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 from spillway.plan.forecast import BIN_S, DemandModel, learn, new_model
 
@@ -15,6 +16,12 @@ def taught(demands: Sequence[float | None], *, first: int = 0, model: DemandMode
         if demand is not None:
             model = learn(model, demand, (minute + 0.5) * BIN_S)
     return model
+
+
+@cache
+def two_days() -> DemandModel:
+    """Return a model that has seen the same day twice, and no minute more."""
+    return taught([day(minute) for minute in range(2 * DAY)])
 
 
 def day(minute: float, *, mean: float = 3.0, swing: float = 2.0) -> float:

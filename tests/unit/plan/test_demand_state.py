@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import BIN_S, DemandModel, forecast
-from tests.unit.plan.demands import DAY, day, taught
+from tests.unit.plan.demands import DAY, day, taught, two_days
 
 MOST_BYTES = 40_000  # a ConfigMap holds a megabyte, and everything else that was learned is in it too
 
@@ -36,7 +36,7 @@ def test_a_restart_forecasts_about_the_same(minutes: int) -> None:
 
 
 def test_it_goes_on_learning_after_a_restart() -> None:
-    model = taught([day(minute) for minute in range(2 * DAY)])
+    model = two_days()
     load_then = [day(minute) for minute in range(2 * DAY, 2 * DAY + 120)]
     one, other = (taught(load_then, first=2 * DAY, model=each) for each in (model, restarted(model)))
     assert other.seen == pytest.approx(one.seen, abs=1)
@@ -44,7 +44,7 @@ def test_it_goes_on_learning_after_a_restart() -> None:
 
 
 def test_a_restart_hours_later_knows_the_day_still() -> None:
-    model = restarted(taught([day(minute) for minute in range(2 * DAY)]))
+    model = restarted(two_days())
     now = 2 * DAY + 300
     woken = taught([day(minute) for minute in range(now, now + 5)], first=now, model=model)
     assert expected(woken, now + 5).mean(axis=1)[[7, 29]] == pytest.approx([day(now + 20), day(now + 64)], rel=0.15)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.plan.forecast import BIN_S, DemandModel, Forecast, forecast, learn
-from tests.unit.plan.demands import DAY, day, taught
+from tests.unit.plan.demands import DAY, day, taught, two_days
 
 SLOTS, SLOT_S = 60, 120.0
 demands = st.floats(min_value=0, max_value=1e5)
@@ -54,10 +54,10 @@ def test_a_load_that_trembles_is_expected_to_go_on_trembling() -> None:
 
 @pytest.mark.parametrize(("before", "level"), [(2.0, 5.0), (5.0, 2.0), (0.0, 1.0)])
 def test_a_new_level_is_followed_within_minutes(before: float, level: float) -> None:
-    shifted = [before] * 180 + [level] * 10
-    soon = after(taught(shifted), 190)
+    shifted = taught([before] * 180 + [level] * 10)
+    soon = after(shifted, 190)
     assert middle(soon, 1) == pytest.approx(level, rel=0.1)
-    later = after(taught(shifted + [level] * 50), 240)
+    later = after(taught([level] * 50, first=190, model=shifted), 240)
     assert [middle(later, ahead) for ahead in (1, 15, 60)] == pytest.approx([level] * 3, rel=0.1)
 
 
@@ -67,13 +67,13 @@ def test_a_rise_that_goes_on_is_expected_to_go_on() -> None:
 
 
 def test_the_shape_of_a_day_is_used_from_the_third_day_on() -> None:
-    found = after(taught([day(minute) for minute in range(2 * DAY)]), 2 * DAY)
+    found = after(two_days(), 2 * DAY)
     assert [middle(found, ahead) for ahead in (15, 61, 119)] == pytest.approx([day(ahead) for ahead in (15, 61, 119)], abs=0.15)
 
 
 def test_the_shape_of_a_day_counts_by_the_level_of_this_one() -> None:
     busy = [1.5 * day(minute) for minute in range(DAY // 4)]
-    found = after(taught([*(day(minute) for minute in range(2 * DAY)), *busy]), 2.25 * DAY)
+    found = after(taught(busy, first=2 * DAY, model=two_days()), 2.25 * DAY)
     assert middle(found, 119) == pytest.approx(1.5 * day(DAY // 4 + 119), rel=0.2)
 
 

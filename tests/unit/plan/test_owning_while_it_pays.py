@@ -27,7 +27,7 @@ from tests.unit.plan.situations import (
 
 KNOWN: dict[str, Any] = {"model": {"architecture": LLAMA_8B}}
 LENGTHS = {"inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}}
-TICK_S = 15
+TICK_S = 60  # demand is learned by the minute: passes between would only repeat what is known
 
 
 def per_replica(wanted: Workload) -> float:

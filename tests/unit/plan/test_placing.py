@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -407,6 +408,12 @@ def test_a_mode_that_is_asked_for_again_ends_a_move() -> None:
 
 def moving_to_dedicated() -> Cluster:
     """Return a cluster on its way from Hosted to Dedicated, whose replicas are still starting."""
+    moving = _moving_to_dedicated()
+    return replace(moving, said=list(moving.said))
+
+
+@cache
+def _moving_to_dedicated() -> Cluster:
     cluster = rented()
     cluster.catalogue, cluster.starting = DEAR, True
     decision = cluster.run(SETTINGS.placement_hold + 2 * HOUR, 8.0)
