@@ -45,7 +45,7 @@ class Hold(ApiModel):
         Field(
             ge=0,
             le=99,
-            description="Share of maxRequests and of maxMiB above which requests with the header x-spillway-priority: low do not wait, even if "
-            "they have. 0: they never wait. Default: the header means nothing.",
+            description="Share of maxRequests and of maxMiB above which requests with the header x-spillway-priority: low do not wait, "
+            "even if they have. 0: they never wait. Default: the header means nothing.",
         ),
     ] = None
