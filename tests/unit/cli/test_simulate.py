@@ -272,7 +272,7 @@ def test_requests_that_wait_at_the_gateway_wake_the_first_replica(simulate: Run,
     mine = parts["InferenceWorkload"]["spec"]
     del mine["hosted"]
     mine |= {"placement": {"mode": "Dedicated"}}
-    mine["dedicated"]["scaling"] = {"minReplicas": 0, "maxReplicas": 2}
+    mine["dedicated"]["scaling"] = {"minReplicas": 0, "maxReplicas": 1}
 
     def held(seconds: int) -> dict[str, Any]:
         mine["gateway"] = {"hold": {"seconds": seconds}}
