@@ -6,6 +6,7 @@ from dataclasses import replace
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity
 from spillway.plan.permit import stops_spilling
+from spillway.plan.rounding import dollars
 from spillway.render.envoy_hold import most_held
 from spillway.render.envoy_wait import MOST_WAITING, wait_ms
 from spillway.simulate.setting import HostedModel, Rules
@@ -34,9 +35,14 @@ def limited(hosted: HostedModel, spec: InferenceWorkloadSpec) -> HostedModel:
     return hosted if most is None else replace(hosted, most_usd_per_day=float(most))
 
 
-def told_of_waiting(spec: InferenceWorkloadSpec, *, spills: bool) -> Sequence[str]:
-    """Return what is assumed of requests that wait, in sentences; none where none does."""
+def told_of_gateway(spec: InferenceWorkloadSpec, *, spills: bool) -> Sequence[str]:
+    """Return what is assumed of the day's limit and of requests that wait, in sentences; none where there is neither."""
+    overflow = spec.hosted.overflow if spec.hosted else None
     told: list[str] = []
+    if spills and overflow is not None and overflow.max_usd_per_day is not None:
+        told.append(
+            f"Gateways send hosted backends no more than {dollars(float(overflow.max_usd_per_day))} a day from the trace's start on."
+        )
     if spills and (pause_ms := wait_ms(spec)):
         told.append(
             f"A request that finds own replicas full waits up to {pause_ms} ms for a slot before it is spilled (maxWaitMs); the first to "

@@ -263,6 +263,8 @@ def test_a_days_limit_is_kept_and_what_it_does_not_let_go_is_held_where_the_gate
     assert free["hostedUSD"] > 1.0 == refused["hostedUSD"] == held["hostedUSD"]
     assert (free["failedPercent"], held["failedPercent"]) == (0, 0)
     assert refused["failedPercent"] > 10
+    assumed = told(simulate, changed(written, overflow=most), crowd, "all-hosted")["assumptions"]
+    assert any("no more than $1.00 a day" in each for each in assumed)
 
 
 def test_requests_that_wait_at_the_gateway_wake_the_first_replica(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
