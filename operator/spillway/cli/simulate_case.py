@@ -9,6 +9,7 @@ from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.workload import Dedicated, Hosted, HostedBackendRef, InferenceWorkloadSpec, PlacementMode, Scaling, ScalingMode
 from spillway.cli.manifests import BadInputError
 from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
+from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.capacity import current_lengths, expected_service, size
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.memory import step_tokens
@@ -101,7 +102,7 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
         demand_replicas_mean=mean,
         demand_replicas_peak=peak,
         measured_engine=wanted.step is not None,
-        assumptions=tuple(_assumptions(chosen, wanted, engine, factor)),
+        assumptions=(*_assumptions(chosen, wanted, engine, factor), *told_of_gateway(spec, spills=chosen.offer is not None)),
         warnings=tuple(_warnings(question.spec, spec, trace, chosen, peak=peak)),
     )
 
@@ -194,4 +195,4 @@ def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: 
             f"dedicated.scaling.maxReplicas is {scaling.max_replicas}, and the busiest minute's work fills {peak:.1f} replicas: no "
             "policy may own more; raise it to see whether that pays."
         )
-    return told
+    return [*told, *not_simulated(spec)]

@@ -11,6 +11,7 @@ import numpy as np
 from spillway.api.workload import PlacementMode
 from spillway.cli.manifests import BadInputError
 from spillway.cli.simulate_case import Case
+from spillway.cli.simulate_gateway import limited, rules_of
 from spillway.plan.capacity import size
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
@@ -69,7 +70,7 @@ def run_policies(
     case: Case, trace: Trace, policies: Sequence[Asked], *, hosted: str, seed: int, on_progress: Progress | None = None
 ) -> tuple[Outcome, ...]:
     """Return what each policy came to, in the order asked. The same values give the same outcomes."""
-    bench = _Bench(case=case, trace=trace, hosted=HOSTED[hosted] if case.rents else None, seed=seed)
+    bench = _Bench(case=case, trace=trace, hosted=limited(HOSTED[hosted], case.spec) if case.rents else None, seed=seed)
     outcomes, done, runs = [], 0, sum(each.runs for each in policies)
     for each in policies:
         report = partial(_report, on_progress, each.label, done, each.runs, runs)
@@ -202,13 +203,7 @@ class _Bench:
                 update={"hosted": None, "placement": case.spec.placement.model_copy(update={"mode": PlacementMode.DEDICATED})}
             )
         )
-        capacity = size(spec, case.accelerator, Memory())
-        return Rules(
-            spills=spills and case.rents,
-            slots_per_replica=capacity.slots,
-            gateways=spec.gateway.replicas,
-            max_queued_requests=capacity.max_queued_requests,
-        )
+        return rules_of(spec, size(spec, case.accelerator, Memory()), spills=spills and case.rents)
 
     def _facts(self, rule: Rule) -> Facts:
         engine, targets = self.case.engine, _targets(self.case)

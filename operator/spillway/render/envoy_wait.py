@@ -36,7 +36,7 @@ _FEWEST_POLLS = 4  # of a short wait
 _POLLS_DRAWN = 8  # times as many as fit: the time ends a wait, never the count
 # At each gateway: they ask some 5,000 times a second, for a quarter to a half of a core. A budget in per cent of what is in flight would
 # follow the cap, but a burst is in flight itself when its requests are counted, and all of it was let wait.
-_MOST_WAITING = 256
+MOST_WAITING = 256
 _OVERFLOW = "response.code_details.contains('overflow')"  # Envoy's word for the cap
 
 
@@ -76,7 +76,7 @@ def wait_listener(gateway: Gateway, *, most_ms: int) -> EnvoyConfig:
 
 def slot_cluster(listener: str) -> EnvoyConfig:
     """Return the cluster of the owned listener, which bounds how many wait."""
-    return internal_cluster(listener, SLOT, most_retries=_MOST_WAITING)
+    return internal_cluster(listener, SLOT, most_retries=MOST_WAITING)
 
 
 def wait_replies(most_ms: int) -> list[EnvoyConfig]:

@@ -480,14 +480,17 @@ def next_expiry_s(world: World) -> float:
         if world.lines[HELD, gateway]["count"] > 0:
             number = int(world.lines[HELD, gateway]["head"])
             soonest = min(soonest, world.requests[number]["arrival_s"] + site["hold_s"])
-    return max(soonest, site["now_s"])
+    return max(soonest, float(site["now_s"]))
 
 
 @compiled
 def has_waited(world: World, line: int, gateway: int, longest_s: float, now_s: float) -> bool:
     """Whether the first of a line came that long ago."""
     one = world.lines[line, gateway]
-    return one["count"] > 0 and world.requests[int(one["head"])]["arrival_s"] + longest_s <= now_s
+    if one["count"] == 0:
+        return False
+    arrival_s = float(world.requests[int(one["head"])]["arrival_s"])
+    return arrival_s + longest_s <= now_s
 
 
 @compiled

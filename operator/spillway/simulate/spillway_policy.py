@@ -212,6 +212,8 @@ class SpillwayPolicy:
             hosted_rejected_per_s={},
             hosted_credential_loaded={},
             counters=Sample(value=_counters(seen, (BACKEND_OWNED, *self._backends)), at=now),
+            held_at_gateway=read(float(seen.held)),
+            spill_meters=Sample(value=(), at=now),  # nobody's part of a limit is used up before the limit is
         )
 
 

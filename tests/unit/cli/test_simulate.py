@@ -215,6 +215,87 @@ def test_a_model_that_fits_nowhere_is_refused_with_what_is_in_its_way(simulate: 
     assert "nothing that could be owned serves this trace: does not fit" in said
 
 
+def changed(written: Callable[..., str], *, overflow: dict[str, Any] | None = None, **spec: Any) -> str:
+    """Write the example's manifests with another overflow and these parts of the spec."""
+    parts = documents()
+    mine = parts["InferenceWorkload"]["spec"]
+    mine |= spec
+    if overflow is not None:
+        mine["hosted"]["overflow"] = overflow
+    return written(*parts.values())
+
+
+def told(simulate: Run, file: str, trace: str, policy: str, *more: str) -> dict[str, Any]:
+    code, out, err = simulate("-f", file, "--trace", trace, "--policy", policy, *more, "-o", "json")
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> str:
+    """Write a minute of thirty requests a second with long answers, more than a replica takes, and then two of none."""
+    lines = [f"{at / 30:.3f},800,200" for at in range(1800)]
+    file = tmp_path / "crowd.csv"
+    file.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *lines, "180.0,800,200"]))
+    return str(file)
+
+
+def test_a_moment_before_the_spill_is_simulated_and_told(simulate: Run, crowd: str, written: Callable[..., str]) -> None:
+    at_once, after = (
+        told(simulate, changed(written, overflow={"maxWaitMs": wait_ms}, slo={"timeToFirstTokenMs": 8000}), crowd, "static:1")
+        for wait_ms in (0, 5000)
+    )
+    assert 0 < after["policies"][0]["spilledPercent"] < at_once["policies"][0]["spilledPercent"]
+    assert any("waits up to 5000 ms for a slot" in each for each in after["assumptions"])
+    assert not any("waits up to" in each for each in at_once["assumptions"])
+
+
+def test_a_days_limit_is_kept_and_what_it_does_not_let_go_is_held_where_the_gateway_holds_it(
+    simulate: Run, crowd: str, written: Callable[..., str]
+) -> None:
+    most = {"maxUSDPerDay": "1"}
+    waits: dict[str, Any] = {"overflow": {**most, "whenExceeded": "Wait"}, "gateway": {"hold": {"seconds": 590, "maxRequests": 10_000}}}
+    free, refused, held = (
+        told(simulate, changed(written, **each), crowd, "static:0.05", "--kappa", "20")["policies"][0]
+        for each in ({}, {"overflow": most}, waits)
+    )
+    assert free["hostedUSD"] > 1.0 == refused["hostedUSD"] == held["hostedUSD"]
+    assert (free["failedPercent"], held["failedPercent"]) == (0, 0)
+    assert refused["failedPercent"] > 10
+    assumed = told(simulate, changed(written, overflow=most), crowd, "all-hosted")["assumptions"]
+    assert any("no more than $1.00 a day" in each for each in assumed)
+
+
+def test_requests_that_wait_at_the_gateway_wake_the_first_replica(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse.csv"
+    sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", "0,800,20", *["4000,800,20"] * 20, "4300,800,20"]))
+    parts = documents()
+    mine = parts["InferenceWorkload"]["spec"]
+    del mine["hosted"]
+    mine |= {"placement": {"mode": "Dedicated"}}
+    mine["dedicated"]["scaling"] = {"minReplicas": 0, "maxReplicas": 1}
+
+    def held(seconds: int) -> dict[str, Any]:
+        mine["gateway"] = {"hold": {"seconds": seconds}}
+        return told(simulate, written(parts["AcceleratorClass"], parts["InferenceWorkload"]), str(sparse), "spillway")
+
+    patient, hasty = held(500), held(30)
+    assert (patient["policies"][0]["failedPercent"], patient["policies"][0]["starts"]) == (0, 2)  # one that runs at the start
+    assert patient["policies"][0]["ttftP95Ms"] > 100_000
+    assert hasty["policies"][0]["failedPercent"] > 50
+    assert any("waits up to 500 s for a replica" in each for each in patient["assumptions"])
+
+
+def test_limits_that_the_simulated_gateways_do_not_keep_are_named(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    file = changed(written, overflow={"maxSharePercent": 10}, budget={"monthlyUSD": "10", "whenExceeded": "StopSpilling"})
+    warnings = told(simulate, file, trace, "all-hosted")["warnings"]
+    assert [each.partition(" is not simulated")[0] for each in warnings if "is not simulated" in each] == [
+        "hosted.overflow.maxSharePercent",
+        "budget.whenExceeded StopSpilling",
+    ]
+
+
 def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     second = copy.deepcopy(parts["InferenceWorkload"])

@@ -102,6 +102,8 @@ K = ConditionType
 STATED = workload(model={"quantization": "bf16", "maxContextTokens": 8192}, engine={"extraArgs": ["--enable-auto-tool-choice"]})
 ONE_LIMITED = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": "5"}}
 LIMITED = workload(hosted=ONE_LIMITED)
+CAPPED = workload(scaling={"minReplicas": 0}, hosted={**ONE_LIMITED, "overflow": {"whenExceeded": "Wait"}}, **HOLD)
+DOWN = signals(hosted_healthy={"acme/llama-8b": False})
 
 
 def serving(**changes: Any) -> Observation:
@@ -142,6 +144,14 @@ CASES = [
     case(K.READY, HOLDING, observe(0), ("True", Reason.AS_EXPECTED), "requests wait there", id="at zero, with requests that may wait"),
     case(K.READY, HOLDING, observe(1, **STARTING), ("True", Reason.AS_EXPECTED), "requests wait there", id="as they wait for a start"),
     case(K.READY, HOLDING, observe(1, **CRASHING), ("False", Reason.NO_BACKEND), id="they would wait in vain for one that cannot start"),
+    case(
+        K.READY,
+        CAPPED,
+        observe(0, signals=DOWN),
+        ("True", Reason.AS_EXPECTED),
+        "requests wait there",
+        id="at zero, with a hosted side away",
+    ),
     case(K.READY, HOLDING_ONE, observe(1, **STARTING), ("False", Reason.NO_BACKEND), id="a replica that should always be there"),
     case(K.READY, HYBRID, observe(1, signals=FINE, **NO_GATEWAY), ("False", Reason.GATEWAY_STARTING), id="no gateway, no service"),
     case(K.READY, WRONG, observe(0, gateways=(), pools=()), ("False", Reason.INVALID_SPEC), "see SpecValid", id="nothing was ever applied"),

@@ -1,6 +1,6 @@
--- Refusals before own replicas that may wait (gateway.hold): takes the mark off those that there is no room for. MOST_BYTES, LOW_REQUESTS and
--- LOW_BYTES, which stand above, are this thread's part of the limits; nil: none. Nobody says when a client that waits has left. So a request is
--- counted from a refusal until it asks again, which it does within a second, and forgotten when it does not.
+-- Refusals before own replicas that may wait (gateway.hold): takes the mark off those that there is no room for. MOST_BYTES, LOW_REQUESTS
+-- and LOW_BYTES, which stand above, are this thread's part of the limits; nil: none. Nobody says when a client that waits has left. So a
+-- request is counted from a refusal until it asks again, which it does within a second, and forgotten when it does not.
 local LONGEST_SILENCE_S = 3  -- a second until it asks, half of one for a replica that cannot be reached, and as much again
 local count, bytes = 0, 0
 local young, old, turned_at = {}, {}, 0  -- by ticket the bytes of what waits: refused in this period, in the one before
