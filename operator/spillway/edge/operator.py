@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from spillway.api.vocabulary import PORT_GATEWAY_METRICS, Reason
 from spillway.apply.applier import Applier, NotLeadingError
 from spillway.apply.connection import Connection, connected
-from spillway.apply.events import EventRecorder
+from spillway.apply.events import BUSY_PAUSE_S, PAUSE_S, EventRecorder
 from spillway.apply.gateway import tell_share
 from spillway.apply.known import KnownObjects
 from spillway.apply.lease import Lease
@@ -84,9 +84,7 @@ class _Process:
             leading=lambda: self._lease.held,
             requests=lambda: self._applier.requests,
         )
-        self._recorder = EventRecorder(
-            connection, self._lease.fence, instance=settings.identity, busy=lambda: self._queue.depth > settings.workers
-        )
+        self._recorder = EventRecorder(connection, self._lease.fence, instance=settings.identity, pause_s=self._event_pause_s)
         self._session = session
         self._sharing = Sharing(view=self._world.view, look=self._look, tell=self._tell)
         self._reconciler = Reconciler(
@@ -204,6 +202,9 @@ class _Process:
         """Return when to look again by itself. Where a tick brings every workload up anyway, that is only a net under it."""
         wanted = decision.revisit_after.total_seconds()
         return max(wanted, 2 * self._settings.tick_s) if self._source is not None else wanted
+
+    def _event_pause_s(self) -> float:
+        return BUSY_PAUSE_S if self._queue.depth > self._settings.workers else PAUSE_S
 
     def _failed(self, key: Key, problem: BaseException) -> None:
         self._telemetry.errors[type(problem).__name__] += 1
