@@ -27,12 +27,12 @@ class EventRecorder:
     """
 
     def __init__(
-        self, connection: Connection, fence: Callable[[], None], *, instance: str, busy: Callable[[], bool] = lambda: False
+        self, connection: Connection, fence: Callable[[], None], *, instance: str, pause_s: Callable[[], float] = lambda: PAUSE_S
     ) -> None:
         self._connection = connection
         self._fence = fence
         self._instance = instance
-        self._busy = busy
+        self._pause_s = pause_s
         self._said: dict[tuple[str, str, str], datetime] = {}  # in the order in which it was said
         self._waiting: asyncio.Queue[tuple[Key, dict[str, object]]] = asyncio.Queue(MOST_WAITING)
         self._last_name = 0
@@ -61,7 +61,7 @@ class EventRecorder:
             except ApiError as problem:
                 logger.warning("no Event for %s/%s: %s", key.namespace, key.name, problem)
             self._waiting.task_done()
-            await asyncio.sleep(BUSY_PAUSE_S if self._busy() else PAUSE_S)
+            await asyncio.sleep(self._pause_s())
 
     def _event(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool) -> dict[str, object]:
         self._last_name = max(self._last_name + 1, int(now.timestamp() * 1e9))

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from spillway.api.vocabulary import PORT_GATEWAY_METRICS, Reason
 from spillway.apply.applier import Applier, NotLeadingError
 from spillway.apply.connection import Connection, connected
-from spillway.apply.events import EventRecorder
+from spillway.apply.events import BUSY_PAUSE_S, PAUSE_S, EventRecorder
 from spillway.apply.gateway import tell_share
 from spillway.apply.known import KnownObjects
 from spillway.apply.lease import Lease
@@ -48,24 +48,31 @@ GOODBYE_S = 8.0  # for writing down what is remembered and releasing the Lease; 
 # A pass ends by its own timeout, at which its key is free and the next is taken. A queue that stands still for longer is stuck: then the
 # Lease is given back. With the time until the next renewal (1.5 s) and the standby's next look that is less than 20 s after a pass hung.
 STUCK_MARGIN_S = 2.0
+# Of the Lease alone: a renewal must not wait until a flock of objects is applied. On a machine with seven times the work it can do, the
+# Lease was lost over it.
+LEASE_CONNECTIONS = 2
 
 
 async def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT (0), or until something that must not end has ended (1)."""
-    async with connected(connections=settings.connections) as connection, aiohttp.ClientSession() as session:
-        return await _Process(settings, connection, session).run()
+    async with (
+        connected(connections=settings.connections) as connection,
+        connected(connections=LEASE_CONNECTIONS) as reserved,
+        aiohttp.ClientSession() as session,
+    ):
+        return await _Process(settings, connection, reserved, session).run()
 
 
 class _Process:
     """Everything that makes up the operator, wired together."""
 
-    def __init__(self, settings: Settings, connection: Connection, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: Settings, connection: Connection, reserved: Connection, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._connection = connection
         identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
         self._lease = Lease(
-            connection,
+            reserved,
             namespace=settings.namespace,
             name=settings.lease_name,
             identity=identity,
@@ -84,9 +91,7 @@ class _Process:
             leading=lambda: self._lease.held,
             requests=lambda: self._applier.requests,
         )
-        self._recorder = EventRecorder(
-            connection, self._lease.fence, instance=settings.identity, busy=lambda: self._queue.depth > settings.workers
-        )
+        self._recorder = EventRecorder(connection, self._lease.fence, instance=settings.identity, pause_s=self._event_pause_s)
         self._session = session
         self._sharing = Sharing(view=self._world.view, look=self._look, tell=self._tell)
         self._reconciler = Reconciler(
@@ -204,6 +209,9 @@ class _Process:
         """Return when to look again by itself. Where a tick brings every workload up anyway, that is only a net under it."""
         wanted = decision.revisit_after.total_seconds()
         return max(wanted, 2 * self._settings.tick_s) if self._source is not None else wanted
+
+    def _event_pause_s(self) -> float:
+        return BUSY_PAUSE_S if self._queue.depth > self._settings.workers else PAUSE_S
 
     def _failed(self, key: Key, problem: BaseException) -> None:
         self._telemetry.errors[type(problem).__name__] += 1

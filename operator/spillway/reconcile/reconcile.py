@@ -269,11 +269,11 @@ class Reconciler:
 
     def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
         """Record what is wrong as Events, once it is told in the status for the first time."""
-        before = previous_conditions(workload.previous_status)
-        for condition in conditions:
-            what = _trouble(condition)
+        found = [(condition, what) for condition in conditions if (what := _trouble(condition)) is not None]
+        before = previous_conditions(workload.previous_status) if found else {}
+        for condition, what in found:
             said = before.get(condition.type)
-            if what is None or (said is not None and _trouble(said) is not None and said.message == condition.message):
+            if said is not None and _trouble(said) is not None and said.message == condition.message:
                 continue
             event = DecisionStatus(time=now.replace(microsecond=0), what=what, reason=condition.reason, why=condition.message)
             self._recorder.record(workload.key, workload.uid, event, now, warning=True)

@@ -7,7 +7,9 @@
 What a request finds first is tried first: the edge goes on to the next backend as long as no byte of an answer has come.
 """
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import yaml
 
@@ -288,7 +290,13 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def _text(config: EnvoyConfig) -> str:
-    return yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
+    return _yaml(json_text(config))
+
+
+# Few differ: a cap is a small number, and a provider's key is mounted alike by all who use it.
+@lru_cache(maxsize=1024)
+def _yaml(config: str) -> str:
+    return yaml.dump(json.loads(config), Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)
 
 
 def _json(value: object, *, depth: int) -> str:

@@ -77,10 +77,10 @@ def _without_empty_sections(section: M) -> M:
     Written as an empty object over fields that are ours, server-side apply would make null of it, which the API server refuses.
     """
     changed: dict[str, BaseModel | None] = {}
-    for name, part in section:
+    for name, part in vars(section).items():
         if isinstance(part, BaseModel):
             kept = _without_empty_sections(part)
-            if all(value is None for _, value in kept):
+            if all(value is None for value in vars(kept).values()):
                 changed[name] = None
             elif kept is not part:
                 changed[name] = kept

@@ -96,6 +96,25 @@ async def test_a_refused_event_does_not_stop_the_next() -> None:
     assert len(events) == 2
 
 
+async def test_the_next_event_waits_for_as_long_as_it_is_told_to() -> None:
+    posted, paused = Posted(), asyncio.Event()
+
+    def pause_s() -> float:
+        paused.set()
+        return 3600.0
+
+    recorder = EventRecorder(posted, lambda: None, instance="operator-0", pause_s=pause_s)  # type: ignore[arg-type]  # the seam
+    for what in ("replicas 1 -> 2", "replicas 2 -> 3"):
+        recorder.record(KEY, "uid", decision(what=what), NOW)
+    running = asyncio.create_task(recorder.run())
+    async with asyncio.timeout(10):
+        await paused.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [each["note"] for each in posted.events] == ["replicas 1 -> 2: demand 1.4"]
+
+
 async def test_a_note_is_cut_to_what_the_api_takes() -> None:
     (event,) = await post(Posted(), (decision(why="w" * 5000), NOW))
     assert len(event["note"]) == 1024

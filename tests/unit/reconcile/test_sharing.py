@@ -1,5 +1,6 @@
 """Shares between passes: who is asked, who is told, and what is believed of what was told."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ class Cluster:
         self.loads: dict[str, GatewayLoad | None] = dict.fromkeys(pods, GatewayLoad(in_force=8, owned=0, hosted=0, turned_away=0))
         self.told: list[tuple[str, int]] = []
         self.asked: list[str] = []
+        self.looked = asyncio.Event()
         self.refuses: set[str] = set()
         self.status = 500
         self.workload: Workload = workload(gateway={"replicas": gateways})
@@ -60,6 +62,7 @@ class Cluster:
     async def look(self, pod: Child) -> GatewayLoad | None:
         """Answer as a pod."""
         self.asked.append(pod.name)
+        self.looked.set()
         return self.loads[pod.name]
 
     async def tell(self, _: Key, pod: Child, share: int) -> bool:
@@ -84,6 +87,24 @@ async def test_pods_are_told_once_and_before_the_watch_shows_it() -> None:
     for pod in ("a", "b"):
         cluster.show(pod, told=8)
     assert await cluster.shared() == []
+
+
+async def test_pods_that_come_late_are_looked_at_once_a_pass_has_seen_them() -> None:
+    cluster = Cluster()
+    running = asyncio.create_task(cluster.sharing.run())
+    for _ in range(20):
+        await asyncio.sleep(0)  # it looks at nobody
+    assert cluster.sharing._followed[cluster.key].due > 0
+    for pod in ("a", "b"):
+        cluster.loads[pod] = GatewayLoad(in_force=8, owned=0, hosted=0, turned_away=0)
+        cluster.show(pod)
+    cluster.sharing.follow(cluster.workload, cluster.decision)
+    async with asyncio.timeout(10):
+        await cluster.looked.wait()
+    assert set(cluster.asked) == {"a", "b"}
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_what_somebody_else_wrote_into_the_annotation_is_put_right() -> None:
