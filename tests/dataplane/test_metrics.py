@@ -41,14 +41,25 @@ async def test_tokens_of_every_kind_of_answer_are_counted_exactly_by_backend(sta
     assert await counted(scene, "unmetered_requests") == 0
 
 
+# What a client may have echoed, or a model write, and what the engine says.
+DECOY = {"usage": {"prompt_tokens": 999, "completion_tokens": 998, "input_tokens": 997, "output_tokens": 996}}
+TRUE: dict[str, Any] = {
+    "chat": {"usage": {"prompt_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4}, "total_tokens": 14, "completion_tokens": 3}},
+    "responses": {"usage": {"input_tokens": 11, "output_tokens_details": {"reasoning_tokens": 2}, "output_tokens": 3, "total_tokens": 14}},
+}
+
+
 @pytest.mark.parametrize(
     ("path", "stream", "answer"),
     [
         ("/v1/responses", False, {"usage": {"input_tokens": 11, "output_tokens": 3}}),
         ("/v1/embeddings", False, {"usage": {"prompt_tokens": 11, "total_tokens": 11}}),
         ("/v1/responses", True, [{"type": "response.completed", "response": {"usage": {"input_tokens": 11, "output_tokens": 3}}}]),
+        ("/v1/responses", True, [{"metadata": DECOY, "response": {"metadata": DECOY, "output": str(DECOY), **TRUE["responses"]}}]),
+        ("/v1/chat/completions", True, [{**fakes.delta(json.dumps(DECOY)), "x": DECOY}, {"choices": [], **TRUE["chat"]}]),
+        ("/v1/chat/completions", True, [{**fakes.delta("a"), "usage": {"prompt_tokens": 11, "completion_tokens": 1}}, TRUE["chat"]]),
     ],
-    ids=["responses", "embeddings", "responses streamed"],
+    ids=["responses", "embeddings", "responses streamed", "decoys in responses", "decoys in chat", "counted as it goes"],
 )
 async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answer: object, *, stream: bool) -> None:
     scene = await stage(engines=1)
@@ -66,6 +77,15 @@ async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answ
     assert (await scene.client.post(path=path, stream=stream)).status == 200
     assert await counted(scene, "input_tokens", backend="owned") == 11
     assert await counted(scene, "output_tokens", backend="owned") == (0 if "embeddings" in path else 3)
+
+
+async def test_a_stream_that_the_gateway_did_not_see_asked_for_is_counted_too(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    body = json.dumps(request(stream=True, **ASKED)).replace('"stream"', '"\\u0073tream"')
+    answer = await scene.client.post(body.encode())
+    assert answer.complete
+    assert await counted(scene, "input_tokens", backend="owned") == INPUT_TOKENS
+    assert await counted(scene, "output_tokens", backend="owned") == OUTPUT_TOKENS
 
 
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
@@ -125,19 +145,24 @@ async def test_hiding_token_counts_survives_any_split_of_the_stream(stage: SetSt
     assert await counted(scene, "input_tokens", backend="owned") == INPUT_TOKENS * expected
 
 
-async def test_lines_may_end_with_carriage_returns_and_the_last_event_may_lack_its_blank_line(stage: SetStage) -> None:
+@pytest.mark.parametrize(
+    ("end", "shown"), [("\r\n\r\ndata: [DONE]\n", "data: [DONE]\n"), ("\r\n", "")], ids=["ends with DONE", "ends with its counts"]
+)
+async def test_lines_may_end_with_carriage_returns_and_the_last_event_may_lack_its_blank_line(
+    stage: SetStage, end: str, shown: str
+) -> None:
     scene = await stage(engines=1)
     text = 'data: {"choices":[{"delta":{}}]}\r\n\r\n'
-    usage = 'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}\r\n\r\n'
+    usage = 'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}'
 
     async def script(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
         response = await fakes.open_stream(received)
-        await response.write((text + usage + "data: [DONE]\n").encode())
+        await response.write((text + usage + end).encode())
         await response.write_eof()
         return response
 
     scene.engines[0].script = script
-    assert (await scene.client.post(stream=True)).body == (text + "data: [DONE]\n").encode()
+    assert (await scene.client.post(stream=True)).body == (text + shown).encode()
     assert await counted(scene, "input_tokens") == INPUT_TOKENS
 
 

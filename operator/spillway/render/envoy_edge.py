@@ -33,7 +33,7 @@ from spillway.render.envoy_http import (
     stays,
     typed,
 )
-from spillway.render.envoy_metrics import access_logs, token_filters
+from spillway.render.envoy_metrics import access_logs, edge_token_filters
 from spillway.render.envoy_overload import overload_reply
 from spillway.render.envoy_owned import to_replicas
 from spillway.render.envoy_permit import PERMITTED
@@ -78,14 +78,14 @@ def edge_listener(
     chain = connection_manager(
         stat_prefix="edge",
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
-        # Answers pass these from the last to the first: tokens are counted before the script hides them.
+        # Answers pass these from the last to the first.
         filters=[
             *access_filters(workload, addresses),
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
             *key_filters(workload.spec.gateway),
             lua("json", "request"),
-            lua("answer", name=_ANSWER),
-            *token_filters(),
+            lua("json", "answer", name=_ANSWER),
+            *edge_token_filters(),
         ],
         routes=_routes(workload, backends=backends, kept=kept, hold=hold),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],

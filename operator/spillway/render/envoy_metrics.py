@@ -52,6 +52,30 @@ def token_filters() -> list[EnvoyConfig]:
     return [streamed, plain]
 
 
+def edge_token_filters() -> list[EnvoyConfig]:
+    """Return the same for the edge, where the script that streamed answers pass (answer.lua) reads their counts.
+
+    What is streamed without having been asked for in so many words does not pass it.
+    """
+    streamed, plain = token_filters()
+    started = typed("envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput", filter="spillway", path=[{"key": "started"}])
+    present = typed("envoy.extensions.matching.input_matchers.metadata.v3.Metadata", value={"present_match": True})
+    # Not the edge's mark on the request: a filter of answers alone sees no request.
+    is_read = {
+        "single_predicate": {
+            "input": {"name": "envoy.matching.inputs.dynamic_metadata", "typed_config": started},
+            "custom_match": {"name": "envoy.matching.matchers.metadata_matcher", "typed_config": present},
+        }
+    }
+    skip = extension("skip", "envoy.extensions.filters.common.matcher.action.v3.SkipFilter")
+    unread = typed(
+        "envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+        extension_config=streamed,
+        xds_matcher={"matcher_list": {"matchers": [{"predicate": is_read, "on_match": {"action": skip}}]}},
+    )
+    return [{"name": streamed["name"], "typed_config": unread}, plain]
+
+
 def _rule(path: Sequence[str], key: str) -> EnvoyConfig:
     return {
         "selectors": [{"key": part} for part in path],
