@@ -251,7 +251,7 @@ def _error_quantiles(errors: Floats) -> Floats:
 
 
 def _quantiles(values: Floats) -> Floats:
-    """Return what np.quantile does, to the last bit, for the six rows of every minute: it spends most of its time on what it was asked."""
+    """Return np.quantile(values, QUANTILES) in a quarter of its time, which goes into looking at its arguments. `values`: 30 or more."""
     ordered = np.sort(values)
     place = QUANTILES * (len(ordered) - 1)
     low = place.astype(int)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.forecast import BIN_S, DemandModel, Forecast, forecast, learn
+from spillway.plan.forecast import BIN_S, PRIOR_ERRORS, QUANTILES, DemandModel, Forecast, _quantiles, forecast, learn
 from tests.unit.plan.demands import DAY, day, taught, two_days
 
 SLOTS, SLOT_S = 60, 120.0
@@ -120,6 +120,11 @@ def test_demand_is_never_negative_and_always_a_number(load: list[float | None]) 
     assert np.isfinite(found.samples).all()
     assert (found.samples >= 0).all()
     assert (np.diff(found.samples, axis=1) >= -1e-9).all()
+
+
+@given(errors=st.lists(st.floats(min_value=-1e3, max_value=1e3), min_size=PRIOR_ERRORS, max_size=80))
+def test_the_spread_is_told_by_quantiles_as_everybody_knows_them(errors: list[float]) -> None:
+    assert _quantiles(np.array(errors)) == pytest.approx(np.quantile(errors, QUANTILES), rel=1e-12, abs=1e-12)
 
 
 @given(load=loads)
