@@ -29,6 +29,18 @@ async def test_streams_in_flight_finish_before_the_pre_stop_hook_returns(stage: 
     assert await scene.gateway.wait() == 0
 
 
+async def test_a_request_on_a_connection_that_its_client_kept_is_served_before_the_hook_returns(stage: SetStage) -> None:
+    scene = await stage(cap=4)
+    assert (await scene.client.post()).status == 200
+    hook = asyncio.create_task(scene.gateway.drain())
+    await until(lambda: _refused(scene), "new connections are refused")
+    await until(lambda: _unready(scene), "readiness says no")
+    assert not hook.done()
+    answer = await scene.client.post()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert await hook == 200
+
+
 async def test_requests_that_come_while_services_forget_the_pod_are_served(stage: SetStage) -> None:
     scene = await stage(cap=4)
     scene.engines[0].hold = scene.engines[1].hold = asyncio.Event()

@@ -20,6 +20,7 @@ from spillway.render.envoy_http import (
 DRAIN_PATH = "/drain"
 IN_FORCE_PATH = "/runtime"
 DRAIN_HEADER = "x-spillway-drain"
+DRAIN_IDLE_S = 6.0  # httpx, which OpenAI's client for Python uses, closes a connection that was idle for 5 s
 _PAUSE_S = 0.25
 
 
@@ -54,7 +55,7 @@ def operations_listener(workload: Workload, addresses: GatewayAddresses, *, tell
 
 def _drain(workload: Workload, addresses: GatewayAddresses) -> EnvoyConfig:
     token = {"name": DRAIN_HEADER, "string_match": {"exact": drain_token(workload)}}
-    settings = {"drain_settle_pauses": round(addresses.drain_settle_s / _PAUSE_S)}
+    settings = {"drain_settle_pauses": round(addresses.drain_settle_s / _PAUSE_S), "drain_idle_pauses": round(DRAIN_IDLE_S / _PAUSE_S)}
     return {
         "match": {"path": DRAIN_PATH, "headers": [method_is("GET"), token]},
         "metadata": {"filter_metadata": {"envoy.filters.http.lua": settings}},

@@ -15,6 +15,7 @@ from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, P
 from spillway.plan.decision import Decision, Workload
 from spillway.plan.permit import WORKERS
 from spillway.render import envoy, names
+from spillway.render.envoy_operations import DRAIN_IDLE_S
 from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
 from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
@@ -88,7 +89,7 @@ def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> K
 def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     addresses = _addresses(settings)
     share = share_annotation(None) if has_share(workload, decision) else {}
-    grace_s = math.ceil(addresses.drain_settle_s) + workload.spec.gateway.max_request_seconds + EXIT_S
+    grace_s = math.ceil(addresses.drain_settle_s + DRAIN_IDLE_S) + workload.spec.gateway.max_request_seconds + EXIT_S
     metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files), **share}}
     spec = {
         "serviceAccountName": names.service_account(workload.key.name),
