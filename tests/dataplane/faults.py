@@ -90,11 +90,9 @@ async def _killed_in_mid_answer(scene: Stage, load: Load) -> None:
     doomed, begun = scene.engines[0], _Begun()
     doomed.script = begun.script(half_close=False)
     await until(lambda: not begun.missing, "answers have begun")
-    before = doomed.requests
     await doomed.kill()
-    await begun.noticed(load)
+    await begun.noticed(load)  # one that was sent again would have ended well
     await load.more("sent", 40)
-    assert doomed.requests == before, "nothing is sent again"
 
 
 async def _hung(scene: Stage, load: Load) -> None:
