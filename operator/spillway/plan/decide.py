@@ -135,7 +135,8 @@ def _of_shape(heard: ToldShape) -> Told:
     shape = heard.architecture
     if shape is None:
         return Told(what="model not known", reason=Reason.MODEL_UNREADABLE, why=f"{heard.model}: {heard.problem}")
-    size = f"{shape.parameters / 1e9:.1f}B parameters, {shape.layers} layers, {shape.key_value_heads} key-value heads of {shape.head_size}"
+    count = f"{shape.parameters / 1e9:.1f}B" if shape.parameters >= 1e9 else f"{shape.parameters / 1e6:.0f}M"  # noqa: PLR2004
+    size = f"{count} parameters, {shape.layers} layers, {shape.key_value_heads} key-value heads of {shape.head_size}"
     return Told(what="model known", reason=Reason.MODEL_TOLD, why=f"{heard.model} by its config.json, as a replica reads it: {size}")
 
 
