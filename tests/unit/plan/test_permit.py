@@ -192,6 +192,16 @@ def test_gateways_that_are_replaced_leave_their_part_and_not_all_that_they_ever_
     assert given_usd(permit_of(planned(wanted, successors, before, later(15)))) >= 2.5
 
 
+def test_gateways_that_are_replaced_one_after_the_other_are_together_given_what_the_day_leaves_and_no_more() -> None:
+    """Each may still spend its part while it ends, out of the operator's sight."""
+    wanted, ledger, given_in_all = limited(**TEN_A_DAY), TODAY, 0.0
+    for generation in range(6):
+        seen = replace(metering(), gateways=(gateway(generation),))
+        ledger = planned(wanted, seen, ledger, later(15 * generation))
+        given_in_all += given_usd(permit_of(ledger))
+    assert 7 < given_in_all <= 10
+
+
 def test_without_the_gateways_metrics_nothing_is_renewed() -> None:
     wanted = limited(**TEN_A_DAY)
     first, seen, much_later = planned(wanted, metering()), metering(), NOW + timedelta(minutes=30)
