@@ -17,6 +17,7 @@ import yaml
 from spillway.render.envoy_share import share_told
 from tests.apiserver.operator_process import LEASE, Operator, acquired_at, condition, eventually, get, holder, operator
 from tests.apiserver.server import ApiServer
+from tests.unit.plan.test_architecture import LLAMA
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE, AUTO = EXAMPLES / "hybrid-llama-8b-l40s.yaml", EXAMPLES / "auto.yaml"
@@ -29,15 +30,7 @@ CHILDREN = {
     "networkpolicy": {"chat-gateway", "chat-engine"},
 }
 CONDITIONS = 15
-# As the config.json of an 8B model has it, and what the kubelet says of any container.
-SHAPE_OF_8B = {
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14_336,
-    "vocab_size": 128_256,
-}
+# What the kubelet says of any container.
 EMPTY_STATUS = {"image": "none", "imageID": "", "ready": True, "restartCount": 0}
 # Promises, measured by what the API server and the operators wrote down, not by when this process came to look.
 TAKEOVER_S = 20
@@ -587,7 +580,7 @@ def test_a_replica_tells_the_shape_of_a_model_that_nothing_else_knows_and_the_ne
     apiserver: ApiServer, namespace: str
 ) -> None:
     apply(apiserver, documents(namespace, model={"id": "acme/support-v3", "servedName": "chat"}))
-    words = json.dumps({"config": SHAPE_OF_8B})
+    words = json.dumps({"config": LLAMA})
     with operator(apiserver, namespace=namespace) as first:
         eventually(lambda: condition(apiserver, namespace, "chat", "SpecValid"), "the objects are made")
         found = children(apiserver, namespace)
@@ -613,7 +606,7 @@ def test_a_replica_tells_the_shape_of_a_model_that_nothing_else_knows_and_the_ne
         eventually(lambda: second.metric("spillway_ready_replicas", namespace=namespace, workload="chat") is not None, "it has made a pass")
         assert settled(apiserver, second, namespace)
         assert "recommended" in placement_of(apiserver, namespace, "chat")
-        assert get(apiserver, "iw", namespace, "chat")["status"]["model"]["architecture"]["layers"] == SHAPE_OF_8B["num_hidden_layers"]
+        assert get(apiserver, "iw", namespace, "chat")["status"]["model"]["architecture"]["layers"] == LLAMA["num_hidden_layers"]
         decisions = get(apiserver, "iw", namespace, "chat")["status"]["decisions"]
         assert len([each for each in decisions if each["reason"] == "ModelTold"]) == 1
         assert children(apiserver, namespace)["deployment", name]["spec"]["template"] == engine["spec"]["template"]
