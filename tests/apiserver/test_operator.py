@@ -65,10 +65,13 @@ def versions(server: ApiServer, namespace: str) -> dict[tuple[str, str], str]:
     return {**found, ("iw", "chat"): get(server, "iw", namespace, "chat")["metadata"]["resourceVersion"]}
 
 
+def events(server: ApiServer, namespace: str) -> list[dict[str, Any]]:
+    return json.loads(server.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
+
+
 def warnings(server: ApiServer, namespace: str) -> list[str]:
     """Return the reasons of all Warning Events."""
-    found = json.loads(server.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
-    return [each["reason"] for each in found if each["type"] == "Warning"]
+    return [each["reason"] for each in events(server, namespace) if each["type"] == "Warning"]
 
 
 def settled(server: ApiServer, acting: Operator, namespace: str) -> bool:
@@ -114,8 +117,9 @@ def test_makes_every_object_with_its_owner_and_writes_every_condition(apiserver:
     assert all(each["observedGeneration"] == workload["metadata"]["generation"] for each in status["conditions"])
     assert status["url"] == f"http://chat.{fleet}.svc.cluster.local/v1"
     assert condition(apiserver, fleet, "chat", "MetricsAvailable")["status"] != "True"
-    events = json.loads(apiserver.kubectl("get", "events.events.k8s.io", "-n", fleet, "-o", "json"))["items"]
-    assert {each["reason"] for each in events} == {"HybridRequested", "Initial"}
+    # They are posted one after another, once no pass is due.
+    eventually(lambda: len(events(apiserver, fleet)) == 2, "both decisions are told in Events")  # noqa: PLR2004
+    assert {each["reason"] for each in events(apiserver, fleet)} == {"HybridRequested", "Initial"}
 
 
 @pytest.mark.usefixtures("running")
