@@ -118,7 +118,7 @@ def test_makes_every_object_with_its_owner_and_writes_every_condition(apiserver:
     assert status["url"] == f"http://chat.{fleet}.svc.cluster.local/v1"
     assert condition(apiserver, fleet, "chat", "MetricsAvailable")["status"] != "True"
     # They are posted one after another, once no pass is due.
-    eventually(lambda: len(events(apiserver, fleet)) == 2, "both decisions are told in Events")  # noqa: PLR2004
+    eventually(lambda: len(events(apiserver, fleet)) == 2, "both decisions are told in Events")
     assert {each["reason"] for each in events(apiserver, fleet)} == {"HybridRequested", "Initial"}
 
 
