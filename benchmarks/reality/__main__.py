@@ -2,10 +2,10 @@
 
     python -m benchmarks.reality [--minutes 4] [--write]
 
-A sweep fits the step model of that vLLM (sweep.py), then traffic of which about a quarter spills is replayed through the gateway
-(traffic.py), then the very same requests are simulated with the fitted step, the same cap and limits, and the distribution from which the
-hosted side draws its latencies (stage.py). Needs what `make test` needs. --keep writes down what was measured, --again simulates that
-once more without measuring. Exits 1 when a bar is missed.
+Lone requests and a rehearsal fit the step model of that vLLM (fitting.py), then traffic of which about a quarter spills is replayed
+through the gateway (traffic.py), then the very same requests are simulated with the fitted step, the same cap and limits, and the
+distribution from which the hosted side draws its latencies (stage.py). Needs what `make test` needs. --keep writes down what was measured,
+--again simulates that once more without measuring. Exits 1 when a bar is missed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.machine import processor
 from benchmarks.readme import write_results
 from benchmarks.reality import figures, stage
 from benchmarks.reality.client import Client, Measured
-from benchmarks.reality.sweep import Fit, Point, decoding_point, difference, slowdown, swept
+from benchmarks.reality.fitting import Fit, Point, asked_alone, decoding_point, difference, rehearsed, slowdown
 from benchmarks.reality.traffic import traffic
 from spillway.plan.roofline import StepModel
 from spillway.simulate.policy import Seen
@@ -35,6 +35,7 @@ from spillway.simulate.simulate import run
 from spillway.simulate.trace import Trace
 
 README = Path(__file__).parent / "README.md"
+REHEARSAL = 1_000  # between the seeds of what is learned from and what is predicted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +58,18 @@ class Session:
     fit: Fit
     kv_tokens: int
     measured: Measured
-    slowdown: float  # of the mean step during the replay, by the engine's own counters, over what the sweep's fit has for its load
+    slowdown: float  # of the mean step during the replay, by the engine's own counters, over what the fit has for its load
     machine: str
     date: str
-    load: tuple[float, float, float]  # mean number of runnable processes over the minute before the sweep, before the replay, at the end
+    load: tuple[float, float, float]  # mean number of runnable processes over the minute before the fit, before the replay, at the end
 
 
 def main() -> int:
     """Measure, simulate, print, and say by the exit status whether the bars are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reality", description=__doc__)
     parser.add_argument("--minutes", type=float, default=4.0, help="of traffic")
-    parser.add_argument("--cell-seconds", type=float, default=7.0, help="of each of the sweep's cells")
+    parser.add_argument("--cell-seconds", type=float, default=7.0, help="of lone requests of each of four lengths")
+    parser.add_argument("--rehearsal-minutes", type=float, default=3.0, help="of traffic that the step is fitted to")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="rewrite the README's tables")
     parser.add_argument("--keep", type=Path, help="write what was measured to this file")
@@ -86,11 +88,13 @@ def main() -> int:
 
 
 async def measure(arguments: argparse.Namespace) -> Session:
-    """Sweep and replay."""
+    """Fit, then replay."""
     date = datetime.now(UTC).date().isoformat()
     async with stage.staged(seed=arguments.seed) as staged, Client(staged.gateway.url, seed=arguments.seed) as client:
         loads = [os.getloadavg()[0]]
-        fit, kv_tokens = await swept(staged, client, cell_s=arguments.cell_seconds), await staged.kv_tokens()
+        kv_tokens, lone = await staged.kv_tokens(), await asked_alone(staged, client, cell_s=arguments.cell_seconds)
+        before_it = traffic(engine(lone.rough, kv_tokens), duration_s=arguments.rehearsal_minutes * 60, seed=arguments.seed + REHEARSAL)
+        fit = await rehearsed(staged, client, before_it, lone)
         print(fitted_table(fit), file=sys.stderr)
         loads.append(os.getloadavg()[0])
         trace = traffic(engine(fit, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed)
@@ -149,13 +153,11 @@ def report(session: Session, found: Sequence[figures.Figure]) -> str:
     """Return the tables with how they came about."""
     trace, targets = session.measured.trace, figures.TARGETS
     loads = ", ".join(f"{each:.1f}" for each in session.load)
-    when = f"{session.date}, {session.machine}; load average before the sweep, before the replay and at its end: {loads}."
+    when = f"{session.date}, {session.machine}; load average before the fit, before the replay and at its end: {loads}."
     what = (
         f"{trace.requests} requests in {trace.duration_s / 60:.1f} minutes, each sent at most {session.measured.late_s * 1e3:.0f} ms late."
     )
-    pace = (
-        f"By the engine's own counters its mean step took {session.slowdown:.2f} times what the sweep's fit has for the replay's mean load."
-    )
+    pace = f"By the engine's own counters its mean step took {session.slowdown:.2f} times what the fit has for the replay's mean load."
     slo = f"SLO: first token within {targets.ttft_ms:.0f} ms, mean gap at most {targets.inter_token_ms:.0f} ms."
     return "\n\n".join((f"{when} {what} {slo} {pace}", figures.table(found), fitted_table(session.fit)))
 

@@ -66,7 +66,8 @@ def versions(server: ApiServer, namespace: str) -> dict[tuple[str, str], str]:
 
 
 def events(server: ApiServer, namespace: str) -> list[dict[str, Any]]:
-    return json.loads(server.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
+    found: list[dict[str, Any]] = json.loads(server.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
+    return found
 
 
 def warnings(server: ApiServer, namespace: str) -> list[str]:
