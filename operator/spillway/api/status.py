@@ -127,6 +127,9 @@ class DedicatedStatus(ApiModel):
         Field(description="Replicas that would be wanted, where placement.apply is Recommend; desiredReplicas is then what is."),
     ] = None
     gpu_utilization_percent: Annotated[int | None, Field(description="Mean accelerator utilisation, where DCGM exports it.")] = None
+    prefix_hit_percent: Annotated[
+        int | None, Field(description="Share of prompt tokens lately found in the replicas' prefix caches, where the engine tells it.")
+    ] = None
     capacity: Annotated[CapacityStatus | None, Field(description="What one replica sustains.")] = None
     start_up_seconds: Annotated[
         int | None, Field(description="How long the next replica will take from its node to ready, as a median.")

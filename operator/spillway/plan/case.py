@@ -32,6 +32,7 @@ class Usage:
     seen: ObservedLoad | None = None  # of the traffic
     seen_over: str = "in the last minutes"  # the time that it is of, in words
     measured_requests_per_s: float | None = None  # of one replica, where the engine was measured
+    prefix_hit_ratio: float | None = None  # share of prompt tokens found in the replicas' caches, 0 to 1
     owned_usd_per_hour: float | None = None  # billed now
     hosted_usd_per_hour: float | None = None  # likewise
 

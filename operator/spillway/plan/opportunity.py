@@ -15,7 +15,7 @@ class Topic(StrEnum):
     TENSOR_PARALLEL = "TensorParallelSize"  # fewer accelerators per replica do
     MIN_REPLICAS = "MinReplicas"  # more replicas always run than the busiest minute needs
     QUANTIZATION = "Quantization"  # smaller weights halve the accelerators
-    PREFIX_CACHE = "PrefixCache"  # prompts share their beginnings and the engine's cache of them is off
+    PREFIX_CACHE = "PrefixCache"  # prompts share their beginnings and the engines' caches of them are off, or find few
     PROVIDER = "Provider"  # another provider lists the same model for less
     BATCH = "Batch"  # a program waits, not a person: a batch price would do
     SMALLER_MODEL = "SmallerModel"  # a smaller model of the same family keeps the latency promises at a fraction

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from spillway.api.routing import Routing
 from spillway.api.status import Basis
 from spillway.api.workload import Quantization, ScalingMode
 from spillway.plan.case import Case, cheapest, on_demand
@@ -19,6 +20,7 @@ from spillway.plan.sizing import ReplicaSize
 from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
 NO_PREFIX_CACHE = "--no-enable-prefix-caching"  # vLLM's; its cache of prompts is on otherwise
+SEVERAL = 2  # replicas, among which prompts with one beginning are scattered
 SIXTEEN_BITS = 1.9  # bytes per parameter, with some room for what is counted as one
 
 
@@ -140,12 +142,12 @@ def _quantization(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
 
 
 def _prefix_cache(case: Case) -> Iterator[Opportunity]:
-    """Advise the cache of prompts where it is switched off and the spec says that prompts share their beginnings.
-
-    Whether it hits where it is on, no signal that Spillway reads tells.
-    """
+    """Advise the cache of prompts where prompts share their beginnings, by the spec, and it is switched off or finds few of them."""
     dedicated, share = case.spec.dedicated, case.question.cached_share
-    if dedicated is None or not share or NO_PREFIX_CACHE not in dedicated.engine.extra_args:
+    if dedicated is None or not share:
+        return
+    if NO_PREFIX_CACHE not in dedicated.engine.extra_args:
+        yield from _prefix_routing(case, share)
         return
     kept = [each for each in dedicated.engine.extra_args if each != NO_PREFIX_CACHE]
     yield Opportunity(
@@ -154,6 +156,22 @@ def _prefix_cache(case: Case) -> Iterator[Opportunity]:
         message=f"{share * 100:.0f} % of the prompt tokens repeat an earlier beginning (traffic.cachedInputPercent), and the engine is "
         f"told {NO_PREFIX_CACHE}: each of them is computed again. What that costs is not known before it has run.",
         settings={"dedicated.engine.extraArgs": f"[{', '.join(kept)}]"},
+    )
+
+
+def _prefix_routing(case: Case, share: float) -> Iterator[Opportunity]:
+    """Advise that prompts with one beginning go to one replica, where several find less than half of what repeats."""
+    found, replicas = case.usage.prefix_hit_ratio, case.usage.desired_replicas or 0
+    if found is None or found >= share / 2 or replicas < SEVERAL or case.spec.gateway.routing is not Routing.LEAST_LOAD:
+        return
+    yield Opportunity(
+        topic=Topic.PREFIX_CACHE,
+        usd_per_month=None,
+        message=f"{share * 100:.0f} % of the prompt tokens repeat an earlier beginning (traffic.cachedInputPercent), and the {replicas} "
+        f"replicas find {found * 100:.0f} % in their caches: each of them is asked with every beginning. What it saves to ask one replica "
+        "with one beginning is not known before it has run.",
+        settings={"gateway.routing": Routing.PREFIX_HASH.value},
+        basis=Basis.MEASURED,
     )
 
 

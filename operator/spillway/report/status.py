@@ -58,7 +58,7 @@ def report(
             decision, previous.placement, now, apply=asked.apply if asked.mode is PlacementMode.AUTO else ApplyMode.RECOMMEND
         ),
         model=_model(memory.told_shape),
-        dedicated=_dedicated(this, previous.dedicated, due=due) if owns else None,
+        dedicated=_dedicated(this, memory, previous.dedicated, due=due) if owns else None,
         traffic=_traffic(seen.signals) if due or previous.traffic is None else previous.traffic,
         slo=_slo(workload, seen.signals, previous.slo, due=due),
         cost=_cost(decision.cost) if due or previous.cost is None else previous.cost,
@@ -99,7 +99,7 @@ def _existing(seen: Observation) -> int:
     return sum(1 for pod in seen.replicas if not pod.terminating and pod.ended_at is None)
 
 
-def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> DedicatedStatus:
+def _dedicated(this: Pass, memory: Memory, before: DedicatedStatus | None, *, due: bool) -> DedicatedStatus:
     """Return the owned side. While the spec has problems, what runs is still described."""
     pool = this.decision.pool
     running = next((pod for pod in this.seen.replicas if pod.ended_at is None), None)
@@ -115,10 +115,15 @@ def _dedicated(this: Pass, before: DedicatedStatus | None, *, due: bool) -> Dedi
         gpu_utilization_percent=whole(number(this.seen.signals.gpu_utilization_percent))
         if fresh or before is None
         else before.gpu_utilization_percent,
+        prefix_hit_percent=_whole_percent(memory.prefix_hit_ratio) if fresh or before is None else before.prefix_hit_percent,
         capacity=_capacity(pool) if fresh or before is None or before.capacity is None else before.capacity,
         start_up_seconds=round(start_up.median_s) if start_up else before.start_up_seconds if before else None,
         start_up_basis=start_up.basis if start_up else before.start_up_basis if before else None,
     )
+
+
+def _whole_percent(ratio: float | None) -> int | None:
+    return None if ratio is None else whole(100 * ratio)
 
 
 def _model(told: ToldShape | None) -> ModelStatus | None:

@@ -54,6 +54,7 @@ def usage_of(seen: Seen, now: datetime) -> Usage:
         seen=load,
         seen_over=over,
         measured_requests_per_s=number(capacity.requests_per_second) if capacity and capacity.basis is Basis.MEASURED else None,
+        prefix_hit_ratio=dedicated.prefix_hit_percent / 100 if dedicated and dedicated.prefix_hit_percent is not None else None,
         owned_usd_per_hour=number(cost.dedicated_usd_per_hour) if cost else None,
         hosted_usd_per_hour=number(cost.hosted_usd_per_hour) if cost else None,
     )

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.api.catalogue import HostedProviderSpec
+from spillway.api.routing import Routing
 from spillway.api.status import Basis
-from spillway.api.workload import InferenceWorkloadSpec
+from spillway.api.workload import Gateway, InferenceWorkloadSpec
 from spillway.cli.plan import default_classes
 from spillway.plan.advice import advise
 from spillway.plan.case import Case, Usage, case_of
@@ -229,6 +230,30 @@ def test_a_cache_of_prompts_that_is_off_is_named_where_prompts_repeat() -> None:
 @pytest.mark.parametrize("spec", [prefixed(0, "--no-enable-prefix-caching"), prefixed(60)], ids=["no prompt repeats", "it is on"])
 def test_a_cache_of_prompts_is_left_alone_where(spec: InferenceWorkloadSpec) -> None:
     assert Topic.PREFIX_CACHE not in advice(spec, owned())
+
+
+def test_caches_that_find_few_of_the_prompts_that_repeat_want_one_replica_for_one_beginning() -> None:
+    found = advice(prefixed(60), owned(desired_replicas=3, prefix_hit_ratio=0.2))[Topic.PREFIX_CACHE]
+    assert found.settings == {"gateway.routing": "PrefixHash"}
+    assert found.basis is Basis.MEASURED
+    assert "60 %" in found.message
+    assert "the 3 replicas find 20 %" in found.message
+
+
+@pytest.mark.parametrize(
+    ("share", "replicas", "found", "routing"),
+    [
+        (60, 3, 0.3, "LeastLoad"),
+        (60, 1, 0.0, "LeastLoad"),
+        (60, 3, None, "LeastLoad"),
+        (60, 3, 0.0, "PrefixHash"),
+        (0, 3, 0.0, "LeastLoad"),
+    ],
+    ids=["half is found", "there is one replica", "nobody knows", "it is so already", "nothing is said to repeat"],
+)
+def test_the_way_to_replicas_is_left_alone_where(share: int, replicas: int, found: float | None, routing: str) -> None:
+    spec = prefixed(share).model_copy(update={"gateway": Gateway(routing=Routing(routing))})
+    assert Topic.PREFIX_CACHE not in advice(spec, owned(desired_replicas=replicas, prefix_hit_ratio=found))
 
 
 def test_shorter_prompts_are_priced_by_their_share_of_the_bill() -> None:

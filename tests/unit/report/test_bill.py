@@ -302,3 +302,8 @@ def test_what_is_unknown_has_no_bar() -> None:
     shown = page(report(seen(status={"cost": None})))
     assert "What it costs is unknown." in shown.text
     assert "svg" not in shown.tags
+
+
+@pytest.mark.parametrize(("told", "found"), [({"prefixHitPercent": 38}, 0.38), ({}, None)])
+def test_what_prompt_caches_find_is_read_where_it_is_told(told: dict[str, int], found: float | None) -> None:
+    assert usage_of(seen(status={"dedicated": {"desiredReplicas": 2} | told}), NOW).prefix_hit_ratio == found

@@ -128,6 +128,13 @@ def test_capacity_and_utilisation() -> None:
     assert (dedicated.gpu_utilization_percent, dedicated.capacity.requests_per_second, dedicated.capacity.basis) == (88, "1.6", "Measured")
 
 
+def test_what_caches_of_prompts_find_is_told_once_the_engine_tells_it() -> None:
+    never, told = (status_of(seen=observe(1), memory=replace(LEARNED, prefix_hit_ratio=ratio)).dedicated for ratio in (None, 0.377))
+    assert never is not None
+    assert told is not None
+    assert (never.prefix_hit_percent, told.prefix_hit_percent) == (None, 38)
+
+
 def test_cost_is_rounded_to_four_digits_and_unknown_is_absent() -> None:
     rows = (counters(backend="owned", input_tokens=3e6),)
     seen = observe(1, signals=replace(signals(arrivals_per_s=1.0, spilled_per_s=0.1), counters=Sample(value=rows, at=NOW)))
