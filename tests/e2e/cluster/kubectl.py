@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.e2e.cluster import binaries
 
-TIMEOUT_S = 180
+TIMEOUT_S = 330  # longer than any --timeout that tests give to kubectl, which says more than being ended does
 
 
 class KubectlError(RuntimeError):
