@@ -25,6 +25,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -320,8 +321,7 @@ def main() -> int:
 
 def _all(out: Path, models: Sequence[str], rates: dict[str, float], until_s: float) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    workplace = Path(os.environ.get("TMPDIR", "/tmp")) / f"on-gpu-{os.getpid()}"
-    workplace.mkdir()
+    workplace = Path(tempfile.mkdtemp(prefix="on-gpu-"))
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit", "--format=csv,noheader"]
     machine = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
     (out / "machine.json").write_text(
