@@ -188,6 +188,7 @@ class Engine:
         settled = [each for each in found if start + SETTLED_S <= each.asked_s]
         tokens = sum(count for each in found for at, count in each.stamps if SETTLED_S <= at - start < LOAD_S)
         ttft = sorted(1e3 * (each.first_s - each.asked_s) for each in settled)
+        late = sorted(1e3 * (each.asked_s - start - at) for each, (at, _) in zip(found, arrivals, strict=True))
         pace = sorted(1e3 * (each.last_s - each.first_s) / (each.tokens - 1) for each in settled)
         gaps = sorted(1e3 * (two - one) for each in settled for (one, _), (two, _) in zip(each.stamps, each.stamps[1:], strict=False))
         return {
@@ -199,6 +200,7 @@ class Engine:
             "mean_running": sum(min(each.last_s, start + LOAD_S) - max(each.asked_s, start + SETTLED_S) for each in found
                                 if each.last_s > start + SETTLED_S) / (LOAD_S - SETTLED_S),
             "last_done_s": max(each.last_s for each in found) - start,
+            "late_p99_ms": _percentile(late, 99),  # of asking: what this process is behind, not the engine
         } | {f"{name}_p{percent}_ms": _percentile(values, percent)
              for name, values in (("ttft", ttft), ("pace", pace), ("gap", gaps)) for percent in (50, 95, 99)}  # fmt: skip
 
