@@ -21,6 +21,7 @@ from benchmarks.capacity.errors import Compared, blis, elsewhere, kv_capacity, l
 from benchmarks.capacity.fitting import drifted, fit
 from benchmarks.capacity.measured import SHARED, family, rows, same_storage
 from benchmarks.capacity.plot import scatter
+from benchmarks.capacity.real_runs import compared, machine, tables
 from spillway.plan.calibration import CalibrationRow
 
 HERE = Path(__file__).parent
@@ -54,6 +55,8 @@ def main() -> int:
             *_elsewhere_table(measured),
             "",
             *_kv_table(kv_capacity(measured)),
+            "",
+            *tables(compared(), machine()),
             "",
             *_blis_table(),
             "",

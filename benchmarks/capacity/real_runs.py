@@ -1,0 +1,189 @@
+"""What a real vLLM did on a real GPU (on_gpu.json, made by on_gpu.py), beside what the planner's own code predicts of it."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spillway.api.catalogue import AcceleratorClassSpec, TeraFlops
+from spillway.api.workload import Engine, Model, Quantization
+from spillway.plan.lengths import Lengths
+from spillway.plan.memory import kv_tokens, memory
+from spillway.plan.models import known_model
+from spillway.plan.serving import REQUEST_OVERHEAD_MS, STEP_OVERHEAD_MS, Service
+from spillway.plan.sizing import service_of
+from spillway.plan.speed import step_model
+
+RUNS = Path(__file__).parent / "on_gpu.json"
+# As the chart's values have it: "nvidia-h200".
+H200 = AcceleratorClassSpec(
+    product="NVIDIA H200 SXM 141GB",
+    memory_gib=139,
+    memory_bandwidth_gbps=4800,
+    tera_flops=TeraFlops(bf16=989, fp8=1979),
+    per_node=8,
+    interconnect_gbps=900,
+)
+ENGINE = Engine()  # 0.9 of the memory, 256 sequences
+CONTEXT_TOKENS = 2048
+STEP_TOKENS = 8192
+OUTPUT_TOKENS = 250
+P95_OVER_MEAN = 3.0
+MOST_RUNNING = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One figure, predicted and measured, and what it is of."""
+
+    of: str
+    told: float
+    seen: float
+
+    @property
+    def error(self) -> float:
+        """The relative error of the prediction."""
+        return self.told / self.seen - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """An open loop at a rate: what was asked of it, and the figures that follow."""
+
+    requests_per_s: float
+    share: float  # of the rate that was planned for a chat within 60 ms a token and 3 s to the first
+    figures: Sequence[Pair]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One model's run."""
+
+    model: str
+    calibrated: bool
+    weights: Pair  # GiB
+    kv: Pair  # tokens
+    prompts: Sequence[Pair]  # milliseconds to the first token, without HTTP
+    steps: Sequence[Pair]  # milliseconds
+    loads: Sequence[Load]
+
+
+def machine(path: Path = RUNS) -> dict[str, Any]:
+    """Return what was measured on, and with which versions."""
+    found: dict[str, Any] = json.loads(path.read_text())["machine"]
+    return found
+
+
+def compared(path: Path = RUNS) -> list[Compared]:
+    """Return every run beside its prediction. Raises LookupError where the catalogue lacks its model."""
+    return [_compared(run) for run in json.loads(path.read_text())["runs"]]
+
+
+def _compared(run: Mapping[str, Any]) -> Compared:
+    known = known_model(Model(id=run["model"]))
+    if known is None:
+        raise LookupError(f"the catalogue of models lacks {run['model']}, which {RUNS.name} has")
+    shape, quantization = known.architecture, Quantization(run["quantization"]) if run["quantization"] else None
+    taken = memory(shape, quantization=quantization, accelerator=H200, tensor_parallel_size=1, engine=ENGINE)
+    speed = step_model(shape, quantization=quantization, accelerator=H200, tensor_parallel_size=1)
+
+    def service(prompt_tokens: float) -> Service:
+        lengths = Lengths(input_mean=prompt_tokens, input_p95=P95_OVER_MEAN * prompt_tokens, output_mean=OUTPUT_TOKENS)
+        return service_of(shape, speed.step, lengths=lengths, slo=None, step_tokens=STEP_TOKENS, max_context_tokens=None)
+
+    return Compared(
+        model=f"{run['model']}{', fp8' if quantization else ''}",
+        calibrated=speed.calibrated,
+        weights=Pair(of="weights", told=taken.weights_gib, seen=run["model_loading_gib"]),
+        kv=Pair(of="KV tokens", told=kv_tokens(shape, taken, 1, context_tokens=CONTEXT_TOKENS, value_bytes=2), seen=run["kv_tokens"]),
+        prompts=[
+            Pair(
+                of=f"{each['prompt_tokens']}",
+                told=service(each["prompt_tokens"]).first_token_ms(1, each["prompt_tokens"]) - REQUEST_OVERHEAD_MS,
+                seen=each["ttft_ms"],
+            )
+            for each in run["prompts"]
+        ],
+        steps=[
+            Pair(
+                of=f"{each['sequences']} x {each['prompt_tokens']}",
+                told=STEP_OVERHEAD_MS
+                + speed.step.step_ms(sequences=each["sequences"], kv_tokens=each["sequences"] * each["context_tokens"]),
+                seen=each["step_ms"],
+            )
+            for each in run["steps"]
+        ],
+        loads=[_load(service(each["mean_prompt_tokens"]), each, run["planned_requests_per_s"]) for each in run["loads"]],
+    )
+
+
+def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: float) -> Load:
+    """Return what the planner says of a load that it is told to carry, by the batch that keeps that rate (Little)."""
+    batch = _batch_at(service, seen["asked_requests_per_s"])
+    promise = service.promise(mean_batch=batch, bound=MOST_RUNNING)
+    return Load(
+        requests_per_s=seen["asked_requests_per_s"],
+        share=seen["asked_requests_per_s"] / planned_requests_per_s,
+        figures=[
+            Pair(of="running", told=batch, seen=seen["mean_running"]),
+            Pair(of="pace ms, p50", told=service.step_ms(batch), seen=seen["pace_p50_ms"]),
+            Pair(of="pace ms, p99", told=promise.inter_token_ms, seen=seen["pace_p99_ms"]),
+            Pair(of="first token ms, p99", told=promise.ttft_ms - REQUEST_OVERHEAD_MS, seen=seen["ttft_p99_ms"]),
+        ],
+    )
+
+
+def _batch_at(service: Service, requests_per_s: float) -> float:
+    low, high = 1.0, float(MOST_RUNNING)
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (middle, high) if service.requests_per_s(middle) < requests_per_s else (low, middle)
+    return low
+
+
+def tables(found: Sequence[Compared], on: Mapping[str, Any]) -> list[str]:
+    """Return the tables of the README: each cell the measurement, and in brackets what the prediction is off by."""
+    title = f"vLLM {on['vllm']} on 1 x {on['accelerator']}, {on['date']}"
+    names = [each.of for each in found[0].steps]
+    lines = [f"| {title} | rows | weights GiB | KV tokens | prompt of {' | of '.join(each.of for each in found[0].prompts)} |"]
+    lines.append("|---|---|---|---|" + "---|" * len(found[0].prompts))
+    for each in found:
+        basis = "calibrated" if each.calibrated else "estimated"
+        cells = [_cell(each.weights, ".1f"), _cell(each.kv, ",.0f"), *(_cell(pair, ".0f") for pair in each.prompts)]
+        lines.append(f"| {each.model} | {basis} | {' | '.join(cells)} |")
+    lines.append(f"| **median error** | | {' | '.join(f'**{_median(of):.1f} %**' for of in _columns(found))} |")
+    lines += ["", f"| step, ms: sequences x tokens | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    stepped = [each for each in found if each.steps]
+    lines += [f"| {each.model} | {' | '.join(_cell(pair, '.1f') for pair in each.steps)} |" for each in stepped]
+    middle = [_median([each.steps[index] for each in stepped]) for index in range(len(names))]
+    lines.append(f"| **median error** | {' | '.join(f'**{each:.0f} %**' for each in middle)} |")
+    bare = [_median([_bare(each.steps[index]) for each in stepped]) for index in range(len(names))]
+    lines.append(f"| median error without the {STEP_OVERHEAD_MS} ms | {' | '.join(f'{each:.0f} %' for each in bare)} |")
+    loaded = [(each.model, load) for each in found for load in each.loads]
+    headings = [pair.of for pair in loaded[0][1].figures]
+    lines += ["", f"| open loop | requests/s, of the plan's | {' | '.join(headings)} |", "|---|---|" + "---|" * len(headings)]
+    for model, load in loaded:
+        lines.append(
+            f"| {model} | {load.requests_per_s:.1f}, {100 * load.share:.0f} % | {' | '.join(_cell(pair, '.0f') for pair in load.figures)} |"
+        )
+    return lines
+
+
+def _bare(pair: Pair) -> Pair:
+    """Return a step's prediction without what plans add for scheduling."""
+    return replace(pair, told=pair.told - STEP_OVERHEAD_MS)
+
+
+def _columns(found: Sequence[Compared]) -> list[list[Pair]]:
+    prompts = [[each.prompts[index] for each in found] for index in range(len(found[0].prompts))]
+    return [[each.weights for each in found], [each.kv for each in found], *prompts]
+
+
+def _cell(pair: Pair, form: str) -> str:
+    return f"{pair.seen:{form}} ({100 * pair.error:+.0f} %)"
+
+
+def _median(pairs: Sequence[Pair]) -> float:
+    return 100 * statistics.median(abs(each.error) for each in pairs)
