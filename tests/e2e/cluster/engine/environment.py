@@ -10,6 +10,7 @@ from tests.e2e.cluster.images import chroot
 from tests.e2e.cluster.images.host_pip import RESOLVER
 
 __all__ = [
+    "ARCHITECTURE",
     "COMMAND",
     "COMMAND_INSIDE",
     "DEFAULTS",
