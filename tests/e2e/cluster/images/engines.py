@@ -17,7 +17,8 @@ PYTHONPATH=/opt exec python3 -m sim "$@"
 
 def image(reference: str) -> Path:
     """Return the archive of the image with real vLLM."""
-    material: list[str | bytes | Path] = [environment.root().parent.name, environment.COMMAND, str(environment.DEFAULTS), reference, HERE]
+    made = [environment.root().parent.name, environment.notes().name]
+    material: list[str | bytes | Path] = [*made, environment.COMMAND, str(environment.DEFAULTS), reference, HERE]
     return artifact("image-engine", material, lambda folder: _build(folder, reference)) / "image.tar"
 
 
@@ -30,7 +31,7 @@ def simulator_image(reference: str) -> Path:
 def _build(folder: Path, reference: str) -> None:
     layers = [
         archive.pack(environment.root(), folder / "environment.tar", environment.ENVIRONMENT),
-        # Apart from the environment, so that a change of the command does not pack gigabytes anew.
+        _notes(folder),
         _command(folder, environment.COMMAND.read_text()),
     ]
     config = archive.Config(entrypoint=["vllm", "serve"], environment=environment.DEFAULTS)
@@ -49,6 +50,14 @@ def _simulator(folder: Path, reference: str) -> None:
     archive.write(folder / "image.tar", reference, [base.layer(), *layers], archive.Config(entrypoint=["vllm", "serve"]))
     for layer in layers:
         layer.unlink()
+
+
+def _notes(folder: Path) -> Path:
+    tree = folder / "notes"
+    shutil.copytree(environment.notes() / environment.NOTES, tree / environment.NOTES_INSIDE / environment.NOTES)
+    layer = archive.pack(tree, folder / "notes.tar", f"{environment.NOTES_INSIDE}/{environment.NOTES}")
+    shutil.rmtree(tree)
+    return layer
 
 
 def _command(folder: Path, text: str) -> Path:
