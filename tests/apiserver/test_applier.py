@@ -120,7 +120,7 @@ def test_an_object_that_was_made_anew_meanwhile_is_not_taken_for_the_one_that_wa
     assert found(apiserver, namespace)["data"] == {"theirs": "1"}
 
 
-def test_a_condition_of_somebody_else_survives_and_a_section_of_the_status_is_owned_as_a_whole(apiserver: ApiServer, namespace: str) -> None:
+def test_a_condition_of_somebody_else_survives_and_a_section_of_a_status_is_owned_whole(apiserver: ApiServer, namespace: str) -> None:
     workload = next(each for each in yaml.safe_load_all(EXAMPLE.read_text()) if each and each["kind"] == "InferenceWorkload")
     workload["metadata"] = {"name": "chat", "namespace": namespace}
     made = apiserver.apply(workload)
