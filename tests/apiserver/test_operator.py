@@ -73,7 +73,8 @@ def without_versions(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def events(server: ApiServer, namespace: str) -> list[dict[str, Any]]:
-    return json.loads(server.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
+    found: list[dict[str, Any]] = json.loads(server.kubectl("get", "events.events.k8s.io", "-n", namespace, "-o", "json"))["items"]
+    return found
 
 
 def warnings(server: ApiServer, namespace: str) -> list[str]:

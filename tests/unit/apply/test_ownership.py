@@ -12,7 +12,7 @@ from spillway.apply.ownership import as_applied, left_over
 def entry(operation: str, *names: str, manager: str = "spillway", subresource: str = "") -> dict[str, Any]:
     """Return an entry that holds these keys of a ConfigMap's data."""
     found = {"manager": manager, "operation": operation, "apiVersion": "v1", "fieldsType": "FieldsV1", "time": "t1"}
-    itself = {".": {}} if operation == "Update" else {}
+    itself: dict[str, Any] = {".": {}} if operation == "Update" else {}
     fields = {"f:data": itself | {f"f:{name}": {} for name in names}}
     return {**found, "fieldsV1": fields} | ({"subresource": subresource} if subresource else {})
 
