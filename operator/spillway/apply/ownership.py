@@ -18,7 +18,8 @@ Fields = Mapping[str, Any]  # fieldsV1: a tree of names
 
 def left_over(entries: Sequence[Entry]) -> bool:
     """Tell whether we still hold a field by having posted it that we do not apply."""
-    return bool(_beyond(_fields(entries, "Update"), _fields(entries, "Apply")))
+    posted = _fields(entries, "Update")
+    return bool(posted and _beyond(posted, _fields(entries, "Apply")))
 
 
 def as_applied(entries: Sequence[Entry]) -> list[Entry]:
