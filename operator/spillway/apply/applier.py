@@ -1,8 +1,8 @@
 """The only writer of a workload's objects: server-side apply with one field manager, and never over what is not ours.
 
-Two preconditions make that safe without asking first. An object that is not known to exist is applied with resourceVersion "1",
-which the API server accepts for a creation and refuses as a conflict when there is something of that name. An object that is known
-is applied with its uid, which the API server refuses when another one has taken its name.
+That is safe without asking first. An object that is not known to exist is posted, or applied with resourceVersion "1", which the API
+server accepts for a creation only; both are refused as a conflict when there is something of that name. An object that is known is
+applied with its uid, which the API server refuses when another one has taken its name.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from spillway.api.vocabulary import API_VERSION, FIELD_MANAGER
-from spillway.apply.connection import APPLY_PATCH, CONFLICT, INVALID, JSON, METADATA, NOT_FOUND, ApiError, Connection, path
+from spillway.apply.connection import APPLY_PATCH, CONFLICT, INVALID, JSON, JSON_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.encoded import Encoded, encode
-from spillway.apply.known import KnownObjects, Ref
+from spillway.apply.known import KnownObjects, Record, Ref
+from spillway.apply.ownership import as_applied, left_over
 from spillway.plan.decision import Key, Workload
 
 Object = Mapping[str, Any]
@@ -22,6 +23,10 @@ Status = Mapping[str, object]
 
 _APPLY_QUERY = {"fieldManager": FIELD_MANAGER, "force": "true"}
 _CREATE_ONLY = {"resourceVersion": "1"}
+_POST_QUERY = {"fieldManager": FIELD_MANAGER}
+# Posted where they are not there yet, which costs half as much. Of other kinds the API server fills in defaults, which we would own,
+# and to some others write as well: whoever scales a Deployment.
+_POSTED = frozenset({"ConfigMap", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"})
 # Replicas and gateways start only once everything else is there and nobody else's.
 _LAST_KINDS = frozenset({"Deployment"})
 
@@ -177,16 +182,37 @@ class Applier:
         record = self._known.get(ref)
         if record is not None and record.controller_uid != workload.uid:
             raise _NotOursError(f"{ref.kind} {ref.name} exists and does not belong to this workload")
-        precondition = _CREATE_ONLY if record is None else {"uid": record.uid}
         with self._known.sending(ref):
-            where = path(ref.kind, ref.namespace, ref.name, query=_APPLY_QUERY)
-            answer = await self._send("PATCH", where, encoded.body(precondition), content_type=APPLY_PATCH)
-            self._known.applied(ref, json.loads(answer)["metadata"], encoded.digest, workload.key)
+            metadata = await self._post_or_apply(ref, encoded, record)
+            self._known.applied(ref, metadata, encoded.digest, workload.key)
 
-    async def _send(self, method: str, where: str, body: Object | bytes, *, content_type: str = JSON) -> bytes:
+    async def _post_or_apply(self, ref: Ref, encoded: Encoded, record: Record | None) -> Object:
+        """Return the metadata of an object as it now is."""
+        if record is None and ref.kind in _POSTED:
+            where = path(ref.kind, ref.namespace, query=_POST_QUERY)
+            return _metadata(await self._send("POST", where, encoded.body({})))
+        body = encoded.body(_CREATE_ONLY if record is None else {"uid": record.uid})
+        where = path(ref.kind, ref.namespace, ref.name, query=_APPLY_QUERY)
+        metadata = _metadata(await self._send("PATCH", where, body, content_type=APPLY_PATCH))
+        entries = metadata.get("managedFields") or ()
+        if not left_over(entries):
+            return metadata
+        changes = [
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},  # else it is a conflict
+            {"op": "replace", "path": "/metadata/managedFields", "value": as_applied(entries)},
+        ]
+        await self._send("PATCH", path(ref.kind, ref.namespace, ref.name), changes, content_type=JSON_PATCH)
+        return _metadata(await self._send("PATCH", where, body, content_type=APPLY_PATCH))
+
+    async def _send(self, method: str, where: str, body: Object | Sequence[Object] | bytes, *, content_type: str = JSON) -> bytes:
         self._fence()
         self.requests += 1
         return await self._connection.send(method, where, body, content_type=content_type, accept=METADATA)
+
+
+def _metadata(answer: bytes) -> Object:
+    found: Object = json.loads(answer)["metadata"]
+    return found
 
 
 def _ref(obj: Object) -> Ref:

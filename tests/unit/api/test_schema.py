@@ -26,7 +26,7 @@ SCHEMAS = [pytest.param(schema(kind), id=kind.kind) for kind in KINDS]
 STRUCTURAL = {
     "type", "description", "format", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
     "maxProperties", "default", "required", "properties", "items", "additionalProperties", "anyOf", "x-kubernetes-validations",
-    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-int-or-string",
+    "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-int-or-string",
 }  # fmt: skip
 
 
