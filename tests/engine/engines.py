@@ -115,6 +115,12 @@ class Engine:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
+    def catches_sigterm(self) -> bool:
+        """Whether the process has put something in the place of what SIGTERM does by itself."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
     def exited(self, within_s: float) -> int | None:
         """Return the exit status, or None when the engine still runs after so long."""
         try:
