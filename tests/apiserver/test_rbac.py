@@ -21,7 +21,6 @@ from tests.apiserver.server import ApiServer
 from tests.chart.conftest import NAMESPACE, Rendered, template
 from tests.e2e.cluster import binaries
 
-pytestmark = pytest.mark.xdist_group("rbac")  # one API server with the chart's rights for all
 ACCOUNT = "spillway-operator"
 WORKLOAD_NAMESPACE = "rights"
 RBAC_KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")

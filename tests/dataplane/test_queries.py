@@ -22,7 +22,7 @@ from spillway.plan.observation import Missing, Sample, Signals
 from tests.dataplane.process import port_of, reserved
 from tests.e2e.cluster import binaries
 
-pytestmark = [pytest.mark.dataplane, pytest.mark.xdist_group("queries")]  # one Prometheus for all
+pytestmark = pytest.mark.dataplane
 RECORDED = Path(__file__).parent / "recorded"
 WINDOW_S = 60
 STEP_S = 5

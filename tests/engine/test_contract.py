@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = ("vllm", "sim")
 SLOW = {"SIM_STEP_MS": "3", "SIM_PER_SEQ_MS": "0"}
 
 
-@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in KINDS])  # one for all
+@pytest.fixture(scope="module", params=KINDS)
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with started(request.param, "--max-num-seqs", "2", "--max-num-queued-reqs", "4", "--enable-prefix-caching", variables=SLOW) as running:
         running.complete(tokens=2)

@@ -20,7 +20,7 @@ from tests.dataplane import certificates, decisions
 from tests.dataplane.process import Gateway, until
 from tests.engine.engines import ANSWERED_S, MODEL, Engine, started
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("gateway")]  # one vLLM for all
+pytestmark = pytest.mark.engine
 REQUESTS, SEED = 100, 7
 HOSTED_MODEL = "vendor/tiny-chat"
 KEY = "hosted-key"
