@@ -31,8 +31,10 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 
 test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
 	$(MAKE) --no-print-directory check-generated
-	$(BIN)/python -m pytest tests/chart tests/apiserver tests/compiled
-	$(BIN)/python -m pytest tests/dataplane tests/engine
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart tests/apiserver tests/compiled
+	@# Two thirds of their time they wait. More at once would need more inotify instances than Linux gives a user: 128, an Envoy has 5.
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests/dataplane
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/engine
 	$(MAKE) --no-print-directory grid
 	$(BIN)/python -m pytest tests/e2e
 

@@ -3,14 +3,13 @@
     with ApiServer.started() as server:
         server.kubectl("get", "ns")
 
-Ports are free ones, certificates are made anew, everything lives in one temporary folder, and both processes end with the
+Ports are free ones and held, certificates are made anew, everything lives in one temporary folder, and both processes end with the
 context, or with the process that started them should it be killed.
 """
 
 import contextlib
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from typing import Any
 import yaml
 from kubernetes import client, config, dynamic
 
+from spillway.api.crd import KINDS
+from tests.dataplane.process import port_of, reserved
 from tests.e2e.cluster import binaries, certificates
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ class ApiServer:
         with tempfile.TemporaryDirectory(prefix="spillway-apiserver-") as name, contextlib.ExitStack() as stack:
             folder = Path(name)
             authority = _write_certificates(folder)
-            etcd_port, peer_port, port = _free_ports(3)
+            etcd_port, peer_port, port = (port_of(stack.enter_context(reserved())) for _ in range(3))
             etcd = stack.enter_context(_process(folder / "etcd.log", _etcd(programs["etcd"], folder, etcd_port, peer_port)))
             command = [*_apiserver(programs["kube-apiserver"], folder, port=port, etcd_port=etcd_port), *arguments]
             apiserver = stack.enter_context(_process(folder / "apiserver.log", command))
@@ -150,11 +151,12 @@ class ApiServer:
         return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
 
     def _wait_until_served(self, group_version: str) -> None:
-        """Wait for discovery and OpenAPI, which follow a CRD a moment later, and forget what kubectl has cached of them."""
+        """Wait until discovery and OpenAPI, which follow a CRD a moment later, have every kind; forget what kubectl has cached of them."""
         deadline = time.monotonic() + START_TIMEOUT_S
+        paths = f"/apis/{group_version}", f"/openapi/v3/apis/{group_version}"
         while time.monotonic() < deadline:
-            discovered = self.run_kubectl("get", "--raw", f"/apis/{group_version}").code == 0
-            if discovered and f"apis/{group_version}" in self.kubectl("get", "--raw", "/openapi/v3"):
+            said = [self.run_kubectl("get", "--raw", path) for path in paths]
+            if all(each.code == 0 and f'"{kind.kind}"' in each.out for each in said for kind in KINDS):
                 shutil.rmtree(self.folder / "cache", ignore_errors=True)
                 return
             time.sleep(0.1)
@@ -262,11 +264,3 @@ def _process(log: Path, command: Sequence[str]) -> Iterator[subprocess.Popen[byt
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]

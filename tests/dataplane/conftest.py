@@ -15,7 +15,7 @@ from tests.dataplane import certificates, decisions, reliability
 from tests.dataplane.client import Client
 from tests.dataplane.fakes import Backend
 from tests.dataplane.names import Names
-from tests.dataplane.process import MEMORY_BYTES, Gateway, until
+from tests.dataplane.process import MEMORY_BYTES, Gateway, port_of, reserved, until
 
 # What may reach a hosted endpoint, all told: the allow-list, what HTTP needs, the key.
 HOSTED_HEADERS = frozenset({"host", "authorization", "content-type", "content-length", "accept", "x-request-id", "transfer-encoding"})
@@ -89,8 +89,9 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
     async with AsyncExitStack() as stack:
 
         async def start(backend: Backend) -> Backend:
-            await backend.start()
+            stack.callback(backend.give_back)
             stack.push_async_callback(backend.stop)
+            await backend.start()
             backends.append(backend)
             return backend
 
@@ -142,11 +143,12 @@ async def stage(tmp_path: Path, authority: certificates.Authority) -> AsyncItera
                 cap=cap,
             )
             names = await stack.enter_async_context(Names()) if dns else None
+            replicas_port = {"engine_port": port_of(stack.enter_context(reserved()))} if dns else {}
             dialled = GatewayAddresses(
                 engines=tuple(Address(host=each.address, port=each.port) for each in owned),
                 hosted={name: Address(host="127.0.0.1", port=backend.port) for name, backend in rented.items()},
                 dns=names.address if names else None,
-                **{"drain_settle_s": 0.25, **(addresses or {})},
+                **{"drain_settle_s": 0.25, **replicas_port, **(addresses or {})},
             )
             running_gateways = []
             for place in range(gateways):

@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.dataplane.process import port_of, reserved
+
 Script = Callable[["Backend", web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 INPUT_TOKENS, OUTPUT_TOKENS = 7, 5
 
@@ -45,9 +47,13 @@ class Backend:
     work_s: float = 0.0  # how long every answer takes
     frozen: asyncio.Event | None = None  # nothing at all is answered before it
     _runner: web.AppRunner | None = None
+    _held: socket.socket | None = None  # keeps a port that it drew its own while it is stopped: tests run side by side
 
     async def start(self) -> Self:
         """Listen."""
+        if not self.port:
+            self._held = reserved(self.address)
+            self.port = port_of(self._held)
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get("/health", self._health)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -57,8 +63,6 @@ class Backend:
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.address, self.port, ssl_context=self.tls, backlog=1024)
         await site.start()
-        assert self._runner.addresses
-        self.port = self._runner.addresses[0][1]
         return self
 
     async def stop(self) -> None:
@@ -66,6 +70,11 @@ class Backend:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+
+    def give_back(self) -> None:
+        """Give the port back: it will not be started again."""
+        if self._held:
+            self._held.close()
 
     async def kill(self) -> None:
         """End as a killed process does: what is open is reset, not closed."""

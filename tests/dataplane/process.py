@@ -23,7 +23,7 @@ from spillway.render.envoy_permit import POD_VARIABLE
 from spillway.render.envoy_share import has_share, share_annotation
 from tests.dataplane.volume import Volume
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0  # what takes two seconds alone took 20 with 25 processes to a pair of cores
 MEMORY_BYTES = 2 * 1024**3  # the limit that RenderSettings gives the container
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z0-9_:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -44,15 +44,17 @@ def free_port() -> int:
         return port
 
 
-def reserved() -> socket.socket:
-    """Return a socket that holds a port for an Envoy for as long as it is open.
+def reserved(address: str = "127.0.0.1") -> socket.socket:
+    """Return a socket that holds a port for a server for as long as it is open, whether the server runs or not.
 
-    Envoy listens with SO_REUSEPORT, so two that were given the same port would share it without a word. While this socket is bound,
-    the kernel gives its port to nobody who asks for a free one; it does not listen, so every connection is the Envoy's.
+    Envoy listens with SO_REUSEPORT, so two that were given the same port would share it without a word; what listens with SO_REUSEADDR,
+    as asyncio, Go and vLLM do, would not start, or find another test's server where its own was stopped. While this socket is bound, the
+    kernel gives its port to nobody who asks for a free one; it does not listen, so every connection is the server's, or is refused.
     """
     held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind(("127.0.0.1", 0))
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        held.setsockopt(socket.SOL_SOCKET, option, 1)
+    held.bind((address, 0))
     return held
 
 

@@ -1,5 +1,6 @@
 """The table of docs/reliability.md: a row for each fault, with what became of the requests that were sent meanwhile."""
 
+import fcntl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,9 +44,14 @@ class Table:
         self.made.add(fault)
 
     def write(self) -> None:
-        """Put the rows into the page."""
-        before, after = _around(PAGE.read_text())
-        PAGE.write_text("\n".join([before, _HEADER, _RULE, *self.rows.values(), after]))
+        """Put the rows that were made into the page; other processes may be about to write theirs."""
+        with PAGE.open("r+") as page:
+            fcntl.flock(page, fcntl.LOCK_EX)
+            rows = committed() | {fault: self.rows[fault] for fault in self.made}
+            before, after = _around(page.read())
+            page.seek(0)
+            page.write("\n".join([before, _HEADER, _RULE, *rows.values(), after]))
+            page.truncate()
 
 
 def committed() -> dict[str, str]:

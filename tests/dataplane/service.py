@@ -19,20 +19,30 @@ class Service:
         self.accepted: dict[Address, int] = {}
         self._chance = random.Random(seed)
         self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", 0, backlog=1024)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._server
         self._server.close()
+        for client in self._open.values():
+            client.transport.abort()
+        await asyncio.gather(*self._open)  # one that is left pending would be an error of whichever test runs then
 
     @property
     def url(self) -> str:
         """Where clients call."""
         assert self._server
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._forward(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+        await task
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         endpoint = self._chance.choice(self.endpoints)

@@ -26,7 +26,7 @@ from tests.chart.conftest import CHART
 from tests.chart.monitoring import dashboard, rules
 from tests.dataplane.client import rest_of
 from tests.dataplane.conftest import SetStage, Stage
-from tests.dataplane.process import free_port, until
+from tests.dataplane.process import port_of, reserved, until
 from tests.dataplane.test_failures import ALPHA
 from tests.e2e.cluster import binaries
 
@@ -117,20 +117,20 @@ def scraping(scene: Stage, served: str) -> dict[str, Any]:
 @asynccontextmanager
 async def prometheus(folder: Path, config: dict[str, Any]) -> AsyncIterator[str]:
     """Run a Prometheus; return its URL."""
-    program, port = binaries.path("prometheus"), free_port()
+    program, held = binaries.path("prometheus"), reserved()
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     arguments = [
         f"--config.file={folder}/prometheus.yml",
         f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address=127.0.0.1:{port_of(held)}",
     ]
-    with (folder / "prometheus.log").open("wb") as log:
+    with held, (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(program, *arguments, stdout=log, stderr=log)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
+        try:
+            yield f"http://127.0.0.1:{port_of(held)}"
+        finally:
+            process.terminate()
+            await process.wait()
 
 
 async def query(url: str, expression: str) -> list[dict[str, Any]]:

@@ -19,9 +19,10 @@ from spillway.observe.queries import COUNTERS, queries
 from spillway.observe.signals import Target
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing, Sample, Signals
-from tests.dataplane.process import free_port
+from tests.dataplane.process import port_of, reserved
 from tests.e2e.cluster import binaries
 
+pytestmark = pytest.mark.dataplane
 RECORDED = Path(__file__).parent / "recorded"
 WINDOW_S = 60
 STEP_S = 5
@@ -170,21 +171,22 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder / "data",
     ]
     subprocess.run(importing, check=True, capture_output=True)
-    port = free_port()
+    held = reserved()
+    at = f"127.0.0.1:{port_of(held)}"
     command = [
         str(prometheus),
         f"--config.file={folder}/prometheus.yml",
         f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address={at}",
     ]
-    with (folder / "log").open("wb") as log:
+    with held, (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+        try:
+            _wait_until_ready(f"http://{at}", folder / "log")
+            yield f"http://{at}"
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def _wait_until_ready(url: str, log: Path) -> None:

@@ -10,7 +10,7 @@ from tests.dataplane.client import CHAT
 from tests.dataplane.collector import Collector, Span
 from tests.dataplane.conftest import KEYS, SetStage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS
-from tests.dataplane.process import free_port, until
+from tests.dataplane.process import port_of, reserved, until
 from tests.dataplane.test_failures import ALPHA
 
 pytestmark = pytest.mark.dataplane
@@ -101,9 +101,10 @@ async def test_spans_hold_no_prompt_no_answer_no_key_and_no_query(stage: SetStag
 
 
 async def test_a_collector_that_is_away_costs_no_request(stage: SetStage) -> None:
-    scene = await stage(engines=1, spec=traced(free_port()))
-    for stream in (False, True, False):
-        assert (await scene.client.post(stream=stream)).status == 200
+    with reserved() as nobody:
+        scene = await stage(engines=1, spec=traced(port_of(nobody)))
+        for stream in (False, True, False):
+            assert (await scene.client.post(stream=stream)).status == 200
 
 
 async def test_without_tracing_a_clients_context_goes_to_the_replica_as_it_came_and_none_is_made(stage: SetStage) -> None:

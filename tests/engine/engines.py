@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import httpx
 
+from tests.dataplane.process import port_of, reserved
 from tests.e2e.cluster.engine import environment, model
 
 T = TypeVar("T")
@@ -115,6 +115,12 @@ class Engine:
         """Send SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
+    def catches_sigterm(self) -> bool:
+        """Whether the process has put something in the place of what SIGTERM does by itself."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
     def exited(self, within_s: float) -> int | None:
         """Return the exit status, or None when the engine still runs after so long."""
         try:
@@ -183,7 +189,8 @@ def started(
     served: str = "/models",
 ) -> Iterator[Engine]:
     """Run an engine for the length of a block; by default from the moment it is ready."""
-    port = _free_port()
+    held = reserved()  # vLLM listens seconds after it was told where
+    port = port_of(held)
     url = f"{scheme}://127.0.0.1:{port}"
     arguments = ["serve", served, *DEFAULTS, *(CPU_ONLY if kind == "vllm" else ()), "--port", str(port), *flags]  # the last of a flag holds
     given = {"HF_HUB_OFFLINE": "1", "VLLM_HOST_IP": "127.0.0.1", **(variables or {})}
@@ -194,6 +201,7 @@ def started(
     else:
         command, variables, folder = [sys.executable, "-m", "sim", *arguments], {"PATH": os.environ["PATH"], **given}, SIM_PACKAGE
     with (
+        held,
         tempfile.TemporaryDirectory() as scratch,
         httpx.Client(base_url=url, timeout=ANSWERED_S, verify=ssl.create_default_context(cafile=trusted)) as client,
     ):
@@ -225,8 +233,3 @@ def _ready(engine: Engine) -> bool:
         return engine.client.get("/health").status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
