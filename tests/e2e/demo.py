@@ -23,7 +23,7 @@ from tests.e2e.stack import Stack, eventually
 from tests.e2e.traffic import Load, describe
 
 NAMESPACE, NAME = "quickstart", "chat"
-QUIET_S, BURST_MAX_S, FADE_MAX_S, CALM_MAX_S = 45, 180, 120, 240
+QUIET_S, BURST_MAX_S, FADE_MAX_S, CALM_MAX_S = 60, 180, 120, 240
 CALM_PAUSE_S = 3.0  # a stream that begins anew at once keeps more than half a replica busy on two cores, and a second one pays
 # A replica holds its batch of 4 and, by what a step was measured to take, up to two batches that wait: 16 streams overflow one for certain.
 BURST_STREAMS = 16
@@ -196,6 +196,7 @@ def main() -> int:
     stack.await_condition(NAMESPACE, "ReplicasReady", within=240)
     stack.await_hosted()
     eventually(lambda: stack.condition(NAMESPACE, "MetricsAvailable")["status"] == "True", within=90, what="metrics")
+    stack.await_routing(NAMESPACE)
     load = asyncio.run(traffic(console, stack))
     summary(console, stack, load)
     console.rule("look around")

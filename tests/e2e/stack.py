@@ -3,14 +3,18 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from spillway.api.vocabulary import COMPONENT_GATEWAY, LABEL_COMPONENT, PORT_GATEWAY_METRICS
 from tests.e2e.cluster import binaries, images, stand_in
 from tests.e2e.cluster.cache import say
 from tests.e2e.cluster.certificates import Pair
@@ -125,6 +129,12 @@ class Stack:
     def await_hosted(self) -> None:
         """Wait until the hosted endpoint serves, which takes as long as a replica of our own."""
         self.kubectl("-n", HOSTED_NAMESPACE, "rollout", "status", "deployment", "--timeout=300s")
+
+    def await_routing(self, namespace: str) -> None:
+        """Wait until each gateway has a replica that it may ask, which it learns from DNS when the API server has known it for a while."""
+        for gateway in self.get("-n", namespace, "pods", "-l", f"{LABEL_COMPONENT}={COMPONENT_GATEWAY}")["items"]:
+            url = f"{self.pod_url(gateway, PORT_GATEWAY_METRICS)}/metrics"
+            eventually(partial(_sees_a_replica, url), within=60, what=f"a replica in {gateway['metadata']['name']}'s routing")
 
     def hosted(self) -> None:
         """Start the hosted endpoint: a second vLLM behind HTTPS with an API key."""
@@ -294,3 +304,9 @@ def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _sees_a_replica(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        healthy = re.search(r'^envoy_cluster_membership_healthy{envoy_cluster_name="owned"} (\d+)', answer.read().decode(), re.MULTILINE)
+    return healthy is not None and int(healthy[1]) > 0
