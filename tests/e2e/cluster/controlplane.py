@@ -106,6 +106,7 @@ def controller_manager(layout: Layout) -> Component:
     pki = layout.certificates
     command = f"""kube-controller-manager --kubeconfig {_quote(pki / "controller-manager.kubeconfig")} --leader-elect=false
         --use-service-account-credentials --service-account-private-key-file {_quote(pki / "sa.key")}
+        --horizontal-pod-autoscaler-sync-period=5s
         --root-ca-file {_quote(pki / "ca.crt")} --cluster-signing-cert-file {_quote(pki / "ca.crt")}
         --cluster-signing-key-file {_quote(pki / "ca.key")} --profiling=false"""
     return _component("kube-controller-manager", command)
