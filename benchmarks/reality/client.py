@@ -71,16 +71,12 @@ class Client:
         side = FAILED if not complete else OWNED if served_by == "owned" else HOSTED
         return Timed(sent_s=sent_s, ttft_ms=(first_s - sent_s) * 1e3, e2e_ms=(self._clock() - sent_s) * 1e3, side=side)
 
-    async def closed_loop(self, *, clients: int, input_tokens: int, output_tokens: int, until: asyncio.Event) -> list[Timed]:
-        """Have so many clients ask again as soon as they are answered."""
-
-        async def ask_on() -> list[Timed]:
-            answered = []
-            while not until.is_set():
-                answered.append(await self.ask(input_tokens=input_tokens, output_tokens=output_tokens))
-            return answered
-
-        return [each for found in await asyncio.gather(*(ask_on() for _ in range(clients))) for each in found]
+    async def ask_on(self, *, input_tokens: int, output_tokens: int, until: asyncio.Event) -> list[Timed]:
+        """Ask again as soon as there is an answer."""
+        answered = []
+        while not until.is_set():
+            answered.append(await self.ask(input_tokens=input_tokens, output_tokens=output_tokens))
+        return answered
 
     async def replay(self, trace: Trace) -> Measured:
         """Send a trace's requests when they come, whatever has become of those before."""

@@ -68,7 +68,7 @@ async def asked_alone(stage: Stage, client: Client, *, cell_s: float) -> Lone:
     points, prefills, overheads_ms = [], [], []
     for input_tokens, output_tokens in LENGTHS:
         over = asyncio.Event()
-        loop = asyncio.create_task(client.closed_loop(clients=1, input_tokens=input_tokens, output_tokens=output_tokens, until=over))
+        loop = asyncio.create_task(client.ask_on(input_tokens=input_tokens, output_tokens=output_tokens, until=over))
         await asyncio.sleep(SETTLE_S)
         before = await stage.counters()
         await asyncio.sleep(cell_s)
