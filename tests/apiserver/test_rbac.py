@@ -328,7 +328,7 @@ def operator(site: Site, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture(scope="module")
 def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Let the operator make a workload, follow a ready replica, meet taken names and clean up a changed one; return its log."""
+    """Let the operator make a workload, follow a ready replica, meet taken names, clean up a changed one, start again; return its log."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     taken = {"labels": {"whose": "somebodys"}, "namespace": WORKLOAD_NAMESPACE}
     foreign: list[dict[str, Any]] = [
@@ -393,7 +393,18 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
             wait_until(functools.partial(gone, site, *each), 30)
         process.terminate()
         assert process.wait(30) == 0, log.read_text()[-3000:]
+    # The next one applies what it finds, where this one has posted what was not there.
+    with log.open("a") as whole, operator(site, log.with_name("next.log")):
+        for resource in ("serviceaccounts", "poddisruptionbudgets"):
+            wait_until(functools.partial(patched, site, resource), 60)
+        whole.write(log.with_name("next.log").read_text())
     return log
+
+
+def patched(site: Site, resource: str) -> bool:
+    """Tell whether the operator has patched one that was there."""
+    asked = [each for each in site.requests() if each.get("objectRef", {}).get("resource") == resource]
+    return any(each["verb"] == "patch" and each["responseStatus"]["code"] == 200 for each in asked)
 
 
 def granted(chart: Rendered) -> set[Right]:
