@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spillway.api.catalogue import AcceleratorClassSpec, TeraFlops
+from benchmarks.capacity.on_gpu import MAX_NUM_SEQS, OUTPUT_TOKENS, PROMPT_MEAN, PROMPT_P95, STEP_TOKENS
 from spillway.api.workload import Engine, Model, Quantization
+from spillway.cli.plan import default_classes
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import kv_tokens, memory
 from spillway.plan.models import known_model
@@ -17,21 +18,9 @@ from spillway.plan.sizing import service_of
 from spillway.plan.speed import step_model
 
 RUNS = Path(__file__).parent / "on_gpu.json"
-# As the chart's values have it: "nvidia-h200".
-H200 = AcceleratorClassSpec(
-    product="NVIDIA H200 SXM 141GB",
-    memory_gib=139,
-    memory_bandwidth_gbps=4800,
-    tera_flops=TeraFlops(bf16=989, fp8=1979),
-    per_node=8,
-    interconnect_gbps=900,
-)
+H200 = default_classes()["nvidia-h200"]  # the chart's
 ENGINE = Engine()  # 0.9 of the memory, 256 sequences
 CONTEXT_TOKENS = 2048
-STEP_TOKENS = 8192
-OUTPUT_TOKENS = 250
-P95_OVER_MEAN = 3.0
-MOST_RUNNING = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +79,7 @@ def _compared(run: Mapping[str, Any]) -> Compared:
     speed = step_model(shape, quantization=quantization, accelerator=H200, tensor_parallel_size=1)
 
     def service(prompt_tokens: float) -> Service:
-        lengths = Lengths(input_mean=prompt_tokens, input_p95=P95_OVER_MEAN * prompt_tokens, output_mean=OUTPUT_TOKENS)
+        lengths = Lengths(input_mean=prompt_tokens, input_p95=PROMPT_P95 / PROMPT_MEAN * prompt_tokens, output_mean=OUTPUT_TOKENS)
         return service_of(shape, speed.step, lengths=lengths, slo=None, step_tokens=STEP_TOKENS, max_context_tokens=None)
 
     return Compared(
@@ -122,7 +111,7 @@ def _compared(run: Mapping[str, Any]) -> Compared:
 def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: float) -> Load:
     """Return what the planner says of a load that it is told to carry, by the batch that keeps that rate (Little)."""
     batch = _batch_at(service, seen["asked_requests_per_s"])
-    promise = service.promise(mean_batch=batch, bound=MOST_RUNNING)
+    promise = service.promise(mean_batch=batch, bound=MAX_NUM_SEQS)
     return Load(
         requests_per_s=seen["asked_requests_per_s"],
         share=seen["asked_requests_per_s"] / planned_requests_per_s,
@@ -136,7 +125,7 @@ def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: f
 
 
 def _batch_at(service: Service, requests_per_s: float) -> float:
-    low, high = 1.0, float(MOST_RUNNING)
+    low, high = 1.0, float(MAX_NUM_SEQS)
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (middle, high) if service.requests_per_s(middle) < requests_per_s else (low, middle)
