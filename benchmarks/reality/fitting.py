@@ -54,18 +54,18 @@ class Lone:
     """What requests with no other beside them have shown."""
 
     points: tuple[Point, ...]  # of their steps and of their prefills
-    prefills: tuple[Point, ...]
     overhead_ms: float  # of a request, beside its own prefill
 
     @property
     def rough(self) -> Fit:
         """Return an engine whose steps take as long with several requests as with one, but for their prompts."""
-        return fitted((*self.points, *self.prefills), request_overhead_ms=self.overhead_ms)
+        return fitted(self.points, request_overhead_ms=self.overhead_ms)
 
 
 async def asked_alone(stage: Stage, client: Client, *, cell_s: float) -> Lone:
     """Send one request after another, of each of the lengths for so long."""
-    points, prefills, overheads_ms = [], [], []
+    points: list[Point] = []
+    overheads_ms: list[float] = []
     for input_tokens, output_tokens in LENGTHS:
         over = asyncio.Event()
         loop = asyncio.create_task(client.ask_on(input_tokens=input_tokens, output_tokens=output_tokens, until=over))
@@ -77,9 +77,9 @@ async def asked_alone(stage: Stage, client: Client, *, cell_s: float) -> Lone:
         answers = await loop
         points.append(decoding_point(counted, input_tokens=input_tokens, output_tokens=output_tokens))
         prefill_ms = counted["vllm:request_prefill_time_seconds_sum"] / counted["vllm:request_prefill_time_seconds_count"] * 1e3
-        prefills.append(Point(sequences=1.0, kv_tokens=0.0, prompt_tokens=float(input_tokens), step_ms=prefill_ms))
+        points.append(Point(sequences=1.0, kv_tokens=0.0, prompt_tokens=float(input_tokens), step_ms=prefill_ms))
         overheads_ms.append(max(0.0, statistics.fmean(each.ttft_ms for each in answers) - prefill_ms))
-    return Lone(points=tuple(points), prefills=tuple(prefills), overhead_ms=statistics.median(overheads_ms))
+    return Lone(points=tuple(points), overhead_ms=statistics.median(overheads_ms))
 
 
 async def rehearsed(stage: Stage, client: Client, trace: Trace, lone: Lone) -> Fit:
@@ -96,7 +96,7 @@ async def rehearsed(stage: Stage, client: Client, trace: Trace, lone: Lone) -> F
             points.append(decoding_point(counted, **lengths))
         before = after
     await replay
-    return fitted((*lone.points, *lone.prefills, *points), request_overhead_ms=lone.overhead_ms)
+    return fitted((*lone.points, *points), request_overhead_ms=lone.overhead_ms)
 
 
 def decoding_point(counted: Mapping[str, float], *, input_tokens: float, output_tokens: float) -> Point:

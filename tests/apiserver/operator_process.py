@@ -158,6 +158,5 @@ def _port(log: Path, process: subprocess.Popen[bytes], what: str) -> int:
         line = next((each for each in log.read_text().splitlines() if what in each), "")
         return int(line.rsplit(" ", 1)[1]) if line else 0
 
-    return eventually(
-        said, f"the operator says: {what}", within_s=120
-    )  # its imports took more than a minute with 25 processes to a pair of cores
+    # Its imports took more than a minute with 25 processes to a pair of cores.
+    return eventually(said, f"the operator says: {what}", within_s=120)
