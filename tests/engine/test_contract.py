@@ -243,19 +243,21 @@ def test_with_a_shutdown_timeout_open_requests_finish_while_new_ones_get_500(kin
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_a_shutdown_timeout_no_open_request_is_finished(kind: Kind, *, stream: bool) -> None:
-    with started(kind, variables=SLOW) as engine:
+def test_without_a_shutdown_timeout_open_requests_are_not_waited_for(kind: Kind, *, stream: bool) -> None:
+    with started(kind, "--max-num-seqs", "2", variables=SLOW) as engine:
         engine.complete()
-        answers = engine.busy(2, stream=stream).answers
+        answers = engine.busy(8, stream=stream).answers
         engine.terminate()
         # Seen of real vLLM, by chance: an error at once, a truncated answer with status 200, and a hang until the client leaves.
         engine.exited(8)
+        done = 0
         for answer in answers:
             if isinstance(answer, httpx.Response) and answer.status_code == 200:
-                last = events(answer)[-1] if stream else answer.json()
-                assert "error" in last or last["choices"][0]["finish_reason"] == "abort"
+                last = (events(answer) if stream else [answer.json()])[-1:]  # a stream that had not begun ends without an event
+                done += [choice["finish_reason"] for said in last for choice in said.get("choices", ())] == ["length"]
             elif isinstance(answer, httpx.Response):
                 assert answer.status_code == 500
+        assert done < 8  # two may have been done before the signal was taken in; with a timeout all eight would be
 
 
 def test_a_killed_worker_fails_what_is_in_flight_and_ends_the_engine() -> None:
