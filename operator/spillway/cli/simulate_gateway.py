@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity
+from spillway.plan.long_prompts import longest_own_prompt_tokens
 from spillway.plan.permit import stops_spilling
 from spillway.plan.rounding import dollars
 from spillway.render.envoy_hold import most_held
@@ -15,11 +17,15 @@ POLLS_S = 3.0  # what whenExceeded Wait comes to without gateway.hold, on averag
 MOST_POLLING = 1024  # at a gateway
 
 
-def rules_of(spec: InferenceWorkloadSpec, capacity: Capacity, *, spills: bool) -> Rules:
+def rules_of(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, capacity: Capacity, *, spills: bool) -> Rules:
     """Return the rules of the workload's gateways. `spills`: whether a hosted side is simulated."""
     gateway = spec.gateway
     rules = Rules(
-        spills=spills, slots_per_replica=capacity.slots, gateways=gateway.replicas, max_queued_requests=capacity.max_queued_requests
+        spills=spills,
+        slots_per_replica=capacity.slots,
+        gateways=gateway.replicas,
+        max_queued_requests=capacity.max_queued_requests,
+        longest_own_prompt_tokens=longest_own_prompt_tokens(spec, accelerator) if spills else None,
     )
     if spills and (pause_ms := wait_ms(spec)):
         rules = replace(rules, most_pausing=MOST_WAITING, pause_s=pause_ms / 1000)
