@@ -73,9 +73,7 @@ async def test_without_the_setting_length_makes_no_difference(spilling: SetStage
     assert (await ask(scene)).served_by == "owned"
 
 
-@pytest.mark.parametrize(
-    ("text", "by"), [pytest.param("a word", "owned", id="short"), pytest.param(PROMPT, ALPHA, id="long")]
-)
+@pytest.mark.parametrize(("text", "by"), [pytest.param("a word", "owned", id="short"), pytest.param(PROMPT, ALPHA, id="long")])
 async def test_a_body_that_does_not_state_its_length_goes_by_what_has_come(spilling: SetStage, text: str, by: str) -> None:
     scene = await spilling()
 
@@ -192,9 +190,7 @@ async def test_long_prompts_are_counted_apart_and_tell_why_they_were_spilled(spi
     scene = await spilling()
     await ask(scene)
     await ask(scene, **prompt("a word"))
-    read = {
-        (each.name, each.labels["backend"]): each.value for each in await scene.gateway.metrics() if each.name.startswith(LONG)
-    }
+    read = {(each.name, each.labels["backend"]): each.value for each in await scene.gateway.metrics() if each.name.startswith(LONG)}
     assert read == {
         (f"{LONG}_requests", ALPHA): 1,
         (f"{LONG}_input_tokens", ALPHA): INPUT_TOKENS,

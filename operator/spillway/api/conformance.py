@@ -291,9 +291,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
     ),
     "long-prompt-tokens-without-spill": (
         "spec.hosted.overflow.longPromptTokens",
-        lambda spec: (
-            _get(spec, "hosted.overflow.longPromptTokens") is None or _get(spec, "hosted.overflow.longPrompts") == "Spill"
-        ),
+        lambda spec: _get(spec, "hosted.overflow.longPromptTokens") is None or _get(spec, "hosted.overflow.longPrompts") == "Spill",
     ),
     "cached-input-price": (
         "spec.models[].cachedInputUSDPerMillionTokens",

@@ -41,8 +41,8 @@ def limited(hosted: HostedModel, spec: InferenceWorkloadSpec) -> HostedModel:
     return hosted if most is None else replace(hosted, most_usd_per_day=float(most))
 
 
-def told_of_gateway(spec: InferenceWorkloadSpec, *, spills: bool) -> Sequence[str]:
-    """Return what is assumed of the day's limit and of requests that wait, in sentences; none where there is neither."""
+def told_of_gateway(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *, spills: bool) -> Sequence[str]:
+    """Return what is assumed of the day's limit, of requests that wait and of long prompts, in sentences; none where there is nothing."""
     overflow = spec.hosted.overflow if spec.hosted else None
     told: list[str] = []
     if spills and overflow is not None and overflow.max_usd_per_day is not None:
@@ -53,6 +53,11 @@ def told_of_gateway(spec: InferenceWorkloadSpec, *, spills: bool) -> Sequence[st
         told.append(
             f"A request that finds own replicas full waits up to {pause_ms} ms for a slot before it is spilled (maxWaitMs); the first to "
             "come has it."
+        )
+    if spills and (longest := longest_own_prompt_tokens(spec, accelerator)) is not None:
+        told.append(
+            f"A prompt of more than {longest:,} tokens goes to the hosted side first (longPrompts); real gateways judge by bytes, and do so "
+            "for streams alone."
         )
     if spec.holds and spec.gateway.hold is not None:
         whom = "that nothing hosted takes" if spills else "that no replica can take"

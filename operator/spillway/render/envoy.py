@@ -228,7 +228,9 @@ def _second_tier(
         given_up_ms = patience_ms if spills else None
         long = longest_prompt_tokens(decision) is not None
         listeners.append(
-            owned.owned_listener(gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits, long_prompts=long)
+            owned.owned_listener(
+                gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits, long_prompts=long
+            )
         )
         first = WAIT if most_ms else owned.LISTENER
         clusters += [
