@@ -11,7 +11,9 @@ from spillway.plan.long_prompts import longest_own_prompt_tokens
 
 START_UP_S = 180.0
 KAPPAS = (1.5, 2.5, 10.0)
-HEAD = "| trace | kappa | long: tokens | of requests | cost | SLO % | worst 5 min % | spilled % | starts |\n|---|---|---|---|---|---|---|---|---|\n"
+HEAD = (
+    "| trace | kappa | longest own | longer | cost | SLO % | worst 5 min % | spilled % | starts |\n|---|---|---|---|---|---|---|---|---|\n"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

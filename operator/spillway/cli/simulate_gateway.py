@@ -56,8 +56,8 @@ def told_of_gateway(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSp
         )
     if spills and (longest := longest_own_prompt_tokens(spec, accelerator)) is not None:
         told.append(
-            f"A prompt of more than {longest:,} tokens goes to the hosted side first (longPrompts); real gateways judge by bytes, and do so "
-            "for streams alone."
+            f"A prompt of more than {longest:,} tokens goes to the hosted side first (longPrompts); real gateways judge by bytes, "
+            "and only streams."
         )
     if spec.holds and spec.gateway.hold is not None:
         whom = "that nothing hosted takes" if spills else "that no replica can take"

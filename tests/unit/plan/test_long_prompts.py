@@ -53,7 +53,7 @@ def test_a_class_that_computes_half_as_fast_reads_shorter_prompts() -> None:
 
 
 def test_what_replicas_are_sized_for_they_serve_however_short_the_target() -> None:
-    usual = {"traffic": {"inputTokens": {"mean": 1000, "p95": 3000}}}
+    usual: dict[str, Any] = {"traffic": {"inputTokens": {"mean": 1000, "p95": 3000}}}
     assert (limit(ttft_ms=50, **usual) or 0) > 3000
 
 
