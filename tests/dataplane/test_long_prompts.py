@@ -151,10 +151,20 @@ async def test_a_replica_that_comes_last_is_not_given_up_when_its_headers_are_la
     scene.alpha.script = fakes.fail(500)
     scene.engines[0].frozen = asyncio.Event()
     asked = asyncio.create_task(ask(scene))
-    await asyncio.sleep(1.5)  # longer than the stage's target, after which a stream with somebody behind it is given up
+    await until(lambda: _has_come(scene), "the replica has it")
+    scene.alpha.script = None
+    assert (await ask(scene, **prompt("a word"))).served_by == ALPHA  # its header timeout later, which began after
     assert not asked.done()
     scene.engines[0].frozen.set()
     assert (await asked).served_by == "owned"
+
+
+async def _has_come(scene: Stage) -> bool:
+    return scene.engines[0].requests > 0
+
+
+async def _are_open(scene: Stage, count: int) -> bool:
+    return await scene.gateway.metric("envoy_http_downstream_rq_active", envoy_http_conn_manager_prefix="edge") == count
 
 
 async def test_where_nobody_can_answer_a_long_prompt_gets_what_others_get(spilling: SetStage) -> None:
@@ -207,12 +217,22 @@ async def test_one_that_a_replica_answered_in_the_end_is_no_spill(spilling: SetS
     assert await scene.gateway.metric(f"{LONG}_requests", backend="owned") == 1
 
 
-async def test_requests_that_wait_at_the_limit_wait_when_they_are_long_too(spilling: SetStage) -> None:
-    scene = await spilling(overflow={**SPILL, "maxUSDPerDay": "1", "whenExceeded": "Wait"}, cap=1)
+@pytest.mark.parametrize(
+    ("spec", "overflow"),
+    [
+        pytest.param({}, {}, id="for some seconds"),
+        pytest.param({"gateway": {"replicas": 1, "hold": {"seconds": 30}}}, {}, id="as long as the gateway holds"),
+        pytest.param({"slo": {"timeToFirstTokenMs": 8000}}, {"maxWaitMs": 200}, id="after a moment for a slot"),
+    ],
+)
+async def test_requests_that_wait_at_the_limit_wait_when_they_are_long_too(
+    spilling: SetStage, spec: dict[str, Any], overflow: dict[str, Any]
+) -> None:
+    scene = await spilling(overflow={**SPILL, "maxUSDPerDay": "1", "whenExceeded": "Wait", **overflow}, cap=1, spec=spec)
     scene.engines[0].hold = asyncio.Event()
     held = await scene.client.open()
     asked = asyncio.create_task(ask(scene))
-    await asyncio.sleep(0.3)
+    await until(lambda: _are_open(scene, 2), "it is at the gateway")
     assert not asked.done()
     scene.engines[0].hold.set()
     await held.rest()
