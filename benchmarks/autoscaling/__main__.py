@@ -3,6 +3,7 @@
     python -m benchmarks.autoscaling run [--small] [--trace NAME ...] [--start-up S ...] [--kappa K ...] [--seeds N] [--days N] [--out FILE]
     python -m benchmarks.autoscaling table FILE [FILE ...]
     python -m benchmarks.autoscaling hard
+    python -m benchmarks.autoscaling long [--trace NAME ...] [--kappa K ...] [--days N]
 
 What is in the file already is not run again. `--small` is the grid of the tests: minutes on two cores. It exits 1 where ours is
 far from the clairvoyant replay. Exits 2 when the traces are not there.
@@ -38,6 +39,10 @@ def main() -> int:
     runner.add_argument("--jobs", type=int, default=os.cpu_count())
     runner.add_argument("--out", type=Path, default=OUT)
     commands.add_parser("hard", help="loads made to fool, and engines that are not as planned")
+    long = commands.add_parser("long", help="long prompts kept and spilled, side by side")
+    long.add_argument("--trace", action="append", choices=[each.name for each in SOURCES])
+    long.add_argument("--kappa", action="append", type=float)
+    long.add_argument("--days", type=float, default=2.0)
     table = commands.add_parser("table")
     table.add_argument("files", nargs="+", type=Path)
     parsed = parser.parse_args()
@@ -53,6 +58,13 @@ def main() -> int:
         from benchmarks.autoscaling import hard
 
         print(hard.table(), end="")
+        return 0
+    if parsed.command == "long":
+        from benchmarks.autoscaling import long as pairs
+
+        print(pairs.HEAD, end="")
+        for pair in pairs.pairs(parsed.trace or [each.name for each in SOURCES], parsed.kappa or pairs.KAPPAS, parsed.days):
+            print(pairs.row(pair), flush=True)
         return 0
     units = _units(parsed)
     _run(units, parsed.out, parsed.jobs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from spillway.api.workload import LongPrompts, Overflow
 from spillway.cli.manifests import read_manifests
 from spillway.cli.plan import question_for
 from spillway.cli.prices import PriceLists
@@ -89,6 +90,14 @@ def _case(trace: Trace, source: Source, *, kappa: float, start_up_s: float) -> C
         raise ValueError(f"{WORKLOAD.name} states no slo")
     spec = question.spec.model_copy(update={"slo": slo.model_copy(update={"time_to_first_token_ms": source.ttft_ms})})
     return make_case(replace(question, spec=spec), trace, Wanted(start_up_s=start_up_s, kappa=kappa), file=WORKLOAD.name)
+
+
+def spilling_long_prompts(case: Case) -> Case:
+    """Return the cell with `hosted.overflow.longPrompts: Spill`."""
+    if case.spec.hosted is None:
+        raise ValueError(f"{WORKLOAD.name} has no hosted side")
+    hosted = case.spec.hosted.model_copy(update={"overflow": Overflow(long_prompts=LongPrompts.SPILL)})
+    return replace(case, spec=case.spec.model_copy(update={"hosted": hosted}))
 
 
 def slots_of(case: Case) -> int:

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import numpy as np
 
-from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slots_of, source_named, traffic
+from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slots_of, source_named, spilling_long_prompts, traffic
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_runs import production, replay_savings, work_per_token_s
 from spillway.plan.decision import Memory
+from spillway.plan.long_prompts import longest_own_prompt_tokens
 from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule, Values
 from spillway.simulate.baselines.facts import Facts
@@ -46,6 +47,7 @@ class Unit:
     days: float
     kappas: tuple[float, ...] = KAPPAS
     baselines: bool = True
+    spills_long_prompts: bool = False  # hosted.overflow.longPrompts Spill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class Bench:
         self.cases: dict[float, Case] = {
             kappa: case_of(self.trace, unit.trace, kappa=kappa, start_up_s=unit.start_up_s) for kappa in unit.kappas
         }
+        if unit.spills_long_prompts:
+            self.cases = {kappa: spilling_long_prompts(case) for kappa, case in self.cases.items()}
         self.case = next(iter(self.cases.values()))
         self.work_s: Floats = self.case.engine.trace_work_s(self.trace)
         early = self.trace.arrival_s < 300
@@ -158,7 +162,8 @@ class Bench:
     def ours_run(self, kappa: float, memory: Memory) -> tuple[Run, Memory]:
         """Return the run of an operator that begins with that memory, and its memory at the end."""
         policy = production(self.cases[kappa], settings=PlanSettings(tick=timedelta(seconds=GRID_TICK_S)), memory=memory)
-        return self.run(policy, kappa=kappa, spills=True), policy.memory
+        longest = longest_own_prompt_tokens(self.case.spec, self.case.accelerator)
+        return self.run(policy, kappa=kappa, spills=True, longest_own_prompt_tokens=longest), policy.memory
 
     def cost_from(self, done: Run, kappa: float, begin_s: float) -> float:
         """Return what a run costs from that moment on: what is billed then, and what is spilled of what arrives then."""
@@ -206,7 +211,9 @@ class Bench:
         )
         return tune(rule, demand, plant, list(kappas), spills=spills)
 
-    def run(self, policy: Policy, *, kappa: float, spills: bool, slots: int | None = None) -> Run:
+    def run(
+        self, policy: Policy, *, kappa: float, spills: bool, slots: int | None = None, longest_own_prompt_tokens: int | None = None
+    ) -> Run:
         """Run a policy over the trace."""
         case = self.case
         targets = Targets(ttft_ms=float(source_named(self.unit.trace).ttft_ms), inter_token_ms=100.0)
@@ -217,6 +224,7 @@ class Bench:
                 spills=spills,
                 slots_per_replica=(slots or slots_of(case)) if spills else UNBOUNDED,
                 gateways=case.spec.gateway.replicas,
+                longest_own_prompt_tokens=longest_own_prompt_tokens,
                 most_held=0 if spills else UNBOUNDED,
                 hold_s=0.0 if spills else 600.0,
             ),

@@ -126,6 +126,11 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_refused_micro_usd", lane, -PAST_S, usd * 2)
         history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
+    lengthy = history.up("long-prompts")
+    for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
+        for what, each in (("requests", 1), ("input_tokens", 20_000), ("output_tokens", 100)):
+            history.add(f"envoy_spillway_long_prompt_{what}", f'{lengthy},backend="{backend}"', -PAST_S, 0, per_s=per_s * each)
+
     old = history.up("old-engine", "engine")
     history.add("vllm:gpu_cache_usage_perc", old, -PAST_S, 0.25)
     history.add("vllm:time_per_output_token_seconds_sum", old, -PAST_S, 0, per_s=0.5)
@@ -339,6 +344,16 @@ async def test_the_meters_of_a_permit_by_worker_and_none_before_the_first_reques
     none_yet = (await read(url, "idle", Target(gateways=1))).spill_meters
     assert isinstance(none_yet, Sample)
     assert none_yet.value == ()
+
+
+async def test_long_prompts_are_those_that_a_hosted_backend_answered(url: str) -> None:
+    found = (await read(url, "long-prompts", Target(gateways=1))).long_prompts
+    assert isinstance(found, Sample)
+    told = (found.value.per_s, found.value.input_tokens_per_s, found.value.output_tokens_per_s)
+    assert told == pytest.approx((0.75, 15_000.0, 75.0), rel=0.01)
+    none = (await read(url, "idle", Target(gateways=1))).long_prompts
+    assert isinstance(none, Sample)
+    assert none.value.per_s == 0
 
 
 @pytest.mark.parametrize(

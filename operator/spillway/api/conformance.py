@@ -274,6 +274,25 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
             or _get(spec, "hosted.overflow.maxWaitMs") < _get(spec, "slo.timeToFirstTokenMs", math.inf)
         ),
     ),
+    "long-prompts-without-both": (
+        "spec.hosted.overflow.longPrompts",
+        lambda spec: (
+            _get(spec, "hosted.overflow.longPrompts") != "Spill"
+            or (_mode(spec) in {"Hybrid", "Auto"} and _get(spec, "dedicated") is not None and _backends(spec))
+        ),
+    ),
+    "long-prompts-without-limit": (
+        "spec.hosted.overflow.longPrompts",
+        lambda spec: (
+            _get(spec, "hosted.overflow.longPrompts") != "Spill"
+            or _get(spec, "hosted.overflow.longPromptTokens") is not None
+            or _get(spec, "slo.timeToFirstTokenMs") is not None
+        ),
+    ),
+    "long-prompt-tokens-without-spill": (
+        "spec.hosted.overflow.longPromptTokens",
+        lambda spec: _get(spec, "hosted.overflow.longPromptTokens") is None or _get(spec, "hosted.overflow.longPrompts") == "Spill",
+    ),
     "cached-input-price": (
         "spec.models[].cachedInputUSDPerMillionTokens",
         _each("models", "cachedInputUSDPerMillionTokens", "inputUSDPerMillionTokens"),

@@ -107,6 +107,7 @@ _RESERVED = ", ".join(RESERVED_PREFIXES)
 
 _WAITS = "(has(self.hosted) && has(self.hosted.overflow) && has(self.hosted.overflow.maxWaitMs) && self.hosted.overflow.maxWaitMs > 0)"
 _WHEN_EXCEEDED_WAITS = "(has(self.hosted) && has(self.hosted.overflow) && self.hosted.overflow.whenExceeded == 'Wait')"
+_SPILLS_LONG = "(has(self.hosted) && has(self.hosted.overflow) && self.hosted.overflow.longPrompts == 'Spill')"
 _BACKENDS = "(has(self.hosted) && has(self.hosted.backends) && size(self.hosted.backends) > 0)"
 
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -535,6 +536,29 @@ WORKLOAD_RULES = (
         message="hosted.overflow.maxWaitMs is part of the time to the first token: set it below slo.timeToFirstTokenMs, by more than a "
         "hosted backend takes to begin",
         at=".hosted.overflow.maxWaitMs",
+    ),
+    Rule(
+        name="long-prompts-without-both",
+        model="InferenceWorkloadSpec",
+        rule=f"!{_SPILLS_LONG} || (self.placement.mode in ['Hybrid', 'Auto'] && has(self.dedicated) && {_BACKENDS})",
+        message="hosted.overflow.longPrompts Spill chooses between own replicas and hosted backends: it needs both, so add dedicated and "
+        "hosted.backends and choose mode Hybrid or Auto, or choose Keep",
+        at=".hosted.overflow.longPrompts",
+    ),
+    Rule(
+        name="long-prompts-without-limit",
+        model="InferenceWorkloadSpec",
+        rule=f"!{_SPILLS_LONG} || has(self.hosted.overflow.longPromptTokens) || (has(self.slo) && has(self.slo.timeToFirstTokenMs))",
+        message="hosted.overflow.longPrompts Spill needs to know which prompts are long: set slo.timeToFirstTokenMs, or say so in "
+        "longPromptTokens",
+        at=".hosted.overflow.longPrompts",
+    ),
+    Rule(
+        name="long-prompt-tokens-without-spill",
+        model="Overflow",
+        rule="!has(self.longPromptTokens) || self.longPrompts == 'Spill'",
+        message="longPromptTokens is the limit of longPrompts Spill: choose that, or remove it",
+        at=".longPromptTokens",
     ),
 )
 

@@ -465,6 +465,13 @@ class LimitAction(StrEnum):
     WAIT = "Wait"
 
 
+class LongPrompts(StrEnum):
+    """Where a prompt goes first that no own replica reads within the time to the first token."""
+
+    KEEP = "Keep"
+    SPILL = "Spill"
+
+
 class Overflow(ApiModel):
     """When requests go to hosted backends, and limits on what these may serve and cost.
 
@@ -500,6 +507,25 @@ class Overflow(ApiModel):
             description="Longest wait for a slot, milliseconds, of a request that finds own replicas full, before it is spilled. At most "
             "256 wait at a gateway; the others are spilled at once. Part of the time to the first token, whoever answers then. Default: 0, "
             "it is spilled at once.",
+        ),
+    ] = None
+
+    long_prompts: Annotated[
+        LongPrompts,
+        Field(
+            description="Where a streamed request goes first whose prompt no own replica reads within slo.timeToFirstTokenMs. Keep: to own "
+            "replicas, as any other. Spill: to a hosted backend, and to own replicas where none takes it. The gateway judges by the bytes "
+            "of the body, four a token, and cannot know what of a prompt is in a replica's cache: for prompts that are long because a chat "
+            "goes on, Keep is cheaper."
+        ),
+    ] = LongPrompts.KEEP
+    long_prompt_tokens: Annotated[
+        int | None,
+        Field(
+            ge=256,
+            le=10**7,
+            description="With longPrompts Spill: the longest prompt, in tokens, that goes to own replicas first. Default: the longest that "
+            "a replica of the accelerator class is estimated to read within half of slo.timeToFirstTokenMs.",
         ),
     ] = None
 

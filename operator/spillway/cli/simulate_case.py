@@ -102,7 +102,7 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
         demand_replicas_mean=mean,
         demand_replicas_peak=peak,
         measured_engine=wanted.step is not None,
-        assumptions=(*_assumptions(chosen, wanted, engine, factor), *told_of_gateway(spec, spills=chosen.offer is not None)),
+        assumptions=(*_assumptions(chosen, wanted, engine, factor), *told_of_gateway(spec, accelerator, spills=chosen.offer is not None)),
         warnings=tuple(_warnings(question.spec, spec, trace, chosen, peak=peak)),
     )
 

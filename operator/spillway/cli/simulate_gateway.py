@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity
+from spillway.plan.long_prompts import longest_own_prompt_tokens
 from spillway.plan.permit import stops_spilling
 from spillway.plan.rounding import dollars
 from spillway.render.envoy_hold import most_held
@@ -15,11 +17,15 @@ POLLS_S = 3.0  # what whenExceeded Wait comes to without gateway.hold, on averag
 MOST_POLLING = 1024  # at a gateway
 
 
-def rules_of(spec: InferenceWorkloadSpec, capacity: Capacity, *, spills: bool) -> Rules:
+def rules_of(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, capacity: Capacity, *, spills: bool) -> Rules:
     """Return the rules of the workload's gateways. `spills`: whether a hosted side is simulated."""
     gateway = spec.gateway
     rules = Rules(
-        spills=spills, slots_per_replica=capacity.slots, gateways=gateway.replicas, max_queued_requests=capacity.max_queued_requests
+        spills=spills,
+        slots_per_replica=capacity.slots,
+        gateways=gateway.replicas,
+        max_queued_requests=capacity.max_queued_requests,
+        longest_own_prompt_tokens=longest_own_prompt_tokens(spec, accelerator) if spills else None,
     )
     if spills and (pause_ms := wait_ms(spec)):
         rules = replace(rules, most_pausing=MOST_WAITING, pause_s=pause_ms / 1000)
@@ -35,8 +41,8 @@ def limited(hosted: HostedModel, spec: InferenceWorkloadSpec) -> HostedModel:
     return hosted if most is None else replace(hosted, most_usd_per_day=float(most))
 
 
-def told_of_gateway(spec: InferenceWorkloadSpec, *, spills: bool) -> Sequence[str]:
-    """Return what is assumed of the day's limit and of requests that wait, in sentences; none where there is neither."""
+def told_of_gateway(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *, spills: bool) -> Sequence[str]:
+    """Return what is assumed of the day's limit, of requests that wait and of long prompts, in sentences; none where there is nothing."""
     overflow = spec.hosted.overflow if spec.hosted else None
     told: list[str] = []
     if spills and overflow is not None and overflow.max_usd_per_day is not None:
@@ -47,6 +53,11 @@ def told_of_gateway(spec: InferenceWorkloadSpec, *, spills: bool) -> Sequence[st
         told.append(
             f"A request that finds own replicas full waits up to {pause_ms} ms for a slot before it is spilled (maxWaitMs); the first to "
             "come has it."
+        )
+    if spills and (longest := longest_own_prompt_tokens(spec, accelerator)) is not None:
+        told.append(
+            f"A prompt of more than {longest:,} tokens goes to the hosted side first (longPrompts); real gateways judge by bytes, "
+            "and only streams."
         )
     if spec.holds and spec.gateway.hold is not None:
         whom = "that nothing hosted takes" if spills else "that no replica can take"

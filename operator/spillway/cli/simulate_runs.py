@@ -203,7 +203,7 @@ class _Bench:
                 update={"hosted": None, "placement": case.spec.placement.model_copy(update={"mode": PlacementMode.DEDICATED})}
             )
         )
-        return rules_of(spec, size(spec, case.accelerator, Memory()), spills=spills and case.rents)
+        return rules_of(spec, case.accelerator, size(spec, case.accelerator, Memory()), spills=spills and case.rents)
 
     def _facts(self, rule: Rule) -> Facts:
         engine, targets = self.case.engine, _targets(self.case)

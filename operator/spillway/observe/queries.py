@@ -14,6 +14,7 @@ SCRAPE_AGE: Final = "scrape_age"
 REQUESTS: Final = "requests"
 COUNTERS: Final = "counters"
 STREAM_ERRORS: Final = "stream_errors"
+LONG_PROMPTS: Final = "long_prompts"
 SPILL_METERS: Final = "spill_meters"
 IN_FLIGHT: Final = "in_flight"
 HELD: Final = "held"
@@ -54,6 +55,7 @@ def queries(window_s: float) -> dict[str, str]:
     counted = f'__name__=~"envoy_spillway_({_COUNTED})",{ours}'
     owned = f'backend="owned",{ours}'
     served = f'code=~"2..",{owned}'
+    elsewhere = f'backend!~"owned|none",{ours}'
     refused = f'envoy_cluster_name=~"hosted-.*",envoy_response_code=~"401|403",{ours}'
     by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
@@ -64,6 +66,11 @@ def queries(window_s: float) -> dict[str, str]:
         # The gateway.
         REQUESTS: f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests', ours, w)})",
         STREAM_ERRORS: f"sum {BY} ({_rate('envoy_spillway_stream_errors', ours, w)})",
+        # What hosted backends answered because no own replica reads such prompts in time: counted only where longPrompts is Spill.
+        LONG_PROMPTS: " or ".join(
+            f'label_replace(sum {BY} ({_rate(f"envoy_spillway_long_prompt_{what}", elsewhere, w)}), "what", "{what}", "", "")'
+            for what in ("requests", "input_tokens", "output_tokens")
+        ),
         # Raw, and only of those that are there: a lane's meter says up to where its Envoy has counted, and starts anew with it. Asked
         # before the ledger's counters: what a scrape between the two adds is then spent already, and not allowed once more.
         SPILL_METERS: "sum by (__name__, namespace, workload, pod, backend, worker)"

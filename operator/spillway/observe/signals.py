@@ -15,7 +15,7 @@ from spillway.api.vocabulary import BACKEND_NONE, BACKEND_OWNED, COMPONENT_ENGIN
 from spillway.observe import queries
 from spillway.observe.histogram import Buckets, added, quantile, share_within, total
 from spillway.plan.decision import Key
-from spillway.plan.observation import Missing, Reading, Sample, SideLatency, Signals, SpillMeter, TokenCounters
+from spillway.plan.observation import LongPromptTraffic, Missing, Reading, Sample, SideLatency, Signals, SpillMeter, TokenCounters
 
 T = TypeVar("T")
 
@@ -115,6 +115,7 @@ def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str,
         counters=missing,
         held_at_gateway=missing,
         spill_meters=missing,
+        long_prompts=missing,
     )
 
 
@@ -161,6 +162,7 @@ class _Reader:
             closed_per_s=self._at_gateway(queries.CLOSED),
             held_at_gateway=self._at_gateway(queries.HELD),
             spill_meters=self._spill_meters(),
+            long_prompts=self._long_prompts(),
         )
 
     def _gap(self, component: str, expected: int) -> Missing | None:
@@ -274,6 +276,21 @@ class _Reader:
         if metered <= 0 or tokens.value <= 0:
             return Missing(reason=Reason.METRICS_MISSING, detail="no request with token counts in the window")
         return self._sample(tokens.value / metered)
+
+    def _long_prompts(self) -> Reading[LongPromptTraffic]:
+        rows = self._batch.rows(queries.LONG_PROMPTS, self._key)
+        if isinstance(rows, Missing):
+            return rows
+        if self._gateway_gap is not None:
+            return self._gateway_gap
+        told = {labels.get("what"): value for labels, value in rows}
+        return self._sample(
+            LongPromptTraffic(
+                per_s=told.get("requests", 0.0),
+                input_tokens_per_s=told.get("input_tokens", 0.0),
+                output_tokens_per_s=told.get("output_tokens", 0.0),
+            )
+        )
 
     def _histogram(self, name: str, wanted: Callable[[str], bool], gap: Missing | None) -> Buckets | Missing:
         rows = self._batch.rows(name, self._key)

@@ -25,6 +25,7 @@ from spillway.plan.decision import (
 )
 from spillway.plan.hosted_keys import remember_keys, restored_keys
 from spillway.plan.ledger import advance, settle
+from spillway.plan.long_prompts import longest_own_prompt_tokens, without_long_prompts
 from spillway.plan.measuring import Measured, remember
 from spillway.plan.memory import GIB, weights_bytes
 from spillway.plan.models import known_model
@@ -69,7 +70,8 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     resolved, _ = resolve_backends(spec, seen.catalogue)
     backends = resolved if spec.rents else ()
     choice = found.choice
-    memory = remember(memory, seen.signals, None if choice is None else _measured(workload, seen, choice), now)
+    for_replicas = replace(seen, signals=without_long_prompts(seen.signals))
+    memory = remember(memory, for_replicas.signals, None if choice is None else _measured(workload, seen, choice), now)
     memory = memory if choice is None else _with_starts(memory, workload, seen, choice)
     memory = remember_keys(memory, spec, seen)
     ledger, memory = _account(workload, seen, memory, now, settings)
@@ -82,7 +84,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     if pool is not None and not problems:
         scaled, memory = scale_or_recommend(
             workload=workload,
-            seen=seen,
+            seen=for_replicas,
             pool=pool,
             stakes=stakes_of(workload, seen, memory, pool, backends, now),
             alone=is_alone(spec, seen, memory, backends, now),
@@ -106,7 +108,11 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         placing=_kept(found.placing, memory.placing, problems),
         pool=None if problems else pool,
         backends=() if problems else backends,
-        gateway=replace(plan_gateway(spec, seen, slots), permit=ledger.permit),
+        gateway=replace(
+            plan_gateway(spec, seen, slots),
+            permit=ledger.permit,
+            longest_own_prompt_tokens=None if pool is None else longest_own_prompt_tokens(spec, pool.accelerator),
+        ),
         scale=scaled,
         cost=cost,
         budget=judge_budget(spec, cost, memory.budget),

@@ -135,6 +135,15 @@ class SpillMeter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LongPromptTraffic:
+    """What hosted backends answered because no own replica reads such prompts in time, per second over the window."""
+
+    per_s: float
+    input_tokens_per_s: float
+    output_tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SideLatency:
     """Latency at the gateway on one side over the window."""
 
@@ -182,6 +191,7 @@ class Signals:
     closed_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests refused because there are no API keys at all
     held_at_gateway: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests that wait there for a replica; with gateway.hold
     spill_meters: Reading[tuple[SpillMeter, ...]] = Missing(reason=Reason.METRICS_MISSING)
+    long_prompts: Reading[LongPromptTraffic] = Missing(reason=Reason.METRICS_MISSING)  # part of what arrived and what was spilled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from spillway.render.envoy_edge import edge_listener
 from spillway.render.envoy_hold import HOLD_STATS, hold_of, most_held
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
 from spillway.render.envoy_jwt import issuer_clusters, issuer_listeners
+from spillway.render.envoy_long import longest_prompt_tokens
 from spillway.render.envoy_metrics import stats_config
 from spillway.render.envoy_operations import (
     DRAIN_HEADER,
@@ -178,6 +179,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                     kept=_kept(decision, order),
                     guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
                     hold=None if decision.backends else hold_of(workload, decision),
+                    longest_prompt_tokens=longest_prompt_tokens(decision),
                 ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
@@ -224,8 +226,11 @@ def _second_tier(
     if decision.pool:
         most_ms = wait_ms(workload.spec) if spills else 0
         given_up_ms = patience_ms if spills else None
+        long = longest_prompt_tokens(decision) is not None
         listeners.append(
-            owned.owned_listener(gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits)
+            owned.owned_listener(
+                gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits, long_prompts=long
+            )
         )
         first = WAIT if most_ms else owned.LISTENER
         clusters += [
@@ -263,7 +268,7 @@ def _most_waiting(spec: InferenceWorkloadSpec, hold: Hold | None, *, spills: boo
 def _hosted(
     workload: Workload, decision: Decision, backend: HostedBackend, addresses: GatewayAddresses, *, header_timeout_ms: int | None
 ) -> EnvoyConfig:
-    spec = workload.spec
+    spec, patience_ms = workload.spec, _header_timeout_ms(decision.gateway.ttft_edge_ms)
     return hosted.hosted_listener(
         backend,
         addresses,
@@ -272,6 +277,7 @@ def _hosted(
         longest_s=spec.gateway.max_request_seconds,
         header_timeout_ms=header_timeout_ms,
         guard=guard_metadata(spec, decision.backends, backend, addresses.cap_folder) if is_guarded(spec, backend) else None,
+        long_timeout_ms=patience_ms if header_timeout_ms is None and longest_prompt_tokens(decision) is not None else None,
     )
 
 

@@ -33,6 +33,7 @@ from spillway.render.envoy_http import (
     stays,
     typed,
 )
+from spillway.render.envoy_long import MARK, REASON, REFUSED_STATUSES, long_prompt_logs, longer_than, marked
 from spillway.render.envoy_metrics import access_logs, edge_token_filters
 from spillway.render.envoy_overload import overload_reply
 from spillway.render.envoy_owned import to_replicas
@@ -61,18 +62,20 @@ def edge_listener(
     kept: tuple[str, ...] | None,
     guarded: bool,
     hold: Hold | None = None,
+    longest_prompt_tokens: int | None = None,
 ) -> EnvoyConfig:
     """Return the listener.
 
     `backends` are clusters of the second tier in order of preference, or the replicas' alone; `kept` those of requests that must stay
     (None: all stay anyway).
     `guarded`: whether a script of limits stands in front of a hosted backend, whose mark no client may set. `hold`: how
-    requests wait where nothing hosted answers them.
+    requests wait where nothing hosted answers them. `longest_prompt_tokens`: streams with longer prompts ask hosted backends first.
     """
+    longs = longest_prompt_tokens is not None
     longest_s = workload.spec.gateway.max_request_seconds
     strip = typed(
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[{"remove": name} for name in _never_from_clients(workload, guarded=guarded)],
+        mutations=[{"remove": name} for name in (*_never_from_clients(workload, guarded=guarded), *((MARK,) if longs else ()))],
     )
     access = workload.spec.gateway.access
     chain = connection_manager(
@@ -87,7 +90,7 @@ def edge_listener(
             lua("json", "answer", name=_ANSWER),
             *edge_token_filters(),
         ],
-        routes=_routes(workload, backends=backends, kept=kept, hold=hold),
+        routes=_routes(workload, backends=backends, kept=kept, hold=hold, longest_prompt_tokens=longest_prompt_tokens),
         early_header_mutation_extensions=[{"name": "envoy.http.early_header_mutation.header_mutation", "typed_config": strip}],
         use_remote_address=True,
         preserve_external_request_id=True,
@@ -98,7 +101,10 @@ def edge_listener(
         request_headers_timeout=seconds(10),
         request_timeout=seconds(60),
         local_reply_config=_replies(access),
-        access_log=access_logs(access, traced=workload.spec.gateway.tracing is not None),
+        access_log=[
+            *access_logs(access, traced=workload.spec.gateway.tracing is not None, more={REASON: f"%REQ({MARK})%"} if longs else None),
+            *(long_prompt_logs() if longs else ()),
+        ],
         **tracing(workload),
     )
     return {
@@ -117,7 +123,9 @@ def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]
     return (*_NEVER_FROM_CLIENTS, *permit, *key, *arrived, *held)
 
 
-def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, hold: Hold | None) -> EnvoyConfig:
+def _routes(
+    workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, ...] | None, hold: Hold | None, longest_prompt_tokens: int | None
+) -> EnvoyConfig:
     served = workload.spec.served_name
     model = _model(workload)
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
@@ -128,6 +136,11 @@ def _routes(workload: Workload, *, backends: tuple[str, ...], kept: tuple[str, .
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
         *(_staying(gateway, kept, again=again) if kept is not None else ()),
+        *(
+            [_hosted_first(gateway, longest_prompt_tokens, backends=backends, kept=kept or (), again=again)]
+            if longest_prompt_tokens is not None
+            else ()
+        ),
         _to_backends([method_is("POST"), is_set(STREAMED)], to),
         # No script looks at a plain answer: it would cost every request some 4 % of the gateway's time.
         _to_backends([method_is("POST")], to, without=_ANSWER),
@@ -164,6 +177,16 @@ def _staying(gateway: Gateway, kept: tuple[str, ...], *, again: tuple[str, ...])
     return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 
+def _hosted_first(
+    gateway: Gateway, longest_tokens: int, *, backends: tuple[str, ...], kept: tuple[str, ...], again: tuple[str, ...]
+) -> EnvoyConfig:
+    """Return the route of streams whose prompt no replica reads in time."""
+    order = (*(each for each in backends if each not in kept), *kept, *again)
+    to = _backends(gateway, order, waits=len(again) > 1, also_next=REFUSED_STATUSES)
+    route = _to_backends([method_is("POST"), is_set(STREAMED), longer_than(longest_tokens)], to)
+    return {**route, "request_headers_to_add": [marked()]}
+
+
 def _to_backends(headers: list[EnvoyConfig], to: EnvoyConfig, *, without: str | None = None) -> EnvoyConfig:
     disabled = typed("envoy.extensions.filters.http.lua.v3.LuaPerRoute", disabled=True)
     filters: EnvoyConfig = {"typed_per_filter_config": {without: disabled}} if without else {}
@@ -189,8 +212,13 @@ def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": json_text(body)}}}
 
 
-def _backends(gateway: Gateway, backends: tuple[str, ...], *, waits: bool = False, hold: Hold | None = None) -> EnvoyConfig:
-    """Return where a route goes. Replicas that are all there is need no tier behind this one, which costs a third of a request's CPU."""
+def _backends(
+    gateway: Gateway, backends: tuple[str, ...], *, waits: bool = False, hold: Hold | None = None, also_next: tuple[int, ...] = ()
+) -> EnvoyConfig:
+    """Return where a route goes. Replicas that are all there is need no tier behind this one, which costs a third of a request's CPU.
+
+    `also_next`: further statuses on which the next backend is asked.
+    """
     if backends == (CLUSTER_OWNED,):
         return to_replicas(gateway, timeout=seconds(gateway.max_request_seconds))
     groups = [
@@ -204,7 +232,7 @@ def _backends(gateway: Gateway, backends: tuple[str, ...], *, waits: bool = Fals
     elif len(backends) > 1:
         route["retry_policy"] = {
             "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
-            "retriable_status_codes": list(_NEXT_BACKEND_STATUSES),
+            "retriable_status_codes": [*also_next, *_NEXT_BACKEND_STATUSES],
             "num_retries": len(backends) - 1,
             "refresh_cluster_on_retry": True,
             # The next backend is another one; do not wait for it. Asking the same one again does, twice as long each time.

@@ -29,6 +29,7 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_long import is_long
 from spillway.render.envoy_metrics import token_filters
 from spillway.render.envoy_permit import PERMITTED, meter, permitted
 from spillway.render.envoy_secrets import mounted, secret_file
@@ -106,10 +107,15 @@ def hosted_listener(
     longest_s: int,
     header_timeout_ms: int | None,
     guard: EnvoyConfig | None = None,
+    long_timeout_ms: int | None = None,
 ) -> EnvoyConfig:
-    """Return the listener in front of one hosted backend. `guard` is what the script of its limits must know; None: there are none."""
+    """Return the listener in front of one hosted backend. `guard` is what the script of its limits must know; None: there are none.
+
+    `long_timeout_ms`: how long a long prompt, behind which own replicas are next, waits for headers where others may take their time.
+    """
     name = cluster_name(backend)
-    routes = _routes(backend, served_name=served_name, owns=owns, header_timeout_ms=header_timeout_ms, guard=guard)
+    timeouts = _Patience(streamed_ms=header_timeout_ms, long_ms=long_timeout_ms)
+    routes = _routes(backend, served_name=served_name, owns=owns, patience=timeouts, guard=guard)
     permission: EnvoyConfig = {"header": is_set(_REWRITTEN)}
     if guard is not None:
         permission = {"and_rules": {"rules": [permission, permitted()]}}
@@ -143,9 +149,15 @@ def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyCon
     return http_filter("credential_injector", "CredentialInjector", overwrite=True, credential=generic)
 
 
-def _routes(
-    backend: HostedBackend, *, served_name: str, owns: bool, header_timeout_ms: int | None, guard: EnvoyConfig | None
-) -> list[EnvoyConfig]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Patience:
+    """How long a stream waits for headers; None: as long as it takes."""
+
+    streamed_ms: int | None
+    long_ms: int | None  # one with a long prompt
+
+
+def _routes(backend: HostedBackend, *, served_name: str, owns: bool, patience: "_Patience", guard: EnvoyConfig | None) -> list[EnvoyConfig]:
     metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model), **(guard or {})}
     marks = [_REWRITTEN] if guard is None else [_REWRITTEN, PERMITTED]
     url = base_url(backend)
@@ -172,8 +184,11 @@ def _routes(
             "route": {**to, "retry_policy": retry},
         }
 
-    streamed: EnvoyConfig = {**MODEL_PATHS, "headers": [is_set(STREAMED)]}
-    timed = [route(streamed, {"per_try_timeout": seconds(header_timeout_ms / 1000)})] if header_timeout_ms is not None else []
+    timed = [
+        route({**MODEL_PATHS, "headers": [is_set(STREAMED), *more]}, {"per_try_timeout": seconds(timeout_ms / 1000)})
+        for timeout_ms, more in ((patience.streamed_ms, ()), (patience.long_ms, (is_long(),)))
+        if timeout_ms is not None
+    ]
     # The script refuses what comes here. Own replicas may serve it when they have room again, so it is not unknown where there are any.
     refusal = {"filter_metadata": {"envoy.filters.http.lua": {"refusal": "503" if owns else "404"}}}
     return [*timed, route(MODEL_PATHS, {}), {"match": {"prefix": "/"}, "metadata": refusal, "direct_response": {"status": 404}}]

@@ -1,6 +1,6 @@
 """What the gateway counts of each request: tokens, codes and times, by the backend that answered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from spillway.api.access import Access
 from spillway.plan.decision import GatewayPlan
@@ -91,15 +91,23 @@ def _without_output(path: Sequence[str]) -> EnvoyConfig:
     return {"on_missing": none}
 
 
-def access_logs(access: Access, *, traced: bool) -> list[EnvoyConfig]:
-    """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models)."""
+def long_prompt_tokens() -> list[EnvoyConfig]:
+    """Return the counters of the tokens of requests that went to a hosted backend first, because of their length."""
+    return [counter(f"long_prompt_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
+
+
+def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None = None) -> list[EnvoyConfig]:
+    """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models).
+
+    `more`: further fields of the line.
+    """
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
     over = [*([LIMITED] if access.limits_requests else []), *([TOKENS_LIMITED] if access.limits_tokens else [])]
     demand: EnvoyConfig = {"and_filter": {"filters": [post, *(expression(f"!({each})") for each in over)]}} if over else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
-        _line(access, traced=traced),
+        _line(access, traced=traced, more=more or {}),
         stats_logger(
             demand,
             counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
@@ -226,7 +234,7 @@ def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:
     return {"name": name, "tags": [{"name": tag, "value_format": value} for tag, value in tags.items()]}
 
 
-def _line(access: Access, *, traced: bool) -> EnvoyConfig:
+def _line(access: Access, *, traced: bool, more: Mapping[str, str]) -> EnvoyConfig:
     fields: EnvoyConfig = {
         "time": "%START_TIME%",
         "method": "%REQ(:METHOD)%",
@@ -245,6 +253,7 @@ def _line(access: Access, *, traced: bool) -> EnvoyConfig:
         "request_id": "%REQ(X-REQUEST-ID)%",
         **({"trace_id": "%TRACE_ID%"} if traced else {}),
         **({"client": _CLIENT_HASH} if access.authenticates else {}),
+        **more,
     }
     return extension(
         "envoy.access_loggers.stdout",

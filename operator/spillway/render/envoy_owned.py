@@ -27,6 +27,7 @@ from spillway.render.envoy_http import (
     stays,
     typed,
 )
+from spillway.render.envoy_long import MARK, is_not_long
 from spillway.render.envoy_metrics import not_taken
 from spillway.render.envoy_refusal import brief_reply, small_route, whole_filter
 from spillway.render.envoy_room import PRIORITY, TICKET, is_bounded, not_held, room_filter
@@ -42,13 +43,19 @@ _ENGINE_KEEP_ALIVE_S = 5  # uvicorn's; the gateway must be the one that closes a
 
 
 def owned_listener(
-    gateway: Gateway, *, header_timeout_ms: int | None, hold: Hold | None = None, wait_ms: int = 0, is_last: bool = False
+    gateway: Gateway,
+    *,
+    header_timeout_ms: int | None,
+    hold: Hold | None = None,
+    wait_ms: int = 0,
+    is_last: bool = False,
+    long_prompts: bool = False,
 ) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 
     A header timeout is there only where a next backend is. `hold`: how requests wait where there is none, or where it did not take them.
     `wait_ms`: how long they do before they go there, 0: not. `is_last`: whether its refusal may be what a client sees in the end, though
-    there is a next backend.
+    there is a next backend. `long_prompts`: whether the edge marks some, which come here only when no hosted backend took them.
     """
     spills, bounded = header_timeout_ms is not None, hold is not None and is_bounded(hold)
     brief = spills and not wait_ms and hold is None and not is_last
@@ -58,7 +65,7 @@ def owned_listener(
     ]
     since = [*([ARRIVED] if wait_ms or (hold and not spills) else []), *([HELD_SINCE] if hold and spills else [])]
     told: EnvoyConfig = {"access_log": logs} if logs else {}
-    routes = _routes(gateway, header_timeout_ms, brief=brief)
+    routes = _routes(gateway, header_timeout_ms, brief=brief, long_prompts=long_prompts)
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
@@ -82,25 +89,27 @@ def _replies(hold: Hold | None, wait_ms: int, *, spills: bool) -> list[EnvoyConf
     return [*held, *(wait_replies(wait_ms) if wait_ms else [error_reply(None, **NO_CAPACITY)])]
 
 
-def _routes(gateway: Gateway, header_timeout_ms: int | None, *, brief: bool) -> list[EnvoyConfig]:
+def _routes(gateway: Gateway, header_timeout_ms: int | None, *, brief: bool, long_prompts: bool) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
 
     A stream that must stay is not given up, nor one that no hosted backend took: nobody else answers it. With `brief`, the same for small
     requests before them.
     """
-    patient = to_replicas(gateway, timeout="0s")
+    marks = (MARK,) if long_prompts else ()
+    patient = to_replicas(gateway, timeout="0s", marks=marks)
     rest = {"match": {"prefix": "/"}, **patient}
     if header_timeout_ms is None:
         return [rest]
-    hasty = to_replicas(gateway, timeout="0s", per_try_timeout=seconds(header_timeout_ms / 1000))
-    small = [small_route(hasty, headers=[is_set(STREAMED)]), small_route(patient, headers=[])] if brief else []
+    hasty = to_replicas(gateway, timeout="0s", marks=marks, per_try_timeout=seconds(header_timeout_ms / 1000))
+    first: list[EnvoyConfig] = [is_not_long()] if long_prompts else []
+    small = [small_route(hasty, headers=[is_set(STREAMED), *first]), small_route(patient, headers=first)] if brief else []
     held: list[EnvoyConfig] = [] if gateway.hold is None else [{"name": HELD_SINCE, "present_match": False}]
-    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True), *held]}
+    streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True), *held, *first]}
     return [*small, {"match": streamed, **hasty}, rest]
 
 
-def to_replicas(gateway: Gateway, *, timeout: str, **patience: object) -> EnvoyConfig:
-    """Return what makes a route one to the replicas. `patience`: more of its retry policy."""
+def to_replicas(gateway: Gateway, *, timeout: str, marks: tuple[str, ...] = (), **patience: object) -> EnvoyConfig:
+    """Return what makes a route one to the replicas. `marks`: more of the edge's, to take off; `patience`: more of its retry policy."""
     previous = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     # Only what no replica has seen is tried on another: replaying resets would walk a request that kills engines through all of them.
     retry = {
@@ -112,7 +121,7 @@ def to_replicas(gateway: Gateway, *, timeout: str, **patience: object) -> EnvoyC
         **patience,
     }
     return {
-        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ()), *_marks_of_room(gateway)],
+        "request_headers_to_remove": [STREAMED, STAY, *((KEY,) if hashes(gateway) else ()), *_marks_of_room(gateway), *marks],
         "response_headers_to_add": [set_header("x-served-by", BACKEND_OWNED)],
         "route": {"cluster": CLUSTER_OWNED, "timeout": timeout, "retry_policy": retry, **hash_policy(gateway)},
     }

@@ -3,7 +3,7 @@
 The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, then a line for each lane.
 """
 
-from spillway.api.workload import InferenceWorkloadSpec
+from spillway.api.workload import InferenceWorkloadSpec, LongPrompts
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
 from spillway.plan.equivalence import listed_model, own_context_tokens
 from spillway.plan.permit import needs_permit, stops_spilling
@@ -22,8 +22,8 @@ _LONGEST_OUTPUT = 8192
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
     """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
     overflow = spec.hosted.overflow if spec.hosted else None
-    # One that says only how long to wait limits nothing.
-    listed = overflow is not None and (overflow.limits or overflow.max_wait_ms is None)
+    # One that says only how long to wait, or what goes there first, limits nothing.
+    listed = overflow is not None and (overflow.limits or (overflow.max_wait_ms is None and overflow.long_prompts is LongPrompts.KEEP))
     limited = listed or stops_spilling(spec) or backend.provider.limits is not None
     return limited or listed_model(backend).capabilities is not None
 

@@ -209,6 +209,7 @@ def _settle(site: Records, engine: EngineModel, rules: Rules, hosted: HostedMode
     site["most_usd_per_day"] = math.inf if limit is None else limit
     site["kv_limit"], site["max_num_seqs"], site["step_tokens"] = engine.kv_tokens, engine.max_num_seqs, engine.step_tokens
     site["slots"], site["max_queued"] = rules.slots_per_replica, rules.max_queued_requests
+    site["longest_prompt"] = LARGEST_TOKENS if rules.longest_own_prompt_tokens is None else rules.longest_own_prompt_tokens
     site["spills"] = spills
 
 

@@ -393,6 +393,20 @@ def turn_away(world: World, number: int, now_s: float) -> None:
 
 
 @compiled
+def diverts(world: World, number: int, now_s: float) -> bool:
+    """Send a prompt that no replica reads in time to hosted; False where it is not as long, or hosted does not take it."""
+    request, site, totals = world.requests[number], world.site[0], world.totals[0]
+    if request["input"] <= site["longest_prompt"] or site["spills"] == 0 or request["hosted_answers"] == 0:
+        return False
+    if not rent(world, number, now_s):
+        return False
+    totals["long"] += 1.0
+    totals["long_input"] += float(request["input"])
+    totals["long_output"] += float(request["output"])
+    return True
+
+
+@compiled
 def queue_up(world: World, line: int, number: int) -> None:
     """Put a request at the end of a line of its gateway's."""
     request, site = world.requests[number], world.site[0]
@@ -624,7 +638,8 @@ def arrive(world: World, now_s: float) -> None:
     number = int(world.site[0]["next"])
     world.site[0]["next"] += 1
     world.totals[0]["arrivals"] += 1.0
-    route(world, number, now_s)
+    if not diverts(world, number, now_s):
+        route(world, number, now_s)
 
 
 @compiled

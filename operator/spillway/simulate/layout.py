@@ -86,6 +86,7 @@ SITE = np.dtype(
         ("cap", "i4"),  # per gateway
         ("max_num_seqs", "i4"),
         ("max_queued", "i4"),
+        ("longest_prompt", "i4"),  # that goes to own replicas first
         ("step_tokens", "i4"),
         ("most_pausing", "i4"),  # per gateway
         ("most_held", "i4"),  # per gateway
@@ -124,6 +125,9 @@ TOTALS = np.dtype(
             "running_s",
             "waiting_s",
             "preempted",
+            "long",  # prompts that went to hosted first, and were taken: they are part of "spilled", "hosted_input" and "hosted_output"
+            "long_input",
+            "long_output",
         )
     ]
 )

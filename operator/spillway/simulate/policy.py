@@ -48,6 +48,9 @@ class Seen:
     answered: tuple[float, float]
     token_gap_ms: float | None = None  # mean gap between tokens: the mean step of those that decode in it
     held: int = 0  # requests that gateways keep waiting, since they may not spill
+    long_per_s: float = 0.0  # part of spilled_per_s: prompts that went to hosted first, since no replica reads them in time
+    long_input_tokens_per_s: float = 0.0
+    long_output_tokens_per_s: float = 0.0
 
     @property
     def ready(self) -> int:

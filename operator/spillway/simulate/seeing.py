@@ -69,6 +69,9 @@ class Watch:
             output_tokens=(float(sums["own_output"]), float(sums["hosted_output"])),
             answered=(float(sums["finished"]), float(sums["spilled"])),
             held=int(site["held"]),
+            long_per_s=passed["long"] / window_s,
+            long_input_tokens_per_s=passed["long_input"] / window_s,
+            long_output_tokens_per_s=passed["long_output"] / window_s,
         )
 
     def _mark(self) -> _Mark:

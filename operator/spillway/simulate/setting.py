@@ -90,6 +90,7 @@ class Rules:
     pause_s: float = 0.0  # how long
     most_held: int = 0  # requests that a gateway keeps waiting where they may not spill, or hosted does not take them
     hold_s: float = 0.0  # how long
+    longest_own_prompt_tokens: int | None = None  # longer ones go to hosted first; None: none do
     billing_increment_s: float = 1.0
     crashes_s: tuple[float, ...] = ()  # moments at which a ready replica, drawn by the seed, is lost
 

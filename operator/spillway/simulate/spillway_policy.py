@@ -11,6 +11,7 @@ from spillway.plan.observation import (
     Catalogue,
     EngineLimits,
     GatewayPod,
+    LongPromptTraffic,
     Missing,
     Observation,
     Pool,
@@ -214,6 +215,7 @@ class SpillwayPolicy:
             counters=Sample(value=_counters(seen, (BACKEND_OWNED, *self._backends)), at=now),
             held_at_gateway=read(float(seen.held)),
             spill_meters=Sample(value=(), at=now),  # nobody's part of a limit is used up before the limit is
+            long_prompts=Sample(value=_long_prompts(seen), at=now),
         )
 
 
@@ -230,6 +232,12 @@ def _pool(pool: OwnedPool, seen: Seen) -> Pool:
             max_queued_requests=capacity.max_queued_requests,
             max_queued_tokens=capacity.max_queued_tokens,
         ),
+    )
+
+
+def _long_prompts(seen: Seen) -> LongPromptTraffic:
+    return LongPromptTraffic(
+        per_s=seen.long_per_s, input_tokens_per_s=seen.long_input_tokens_per_s, output_tokens_per_s=seen.long_output_tokens_per_s
     )
 
 

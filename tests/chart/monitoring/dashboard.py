@@ -141,7 +141,8 @@ def _spill() -> list[Graph]:
             title="Not taken by own replicas, and why",
             unit="reqps",
             text="The next backend gets these. cap: own replicas hold all they may. no_replica: none is in routing. "
-            "late: no header within the target. failed: a replica could not be reached, or went. refused: a replica said 429 or 5xx.",
+            "late: no header within the target. failed: a replica could not be reached, or went. refused: a replica said 429 or 5xx. "
+            "long_prompt: no replica would read it in time, and none was asked.",
             asks={"{{why}}": f"sum by (why) ({why(f'rate(envoy_spillway_not_taken{{{OURS}}}[{_WINDOW}])')})"},
         ),
         Graph(

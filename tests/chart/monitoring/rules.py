@@ -102,7 +102,13 @@ def _gateway() -> Iterator[tuple[str, str]]:
 def why(series: str) -> str:
     """Return what own replicas did not take with Envoy's flags in words; what has no flag was refused by the replica itself."""
     series = f'label_replace({series}, "why", "refused", "", "")'
-    for flags, word in (("[A-Z].*", "failed"), (".*UT.*", "late"), (".*UH.*", "no_replica"), (".*UO.*", "cap")):
+    for flags, word in (
+        ("long_prompt", "long_prompt"),
+        ("[A-Z].*", "failed"),
+        (".*UT.*", "late"),
+        (".*UH.*", "no_replica"),
+        (".*UO.*", "cap"),
+    ):
         series = f'label_replace({series}, "why", "{word}", "flags", "{flags}")'
     return series
 

@@ -251,6 +251,20 @@ def test_a_moment_before_the_spill_is_simulated_and_told(simulate: Run, crowd: s
     assert not any("waits up to" in each for each in at_once["assumptions"])
 
 
+def test_long_prompts_go_to_the_hosted_side_first_where_the_manifest_says_so_and_that_is_told(
+    simulate: Run, written: Callable[..., str], tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed.csv"
+    mixed.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *(f"{at},{800 if at % 4 else 2000},20" for at in range(40))]))
+    kept, spilled = (
+        told(simulate, changed(written, **more), str(mixed), "static:3")
+        for more in ({}, {"overflow": {"longPrompts": "Spill", "longPromptTokens": 1000}})
+    )
+    assert (kept["policies"][0]["spilledPercent"], spilled["policies"][0]["spilledPercent"]) == (0, 25)
+    assert any("more than 1,000 tokens goes to the hosted side first" in each for each in spilled["assumptions"])
+    assert not any("tokens goes to the hosted side" in each for each in kept["assumptions"])
+
+
 def test_a_days_limit_is_kept_and_what_it_does_not_let_go_is_held_where_the_gateway_holds_it(
     simulate: Run, crowd: str, written: Callable[..., str]
 ) -> None:

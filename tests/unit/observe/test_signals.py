@@ -11,7 +11,7 @@ from spillway.api.vocabulary import Reason, hosted_cluster_name
 from spillway.observe import queries
 from spillway.observe.signals import Batch, Series, Target
 from spillway.plan.decision import Key
-from spillway.plan.observation import Missing, Sample, Signals, SpillMeter
+from spillway.plan.observation import LongPromptTraffic, Missing, Sample, Signals, SpillMeter
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = Key(namespace="ns", name="x")
@@ -271,6 +271,15 @@ def test_spill_meters_are_read_by_lane_and_are_none_before_the_first_request() -
         ),
     )
     assert value(read(scraped()).spill_meters) == ()
+
+
+def test_long_prompts_are_those_that_hosted_backends_answered_and_none_where_none_were_counted() -> None:
+    rows = [row(0.5, what="requests"), row(9000.0, what="input_tokens"), row(40.0, what="output_tokens")]
+    found = LongPromptTraffic(per_s=0.5, input_tokens_per_s=9000.0, output_tokens_per_s=40.0)
+    assert value(read({**scraped(), queries.LONG_PROMPTS: rows}).long_prompts) == found
+    none = LongPromptTraffic(per_s=0.0, input_tokens_per_s=0.0, output_tokens_per_s=0.0)
+    assert value(read(scraped()).long_prompts) == none
+    assert reason(read(scraped(gateways=1)).long_prompts) is Reason.METRICS_MISSING
 
 
 def test_meters_are_asked_before_what_the_ledger_counts() -> None:
