@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import ApplyMode, PlacementMode
+from spillway.api.workload import ApplyMode, LongPrompts, PlacementMode
 from spillway.plan.options import ServedBy
 from spillway.report.conditions import Finding, no, yes
 from spillway.report.passed import Pass
@@ -25,12 +25,27 @@ def placement_resolved(this: Pass) -> Finding:
         return no(
             Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} goes on, and nothing keeps the promises and the budget: {changes}."
         )
-    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_onwards(this)]))
+    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_long_prompts(this), *_onwards(this)]))
 
 
 def is_unplaceable(this: Pass) -> bool:
     """Whether nothing serves because no way to serve is possible."""
     return any(problem.reason is Reason.NOTHING_FEASIBLE for problem in this.decision.problems)
+
+
+def _long_prompts(this: Pass) -> Iterator[str]:
+    """Return which prompts ask a hosted backend first, where the spec asks for that and there are both sides."""
+    decision = this.decision
+    overflow = decision.spec.hosted.overflow if decision.spec and decision.spec.hosted else None
+    if overflow is None or overflow.long_prompts is not LongPrompts.SPILL or decision.pool is None or not decision.backends:
+        return
+    if (tokens := decision.gateway.longest_own_prompt_tokens) is not None:
+        yield f"Streams with prompts of more than {tokens} tokens ask a hosted backend first."
+    else:
+        yield (
+            "No prompt counts as long: which ones take too long is not known of a model whose shape is not; "
+            "state model.architecture, or the limit in hosted.overflow.longPromptTokens."
+        )
 
 
 def _onwards(this: Pass) -> Iterator[str]:

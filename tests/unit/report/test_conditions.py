@@ -103,6 +103,9 @@ STATED = workload(model={"quantization": "bf16", "maxContextTokens": 8192}, engi
 ONE_LIMITED = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": "5"}}
 LIMITED = workload(hosted=ONE_LIMITED)
 CAPPED = workload(scaling={"minReplicas": 0}, hosted={**ONE_LIMITED, "overflow": {"whenExceeded": "Wait"}}, **HOLD)
+TO_SPILL_LONG = {"backends": ONE_LIMITED["backends"], "overflow": {"longPrompts": "Spill"}}
+SPILLING_LONG = workload(slo={"timeToFirstTokenMs": 2000}, hosted=TO_SPILL_LONG)
+SPILLING_9000 = workload(hosted={**TO_SPILL_LONG, "overflow": {"longPrompts": "Spill", "longPromptTokens": 9000}})
 DOWN = signals(hosted_healthy={"acme/llama-8b": False})
 
 
@@ -169,6 +172,8 @@ CASES = [
     case(K.PLACEMENT_RESOLVED, HYBRID, observe(1), ("True", Reason.MODE_HYBRID), "1 x h100 per replica", id="with an accelerator"),
     case(K.PLACEMENT_RESOLVED, HOSTED, observe(0), ("True", Reason.MODE_HOSTED), "Mode Hosted.", id="without one"),
     case(K.PLACEMENT_RESOLVED, WRONG, observe(1), ("False", Reason.INVALID_SPEC), id="not with problems"),
+    case(K.PLACEMENT_RESOLVED, SPILLING_9000, observe(1), ("True", Reason.MODE_HYBRID), "more than 9000 tokens", id="long prompts"),
+    case(K.PLACEMENT_RESOLVED, SPILLING_LONG, observe(1), ("True", Reason.MODE_HYBRID), "state model.architecture", id="no prompt known to be long"),
     case(K.REPLICAS_READY, HYBRID, observe(1), ("True", Reason.REPLICAS_READY), id="all of them"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **STARTING), ("False", Reason.REPLICAS_STARTING), id="not yet"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU free"),
