@@ -55,7 +55,7 @@ check-generated: generate
 	  { echo "$$changed"; echo "generated files differ from what is committed: run make generate and commit" >&2; exit 1; }
 
 image: venv ## the operator's image from the Dockerfile, with buildah, as an archive in the cache
-	$(BIN)/python -m tests.e2e.cluster.images operator
+	$(BIN)/python -m tests.e2e.cluster make images operator
 
 PROVIDER ?= auto
 demo: venv ## bring up a cluster, install the chart and show the product at work

@@ -138,9 +138,14 @@ def paths(*names: str) -> dict[str, Path]:
         known = ", ".join(sorted(PROGRAMS))
         raise KeyError(f"no program called {min(unknown)!r} is built here; the known ones are {known}, kubectl")
     built = [name for name in names if name != "kubectl"]
-    for recipe in dict.fromkeys(PROGRAMS[name].recipe for name in _missing(built)):
+    for recipe in dict.fromkeys(PROGRAMS[name].recipe for name in missing(built)):
         _build([name for name in built if PROGRAMS[name].recipe == recipe])
     return {name: kubectl() if name == "kubectl" else _place(name) / name for name in names}
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Return those of the programs that are not in the cache."""
+    return [name for name in names if not _place(name).is_dir()]
 
 
 def kubectl() -> Path:
@@ -170,10 +175,6 @@ def _place(name: str) -> Path:
     return place_of(f"bin-{name}", [MODULES / recipe.module, " ".join(_flags(recipe)), str(recipe.cgo)])
 
 
-def _missing(names: Iterable[str]) -> list[str]:
-    return [name for name in names if not _place(name).is_dir()]
-
-
 @cache
 def _flags(recipe: Recipe) -> tuple[str, ...]:
     """Return the flags of the one `go build`; a linker passes over stamps that are for other programs."""
@@ -197,7 +198,7 @@ def _build(wanted: list[str]) -> None:
     compiler = go(at_least=asked.group(1) if asked else "1.26")
     # One Go build at a time: each already uses every core, and two of the big ones at once need the memory of both.
     with only_one(cache_dir() / ".go-build.lock"):
-        names = _missing(wanted)  # another process may have built some while this one waited
+        names = missing(wanted)  # another process may have built some while this one waited
         if not names:
             return
         say(f"building {', '.join(names)} …")
