@@ -30,6 +30,8 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 	$(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit tests/golden
 
 test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
+	@# From an empty cache, programs are compiled while images wait for mirrors; one after the other is minutes more.
+	$(BIN)/python -m tests.e2e.cluster make everything
 	$(MAKE) --no-print-directory check-generated
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart tests/apiserver tests/compiled
 	@# Two thirds of their time they wait. More at once would need more inotify instances than Linux gives a user: 128, an Envoy has 5.

@@ -37,10 +37,17 @@ def _down_all(provider: str) -> None:
 
 
 def _make(what: str, names: list[str]) -> None:
-    """Make programs or images, and print where they are."""
-    from tests.e2e.cluster import binaries, images
+    """Make programs or images, and print where they are; or all that the tests need, side by side."""
+    from tests.e2e.cluster import binaries, images, preparing
 
-    made = binaries.paths(*names) if what == "programs" else images.archives(names)
+    match what:
+        case "programs":
+            made = binaries.paths(*names)
+        case "images":
+            made = images.archives(names)
+        case _:
+            preparing.prepare([name for name in binaries.PROGRAMS if name != "kind"], images.IMAGES)
+            made = {}
     for path in made.values():
         print(path)
 
@@ -84,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     forward.add_argument("--local", type=_port, default=0, help="the local port (default: a free one)")
     load = commands.add_parser("load", parents=[common], help="build images and put them on the node")
     load.add_argument("images", help="names, with commas between")
-    make = commands.add_parser("make", help="make programs or images, without a cluster, and print where they are")
-    make.add_argument("what", choices=["programs", "images"])
+    make = commands.add_parser("make", help="make programs, images or all that the tests on a local cluster need, without a cluster")
+    make.add_argument("what", choices=["programs", "images", "everything"])
     make.add_argument("names", nargs="*", metavar="NAME")
     return parser
 

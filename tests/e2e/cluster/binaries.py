@@ -2,8 +2,9 @@
 
 Each program is an artifact of its own, keyed by its module's files and its build flags; so whoever needs only an API server
 builds only that. What is asked for together is built together: `paths(…)` runs one `go build` for all that is missing of a
-module, which keeps every core busy to the end. What programs share is compiled once for all, so nearly all of them are one
-module: with modules of their own the demo's were 5,700 packages, 1,400 of them the same ones at another version, in place of 4,000.
+module, which keeps every core busy to the end. What programs share is compiled once for all: most of them are one module, and
+the node's, which needs another cri-api than the kubelet, pins what both have at the same versions. With modules that went
+their own ways the demo's programs took 5,700 packages, 1,400 of them the same ones at another version, in place of 4,000.
 """
 
 import re
@@ -48,8 +49,9 @@ class Program:
 
 # Of all Prometheus' service discoveries only Kubernetes': the clouds' SDKs are most of the build time and none of the use.
 CLUSTER = Recipe(module="cluster", tags="remove_all_sd,enable_kubernetes_sd")
+NODE = Recipe(module="node")
 RUNC = Recipe(
-    module="cluster",
+    module="node",
     # Without seccomp every pod that asks for RuntimeDefault fails, that is every pod of a "restricted" namespace.
     tags="seccomp",
     cgo=True,
@@ -71,7 +73,7 @@ def _kubernetes(name: str) -> Program:
 def _containerd(name: str) -> Program:
     owner = "github.com/containerd/containerd/v2"
     return Program(
-        recipe=CLUSTER,
+        recipe=NODE,
         package=f"{owner}/cmd/{name}",
         version_of=owner,
         version_flags=f"-X {owner}/version.Version={{version}}",
@@ -80,7 +82,7 @@ def _containerd(name: str) -> Program:
 
 def _cni(package: str) -> Program:
     owner = "github.com/containernetworking/plugins"
-    return Program(recipe=CLUSTER, package=f"{owner}/plugins/{package}", version_of=owner)
+    return Program(recipe=NODE, package=f"{owner}/plugins/{package}", version_of=owner)
 
 
 def _prometheus(name: str) -> Program:

@@ -1,5 +1,6 @@
 """What is wanted of one module is built by one `go build`, once."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -74,6 +75,21 @@ def test_a_failed_build_says_what_the_compiler_said_and_leaves_nothing_to_be_tak
 def test_an_unknown_program_is_named_with_those_that_are_known() -> None:
     with pytest.raises(KeyError, match=r"no program called 'docker'.*containerd.*kubectl"):
         binaries.path("docker")
+
+
+def test_modules_that_share_packages_have_them_at_the_same_version() -> None:
+    versions = {module: _versions(binaries.MODULES / module / "go.mod") for module in ("cluster", "node")}
+    shared = versions["cluster"].keys() & versions["node"].keys()
+    differing = {name for name in shared if versions["cluster"][name] != versions["node"][name]}
+    assert differing == {"k8s.io/cri-api"}, "go get the same version in both: a package at two versions is compiled twice"
+
+
+def _versions(go_mod: Path) -> dict[str, str]:
+    """Return the version of each module that go.mod requires, or of what replaces it."""
+    text = go_mod.read_text()
+    required = re.findall(r"^(?:require )?\s*(\S+) (v\S+)(?: // indirect)?$", text, re.MULTILINE)
+    replaced = re.findall(r"^\s*(\S+) => \S+ (v\S+)$", text, re.MULTILINE)
+    return dict(required) | dict(replaced)
 
 
 @pytest.mark.parametrize("name", binaries.PROGRAMS)
