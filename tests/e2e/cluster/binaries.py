@@ -174,7 +174,9 @@ def version(name: str) -> str:
 def _place(name: str) -> Path:
     """Return the folder that holds a program in the cache, or will."""
     recipe = PROGRAMS[name].recipe
-    return place_of(f"bin-{name}", [MODULES / recipe.module, " ".join(_flags(recipe)), str(recipe.cgo)])
+    module = MODULES / recipe.module
+    sources = [module / "go.mod", module / "go.sum", *sorted(module.glob("*/*.go"))]
+    return place_of(f"bin-{name}", [*sources, " ".join(_flags(recipe)), str(recipe.cgo)])
 
 
 @cache
