@@ -33,6 +33,8 @@ check: venv ## style, types, architecture, unit and golden tests: under a minute
 # as rerun: a bug to be mended, of the test or of the product. `make AGAIN= test` asks once.
 AGAIN ?= --reruns 1
 test: check ## everything: check, generated files, chart, API server, data plane, engine, end to end
+	@# From an empty cache, programs are compiled while images wait for mirrors; one after the other is minutes more.
+	$(BIN)/python -m tests.e2e.cluster make everything
 	$(MAKE) --no-print-directory check-generated
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(AGAIN) tests/chart tests/apiserver tests/compiled
 	@# Two thirds of their time they wait. More at once would need more inotify instances than Linux gives a user: 128, an Envoy has 5.
@@ -58,7 +60,7 @@ check-generated: generate
 	  { echo "$$changed"; echo "generated files differ from what is committed: run make generate and commit" >&2; exit 1; }
 
 image: venv ## the operator's image from the Dockerfile, with buildah, as an archive in the cache
-	$(BIN)/python -m tests.e2e.cluster.images operator
+	$(BIN)/python -m tests.e2e.cluster make images operator
 
 PROVIDER ?= auto
 demo: venv ## bring up a cluster, install the chart and show the product at work

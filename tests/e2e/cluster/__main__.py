@@ -1,4 +1,4 @@
-"""`python -m tests.e2e.cluster up|down|status|kubeconfig|forward|load`."""
+"""`python -m tests.e2e.cluster up|down|status|kubeconfig|forward|load|make`."""
 
 import argparse
 import signal
@@ -16,7 +16,9 @@ def main() -> int:
     # A test runner or CI that gives up sends SIGTERM: it undoes a half-made cluster as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if arguments.command == "down" and arguments.all:
+        if arguments.command == "make":
+            _make(arguments.what, arguments.names)
+        elif arguments.command == "down" and arguments.all:
             _down_all(arguments.provider)
         else:
             _run(choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context), arguments)
@@ -32,6 +34,22 @@ def _down_all(provider: str) -> None:
     """Remove every cluster there is a trace of; where there is none, neither root nor Docker is asked for."""
     for name in sorted(path.name for path in run_folder("").glob("*") if path.is_dir()):
         choose(provider, name).down()
+
+
+def _make(what: str, names: list[str]) -> None:
+    """Make programs or images, and print where they are; or all that the tests need, side by side."""
+    from tests.e2e.cluster import binaries, images, preparing
+
+    match what:
+        case "programs":
+            made = binaries.paths(*names)
+        case "images":
+            made = images.archives(names)
+        case _:
+            preparing.prepare([name for name in binaries.PROGRAMS if name != "kind"], images.IMAGES)
+            made = {}
+    for path in made.values():
+        print(path)
 
 
 def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
@@ -73,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     forward.add_argument("--local", type=_port, default=0, help="the local port (default: a free one)")
     load = commands.add_parser("load", parents=[common], help="build images and put them on the node")
     load.add_argument("images", help="names, with commas between")
+    make = commands.add_parser("make", help="make programs, images or all that the tests on a local cluster need, without a cluster")
+    make.add_argument("what", choices=["programs", "images", "everything"])
+    make.add_argument("names", nargs="*", metavar="NAME")
     return parser
 
 

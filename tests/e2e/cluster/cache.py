@@ -41,13 +41,18 @@ def key_of(material: Iterable[str | bytes | Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def place_of(kind: str, material: Iterable[str | bytes | Path]) -> Path:
+    """Return the directory that holds an artifact once it is made."""
+    return cache_dir() / f"{kind}-{key_of(material)}"
+
+
 def artifact(kind: str, material: Iterable[str | bytes | Path], build: Callable[[Path], None]) -> Path:
     """Return the directory of an artifact, building it first when no complete one with this key exists.
 
     `build` is given an empty directory to fill. Two processes that want the same artifact build it once. A build that
     raises leaves nothing under the artifact's name.
     """
-    done = cache_dir() / f"{kind}-{key_of(material)}"
+    done = place_of(kind, material)
     if done.is_dir():
         return done
     with (cache_dir() / f".{kind}.lock").open("w") as lock:

@@ -27,6 +27,7 @@ PROGRAMS = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
     *("containerd", *node.RUNTIME_TOOLS, *node.CNI_PLUGINS),
 )
+CLIENTS = ("helm",)  # no part of a cluster, but it shares most of its packages, and who makes a cluster puts a chart on it
 READY_TIMEOUT_S = 120
 GPUS = 8
 COREDNS = Path(__file__).parent / "manifests" / "coredns.yaml"
@@ -60,10 +61,12 @@ class LocalCluster:
         """Bring the cluster up, or find it up already; on an error or an interrupt, leave nothing of a half-made one."""
         self._check_machine()
         from tests.e2e.cluster import images as builder  # here, so that `down` works even where no image can be built
+        from tests.e2e.cluster.preparing import prepare
 
         ensure_packages(*SYSTEM_PACKAGES)
-        binaries.paths(*PROGRAMS)
-        archives = builder.archives(dict.fromkeys((*NEEDED_IMAGES, *images)))
+        wanted = dict.fromkeys((*NEEDED_IMAGES, *images))
+        prepare((*PROGRAMS, *CLIENTS), wanted)
+        archives = builder.archives(wanted)
         references = {name: builder.reference(name) for name in NEEDED_IMAGES}
         with only_one(self.layout.lock):
             key = self._key(references)

@@ -22,6 +22,7 @@ class Image:
 
     public: str
     build: Callable[[str], Path]
+    program: str = ""  # of `binaries`, where the image is nothing but that
 
 
 def _gateway(reference: str) -> Path:
@@ -48,23 +49,13 @@ def _operator(reference: str) -> Path:
     return operator_image.image(reference)
 
 
-def _prometheus(reference: str) -> Path:
-    from tests.e2e.cluster.images import static
+def _program(name: str, public: str, *, user: str = "65532:65532") -> Image:
+    def build(reference: str) -> Path:
+        from tests.e2e.cluster.images import static
 
-    return static.program("prometheus", reference)
+        return static.program(name, reference, user=user)
 
-
-def _prometheus_adapter(reference: str) -> Path:
-    from tests.e2e.cluster.images import static
-
-    return static.program("prometheus-adapter", reference)
-
-
-def _coredns(reference: str) -> Path:
-    from tests.e2e.cluster.images import static
-
-    # Its public image, too, is for root or for NET_BIND_SERVICE: it listens on port 53.
-    return static.program("coredns", reference, user="0:0")
+    return Image(public=public, build=build, program=name)
 
 
 def _pause(reference: str) -> Path:
@@ -83,9 +74,10 @@ IMAGES: dict[str, Image] = {
     "gateway": Image(public="envoyproxy/envoy:v1.40.0", build=_gateway),
     "engine": Image(public="vllm/vllm-openai:v0.32.0", build=_engine),
     "engine-sim": Image(public=f"spillway/engine-sim:{_version()}", build=_simulator),
-    "prometheus": Image(public="prom/prometheus:v3.15.0", build=_prometheus),
-    "prometheus-adapter": Image(public="prometheus-adapter/prometheus-adapter:v0.12.0", build=_prometheus_adapter),
-    "coredns": Image(public="coredns/coredns:1.15.0", build=_coredns),
+    "prometheus": _program("prometheus", "prom/prometheus:v3.15.0"),
+    "prometheus-adapter": _program("prometheus-adapter", "prometheus-adapter/prometheus-adapter:v0.12.0"),
+    # The public image, too, is for root or for NET_BIND_SERVICE: it listens on port 53.
+    "coredns": _program("coredns", "coredns/coredns:1.15.0", user="0:0"),
     "pause": Image(public="rancher/mirrored-pause:3.10", build=_pause),
 }
 

@@ -12,7 +12,7 @@ from tests.e2e.cluster.packages import ensure_packages
 PAUSE = Path(__file__).parent / "pause.c"
 
 
-def program(name: str, reference: str, *, user: str = "65532:65532") -> Path:
+def program(name: str, reference: str, *, user: str) -> Path:
     """Return the image of a Go program, at /bin/<name> and as the entrypoint, as in its public image."""
 
     def build(folder: Path) -> None:
