@@ -1,0 +1,158 @@
+"""How long the first token takes at a load: a prompt waits for the step that runs, for other prompts, and for a place in the batch.
+
+**Prompts wait for prompts.** An engine computes all prompts that came during a step in the next one, as far as its budget of tokens goes.
+That is an M/G/1 queue with a gate and a fixed switch-over: a cycle takes F, the step without prompts, and the work S of those that came in
+the cycle before it. With l arrivals per millisecond and r = l E[S], the stationary cycle C = F + S_1 + … + S_Poisson(lC) has the moments
+
+    E[C] = F / (1 - r)      Var C = l E[S^2] E[C] / (1 - r^2)      k3(C) = (l E[S^3] E[C] + 3 r l E[S^2] Var C) / (1 - r^3)
+
+(gated M/G/1 queues with vacations: Takagi, Queueing Analysis 1, 1991, chapter 2.) A request comes at any moment of a cycle C' that is met
+by its length, waits for the rest R of it, and then, since a step tells all its tokens when it ends, for the prompts of all others who came
+in C': W = R + S_1 + … + S_Poisson(l C'), so
+
+    E[W] = (1/2 + r) E[C^2] / E[C]      E[W^2] = (1/3 + r + r^2) E[C^3] / E[C] + l E[S^2] E[C^2] / E[C]
+
+Its first token comes after W + F + S with its own S. W is taken as lognormal through both moments. A prompt beyond the budget takes several
+steps, each with F: they count as its work.
+
+**Requests wait for places.** The number N in a replica fluctuates about the load's n as a linear-noise (diffusion) approximation says. Its
+drift back is e l/n per request, e being the elasticity of the throughput X(n), below 1 since steps grow with the batch. An arrival adds
+itself and the requests that are not answered while its prompt is computed, 1 + l S / (1 - r); departures add as much noise as Poisson ones:
+
+    Var N = n/e (1 + r / (1 - r) + r^2 (E[S^2]/E[S]^2) / (2 (1 - r)^2))
+
+Prompts of r = 0.4 so make the batch swing two to three times as much as arrivals alone. A full batch is met as often as Erlang's C says of
+Poisson numbers in units of Var N / n, and who meets it waits 1/(X(bound) - l) on average, exponentially.
+
+benchmarks/capacity compares all of it with the simulated engine.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+REMAINS = 1e-6  # share of requests below which nobody is said to meet a full batch
+PRECISION = 1e-3  # of a time that is looked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """How prompts load a replica's steps. Times are milliseconds."""
+
+    step_ms: float  # a step without any
+    works: Sequence[tuple[float, float]]  # share of requests, and what a prompt adds to its step, later steps of it included
+    requests_per_ms: float
+
+    @property
+    def utilisation(self) -> float:
+        """Return the share of the time in which prompts are computed; from 1 on they pile up."""
+        return self.requests_per_ms * self._moment(1)
+
+    @property
+    def swing(self) -> float:
+        """Return by what factor prompts make the number in the batch vary more than arrivals alone do. Utilisation must be below 1."""
+        used, mean = self.utilisation, self._moment(1)
+        if not mean:
+            return 1.0
+        ratio = used / (1 - used)
+        return 1 + ratio + ratio**2 * self._moment(2) / mean**2 / 2
+
+    def wait(self, running: float) -> tuple[float, float]:
+        """Return mean and mean square of the wait for the running step and for others' prompts. Utilisation must be below 1.
+
+        Nobody waits in a replica that is idle; with so many running on average, exp(-running) of the arrivals find it so.
+        """
+        used, rate, square = self.utilisation, self.requests_per_ms, self._moment(2)
+        cycle = self.step_ms / (1 - used)
+        variance = rate * square * cycle / (1 - used**2)
+        third = (rate * self._moment(3) * cycle + 3 * used * rate * square * variance) / (1 - used**3)
+        two = variance + cycle**2
+        three = third + 3 * cycle * variance + cycle**3
+        busy = -math.expm1(-running)
+        return busy * (0.5 + used) * two / cycle, busy * ((1 / 3 + used + used**2) * three + rate * square * two) / cycle
+
+    def _moment(self, power: int) -> float:
+        return sum(share * work**power for share, work in self.works)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delay:
+    """A lognormal time through its mean and mean square, milliseconds."""
+
+    mean: float
+    square: float
+
+    def later(self, than_ms: float) -> float:
+        """Return the probability that it takes longer."""
+        if than_ms <= 0:
+            return 1.0
+        if self.mean <= 0:
+            return 0.0
+        spread = math.log(self.square / self.mean**2)
+        if spread <= 0:
+            return float(self.mean > than_ms)
+        return 0.5 * math.erfc((math.log(than_ms / self.mean) + spread / 2) / math.sqrt(2 * spread))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstToken:
+    """The time to the first token as a distribution, milliseconds."""
+
+    least_ms: float  # nobody has it sooner
+    works: Sequence[tuple[float, float]]  # share of requests, and what their own prompt takes beyond that
+    wait: Delay  # of who finds a place
+    full_share: float  # of those who find none
+    full_wait: Delay  # theirs
+
+    def late_share(self, within_ms: float) -> float:
+        """Return the share of requests whose first token comes later than that."""
+        left = within_ms - self.least_ms
+        late = sum(share * self.wait.later(left - work) for share, work in self.works)
+        if self.full_share < REMAINS:
+            return late
+        full = sum(share * self.full_wait.later(left - work) for share, work in self.works)
+        return (1 - self.full_share) * late + self.full_share * full
+
+    def at(self, late_share: float) -> float:
+        """Return the time after which only that share of requests, above 0, has no first token yet."""
+        low, high = self.least_ms, 2 * self.least_ms + self.wait.mean
+        while self.late_share(high) > late_share:
+            low, high = high, 2 * high
+        while high - low > PRECISION * high:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.late_share(middle) > late_share else (low, middle)
+        return high
+
+
+def first_token(
+    prompts: Prompts, *, least_ms: float, running: float, places: int, elasticity: float, most_per_ms: float
+) -> FirstToken | None:
+    """Return the time to the first token with so many running on average; None where waits have no end.
+
+    `most_per_ms` is the throughput of a full batch of `places`, `elasticity` by how many percent throughput grows with a percent more
+    running.
+    """
+    if running >= places or most_per_ms <= prompts.requests_per_ms or prompts.utilisation >= 1:
+        return None
+    mean, square = prompts.wait(running)
+    units = prompts.swing / elasticity
+    full_ms = 1 / (most_per_ms - prompts.requests_per_ms)
+    return FirstToken(
+        least_ms=least_ms,
+        works=prompts.works,
+        wait=Delay(mean=mean, square=square),
+        full_share=erlang_c(places / units, running / units),
+        full_wait=Delay(mean=mean + full_ms, square=square + 2 * mean * full_ms + 2 * full_ms**2),
+    )
+
+
+def erlang_c(places: float, load: float) -> float:
+    """Return the share of arrivals that find all places taken, for a load below the number of places (Erlang's C formula).
+
+    For a part of a place Erlang's B formula is taken as geometric between its values for none and for one.
+    """
+    whole = int(places)
+    blocked = (load / (1 + load)) ** (places - whole)
+    for place in range(1, whole + 1):
+        blocked = load * blocked / (places - whole + place + load * blocked)  # Erlang's B formula, place by place
+    return blocked / (1 - load / places * (1 - blocked))
