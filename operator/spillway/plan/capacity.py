@@ -157,7 +157,7 @@ def size(
     return Capacity(
         max_num_seqs=limits.max_num_seqs,
         batch=pace.batch,
-        queue_per_replica=_queue(spec, pace.batch, limits, lengths, rate=pace.requests_per_s, prefill_s=prompt_s),
+        queue_per_replica=_queue(spec, pace.batch, limits, lengths, rate=pace.full_requests_per_s, prefill_s=prompt_s),
         requests_per_s=pace.requests_per_s,
         prefill_tokens_per_s=pace.prefill_tokens_per_s,
         step_time_ms=pace.step_ms,
@@ -178,10 +178,8 @@ def blind_batch(spec: InferenceWorkloadSpec) -> int:
 
 
 def assumed_residence_s(spec: InferenceWorkloadSpec, capacity: Capacity, memory: Memory) -> float:
-    """Return how long a request stays on a full replica, for where it was not seen: by Little, else at the inter-token target."""
-    if capacity.requests_per_s:
-        return capacity.batch / capacity.requests_per_s
-    return current_lengths(spec, memory).output_mean * _inter_token_ms(spec) / 1000
+    """Return how long a request stays on a full replica, for where it was not seen: its answer's steps, else at the inter-token target."""
+    return current_lengths(spec, memory).output_mean * (capacity.step_time_ms or _inter_token_ms(spec)) / 1000
 
 
 def usd_per_replica_hour(price: AcceleratorPrice | None, *, tensor_parallel_size: int, per_node: int) -> float | None:
@@ -195,7 +193,8 @@ class _Pace:
     """How fast a replica works with its full batch; None where nothing says so."""
 
     batch: int  # the largest that keeps the inter-token target
-    requests_per_s: float | None
+    requests_per_s: float | None  # of a replica by itself, that keeps the SLO
+    full_requests_per_s: float | None  # with a full batch: what empties the queue behind it, and what a gateway's cap can hold it at
     step_ms: float | None
     prefill_tokens_per_s: float | None
     work: Work | None
@@ -206,10 +205,12 @@ def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Ser
     service = expected if learned is None else replace(expected, step=learned)
     most = limits.max_num_seqs
     batch = most if learned is None else max(1, largest_batch(service, spec.slo, limit=most))
-    seen = sustained(service, spec.slo, bound=batch, derating=DERATING if learned is None else 1.0)
+    derating = DERATING if learned is None else 1.0
+    seen = sustained(service, spec.slo, bound=batch, derating=derating)
     return _Pace(
         batch=batch,
         requests_per_s=seen.requests_per_s or service.requests_per_s(1),
+        full_requests_per_s=derating * service.requests_per_s(batch),
         step_ms=service.step_ms(batch),
         prefill_tokens_per_s=1000 / service.step.prompt_ms if service.step.prompt_ms else None,
         work=_work(service.step, batch, service.lengths, memory, attended_share=service.attended_tokens / service.lengths.context_mean),
@@ -220,13 +221,15 @@ def _blind_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Leng
     """Return the pace of an unknown shape: nothing, or what was learned of a step, in which prompts are at the mix that is seen."""
     most = limits.max_num_seqs
     if step is None:
-        return _Pace(batch=most, requests_per_s=None, step_ms=None, prefill_tokens_per_s=None, work=None)
+        return _Pace(batch=most, requests_per_s=None, full_requests_per_s=None, step_ms=None, prefill_tokens_per_s=None, work=None)
     fixed_ms, target_ms = STEP_OVERHEAD_MS + step.base_ms, spec.slo.inter_token_latency_ms if spec.slo else None
     batch = most if target_ms is None else max(1, min(most, int((target_ms - fixed_ms) / step.sequence_ms)))
     step_ms = fixed_ms + step.sequence_ms * batch
+    rate = batch / (lengths.output_mean * step_ms / 1000)
     return _Pace(
         batch=batch,
-        requests_per_s=batch / (lengths.output_mean * step_ms / 1000),
+        requests_per_s=rate,
+        full_requests_per_s=rate,
         step_ms=step_ms,
         prefill_tokens_per_s=None,
         work=_work(step, batch, lengths, memory, attended_share=1.0),
