@@ -17,7 +17,7 @@ from spillway.plan.lengths import Lengths, length_spread
 from spillway.plan.memory import kv_tokens, memory, step_tokens
 from spillway.plan.models import known_model
 from spillway.plan.serving import REQUEST_OVERHEAD_MS, Service, largest_batch, sustained
-from spillway.plan.sizing import batch_in_memory, service_of
+from spillway.plan.sizing import batch_in_memory, places_in_memory, service_of
 from spillway.plan.speed import step_model
 from spillway.simulate.fleet import Fleet
 from spillway.simulate.layout import OWNED
@@ -161,7 +161,15 @@ def _replica(setting: Setting) -> tuple[Service, int, EngineModel]:
     found = memory(shape, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel, engine=asked)
     step = step_model(shape, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel).step
     tokens = step_tokens(asked, accelerator)
-    service = service_of(shape, step, lengths=setting.lengths, slo=SLO, step_tokens=tokens, max_context_tokens=LONGEST)
+    service = service_of(
+        shape,
+        step,
+        lengths=setting.lengths,
+        slo=SLO,
+        step_tokens=tokens,
+        max_context_tokens=LONGEST,
+        cache_places=places_in_memory(shape, found, parallel, lengths=setting.lengths, engine=asked),
+    )
     bound = largest_batch(service, SLO, limit=batch_in_memory(shape, found, parallel, lengths=setting.lengths, engine=asked))
     # Sliding windows: the kernel reads whole contexts, so that what a thousand tokens of cache cost is less instead.
     attended = service.attended_tokens / setting.lengths.context_mean

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.capacity.on_gpu import MAX_NUM_SEQS, OUTPUT_TOKENS, PROMPT_MEAN, PROMPT_P95, STEP_TOKENS
+from benchmarks.capacity.first_tokens import batch_at
+from benchmarks.capacity.on_gpu import LONGEST_PROMPT, MAX_NUM_SEQS, OUTPUT_TOKENS, PROMPT_MEAN, PROMPT_P95, STEP_TOKENS
 from spillway.api.workload import Engine, Model, Quantization
 from spillway.cli.plan import default_classes
 from spillway.plan.lengths import Lengths
@@ -80,7 +81,7 @@ def _compared(run: Mapping[str, Any]) -> Compared:
 
     def service(prompt_tokens: float) -> Service:
         lengths = Lengths(input_mean=prompt_tokens, input_p95=PROMPT_P95 / PROMPT_MEAN * prompt_tokens, output_mean=OUTPUT_TOKENS)
-        return service_of(shape, speed.step, lengths=lengths, slo=None, step_tokens=STEP_TOKENS, max_context_tokens=None)
+        return service_of(shape, speed.step, lengths=lengths, slo=None, step_tokens=STEP_TOKENS, max_context_tokens=LONGEST_PROMPT)
 
     return Compared(
         model=f"{run['model']}{', fp8' if quantization else ''}",
@@ -110,7 +111,7 @@ def _compared(run: Mapping[str, Any]) -> Compared:
 
 def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: float) -> Load:
     """Return what the planner says of a load that it is told to carry, by the batch that keeps that rate (Little)."""
-    batch = _batch_at(service, seen["asked_requests_per_s"])
+    batch = batch_at(service, seen["asked_requests_per_s"], MAX_NUM_SEQS)
     promise = service.promise(mean_batch=batch, bound=MAX_NUM_SEQS)
     return Load(
         requests_per_s=seen["asked_requests_per_s"],
@@ -122,14 +123,6 @@ def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: f
             Pair(of="first token ms, p99", told=promise.ttft_ms - REQUEST_OVERHEAD_MS, seen=seen["ttft_p99_ms"]),
         ],
     )
-
-
-def _batch_at(service: Service, requests_per_s: float) -> float:
-    low, high = 1.0, float(MAX_NUM_SEQS)
-    while high - low > 0.01:
-        middle = (low + high) / 2
-        low, high = (middle, high) if service.requests_per_s(middle) < requests_per_s else (low, middle)
-    return low
 
 
 def tables(found: Sequence[Compared], on: Mapping[str, Any]) -> list[str]:

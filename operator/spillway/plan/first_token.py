@@ -22,7 +22,9 @@ itself and the requests that are not answered while its prompt is computed, 1 + 
     Var N = n/e (1 + r / (1 - r) + r^2 (E[S^2]/E[S]^2) / (2 (1 - r)^2))
 
 Prompts of r = 0.4 so make the batch swing two to three times as much as arrivals alone. A full batch is met as often as Erlang's C says of
-Poisson numbers in units of Var N / n, and who meets it waits 1/(X(bound) - l) on average, exponentially.
+Poisson numbers in units of Var N / n, and who meets it waits 1/(X(bound) - l) on average, exponentially. A full KV cache keeps requests
+waiting as well: it has room for so many requests of mean length, and since lengths differ, their units are larger by (sd / mean)^2 of what
+a request holds. Whichever of both is met more often counts.
 
 benchmarks/capacity compares all of it with the simulated engine.
 """
@@ -125,23 +127,36 @@ class FirstToken:
 
 
 def first_token(
-    prompts: Prompts, *, least_ms: float, running: float, places: int, elasticity: float, most_per_ms: float
+    prompts: Prompts,
+    *,
+    least_ms: float,
+    running: float,
+    places: int,
+    cache_places: float,
+    context_variety: float,
+    elasticity: float,
+    most_per_ms: float,
 ) -> FirstToken | None:
     """Return the time to the first token with so many running on average; None where waits have no end.
 
     `most_per_ms` is the throughput of a full batch of `places`, `elasticity` by how many percent throughput grows with a percent more
-    running.
+    running. The cache has room for `cache_places` requests of mean length, and `context_variety` is the variance of what they hold over the
+    square of its mean.
     """
-    if running >= places or most_per_ms <= prompts.requests_per_ms or prompts.utilisation >= 1:
+    if running >= min(places, cache_places) or most_per_ms <= prompts.requests_per_ms or prompts.utilisation >= 1:
         return None
     mean, square = prompts.wait(running)
     units = prompts.swing / elasticity
+    wider = units + context_variety
     full_ms = 1 / (most_per_ms - prompts.requests_per_ms)
+    full_share = erlang_c(places / units, running / units)
+    if cache_places < math.inf:
+        full_share = max(full_share, erlang_c(cache_places / wider, running / wider))
     return FirstToken(
         least_ms=least_ms,
         works=prompts.works,
         wait=Delay(mean=mean, square=square),
-        full_share=erlang_c(places / units, running / units),
+        full_share=full_share,
         full_wait=Delay(mean=mean + full_ms, square=square + 2 * mean * full_ms + 2 * full_ms**2),
     )
 
@@ -152,7 +167,7 @@ def erlang_c(places: float, load: float) -> float:
     For a part of a place Erlang's B formula is taken as geometric between its values for none and for one.
     """
     whole = int(places)
-    blocked = (load / (1 + load)) ** (places - whole)
+    blocked: float = (load / (1 + load)) ** (places - whole)
     for place in range(1, whole + 1):
         blocked = load * blocked / (places - whole + place + load * blocked)  # Erlang's B formula, place by place
     return blocked / (1 - load / places * (1 - blocked))

@@ -26,8 +26,16 @@ class Lengths:
 
     @property
     def context_mean(self) -> float:
-        """Tokens that a running request holds on average: its prompt and half of its answer."""
-        return self.input_mean + self.output_mean / 2
+        """Tokens that a running request holds on average: its prompt and half of its answer, of which long ones run longer than others."""
+        longer = 1.0 if self.output_p95 is None else math.exp(length_spread(self.output_mean, self.output_p95) ** 2)  # 1 + cv^2
+        return self.input_mean + self.output_mean * longer / 2
+
+    @property
+    def context_variety(self) -> float:
+        """Variance of what a running request holds over the square of its mean: prompts vary, and answers are anywhere from none to all."""
+        prompts = self.input_mean**2 * math.expm1(length_spread(self.input_mean, self.input_p95) ** 2)
+        answers = (self.context_mean - self.input_mean) ** 2 / 3
+        return (prompts + answers) / self.context_mean**2
 
 
 def declared_lengths(spec: InferenceWorkloadSpec) -> Lengths:

@@ -15,6 +15,7 @@ Prompt lengths are lognormal through their mean and 95th percentile; answers too
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
@@ -56,6 +57,7 @@ class Service:
     step_tokens: int  # prompts are computed in chunks of so many
     longest_prompt_tokens: float | None  # model.maxContextTokens; None: only the lengths' distribution bounds it
     attainment_percent: float
+    cache_places: float = math.inf  # requests of mean length that the KV cache has room for
 
     @property
     def z(self) -> float:
@@ -94,13 +96,13 @@ class Service:
     def promise(self, *, mean_batch: float, bound: int) -> Promise:
         """Return what is seen with so many running on average and at most `bound`; endless waits at the bound itself."""
         found = self.first_token(mean_batch=mean_batch, bound=bound)
-        ttft = math.inf if found is None else found.at(self._late_share)
+        ttft = math.inf if found is None else found.at(self.late_share)
         pace = self.pace_ms(mean_batch=mean_batch, bound=bound)
         return Promise(
             requests_per_s=self.requests_per_s(mean_batch),
             ttft_ms=ttft,
             inter_token_ms=pace,
-            end_to_end_ms=ttft + (self._long_answer() - 1) * pace,
+            end_to_end_ms=ttft + (self.long_answer - 1) * pace,
         )
 
     def keeps(self, slo: Slo, *, mean_batch: float, bound: int) -> bool:
@@ -108,8 +110,8 @@ class Service:
         found = self.first_token(mean_batch=mean_batch, bound=bound)
         within = math.inf if slo.time_to_first_token_ms is None else float(slo.time_to_first_token_ms)
         if slo.end_to_end_ms is not None:
-            within = min(within, slo.end_to_end_ms - (self._long_answer() - 1) * self.pace_ms(mean_batch=mean_batch, bound=bound))
-        return found is not None and found.late_share(within) <= self._late_share
+            within = min(within, slo.end_to_end_ms - (self.long_answer - 1) * self.pace_ms(mean_batch=mean_batch, bound=bound))
+        return found is not None and found.late_share(within) <= self.late_share
 
     def pace_ms(self, *, mean_batch: float, bound: int) -> float:
         """Return the mean gap of the request at the attainment, with so many running on average and at most `bound`."""
@@ -127,12 +129,15 @@ class Service:
             least_ms=REQUEST_OVERHEAD_MS + prompts.step_ms,
             running=mean_batch,
             places=bound,
+            cache_places=self.cache_places,
+            context_variety=self.lengths.context_variety,
             elasticity=self._elasticity(mean_batch),
             most_per_ms=self.requests_per_s(bound) / 1000,
         )
 
     @property
-    def _late_share(self) -> float:
+    def late_share(self) -> float:
+        """The share of requests that may miss a target, above 0."""
         return 1 - min(self.attainment_percent, HIGHEST_PERCENT) / 100
 
     def _prompts(self, batch: float) -> Prompts:
@@ -166,7 +171,9 @@ class Service:
             prompt_squares=prompts * self.lengths.input_mean**2 * variety,
         )
 
-    def _long_answer(self) -> float:
+    @property
+    def long_answer(self) -> float:
+        """The tokens of an answer of the attainment's length where its p95 is stated, of mean length where it is not."""
         if self.lengths.output_p95 is None:
             return self.lengths.output_mean
         return length_at(self.attainment_percent, mean=self.lengths.output_mean, p95=self.lengths.output_p95)
@@ -197,15 +204,21 @@ def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float 
     What is seen is that of the batch derated as much, which is a little more than the derated rate keeps. Where even an empty replica
     misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
+    most = largest_load(lambda batch: _keeps(slo, service, bound, batch), bound=bound)
+    seen = service.promise(mean_batch=derating * most, bound=bound)
+    return replace(seen, requests_per_s=derating * service.requests_per_s(most))
+
+
+def largest_load(keeps: Callable[[float], bool], *, bound: int) -> float:
+    """Return the most that may run on average and `keeps` what is asked, at most `bound`; 0 where next to nothing keeps it."""
     most = float(bound)
-    low, high = 0.0, most if _keeps(slo, service, bound, NEXT_TO_NOTHING * most) else 0.0
-    if _keeps(slo, service, bound, most):
-        low = most
+    if keeps(most):
+        return most
+    low, high = 0.0, most if keeps(NEXT_TO_NOTHING * most) else 0.0
     while high - low > PRECISION * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if _keeps(slo, service, bound, middle) else (low, middle)
-    seen = service.promise(mean_batch=derating * low, bound=bound)
-    return replace(seen, requests_per_s=derating * service.requests_per_s(low))
+        low, high = (middle, high) if keeps(middle) else (low, middle)
+    return low
 
 
 def _keeps(slo: Slo | None, service: Service, bound: int, mean_batch: float) -> bool:

@@ -125,7 +125,13 @@ def replica_size(
         model, quantization=quantization, accelerator=accelerator, tensor_parallel_size=tensor_parallel_size, value_bytes=value_bytes
     )
     service = service_of(
-        model, speed.step, lengths=lengths, slo=slo, step_tokens=step_tokens(engine, accelerator), max_context_tokens=max_context_tokens
+        model,
+        speed.step,
+        lengths=lengths,
+        slo=slo,
+        step_tokens=step_tokens(engine, accelerator),
+        max_context_tokens=max_context_tokens,
+        cache_places=places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine) if found.fits else math.inf,
     )
     limit = batch_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)
     batch = largest_batch(service, slo, limit=limit)
@@ -152,9 +158,16 @@ def replica_size(
 
 
 def service_of(
-    model: Architecture, step: StepModel, *, lengths: Lengths, slo: Slo | None, step_tokens: int, max_context_tokens: int | None
+    model: Architecture,
+    step: StepModel,
+    *,
+    lengths: Lengths,
+    slo: Slo | None,
+    step_tokens: int,
+    max_context_tokens: int | None,
+    cache_places: float = math.inf,
 ) -> Service:
-    """Return a replica at work on requests of these lengths."""
+    """Return a replica at work on requests of these lengths. `cache_places`: see places_in_memory; without it the cache never fills."""
     return Service(
         step=step,
         lengths=lengths,
@@ -162,16 +175,22 @@ def service_of(
         step_tokens=step_tokens,
         longest_prompt_tokens=max_context_tokens,
         attainment_percent=slo.attainment_percent if slo else DEFAULT_ATTAINMENT_PERCENT,
+        cache_places=cache_places,
     )
 
 
 def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> int:
     """Return how many requests the KV cache and the engine's own bound let run together; 0 where the weights do not fit."""
     bound = engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS
+    return int(min(bound, KV_FILL * places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)))
+
+
+def places_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> float:
+    """Return how many requests of mean length the KV cache has room for; 0 where the weights do not fit, endless where none is kept."""
     if not found.fits:
-        return 0
+        return 0.0
     each = request_kv_bytes(model, lengths.context_mean, tensor_parallel_size, value_bytes=kv_value_bytes(engine))
-    return min(bound, int(KV_FILL * found.kv_cache_gib * GIB / each)) if each else bound
+    return found.kv_cache_gib * GIB / each if each else math.inf
 
 
 def own_context_misfit(known: KnownModel, size: ReplicaSize, *, engine: Engine, max_context_tokens: int | None) -> str | None:
