@@ -103,10 +103,15 @@ class Row:
 def rows() -> Iterator[Row]:
     """Yield every setting at every load."""
     for setting in SETTINGS:
-        service, bound, engine = _replica(setting)
-        planned = sustained(service, SLO, bound=bound).requests_per_s
         for share in SHARES:
-            yield _row(setting, service, engine, share=share, rate=share * planned)
+            yield row(setting, share=share, requests=REQUESTS)
+
+
+def row(setting: Setting, *, share: float, requests: int) -> Row:
+    """Return what is told and seen of a replica at a share of its planned rate, over so many requests."""
+    service, bound, engine = _replica(setting)
+    rate = share * sustained(service, SLO, bound=bound).requests_per_s
+    return _seen(setting, service, engine, _traffic(setting.lengths, rate, requests), share=share, rate=rate)
 
 
 def table(found: Sequence[Row]) -> list[str]:
@@ -183,12 +188,11 @@ def _replica(setting: Setting) -> tuple[Service, int, EngineModel]:
     return service, bound, engine
 
 
-def _row(setting: Setting, service: Service, engine: EngineModel, *, share: float, rate: float) -> Row:
-    traffic = _traffic(setting.lengths, rate)
+def _seen(setting: Setting, service: Service, engine: EngineModel, traffic: Trace, *, share: float, rate: float) -> Row:
     fleet = Fleet(
         trace=traffic,
         engine=engine,
-        rules=Rules(spills=False, slots_per_replica=REQUESTS, gateways=1),
+        rules=Rules(spills=False, slots_per_replica=traffic.requests, gateways=1),
         hosted=None,
         prices=None,
         seed=0,
@@ -196,7 +200,7 @@ def _row(setting: Setting, service: Service, engine: EngineModel, *, share: floa
     fleet.begin_with(1)
     fleet.advance(math.inf)
     requests, totals = fleet.world.requests, fleet.world.totals[0]
-    counted = (np.arange(REQUESTS) >= SETTLED * REQUESTS) & (requests["side"] == OWNED)
+    counted = (np.arange(traffic.requests) >= SETTLED * traffic.requests) & (requests["side"] == OWNED)
     first = requests["ttft_ms"][counted] + engine.request_overhead_ms
     gaps = (requests["e2e_ms"] - requests["ttft_ms"])[counted] / np.maximum(1, requests["output"][counted] - 1)
     bound, batch = engine.max_num_seqs, batch_at(service, rate, engine.max_num_seqs)
@@ -225,13 +229,13 @@ def batch_at(service: Service, requests_per_s: float, bound: float) -> float:
     return high
 
 
-def _traffic(lengths: Lengths, rate: float) -> Trace:
+def _traffic(lengths: Lengths, rate: float, requests: int) -> Trace:
     chance = np.random.default_rng(1)
-    arrival_s: Floats = np.cumsum(chance.exponential(1 / rate, REQUESTS))
+    arrival_s: Floats = np.cumsum(chance.exponential(1 / rate, requests))
 
     def drawn(mean: float, p95: float) -> Whole:
         sigma = length_spread(mean, p95)
-        return np.maximum(1, np.rint(chance.lognormal(math.log(mean) - sigma * sigma / 2, sigma, REQUESTS))).astype(np.int64)
+        return np.maximum(1, np.rint(chance.lognormal(math.log(mean) - sigma * sigma / 2, sigma, requests))).astype(np.int64)
 
     return Trace(
         name="poisson",

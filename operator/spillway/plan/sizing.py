@@ -36,7 +36,7 @@ KV_FILL = 0.9  # preemption starts when the last blocks go
 # calibrated one: what the calibration's authors say until it is measured.
 CALIBRATED_ERROR_PERCENT = 20
 ESTIMATED_ERROR_PERCENT = 30
-ESTIMATED_EXPERTS_ERROR_PERCENT = 45
+ESTIMATED_EXPERTS_ERROR_PERCENT = 50
 ESTIMATED_QUANTIZED_ERROR_PERCENT = 60
 UNLIKE_HARDWARE_ERROR_PERCENT = 10  # on top, for accelerators slower than any that was measured (A10G, L4)
 
