@@ -28,7 +28,7 @@ from spillway.plan.models import KnownModel, known_model
 from spillway.plan.observation import EngineLimits, Pool
 from spillway.plan.queue_pace import queue_pace
 from spillway.plan.roofline import StepModel
-from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained
+from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained_rate
 from spillway.plan.sizing import batch_in_memory, places_in_memory, service_of
 from spillway.plan.speed import step_model
 from spillway.plan.work import Work
@@ -212,10 +212,9 @@ def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Ser
     most = limits.max_num_seqs
     batch = most if learned is None else max(1, largest_batch(service, spec.slo, limit=most))
     derating = DERATING if learned is None else 1.0
-    seen = sustained(service, spec.slo, bound=batch, derating=derating)
     return _Pace(
         batch=batch,
-        requests_per_s=seen.requests_per_s or service.requests_per_s(1),
+        requests_per_s=sustained_rate(service, spec.slo, bound=batch, derating=derating) or service.requests_per_s(1),
         queue_requests_per_s=derating * queue_pace(service, spec.slo, bound=batch) or service.requests_per_s(1),
         step_ms=service.step_ms(batch),
         prefill_tokens_per_s=1000 / service.step.prompt_ms if service.step.prompt_ms else None,

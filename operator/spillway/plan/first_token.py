@@ -32,6 +32,7 @@ benchmarks/capacity compares all of it with the simulated engine.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 REMAINS = 1e-6  # share of requests below which nobody is said to meet a full batch
 PRECISION = 1e-3  # of a time that is looked for
@@ -44,37 +45,45 @@ class Prompts:
     step_ms: float  # a step without any
     works: Sequence[tuple[float, float]]  # share of requests, and what a prompt adds to its step, later steps of it included
     requests_per_ms: float
+    moments: tuple[float, float, float]  # mean, mean square and mean cube of those works
+
+    @classmethod
+    def of(cls, works: Sequence[tuple[float, float]], *, step_ms: float, requests_per_ms: float) -> Self:
+        """Return the load of so many requests."""
+        mean = square = cube = 0.0
+        for share, work in works:
+            mean += share * work
+            square += share * work * work
+            cube += share * work * work * work
+        return cls(step_ms=step_ms, works=works, requests_per_ms=requests_per_ms, moments=(mean, square, cube))
 
     @property
     def utilisation(self) -> float:
         """Return the share of the time in which prompts are computed; from 1 on they pile up."""
-        return self.requests_per_ms * self._moment(1)
+        return self.requests_per_ms * self.moments[0]
 
     @property
     def swing(self) -> float:
         """Return by what factor prompts make the number in the batch vary more than arrivals alone do. Utilisation must be below 1."""
-        used, mean = self.utilisation, self._moment(1)
+        used, (mean, square, _) = self.utilisation, self.moments
         if not mean:
             return 1.0
         ratio = used / (1 - used)
-        return 1 + ratio + ratio**2 * self._moment(2) / mean**2 / 2
+        return 1 + ratio + ratio**2 * square / mean**2 / 2
 
     def wait(self, running: float) -> tuple[float, float]:
         """Return mean and mean square of the wait for the running step and for others' prompts. Utilisation must be below 1.
 
         Nobody waits in a replica that is idle; with so many running on average, exp(-running) of the arrivals find it so.
         """
-        used, rate, square = self.utilisation, self.requests_per_ms, self._moment(2)
+        used, rate, (_, square, cube) = self.utilisation, self.requests_per_ms, self.moments
         cycle = self.step_ms / (1 - used)
         variance = rate * square * cycle / (1 - used**2)
-        third = (rate * self._moment(3) * cycle + 3 * used * rate * square * variance) / (1 - used**3)
+        third = (rate * cube * cycle + 3 * used * rate * square * variance) / (1 - used**3)
         two = variance + cycle**2
         three = third + 3 * cycle * variance + cycle**3
         busy = -math.expm1(-running)
         return busy * (0.5 + used) * two / cycle, busy * ((1 / 3 + used + used**2) * three + rate * square * two) / cycle
-
-    def _moment(self, power: int) -> float:
-        return sum(share * work**power for share, work in self.works)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +93,16 @@ class Delay:
     mean: float
     square: float
 
-    def later(self, than_ms: float) -> float:
-        """Return the probability that it takes longer."""
-        if than_ms <= 0:
-            return 1.0
-        if self.mean <= 0:
-            return 0.0
-        spread = math.log(self.square / self.mean**2)
+    def late_share(self, within_ms: float, works: Sequence[tuple[float, float]]) -> float:
+        """Return the share of requests that take longer, each with its own work (share of requests, work) on top."""
+        spread = math.log(self.square / self.mean**2) if self.mean > 0 else 0.0
         if spread <= 0:
-            return float(self.mean > than_ms)
-        return 0.5 * math.erfc((math.log(than_ms / self.mean) + spread / 2) / math.sqrt(2 * spread))
+            return sum(share for share, work in works if work + self.mean > within_ms)
+        middle, width, late = math.log(self.mean) - spread / 2, math.sqrt(2 * spread), 0.0
+        for share, work in works:
+            left = within_ms - work
+            late += share if left <= 0 else share * 0.5 * math.erfc((math.log(left) - middle) / width)
+        return late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +117,10 @@ class FirstToken:
 
     def late_share(self, within_ms: float) -> float:
         """Return the share of requests whose first token comes later than that."""
-        left = within_ms - self.least_ms
-        late = sum(share * self.wait.later(left - work) for share, work in self.works)
+        late = self.wait.late_share(within_ms - self.least_ms, self.works)
         if self.full_share < REMAINS:
             return late
-        full = sum(share * self.full_wait.later(left - work) for share, work in self.works)
-        return (1 - self.full_share) * late + self.full_share * full
+        return (1 - self.full_share) * late + self.full_share * self.full_wait.late_share(within_ms - self.least_ms, self.works)
 
     def at(self, late_share: float) -> float:
         """Return the time after which only that share of requests, above 0, has no first token yet."""

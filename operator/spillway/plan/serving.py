@@ -151,7 +151,7 @@ class Service:
             more_ms = chunks * step.experts_ms * (step.touched(batch + tokens / chunks) - touched) if step.experts_ms else 0.0
             read_ms = step.prompt_ms * tokens + step.square_ms * tokens * tokens / 1e6
             works.append((share, read_ms + more_ms + (chunks - 1) * fixed_ms))
-        return Prompts(step_ms=fixed_ms, works=works, requests_per_ms=self.requests_per_s(batch) / 1000)
+        return Prompts.of(works, step_ms=fixed_ms, requests_per_ms=self.requests_per_s(batch) / 1000)
 
     def _elasticity(self, batch: float) -> float:
         """Return by how many percent the throughput grows with one percent more running."""
@@ -204,9 +204,19 @@ def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float 
     What is seen is that of the batch derated as much, which is a little more than the derated rate keeps. Where even an empty replica
     misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
-    most = largest_load(lambda batch: _keeps(slo, service, bound, batch), bound=bound)
+    most = _sustained_batch(service, slo, bound)
     seen = service.promise(mean_batch=derating * most, bound=bound)
     return replace(seen, requests_per_s=derating * service.requests_per_s(most))
+
+
+def sustained_rate(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> float:
+    """Return the requests per second of `sustained` alone."""
+    return derating * service.requests_per_s(_sustained_batch(service, slo, bound))
+
+
+@lru_cache(maxsize=ANSWERS)
+def _sustained_batch(service: Service, slo: Slo | None, bound: int) -> float:
+    return largest_load(lambda batch: _keeps(slo, service, bound, batch), bound=bound)
 
 
 def largest_load(keeps: Callable[[float], bool], *, bound: int) -> float:

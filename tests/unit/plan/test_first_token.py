@@ -19,7 +19,7 @@ MIXED = ((0.7, 10.0), (0.25, 60.0), (0.05, 400.0))  # mean 42 ms
 
 
 def prompts(rate: float = 0.01, works: tuple[tuple[float, float], ...] = MIXED) -> Prompts:
-    return Prompts(step_ms=STEP_MS, works=works, requests_per_ms=rate)
+    return Prompts.of(works, step_ms=STEP_MS, requests_per_ms=rate)
 
 
 def at_load(load: Prompts, **changes: Any) -> FirstToken:
@@ -116,9 +116,10 @@ def test_places_that_are_no_whole_number_lie_between_those_that_are() -> None:
 
 
 def test_a_delay_that_never_varies_is_over_when_it_is_over() -> None:
-    exact = Delay(mean=10.0, square=100.0)
-    assert (exact.later(9.9), exact.later(10.1)) == (1, 0)
-    assert Delay(mean=0.0, square=0.0).later(1e-9) == 0
+    exact, none = Delay(mean=10.0, square=100.0), Delay(mean=0.0, square=0.0)
+    works = ((0.75, 0.0), (0.25, 5.0))
+    assert [exact.late_share(within, works) for within in (9.9, 10.1, 15.1)] == [1, 0.25, 0]
+    assert none.late_share(1e-9, ((1.0, 0.0),)) == 0
 
 
 def test_slices_of_lengths_stand_for_all_of_them() -> None:
