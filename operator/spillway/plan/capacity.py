@@ -199,7 +199,7 @@ class _Pace:
     """How fast a replica works with its full batch; None where nothing says so."""
 
     batch: int  # the largest that keeps the inter-token target
-    requests_per_s: float | None  # of a replica by itself, that keeps the SLO
+    requests_per_s: float | None  # of a replica by itself, that keeps the SLO; where it rents, its overflow spills
     queue_requests_per_s: float | None  # at which a queue behind its batch empties (plan/queue_pace.py)
     step_ms: float | None
     prefill_tokens_per_s: float | None
@@ -214,7 +214,7 @@ def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Ser
     derating = DERATING if learned is None else 1.0
     return _Pace(
         batch=batch,
-        requests_per_s=sustained_rate(service, spec.slo, bound=batch, derating=derating) or service.requests_per_s(1),
+        requests_per_s=sustained_rate(service, spec.slo, bound=batch, derating=derating, spills=spec.rents) or service.requests_per_s(1),
         queue_requests_per_s=derating * queue_pace(service, spec.slo, bound=batch) or service.requests_per_s(1),
         step_ms=service.step_ms(batch),
         prefill_tokens_per_s=1000 / service.step.prompt_ms if service.step.prompt_ms else None,

@@ -143,13 +143,20 @@ def first_token(
     context_variety: float,
     elasticity: float,
     most_per_ms: float,
+    spills: bool = False,
 ) -> FirstToken | None:
     """Return the time to the first token with so many running on average; None where waits have no end.
 
     `most_per_ms` is the throughput of a full batch of `places`, `elasticity` by how many percent throughput grows with a percent more
     running. The cache has room for `cache_places` requests of mean length, and `context_variety` is the variance of what they hold over the
-    square of its mean.
+    square of its mean. With `spills` who finds no place is answered elsewhere, and nobody waits for one.
     """
+    if spills:
+        if prompts.utilisation >= 1:
+            return None
+        mean, square = prompts.wait(running)
+        alone = Delay(mean=mean, square=square)
+        return FirstToken(least_ms=least_ms, works=prompts.works, wait=alone, full_share=0.0, full_wait=alone)
     if running >= min(places, cache_places) or most_per_ms <= prompts.requests_per_ms or prompts.utilisation >= 1:
         return None
     mean, square = prompts.wait(running)

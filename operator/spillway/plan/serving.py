@@ -93,9 +93,9 @@ class Service:
         """Return the rate that keeps so many requests in the batch on average (Little)."""
         return 1000 * batch / self.residence_ms(batch)
 
-    def promise(self, *, mean_batch: float, bound: int) -> Promise:
-        """Return what is seen with so many running on average and at most `bound`; endless waits at the bound itself."""
-        found = self.first_token(mean_batch=mean_batch, bound=bound)
+    def promise(self, *, mean_batch: float, bound: int, spills: bool = False) -> Promise:
+        """Return what is seen with so many running on average and at most `bound`; without `spills` waits at the bound have no end."""
+        found = self.first_token(mean_batch=mean_batch, bound=bound, spills=spills)
         ttft = math.inf if found is None else found.at(self.late_share)
         pace = self.pace_ms(mean_batch=mean_batch, bound=bound)
         return Promise(
@@ -105,9 +105,9 @@ class Service:
             end_to_end_ms=ttft + (self.long_answer - 1) * pace,
         )
 
-    def keeps(self, slo: Slo, *, mean_batch: float, bound: int) -> bool:
+    def keeps(self, slo: Slo, *, mean_batch: float, bound: int, spills: bool = False) -> bool:
         """Whether the promise there is within the targets of the first token and of the whole request."""
-        found = self.first_token(mean_batch=mean_batch, bound=bound)
+        found = self.first_token(mean_batch=mean_batch, bound=bound, spills=spills)
         within = math.inf if slo.time_to_first_token_ms is None else float(slo.time_to_first_token_ms)
         if slo.end_to_end_ms is not None:
             within = min(within, slo.end_to_end_ms - (self.long_answer - 1) * self.pace_ms(mean_batch=mean_batch, bound=bound))
@@ -121,8 +121,11 @@ class Service:
         swing = math.sqrt(mean_batch * prompts.swing / self._elasticity(mean_batch))
         return self.inter_token_ms(max(1.0, min(float(bound), mean_batch + self.z * swing)))
 
-    def first_token(self, *, mean_batch: float, bound: int) -> FirstToken | None:
-        """Return the time to the first token with so many running on average and at most `bound`; None where waits have no end."""
+    def first_token(self, *, mean_batch: float, bound: int, spills: bool = False) -> FirstToken | None:
+        """Return the time to the first token with so many running on average and at most `bound`; None where waits have no end.
+
+        With `spills` a gateway's cap keeps the batch from overflowing: what finds no place is answered elsewhere.
+        """
         prompts = self._prompts(mean_batch)
         return first_token(
             prompts,
@@ -133,6 +136,7 @@ class Service:
             context_variety=self.lengths.context_variety,
             elasticity=self._elasticity(mean_batch),
             most_per_ms=self.requests_per_s(bound) / 1000,
+            spills=spills,
         )
 
     @property
@@ -198,25 +202,29 @@ def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
 
 
 @lru_cache(maxsize=ANSWERS)
-def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> Promise:
+def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING, spills: bool = False) -> Promise:
     """Return the largest load that keeps every target, derated, and what is seen at it. `bound` is the largest batch, at least 1.
+
+    With `spills` the overflow of the batch is answered elsewhere, so that a replica carries at least as much.
 
     What is seen is that of the batch derated as much, which is a little more than the derated rate keeps. Where even an empty replica
     misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
-    most = _sustained_batch(service, slo, bound)
-    seen = service.promise(mean_batch=derating * most, bound=bound)
+    most = _sustained_batch(service, slo, bound, spills)
+    seen = service.promise(mean_batch=derating * most, bound=bound, spills=spills)
     return replace(seen, requests_per_s=derating * service.requests_per_s(most))
 
 
-def sustained_rate(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> float:
+def sustained_rate(service: Service, slo: Slo | None, *, bound: int, derating: float, spills: bool) -> float:
     """Return the requests per second of `sustained` alone."""
-    return derating * service.requests_per_s(_sustained_batch(service, slo, bound))
+    return derating * service.requests_per_s(_sustained_batch(service, slo, bound, spills))
 
 
 @lru_cache(maxsize=ANSWERS)
-def _sustained_batch(service: Service, slo: Slo | None, bound: int) -> float:
-    return largest_load(lambda batch: _keeps(slo, service, bound, batch), bound=bound)
+def _sustained_batch(service: Service, slo: Slo | None, bound: int, spills: bool) -> float:  # noqa: FBT001  a cached function's key
+    if slo is None or (slo.time_to_first_token_ms is None and slo.end_to_end_ms is None):
+        return float(bound)
+    return largest_load(lambda batch: service.keeps(slo, mean_batch=batch, bound=bound, spills=spills), bound=bound)
 
 
 def largest_load(keeps: Callable[[float], bool], *, bound: int) -> float:
@@ -229,9 +237,3 @@ def largest_load(keeps: Callable[[float], bool], *, bound: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if keeps(middle) else (low, middle)
     return low
-
-
-def _keeps(slo: Slo | None, service: Service, bound: int, mean_batch: float) -> bool:
-    if slo is None or (slo.time_to_first_token_ms is None and slo.end_to_end_ms is None):
-        return True
-    return service.keeps(slo, mean_batch=mean_batch, bound=bound)

@@ -4,7 +4,7 @@ Everything here is arithmetic on values; `plan/economics.py` puts prices to it a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorClassSpec
@@ -64,11 +64,31 @@ class ReplicaSize:
     basis: SizeBasis
     error_percent: int  # how far off such figures were in benchmarks/capacity
     problem: str | None  # why it cannot serve, and by how much it misses; None: it fits and meets the SLO
+    spilling: Promise | None = None  # at a load whose overflow is rented, so that nobody waits for a place; None: as without
 
     @property
     def feasible(self) -> bool:
         """Whether it fits and meets the SLO."""
         return self.problem is None
+
+    @property
+    def behind_cap(self) -> "ReplicaSize":
+        """The same where the overflow is rented: it carries at least as much."""
+        seen = self.spilling
+        if seen is None:
+            return self
+        return replace(
+            self,
+            requests_per_s=seen.requests_per_s,
+            ttft_ms=seen.ttft_ms,
+            inter_token_latency_ms=seen.inter_token_ms,
+            end_to_end_ms=seen.end_to_end_ms,
+        )
+
+    def scaled(self, factor: float) -> "ReplicaSize":
+        """Return the same at so many times the requests per second."""
+        seen = self.spilling and replace(self.spilling, requests_per_s=self.spilling.requests_per_s * factor)
+        return replace(self, requests_per_s=self.requests_per_s * factor, spilling=seen)
 
 
 def sizes(
@@ -154,6 +174,7 @@ def replica_size(
         basis=SizeBasis.CALIBRATED if speed.calibrated else SizeBasis.ESTIMATED,
         error_percent=error_percent(model, quantization, accelerator, calibrated=speed.calibrated),
         problem=problem,
+        spilling=sustained(service, slo, bound=max(1, batch), spills=True) if problem is None else None,
     )
 
 

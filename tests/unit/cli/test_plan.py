@@ -214,7 +214,7 @@ def test_the_break_even_is_told_in_requests_and_as_the_use_of_a_replica(plan: Ru
     for price in parts["HostedProvider"]["spec"]["models"]:
         price.update(inputUSDPerMillionTokens="0.5", outputUSDPerMillionTokens="0.5")
     found = as_json(plan, "-f", written(*parts.values()))
-    (owned,) = options(found, mode="Dedicated", feasible=True)
+    (owned,) = options(found, mode="Hybrid", feasible=True)
     assert owned["kappa"] > 1
     assert owned["breakEvenUtilizationPercent"] == pytest.approx(100 / owned["kappa"], abs=0.1)
     assert found["breakEvenRequestsPerMonth"] == owned["breakEvenRequestsPerMonth"]
