@@ -45,6 +45,7 @@ LOADS = (0.6, 1.0)
 LOAD_S, SETTLED_S = 25.0, 8.0
 OUTPUT_TOKENS = 250
 PROMPT_MEAN, PROMPT_P95 = 1000, 3000
+LONGEST_PROMPT = 8000  # tokens; what the lognormal makes longer is cut
 ENGINE_FAILED = 3
 
 QWEN = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "rope_theta": 1_000_000, "rms_norm_eps": 1e-6, "vocab_size": 151_936,
@@ -177,7 +178,7 @@ class Engine:
         at = 0.0
         while (at := at + self._random.expovariate(requests_per_s)) < LOAD_S:
             length = self._random.lognormvariate(math.log(PROMPT_MEAN) - sigma**2 / 2, sigma)
-            arrivals.append((at, self.prompt(max(4, min(8000, round(length))))))
+            arrivals.append((at, self.prompt(max(4, min(LONGEST_PROMPT, round(length))))))
         start = time.perf_counter()
 
         async def later(at: float, prompt: list[int]) -> Stream:

@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.capacity.on_gpu import MAX_NUM_SEQS, OUTPUT_TOKENS, PROMPT_MEAN, PROMPT_P95, STEP_TOKENS
+import numpy as np
+
+from benchmarks.capacity.first_tokens import batch_at
+from benchmarks.capacity.on_gpu import LONGEST_PROMPT, MAX_NUM_SEQS, OUTPUT_TOKENS, PROMPT_MEAN, PROMPT_P95, STEP_TOKENS
 from spillway.api.workload import Engine, Model, Quantization
 from spillway.cli.plan import default_classes
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import kv_tokens, memory
 from spillway.plan.models import known_model
+from spillway.plan.roofline import StepModel
 from spillway.plan.serving import REQUEST_OVERHEAD_MS, STEP_OVERHEAD_MS, Service
 from spillway.plan.sizing import service_of
 from spillway.plan.speed import step_model
@@ -78,9 +82,9 @@ def _compared(run: Mapping[str, Any]) -> Compared:
     taken = memory(shape, quantization=quantization, accelerator=H200, tensor_parallel_size=1, engine=ENGINE)
     speed = step_model(shape, quantization=quantization, accelerator=H200, tensor_parallel_size=1)
 
-    def service(prompt_tokens: float) -> Service:
+    def service(prompt_tokens: float, step: StepModel = speed.step) -> Service:
         lengths = Lengths(input_mean=prompt_tokens, input_p95=PROMPT_P95 / PROMPT_MEAN * prompt_tokens, output_mean=OUTPUT_TOKENS)
-        return service_of(shape, speed.step, lengths=lengths, slo=None, step_tokens=STEP_TOKENS, max_context_tokens=None)
+        return service_of(shape, step, lengths=lengths, slo=None, step_tokens=STEP_TOKENS, max_context_tokens=LONGEST_PROMPT)
 
     return Compared(
         model=f"{run['model']}{', fp8' if quantization else ''}",
@@ -104,14 +108,46 @@ def _compared(run: Mapping[str, Any]) -> Compared:
             )
             for each in run["steps"]
         ],
-        loads=[_load(service(each["mean_prompt_tokens"]), each, run["planned_requests_per_s"]) for each in run["loads"]],
+        loads=[
+            _load(
+                service(each["mean_prompt_tokens"]),
+                service(each["mean_prompt_tokens"], own_step(run)),
+                each,
+                run["planned_requests_per_s"],
+            )
+            for each in run["loads"]
+        ],
     )
 
 
-def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: float) -> Load:
+def own_step(run: Mapping[str, Any]) -> StepModel:
+    """Return the step that this GPU made of a model, fitted on the run's steps and its prompts of more than a thousand tokens.
+
+    It tells the queue's error from the step's. A mixture of experts is taken for dense here: its steps at these batches lie on a line.
+    """
+    rows = [[1.0, each["sequences"], each["sequences"] * each["context_tokens"] / 1e3] for each in run["steps"]]
+    taken = [each["step_ms"] - STEP_OVERHEAD_MS for each in run["steps"]]
+    (base, sequence, kv), *_ = np.linalg.lstsq(np.array(rows), np.array(taken), rcond=None)
+    long = [each for each in run["prompts"] if each["prompt_tokens"] > PROMPT_MEAN]
+    read = [[each["prompt_tokens"], each["prompt_tokens"] ** 2 / 1e6] for each in long]
+    read_ms = [each["ttft_ms"] - run["steps"][0]["step_ms"] for each in long]
+    (prompt, square), *_ = np.linalg.lstsq(np.array(read), np.array(read_ms), rcond=None)
+    return StepModel(
+        base_ms=float(base),
+        experts_ms=0.0,
+        expert_share=1.0,
+        sequence_ms=float(sequence),
+        kv_ms=float(kv),
+        prompt_ms=float(prompt),
+        square_ms=float(square),
+    )
+
+
+def _load(service: Service, own: Service, seen: Mapping[str, float], planned_requests_per_s: float) -> Load:
     """Return what the planner says of a load that it is told to carry, by the batch that keeps that rate (Little)."""
-    batch = _batch_at(service, seen["asked_requests_per_s"])
+    batch = batch_at(service, seen["asked_requests_per_s"], MAX_NUM_SEQS)
     promise = service.promise(mean_batch=batch, bound=MAX_NUM_SEQS)
+    own_promise = own.promise(mean_batch=batch_at(own, seen["asked_requests_per_s"], MAX_NUM_SEQS), bound=MAX_NUM_SEQS)
     return Load(
         requests_per_s=seen["asked_requests_per_s"],
         share=seen["asked_requests_per_s"] / planned_requests_per_s,
@@ -120,16 +156,9 @@ def _load(service: Service, seen: Mapping[str, float], planned_requests_per_s: f
             Pair(of="pace ms, p50", told=service.step_ms(batch), seen=seen["pace_p50_ms"]),
             Pair(of="pace ms, p99", told=promise.inter_token_ms, seen=seen["pace_p99_ms"]),
             Pair(of="first token ms, p99", told=promise.ttft_ms - REQUEST_OVERHEAD_MS, seen=seen["ttft_p99_ms"]),
+            Pair(of="with its own steps", told=own_promise.ttft_ms - REQUEST_OVERHEAD_MS, seen=seen["ttft_p99_ms"]),
         ],
     )
-
-
-def _batch_at(service: Service, requests_per_s: float) -> float:
-    low, high = 1.0, float(MAX_NUM_SEQS)
-    while high - low > 0.01:
-        middle = (low + high) / 2
-        low, high = (middle, high) if service.requests_per_s(middle) < requests_per_s else (low, middle)
-    return low
 
 
 def tables(found: Sequence[Compared], on: Mapping[str, Any]) -> list[str]:

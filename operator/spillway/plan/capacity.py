@@ -26,9 +26,10 @@ from spillway.plan.memory import kv_tokens, kv_value_bytes, step_tokens
 from spillway.plan.memory import memory as accelerator_memory
 from spillway.plan.models import KnownModel, known_model
 from spillway.plan.observation import EngineLimits, Pool
+from spillway.plan.queue_pace import queue_pace
 from spillway.plan.roofline import StepModel
-from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained
-from spillway.plan.sizing import batch_in_memory, service_of
+from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained_rate
+from spillway.plan.sizing import batch_in_memory, places_in_memory, service_of
 from spillway.plan.speed import step_model
 from spillway.plan.work import Work
 
@@ -94,12 +95,16 @@ def expected_service(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassS
     if known is None or spec.dedicated is None:
         return None
     engine = spec.dedicated.engine
+    parallel = engine.tensor_parallel_size
     speed = step_model(
         known.architecture,
         quantization=known.quantization,
         accelerator=accelerator,
-        tensor_parallel_size=engine.tensor_parallel_size,
+        tensor_parallel_size=parallel,
         value_bytes=kv_value_bytes(engine),
+    )
+    found = accelerator_memory(
+        known.architecture, quantization=known.quantization, accelerator=accelerator, tensor_parallel_size=parallel, engine=engine
     )
     return service_of(
         known.architecture,
@@ -108,6 +113,7 @@ def expected_service(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassS
         slo=spec.slo,
         step_tokens=step_tokens(engine, accelerator),
         max_context_tokens=spec.model.max_context_tokens,
+        cache_places=places_in_memory(known.architecture, found, parallel, lengths=lengths, engine=engine) if found.fits else math.inf,
     )
 
 
@@ -157,7 +163,7 @@ def size(
     return Capacity(
         max_num_seqs=limits.max_num_seqs,
         batch=pace.batch,
-        queue_per_replica=_queue(spec, pace.batch, limits, lengths, rate=pace.requests_per_s, prefill_s=prompt_s),
+        queue_per_replica=_queue(spec, pace.batch, limits, lengths, rate=pace.queue_requests_per_s, prefill_s=prompt_s),
         requests_per_s=pace.requests_per_s,
         prefill_tokens_per_s=pace.prefill_tokens_per_s,
         step_time_ms=pace.step_ms,
@@ -178,10 +184,8 @@ def blind_batch(spec: InferenceWorkloadSpec) -> int:
 
 
 def assumed_residence_s(spec: InferenceWorkloadSpec, capacity: Capacity, memory: Memory) -> float:
-    """Return how long a request stays on a full replica, for where it was not seen: by Little, else at the inter-token target."""
-    if capacity.requests_per_s:
-        return capacity.batch / capacity.requests_per_s
-    return current_lengths(spec, memory).output_mean * _inter_token_ms(spec) / 1000
+    """Return how long a request stays on a full replica, for where it was not seen: its answer's steps, else at the inter-token target."""
+    return current_lengths(spec, memory).output_mean * (capacity.step_time_ms or _inter_token_ms(spec)) / 1000
 
 
 def usd_per_replica_hour(price: AcceleratorPrice | None, *, tensor_parallel_size: int, per_node: int) -> float | None:
@@ -195,7 +199,8 @@ class _Pace:
     """How fast a replica works with its full batch; None where nothing says so."""
 
     batch: int  # the largest that keeps the inter-token target
-    requests_per_s: float | None
+    requests_per_s: float | None  # of a replica by itself, that keeps the SLO; where it rents, its overflow spills
+    queue_requests_per_s: float | None  # at which a queue behind its batch empties (plan/queue_pace.py)
     step_ms: float | None
     prefill_tokens_per_s: float | None
     work: Work | None
@@ -206,10 +211,11 @@ def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Ser
     service = expected if learned is None else replace(expected, step=learned)
     most = limits.max_num_seqs
     batch = most if learned is None else max(1, largest_batch(service, spec.slo, limit=most))
-    seen = sustained(service, spec.slo, bound=batch, derating=DERATING if learned is None else 1.0)
+    derating = DERATING if learned is None else 1.0
     return _Pace(
         batch=batch,
-        requests_per_s=seen.requests_per_s or service.requests_per_s(1),
+        requests_per_s=sustained_rate(service, spec.slo, bound=batch, derating=derating, spills=spec.rents) or service.requests_per_s(1),
+        queue_requests_per_s=derating * queue_pace(service, spec.slo, bound=batch) or service.requests_per_s(1),
         step_ms=service.step_ms(batch),
         prefill_tokens_per_s=1000 / service.step.prompt_ms if service.step.prompt_ms else None,
         work=_work(service.step, batch, service.lengths, memory, attended_share=service.attended_tokens / service.lengths.context_mean),
@@ -220,13 +226,15 @@ def _blind_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, lengths: Leng
     """Return the pace of an unknown shape: nothing, or what was learned of a step, in which prompts are at the mix that is seen."""
     most = limits.max_num_seqs
     if step is None:
-        return _Pace(batch=most, requests_per_s=None, step_ms=None, prefill_tokens_per_s=None, work=None)
+        return _Pace(batch=most, requests_per_s=None, queue_requests_per_s=None, step_ms=None, prefill_tokens_per_s=None, work=None)
     fixed_ms, target_ms = STEP_OVERHEAD_MS + step.base_ms, spec.slo.inter_token_latency_ms if spec.slo else None
     batch = most if target_ms is None else max(1, min(most, int((target_ms - fixed_ms) / step.sequence_ms)))
     step_ms = fixed_ms + step.sequence_ms * batch
+    rate = batch / (lengths.output_mean * step_ms / 1000)
     return _Pace(
         batch=batch,
-        requests_per_s=batch / (lengths.output_mean * step_ms / 1000),
+        requests_per_s=rate,
+        queue_requests_per_s=rate,
         step_ms=step_ms,
         prefill_tokens_per_s=None,
         work=_work(step, batch, lengths, memory, attended_share=1.0),

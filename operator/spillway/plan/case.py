@@ -125,10 +125,11 @@ def _as_measured(sized: tuple[ReplicaSize, ...] | Problem, usage: Usage) -> tupl
     if isinstance(sized, Problem) or not measured:
         return sized
     running = next((size for size in sized if _is_size(size, usage) and size.requests_per_s), None)
-    if running is None or not 1 / MOST_SCALED <= measured / running.requests_per_s <= MOST_SCALED:
+    if running is None:
         return sized
-    factor = measured / running.requests_per_s
-    return tuple(replace(size, requests_per_s=size.requests_per_s * factor) for size in sized)
+    expected = running.behind_cap if usage.mode is ServedBy.HYBRID else running
+    factor = measured / expected.requests_per_s
+    return tuple(size.scaled(factor) for size in sized) if 1 / MOST_SCALED <= factor <= MOST_SCALED else sized
 
 
 def _runs(option: Option, usage: Usage, question: Question) -> bool:

@@ -58,7 +58,7 @@ def measured_pace(
 def at_pace(sizes: Iterable[ReplicaSize], pace: MeasuredPace | None) -> tuple[ReplicaSize, ...]:
     """Return the sizes at the pace that was measured."""
     factor = 1.0 if pace is None else pace.factor
-    return tuple(replace(each, requests_per_s=each.requests_per_s * factor) for each in sizes)
+    return tuple(each.scaled(factor) for each in sizes)
 
 
 def _compared(served: InferenceWorkloadSpec, subject: Measured, memory: Memory, placed: Placed) -> MeasuredPace | None:

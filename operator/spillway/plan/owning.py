@@ -71,8 +71,9 @@ def owned_options(question: Question, size: ReplicaSize, load: Load, renting: Re
     rented = () if renting.overflow is None else (renting.overflow,)
     for pricing in price.pricings:
         for overflow in rented if endless else (None, *rented):
-            fleet = _fleet(question, size, price, pricing, spills=overflow is not None)
-            yield _option(question, size, load, fleet, overflow, renting, barred)
+            seen = size if overflow is None else size.behind_cap
+            fleet = _fleet(question, seen, price, pricing, spills=overflow is not None)
+            yield _option(question, seen, load, fleet, overflow, renting, barred)
 
 
 def _option(

@@ -5,23 +5,24 @@ step carries (B-1)/output prompts beside one's own. Figures are those of the req
 
 * the pace at B counts the KV cache and the prompts of the others with a margin of z sqrt(1 + cv^2) / sqrt(B), cv being the spread of prompt
   lengths and z the normal quantile of the attainment: what a sum of B unlike requests exceeds that rarely;
-* the batch met is the mean one plus z times its square root (arrivals are Poisson), never more than the engine's bound;
-* the wait for a place in the batch is that of an M/M/B queue (Erlang C);
-* the first token comes after the longer of: the attainment's longest prompt and a mean wait, a mean prompt and the longest wait.
+* the batch met is the mean one plus z times its standard deviation (plan/first_token.py), never more than the engine's bound;
+* the first token comes after the running step, the prompts of others, a place in the batch, and one's own prompt (plan/first_token.py).
 
-A replica is looked at by itself. Many behind one gateway share their free places: of replicas with a batch of 8 a pool of sixteen carries
-twice as much each, with a batch of 40 a tenth more, with hundreds nothing.
+A replica is looked at by itself. Many behind one gateway share their free places, and a long prompt delays one of them only: sixteen
+simulated ones with a batch of 8 keep the targets at 1.75 times the rate each, with a batch of 40 at 1.25 times, with 200 at 1.1 times.
 
 Prompt lengths are lognormal through their mean and 95th percentile; answers too where their p95 is stated, else they are of mean length.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
 from spillway.api.workload import Slo
-from spillway.plan.lengths import Lengths, length_at, length_spread
+from spillway.plan.first_token import FirstToken, Prompts, first_token
+from spillway.plan.lengths import Lengths, length_at, length_slices, length_spread
 from spillway.plan.roofline import StepModel
 
 STEP_OVERHEAD_MS = 1.5  # scheduling and sampling, which the calibration leaves out: 1 to 2 ms (its README)
@@ -31,6 +32,8 @@ HIGHEST_PERCENT = 99.9  # what 100 % is taken as: no finite load promises more
 DEFAULT_ATTAINMENT_PERCENT = 99
 ANSWERS = 4096  # the operator asks the same of each workload every tick
 PRECISION = 1e-4  # of the load that is looked for
+NEARBY = 0.01  # of a batch: how far off its throughput is looked at, for the slope
+LEAST_ELASTICITY = 0.01
 NEXT_TO_NOTHING = 1e-5  # of a full batch: what misses a target at this load misses it at any
 
 
@@ -54,6 +57,7 @@ class Service:
     step_tokens: int  # prompts are computed in chunks of so many
     longest_prompt_tokens: float | None  # model.maxContextTokens; None: only the lengths' distribution bounds it
     attainment_percent: float
+    cache_places: float = math.inf  # requests of mean length that the KV cache has room for
 
     @property
     def z(self) -> float:
@@ -89,18 +93,77 @@ class Service:
         """Return the rate that keeps so many requests in the batch on average (Little)."""
         return 1000 * batch / self.residence_ms(batch)
 
-    def promise(self, *, mean_batch: float, bound: int) -> Promise:
-        """Return what is seen with so many running on average and at most `bound`; endless waits at the bound itself."""
-        met = max(1.0, min(float(bound), mean_batch + self.z * math.sqrt(mean_batch)))
-        mean_wait, long_wait = self._waits_ms(mean_batch, bound)
-        ttft = max(self.first_token_ms(met, self._long_prompt()) + mean_wait, self.first_token_ms(met, self.lengths.input_mean) + long_wait)
-        pace = self.inter_token_ms(met)
+    def promise(self, *, mean_batch: float, bound: int, spills: bool = False) -> Promise:
+        """Return what is seen with so many running on average and at most `bound`; without `spills` waits at the bound have no end."""
+        found = self.first_token(mean_batch=mean_batch, bound=bound, spills=spills)
+        ttft = math.inf if found is None else found.at(self.late_share)
+        pace = self.pace_ms(mean_batch=mean_batch, bound=bound)
         return Promise(
             requests_per_s=self.requests_per_s(mean_batch),
             ttft_ms=ttft,
             inter_token_ms=pace,
-            end_to_end_ms=ttft + (self._long_answer() - 1) * pace,
+            end_to_end_ms=ttft + (self.long_answer - 1) * pace,
         )
+
+    def keeps(self, slo: Slo, *, mean_batch: float, bound: int, spills: bool = False) -> bool:
+        """Whether the promise there is within the targets of the first token and of the whole request."""
+        found = self.first_token(mean_batch=mean_batch, bound=bound, spills=spills)
+        within = math.inf if slo.time_to_first_token_ms is None else float(slo.time_to_first_token_ms)
+        if slo.end_to_end_ms is not None:
+            within = min(within, slo.end_to_end_ms - (self.long_answer - 1) * self.pace_ms(mean_batch=mean_batch, bound=bound))
+        return found is not None and found.late_share(within) <= self.late_share
+
+    def pace_ms(self, *, mean_batch: float, bound: int) -> float:
+        """Return the mean gap of the request at the attainment, with so many running on average and at most `bound`."""
+        prompts = self._prompts(mean_batch)
+        if prompts.utilisation >= 1:
+            return self.inter_token_ms(bound)
+        swing = math.sqrt(mean_batch * prompts.swing / self._elasticity(mean_batch))
+        return self.inter_token_ms(max(1.0, min(float(bound), mean_batch + self.z * swing)))
+
+    def first_token(self, *, mean_batch: float, bound: int, spills: bool = False) -> FirstToken | None:
+        """Return the time to the first token with so many running on average and at most `bound`; None where waits have no end.
+
+        With `spills` a gateway's cap keeps the batch from overflowing: what finds no place is answered elsewhere.
+        """
+        prompts = self._prompts(mean_batch)
+        return first_token(
+            prompts,
+            least_ms=REQUEST_OVERHEAD_MS + prompts.step_ms,
+            running=mean_batch,
+            places=bound,
+            cache_places=self.cache_places,
+            context_variety=self.lengths.context_variety,
+            elasticity=self._elasticity(mean_batch),
+            most_per_ms=self.requests_per_s(bound) / 1000,
+            spills=spills,
+        )
+
+    @property
+    def late_share(self) -> float:
+        """The share of requests that may miss a target, above 0."""
+        return 1 - min(self.attainment_percent, HIGHEST_PERCENT) / 100
+
+    def _prompts(self, batch: float) -> Prompts:
+        """Return how prompts load the steps of a replica with so many running on average."""
+        step, room = self.step, max(1.0, self.step_tokens - batch)
+        touched = step.touched(batch)
+        fixed_ms = STEP_OVERHEAD_MS + step.step_ms(sequences=batch, kv_tokens=batch * self.attended_tokens)
+        works = []
+        for share, tokens in length_slices(mean=self.lengths.input_mean, p95=self.lengths.input_p95, longest=self.longest_prompt_tokens):
+            chunks = math.ceil(tokens / room)
+            more_ms = chunks * step.experts_ms * (step.touched(batch + tokens / chunks) - touched) if step.experts_ms else 0.0
+            read_ms = step.prompt_ms * tokens + step.square_ms * tokens * tokens / 1e6
+            works.append((share, read_ms + more_ms + (chunks - 1) * fixed_ms))
+        return Prompts.of(works, step_ms=fixed_ms, requests_per_ms=self.requests_per_s(batch) / 1000)
+
+    def _elasticity(self, batch: float) -> float:
+        """Return by how many percent the throughput grows with one percent more running."""
+        if not batch:
+            return 1.0
+        fewer, more = batch * (1 - NEARBY), batch * (1 + NEARBY)
+        slope = (self.residence_ms(more) - self.residence_ms(fewer)) / (more - fewer)
+        return max(LEAST_ELASTICITY, 1 - batch * slope / self.residence_ms(batch))
 
     def _step_ms(self, batch: float, spread: float) -> float:
         prompts = max(0.0, batch - 1) / self.lengths.output_mean * spread
@@ -112,20 +175,9 @@ class Service:
             prompt_squares=prompts * self.lengths.input_mean**2 * variety,
         )
 
-    def _waits_ms(self, mean_batch: float, bound: int) -> tuple[float, float]:
-        """Return the mean wait for a place, and the one at the attainment, of an M/M/bound queue."""
-        if mean_batch >= bound:
-            return math.inf, math.inf
-        waiting = erlang_c(bound, mean_batch)
-        each_ms = self.residence_ms(mean_batch) / (bound - mean_batch)
-        late = 1 - min(self.attainment_percent, HIGHEST_PERCENT) / 100
-        return waiting * each_ms, each_ms * math.log(waiting / late) if waiting > late else 0.0
-
-    def _long_prompt(self) -> float:
-        longest = length_at(self.attainment_percent, mean=self.lengths.input_mean, p95=self.lengths.input_p95)
-        return longest if self.longest_prompt_tokens is None else max(self.lengths.input_mean, min(longest, self.longest_prompt_tokens))
-
-    def _long_answer(self) -> float:
+    @property
+    def long_answer(self) -> float:
+        """The tokens of an answer of the attainment's length where its p95 is stated, of mean length where it is not."""
         if self.lengths.output_p95 is None:
             return self.lengths.output_mean
         return length_at(self.attainment_percent, mean=self.lengths.output_mean, p95=self.lengths.output_p95)
@@ -134,14 +186,6 @@ class Service:
 @lru_cache(maxsize=256)
 def _quantile(percent: float) -> float:
     return max(0.0, NormalDist().inv_cdf(percent / 100))
-
-
-def erlang_c(places: int, load: float) -> float:
-    """Return the share of arrivals that find all places taken, for a load below the number of places (Erlang's C formula)."""
-    blocked = 1.0
-    for place in range(1, places + 1):
-        blocked = load * blocked / (place + load * blocked)  # Erlang's B formula, place by place
-    return blocked / (1 - load / places * (1 - blocked))
 
 
 @lru_cache(maxsize=ANSWERS)
@@ -158,26 +202,38 @@ def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
 
 
 @lru_cache(maxsize=ANSWERS)
-def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING) -> Promise:
+def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING, spills: bool = False) -> Promise:
     """Return the largest load that keeps every target, derated, and what is seen at it. `bound` is the largest batch, at least 1.
+
+    With `spills` the overflow of the batch is answered elsewhere, so that a replica carries at least as much.
 
     What is seen is that of the batch derated as much, which is a little more than the derated rate keeps. Where even an empty replica
     misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
+    most = _sustained_batch(service, slo, bound, spills)
+    seen = service.promise(mean_batch=derating * most, bound=bound, spills=spills)
+    return replace(seen, requests_per_s=derating * service.requests_per_s(most))
+
+
+def sustained_rate(service: Service, slo: Slo | None, *, bound: int, derating: float, spills: bool) -> float:
+    """Return the requests per second of `sustained` alone."""
+    return derating * service.requests_per_s(_sustained_batch(service, slo, bound, spills))
+
+
+@lru_cache(maxsize=ANSWERS)
+def _sustained_batch(service: Service, slo: Slo | None, bound: int, spills: bool) -> float:  # noqa: FBT001  a cached function's key
+    if slo is None or (slo.time_to_first_token_ms is None and slo.end_to_end_ms is None):
+        return float(bound)
+    return largest_load(lambda batch: service.keeps(slo, mean_batch=batch, bound=bound, spills=spills), bound=bound)
+
+
+def largest_load(keeps: Callable[[float], bool], *, bound: int) -> float:
+    """Return the most that may run on average and `keeps` what is asked, at most `bound`; 0 where next to nothing keeps it."""
     most = float(bound)
-    low, high = 0.0, most if _keeps(slo, service, bound, NEXT_TO_NOTHING * most) else 0.0
-    if _keeps(slo, service, bound, most):
-        low = most
+    if keeps(most):
+        return most
+    low, high = 0.0, most if keeps(NEXT_TO_NOTHING * most) else 0.0
     while high - low > PRECISION * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if _keeps(slo, service, bound, middle) else (low, middle)
-    seen = service.promise(mean_batch=derating * low, bound=bound)
-    return replace(seen, requests_per_s=derating * service.requests_per_s(low))
-
-
-def _keeps(slo: Slo | None, service: Service, bound: int, mean_batch: float) -> bool:
-    if slo is None or (slo.time_to_first_token_ms is None and slo.end_to_end_ms is None):
-        return True
-    seen = service.promise(mean_batch=mean_batch, bound=bound)
-    first, whole = slo.time_to_first_token_ms, slo.end_to_end_ms
-    return (first is None or seen.ttft_ms <= first) and (whole is None or seen.end_to_end_ms <= whole)
+        low, high = (middle, high) if keeps(middle) else (low, middle)
+    return low

@@ -4,7 +4,7 @@ Everything here is arithmetic on values; `plan/economics.py` puts prices to it a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorClassSpec
@@ -36,7 +36,7 @@ KV_FILL = 0.9  # preemption starts when the last blocks go
 # calibrated one: what the calibration's authors say until it is measured.
 CALIBRATED_ERROR_PERCENT = 20
 ESTIMATED_ERROR_PERCENT = 30
-ESTIMATED_EXPERTS_ERROR_PERCENT = 45
+ESTIMATED_EXPERTS_ERROR_PERCENT = 50
 ESTIMATED_QUANTIZED_ERROR_PERCENT = 60
 UNLIKE_HARDWARE_ERROR_PERCENT = 10  # on top, for accelerators slower than any that was measured (A10G, L4)
 
@@ -64,11 +64,31 @@ class ReplicaSize:
     basis: SizeBasis
     error_percent: int  # how far off such figures were in benchmarks/capacity
     problem: str | None  # why it cannot serve, and by how much it misses; None: it fits and meets the SLO
+    spilling: Promise | None = None  # at a load whose overflow is rented, so that nobody waits for a place; None: as without
 
     @property
     def feasible(self) -> bool:
         """Whether it fits and meets the SLO."""
         return self.problem is None
+
+    @property
+    def behind_cap(self) -> "ReplicaSize":
+        """The same where the overflow is rented: it carries at least as much."""
+        seen = self.spilling
+        if seen is None:
+            return self
+        return replace(
+            self,
+            requests_per_s=seen.requests_per_s,
+            ttft_ms=seen.ttft_ms,
+            inter_token_latency_ms=seen.inter_token_ms,
+            end_to_end_ms=seen.end_to_end_ms,
+        )
+
+    def scaled(self, factor: float) -> "ReplicaSize":
+        """Return the same at so many times the requests per second."""
+        seen = self.spilling and replace(self.spilling, requests_per_s=self.spilling.requests_per_s * factor)
+        return replace(self, requests_per_s=self.requests_per_s * factor, spilling=seen)
 
 
 def sizes(
@@ -125,7 +145,13 @@ def replica_size(
         model, quantization=quantization, accelerator=accelerator, tensor_parallel_size=tensor_parallel_size, value_bytes=value_bytes
     )
     service = service_of(
-        model, speed.step, lengths=lengths, slo=slo, step_tokens=step_tokens(engine, accelerator), max_context_tokens=max_context_tokens
+        model,
+        speed.step,
+        lengths=lengths,
+        slo=slo,
+        step_tokens=step_tokens(engine, accelerator),
+        max_context_tokens=max_context_tokens,
+        cache_places=places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine) if found.fits else math.inf,
     )
     limit = batch_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)
     batch = largest_batch(service, slo, limit=limit)
@@ -148,13 +174,21 @@ def replica_size(
         basis=SizeBasis.CALIBRATED if speed.calibrated else SizeBasis.ESTIMATED,
         error_percent=error_percent(model, quantization, accelerator, calibrated=speed.calibrated),
         problem=problem,
+        spilling=sustained(service, slo, bound=max(1, batch), spills=True) if problem is None else None,
     )
 
 
 def service_of(
-    model: Architecture, step: StepModel, *, lengths: Lengths, slo: Slo | None, step_tokens: int, max_context_tokens: int | None
+    model: Architecture,
+    step: StepModel,
+    *,
+    lengths: Lengths,
+    slo: Slo | None,
+    step_tokens: int,
+    max_context_tokens: int | None,
+    cache_places: float = math.inf,
 ) -> Service:
-    """Return a replica at work on requests of these lengths."""
+    """Return a replica at work on requests of these lengths. `cache_places`: see places_in_memory; without it the cache never fills."""
     return Service(
         step=step,
         lengths=lengths,
@@ -162,16 +196,22 @@ def service_of(
         step_tokens=step_tokens,
         longest_prompt_tokens=max_context_tokens,
         attainment_percent=slo.attainment_percent if slo else DEFAULT_ATTAINMENT_PERCENT,
+        cache_places=cache_places,
     )
 
 
 def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> int:
     """Return how many requests the KV cache and the engine's own bound let run together; 0 where the weights do not fit."""
     bound = engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS
+    return int(min(bound, KV_FILL * places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)))
+
+
+def places_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> float:
+    """Return how many requests of mean length the KV cache has room for; 0 where the weights do not fit, endless where none is kept."""
     if not found.fits:
-        return 0
+        return 0.0
     each = request_kv_bytes(model, lengths.context_mean, tensor_parallel_size, value_bytes=kv_value_bytes(engine))
-    return min(bound, int(KV_FILL * found.kv_cache_gib * GIB / each)) if each else bound
+    return found.kv_cache_gib * GIB / each if each else math.inf
 
 
 def own_context_misfit(known: KnownModel, size: ReplicaSize, *, engine: Engine, max_context_tokens: int | None) -> str | None:

@@ -171,6 +171,23 @@ def test_queue_that_still_meets_the_targets(wanted: InferenceWorkloadSpec, queue
     assert capacity.size(wanted, accelerator(), Memory()).queue_per_replica == queue
 
 
+def test_prompts_that_wait_for_prompts_lower_what_a_replica_carries_and_not_the_queue_that_a_cap_bounds() -> None:
+    wide, alike = (
+        shaped(traffic={"inputTokens": {"mean": 4000, "p95": p95}}, engine={"maxNumSeqs": 64}, slo={"timeToFirstTokenMs": 1500})
+        for p95 in (12_000, 4000)
+    )
+    varied, even = (capacity.size(each, accelerator(), Memory()) for each in (wide, alike))
+    assert rate(varied) < 0.9 * rate(even)
+    assert varied.queue_per_replica <= even.queue_per_replica
+
+
+def test_a_replica_whose_overflow_is_rented_carries_more_than_one_by_itself() -> None:
+    crowded: dict[str, Any] = {"traffic": {"inputTokens": {"mean": 1000, "p95": 3000}}, "engine": {"maxNumSeqs": 8}}
+    promised: dict[str, Any] = {"slo": {"timeToFirstTokenMs": 3000}}
+    by_itself, renting = (capacity.size(shaped(mode, **crowded, **promised), accelerator(), Memory()) for mode in ("Dedicated", "Hybrid"))
+    assert rate(by_itself) < rate(renting)
+
+
 def test_requests_per_second_follow_from_batch_and_residence() -> None:
     found = capacity.size(spec(), accelerator(), measure(spec(), 20.0, 8.0))
     assert found.requests_per_s == pytest.approx(8 / (250 * 0.020))

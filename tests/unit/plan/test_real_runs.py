@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.capacity.on_gpu import SHAPES
-from benchmarks.capacity.real_runs import H200, RUNS, Compared, compared, machine, tables
+from benchmarks.capacity.real_runs import H200, RUNS, Compared, Load, compared, machine, tables
 from spillway.api.workload import Engine, Model, Quantization
 from spillway.plan.lengths import Lengths
 from spillway.plan.models import known_model
@@ -53,6 +53,16 @@ def test_a_full_step_took_about_what_the_plan_said_in_sixteen_bits(run: Compared
     by_batch = {each.of: each.error for each in run.steps}
     assert abs(by_batch["64 x 2048"]) < 0.15
     assert abs(by_batch["128 x 2048"]) < 0.10
+
+
+SIXTEEN_BITS_UNDER_LOAD = [(each, load) for each in FOUND.values() if "fp8" not in each.model for load in each.loads if load.share < 0.7]
+
+
+@pytest.mark.parametrize(("run", "load"), SIXTEEN_BITS_UNDER_LOAD, ids=[each.model for each, _ in SIXTEEN_BITS_UNDER_LOAD])
+def test_first_tokens_came_about_as_late_as_the_gpus_own_steps_tell(run: Compared, load: Load) -> None:
+    errors = {each.of: each.error for each in load.figures}
+    assert abs(errors["with its own steps"]) < 0.35, run.model
+    assert -0.5 < errors["first token ms, p99"] < 0, "the plan's steps are shorter, and so are its waits"
 
 
 @pytest.mark.parametrize(("name", "model"), CATALOGUED.items())

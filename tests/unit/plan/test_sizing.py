@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import Engine, Model, Quantization, Slo
+from spillway.plan.first_token import erlang_c
 from spillway.plan.lengths import Lengths, length_at, length_spread
 from spillway.plan.models import known_model
 from spillway.plan.roofline import StepModel
-from spillway.plan.serving import Service, erlang_c, largest_batch, sustained
+from spillway.plan.serving import Service, largest_batch, sustained
 from spillway.plan.sizing import SizeBasis, own_context_misfit
 from tests.unit.plan.shapes import CHAT, PROMISE, h100, shape, sized, sized_at
 
