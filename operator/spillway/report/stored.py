@@ -27,5 +27,5 @@ def read_stored(raw: Mapping[str, object]) -> Stored:
     try:
         status = InferenceWorkloadStatus.model_validate(raw)
     except ValidationError:
-        status = InferenceWorkloadStatus()
-    return Stored(raw=raw, status=status, conditions=previous_conditions(raw))
+        return Stored(raw=raw, status=InferenceWorkloadStatus(), conditions=previous_conditions(raw))
+    return Stored(raw=raw, status=status, conditions={each.type: each for each in status.conditions})
