@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 
 
-@lru_cache(maxsize=4096)  # some eight for each workload and class: one for each size that may be running
+@lru_cache(maxsize=8192)  # eight for each workload and class, one for each size that may be running; some 200 bytes each
 def pool_name(workload_name: str, accelerator_class: str, tensor_parallel_size: int) -> str:
     """Return the name of the engine Deployment for this shape of replica.
 

@@ -12,8 +12,9 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Of each function: some four for each of a thousand workloads. Beyond that, those not asked for longest are worked out anew.
-ANSWERS = 4096
+# Of each function: two for each of a thousand workloads, which is some 3 KB for an answer and what it was asked of. Beyond that, those not
+# asked for longest are worked out anew.
+ANSWERS = 2048
 
 _BY_VALUE = (str, int, float, tuple, type(None))
 
