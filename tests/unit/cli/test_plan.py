@@ -411,18 +411,20 @@ def test_planning_loads_neither_kopf_nor_kubernetes_nor_matplotlib() -> None:
 
 # Pictures
 
+FEW_VOLUMES = ("--sweep", "requestsPerMonth=1M..30M", "--points", "5")
+
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_a_picture_of_cost_by_volume_is_written(plan: Run, tmp_path: Path, suffix: str) -> None:
     picture = tmp_path / f"cost.{suffix}"
-    code, _, err = plan("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..30M", "--plot", str(picture))
+    code, _, err = plan("-f", SCENARIO_1, *FEW_VOLUMES, "--plot", str(picture))
     assert (code, err) == (0, "")
     assert picture.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
 
 
 def test_a_picture_of_an_unknown_format_or_in_no_folder_is_told(plan: Run, tmp_path: Path) -> None:
     for name in ("cost.doc", "nowhere/cost.png"):
-        code, _, err = plan("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..30M", "--plot", str(tmp_path / name))
+        code, _, err = plan("-f", SCENARIO_1, *FEW_VOLUMES, "--plot", str(tmp_path / name))
         assert code == 2
         assert "cannot be written" in err
 
@@ -430,7 +432,7 @@ def test_a_picture_of_an_unknown_format_or_in_no_folder_is_told(plan: Run, tmp_p
 def test_without_matplotlib_it_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['matplotlib'] = None; from spillway.cli import main; "
-        f"sys.exit(main(['plan', '-f', {SCENARIO_1!r}, '--sweep', 'requestsPerMonth=1M..2M', '--plot', 'x.png']))"
+        f"sys.exit(main(['plan', '-f', {SCENARIO_1!r}, '--sweep', 'requestsPerMonth=1M..2M', '--points', '2', '--plot', 'x.png']))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
