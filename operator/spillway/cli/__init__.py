@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 from spillway.cli.plan_arguments import add_plan_arguments
 from spillway.cli.report_arguments import add_report_arguments
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
 
 
+@cache  # a program that calls `main` again and again, as tests do, would spend a third of a short command on it
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spillway", description="Every LLM workload the cheapest serving that keeps its promises.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

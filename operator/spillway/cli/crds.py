@@ -25,7 +25,7 @@ SPEC_SCHEMAS = Path("operator/spillway/cli/spec_schemas.json")  # what `spillway
 _CLUSTER_ONLY = ("nodeSelector", "tolerations")
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # a CRD has no anchors, however alike two parts are
         return True
 
@@ -70,7 +70,7 @@ def spec_schemas() -> str:
 
 def catalogue(values: str) -> str:
     """Return the accelerator classes of the chart's values as JSON, without what only a cluster needs."""
-    classes = yaml.safe_load(values)["acceleratorClasses"]["catalogue"]
+    classes = yaml.load(values, yaml.CSafeLoader)["acceleratorClasses"]["catalogue"]
     needed = {name: {key: value for key, value in spec.items() if key not in _CLUSTER_ONLY} for name, spec in classes.items()}
     return json.dumps(needed, indent=2) + "\n"
 

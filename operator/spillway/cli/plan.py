@@ -199,7 +199,8 @@ def _print(plans: Sequence[PlanOutput], form: str) -> None:
         case "yaml":
             import yaml
 
-            print("---\n".join(yaml.safe_dump(to_json(plan), sort_keys=False, allow_unicode=True, width=120) for plan in plans), end="")
+            texts = (yaml.dump(to_json(plan), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120) for plan in plans)
+            print("---\n".join(texts), end="")
         case "markdown":
             print("\n".join(as_markdown(plan) for plan in plans), end="")
         case _:

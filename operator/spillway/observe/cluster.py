@@ -89,6 +89,7 @@ class ClusterView:
     providers: dict[tuple[str, str], Parsed[HostedProviderSpec]] = field(default_factory=dict)
     _children: dict[Key, dict[ChildName, Child]] = field(default_factory=dict)
     _ended: dict[Key, dict[str, ReplicaPod]] = field(default_factory=dict)
+    _catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by namespace, until a class or a provider changes
 
     def put(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
         """Take in an object; return the workloads for which that is news. A status that only this process writes is none."""
@@ -100,11 +101,17 @@ class ClusterView:
             case "AcceleratorClass":
                 old_class = self.classes.get(name)
                 self.classes[name] = new_class = _parse(AcceleratorClassSpec, body, old_class)
-                return frozenset() if new_class is old_class else frozenset(self._referring_to_class(name))
+                if new_class is old_class:
+                    return frozenset()
+                self._catalogues.clear()
+                return frozenset(self._referring_to_class(name))
             case "HostedProvider":
                 old_provider = self.providers.get((namespace, name))
                 self.providers[namespace, name] = new_provider = _parse(HostedProviderSpec, body, old_provider)
-                return frozenset() if new_provider is old_provider else frozenset(self._referring_to_provider(namespace, name))
+                if new_provider is old_provider:
+                    return frozenset()
+                self._catalogues.clear()
+                return frozenset(self._referring_to_provider(namespace, name))
             case _:
                 return self._put_child(kind, body)
 
@@ -123,9 +130,11 @@ class ClusterView:
                 return frozenset({key})
             case "AcceleratorClass":
                 self.classes.pop(name, None)
+                self._catalogues.clear()
                 return frozenset(self._referring_to_class(name))
             case "HostedProvider":
                 self.providers.pop((namespace, name), None)
+                self._catalogues.clear()
                 return frozenset(self._referring_to_provider(namespace, name))
             case _:
                 return frozenset({owner}) if owner is not None and self._remove_child(owner, (kind, name), now) else frozenset()
@@ -174,11 +183,15 @@ class ClusterView:
         return tuple(sorted((_with_rollout(each, pods) for each in found), key=lambda each: each.name))
 
     def catalogue(self, namespace: str) -> Catalogue:
-        """Return what a workload of this namespace can refer to."""
-        return Catalogue(
-            accelerator_classes={name: each.spec for name, each in self.classes.items() if each.spec is not None},
-            providers={name: each.spec for (where, name), each in self.providers.items() if where == namespace and each.spec is not None},
-        )
+        """Return what a workload of this namespace can refer to: the very same until something in it changes."""
+        found = self._catalogues.get(namespace)
+        if found is None:
+            here = ((name, each.spec) for (where, name), each in self.providers.items() if where == namespace)
+            found = self._catalogues[namespace] = Catalogue(
+                accelerator_classes={name: each.spec for name, each in self.classes.items() if each.spec is not None},
+                providers={name: spec for name, spec in here if spec is not None},
+            )
+        return found
 
     def pod_owners(self) -> dict[tuple[str, str], Key]:
         """Return whose each engine pod is, by namespace and name; for metrics that know pods only."""

@@ -6,7 +6,7 @@ scrapes is no zero.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -16,6 +16,7 @@ from spillway.observe import queries
 from spillway.observe.histogram import Buckets, added, quantile, share_within, total
 from spillway.plan.decision import Key
 from spillway.plan.observation import LongPromptTraffic, Missing, Reading, Sample, SideLatency, Signals, SpillMeter, TokenCounters
+from spillway.plan.same import of_the_same
 
 T = TypeVar("T")
 
@@ -81,7 +82,8 @@ class Batch:
         return _Reader(self, key, target, asked).signals()
 
 
-def all_missing(window_s: float, missing: Missing, backends: Iterable[tuple[str, str]] = ()) -> Signals:
+@of_the_same
+def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, str], ...] = ()) -> Signals:
     """Return signals without a single reading."""
     labels = [f"{provider}/{model}" for provider, model in backends]
     return Signals(

@@ -28,6 +28,7 @@ from spillway.plan.models import KnownModel, known_model
 from spillway.plan.observation import EngineLimits, Pool
 from spillway.plan.queue_pace import queue_pace
 from spillway.plan.roofline import StepModel
+from spillway.plan.same import of_the_same
 from spillway.plan.serving import DERATING, STEP_OVERHEAD_MS, Service, largest_batch, sustained_rate
 from spillway.plan.sizing import batch_in_memory, places_in_memory, service_of
 from spillway.plan.speed import step_model
@@ -71,6 +72,7 @@ def declared_peak(spec: InferenceWorkloadSpec) -> float | None:
     return None if load is None else load.peak_per_s
 
 
+@of_the_same
 def kv_capacity_tokens(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec) -> int | None:
     """Return how many tokens the KV cache of one replica holds, 0 when the weights alone do not fit; None for an unknown shape."""
     known = known_model(spec.model)
@@ -91,11 +93,23 @@ def least_kv_tokens(spec: InferenceWorkloadSpec) -> int:
 
 def expected_service(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths) -> Service | None:
     """Return a replica at work as the calibration and data sheets have it; None for an unknown shape."""
+    return _expected(spec, accelerator, lengths.input_mean, lengths.input_p95, lengths.output_mean, lengths.output_p95)
+
+
+@of_the_same
+def _expected(
+    spec: InferenceWorkloadSpec,
+    accelerator: AcceleratorClassSpec,
+    input_mean: float,
+    input_p95: float,
+    output_mean: float,
+    output_p95: float | None,
+) -> Service | None:
     known = known_model(spec.model)
     if known is None or spec.dedicated is None:
         return None
-    engine = spec.dedicated.engine
-    parallel = engine.tensor_parallel_size
+    engine, parallel = spec.dedicated.engine, spec.dedicated.engine.tensor_parallel_size
+    lengths = Lengths(input_mean=input_mean, input_p95=input_p95, output_mean=output_mean, output_p95=output_p95)
     speed = step_model(
         known.architecture,
         quantization=known.quantization,

@@ -76,7 +76,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     memory = remember_keys(memory, spec, seen)
     ledger, memory = _account(workload, seen, memory, now, settings)
     ledger = plan_permit(spec, backends, seen=seen, ledger=ledger, now=now)
-    memory = replace(memory, ledger=ledger)
+    memory = memory if ledger is memory.ledger else replace(memory, ledger=ledger)
 
     moves = asked.spec.placement.mode is PlacementMode.AUTO
     pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
@@ -92,12 +92,13 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
             now=now,
             settings=settings,
         )
-        memory = replace(memory, settling=_settling(memory, pool, scaled, now))
+        settling = _settling(memory, pool, scaled, now)
+        memory = memory if settling is memory.settling else replace(memory, settling=settling)
         pool = replace(pool, replicas=scaled.replicas)
 
     # Replicas that are on their way out, or that a spec with problems leaves alone, go on holding what they held.
     slots = pool.capacity.slots if pool is not None and not problems else slots_in_use(seen, memory.slots)
-    memory = replace(memory, slots=slots)
+    memory = memory if slots == memory.slots else replace(memory, slots=slots)
 
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)
     decision = Decision(
@@ -126,15 +127,16 @@ def _informed(workload: Workload, seen: Observation, memory: Memory) -> tuple[Me
     """Return the memory with what replicas told of a model whose shape neither the spec nor the catalogue knows, and what of it is new."""
     model = workload.spec.model
     if known_model(model) is not None:
-        return replace(memory, told_shape=None), ()
+        return memory if memory.told_shape is None else replace(memory, told_shape=None), ()
     heard = listen(memory.told_shape, model, seen.replicas)
     told = () if heard is None or heard == memory.told_shape else (_of_shape(heard),)
-    return replace(memory, told_shape=heard), told
+    return memory if heard is memory.told_shape else replace(memory, told_shape=heard), told
 
 
 def _as_told(workload: Workload, memory: Memory) -> Workload:
     """Return the workload to plan for: with the shape that its replicas told, where nothing else knows it."""
-    return replace(workload, spec=with_told(workload.spec, memory.told_shape))
+    spec = with_told(workload.spec, memory.told_shape)
+    return workload if spec is workload.spec else replace(workload, spec=spec)
 
 
 def _of_shape(heard: ToldShape) -> Told:

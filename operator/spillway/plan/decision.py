@@ -332,4 +332,4 @@ class Decision:
 
     def resolved(self, workload: Workload) -> Workload:
         """Return the workload as it is served: rendering and reporting need not know how its mode came about."""
-        return workload if self.spec is None else replace(workload, spec=self.spec)
+        return workload if self.spec is None or self.spec is workload.spec else replace(workload, spec=self.spec)

@@ -8,6 +8,7 @@ that are plausible: the scaler then owns what is certain and spills the rest.
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,10 +158,10 @@ def _fitted(model: DemandModel, value: float) -> DemandModel:
     expected = level + DAMPING * slope
     risen = np.full_like(level, value) if first else expected + TREND_WEIGHTS * (value - expected)
     slopes = np.zeros_like(slope) if first else DAMPING * slope + TREND_OF_TREND * (risen - level - DAMPING * slope)
-    said = [_shape_at(shape, np.array([float(model.opened)]))[0] for shape in model.shapes]
     shape_levels = model.shape_levels.copy()
-    for index, expected_there in enumerate(said):
-        if np.isfinite(expected_there):
+    for index, shape in enumerate(model.shapes):
+        expected_there = _shape_of(shape, model.opened)
+        if math.isfinite(expected_there):
             ratio = value / max(expected_there, LEAST_DEMAND)
             shape_levels[index] += SHAPE_LEVEL_WEIGHT * (ratio - shape_levels[index])
     return replace(
@@ -182,6 +183,14 @@ def _shape_with(shape: Floats, minute: int, value: float) -> Floats:
     shape = shape.copy()
     shape[index] = value if np.isnan(shape[index]) else shape[index] + SHAPE_WEIGHT / per_bin * (value - shape[index])
     return shape
+
+
+def _shape_of(shape: Floats, minute: int) -> float:
+    """Return `_shape_at` of one minute, without the arrays that take ten times as long."""
+    place = minute / _minutes_per_bin(shape) - 0.5
+    low = math.floor(place)
+    share, index = place - low, low % len(shape)
+    return float((1 - share) * shape[index] + share * shape[(index + 1) % len(shape)])
 
 
 def _shape_at(shape: Floats, minutes: Floats) -> Floats:
@@ -218,8 +227,8 @@ def _shares(summed: Floats, scored: Floats) -> Floats:
     first = np.zeros_like(shares)
     first[:, : len(LEVEL_WEIGHTS)] = 1 / len(LEVEL_WEIGHTS)
     mixed = np.where(total > 0, shares / np.where(total > 0, total, 1.0), first)
-    for row in range(1, len(mixed)):
-        if not known[row].any():
+    for row in np.flatnonzero(~known.any(axis=1)):
+        if row:
             mixed[row] = mixed[row - 1]  # until this horizon has come due once, what did well at the one before it
     return mixed
 
@@ -235,29 +244,41 @@ def _mixed(points: Floats, shares: Floats) -> Floats:
 
 def _error_quantiles(errors: Floats) -> Floats:
     """Return the quantiles of the errors at each horizon, (horizons, quantiles), those of the prior mixed in while few were seen."""
-    told = int(np.isfinite(errors).any(axis=0).sum())
-    if told == errors.shape[1] and np.isfinite(errors).all():
+    known = np.isfinite(errors)
+    if known.all():
+        low, share, _ = _places(errors.shape[1])
         ordered = np.sort(errors, axis=1)
-        place = QUANTILES * (errors.shape[1] - 1)
-        low = place.astype(int)
-        return np.asarray(ordered[:, low] + (place - low) * (ordered[:, low + 1] - ordered[:, low]))
-    rows = []
-    for horizon, row in zip(HORIZONS, errors, strict=True):
-        seen = row[np.isfinite(row)]
-        room = max(0, PRIOR_ERRORS - len(seen) // 2)
-        prior = PRIOR_SPREAD * np.sqrt(1 + horizon / 30) * np.linspace(-1, 1, room)
-        rows.append(_quantiles(np.concatenate([seen, prior])))
-    return np.stack(rows)
+        return np.asarray(ordered[:, low] + share * (ordered[:, low + 1] - ordered[:, low]))
+    rows = np.empty((len(HORIZONS), len(QUANTILES)))
+    for index, (row, told) in enumerate(zip(errors, known, strict=True)):
+        seen = row[told]
+        room = PRIOR_ERRORS - len(seen) // 2
+        rows[index] = _quantiles(np.concatenate([seen, _prior(index, room)]) if room > 0 else seen)
+    return rows
+
+
+@lru_cache(maxsize=len(HORIZONS) * PRIOR_ERRORS)
+def _prior(horizon: int, room: int) -> Floats:
+    """Return so many errors that are plausible at the horizon of this index before any were seen."""
+    return np.asarray(PRIOR_SPREAD * np.sqrt(1 + HORIZONS[horizon] / 30) * np.linspace(-1, 1, room))
 
 
 def _quantiles(values: Floats) -> Floats:
     """Return np.quantile(values, QUANTILES) in a quarter of its time, which goes into looking at its arguments. `values`: 30 or more."""
     ordered = np.sort(values)
-    place = QUANTILES * (len(ordered) - 1)
+    low, share, near = _places(len(ordered))
+    below, above = ordered[low], ordered[low + 1]
+    step = above - below
+    return np.asarray(np.where(near, below + step * share, above - step * (1 - share)))
+
+
+@lru_cache(maxsize=ERRORS + 1)
+def _places(count: int) -> tuple[NDArray[np.int_], Floats, NDArray[np.bool_]]:
+    """Return where the quantiles lie among so many ordered values: after which, how far towards the next, and whether it is the nearer."""
+    place = QUANTILES * (count - 1)
     low = place.astype(int)
-    share, above = place - low, ordered[low + 1]
-    step = above - ordered[low]
-    return np.asarray(np.where(share < 0.5, ordered[low] + step * share, above - step * (1 - share)))  # noqa: PLR2004  (the nearer end)
+    share = place - low
+    return low, share, share < 0.5  # noqa: PLR2004  (the nearer end)
 
 
 def _interpolated(by_horizon: Floats, ahead: Floats) -> Floats:

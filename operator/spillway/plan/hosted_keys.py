@@ -22,7 +22,7 @@ def backend_labels(spec: InferenceWorkloadSpec) -> tuple[str, ...]:
 def remember_keys(memory: Memory, spec: InferenceWorkloadSpec, seen: Observation) -> Memory:
     """Return the memory with the latest news of each key: bad news stays until a request of that backend shows better."""
     found = {label: trouble for label in backend_labels(spec) if (trouble := _trouble(label, seen, memory.key_trouble.get(label)))}
-    return replace(memory, key_trouble=found)
+    return memory if found == memory.key_trouble else replace(memory, key_trouble=found)
 
 
 def restored_keys(workload: Workload, status: InferenceWorkloadStatus) -> Mapping[str, Reason]:

@@ -11,12 +11,14 @@ from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.observation import EngineLimits, Pool
+from spillway.plan.same import of_the_same
 
 _MODEL = {"served_name", "source"}  # a name and a place: no figure follows from them
 _ENGINE = {"image", "version", "env", "stated_tensor_parallel_size"}  # pods are replaced for these anyway; the last counts as resolved
 _FIGURES = {"memory_gib", "memory_bandwidth_gbps", "tera_flops", "per_node", "interconnect_gbps"}
 
 
+@of_the_same
 def sized_for(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *, alone: bool, most_replicas: int) -> str:
     """Return a fingerprint of all in a spec and a class that the limits follow from; `alone`: nothing hosted takes what they refuse.
 

@@ -212,10 +212,10 @@ def _information(learned: LearnedStep) -> Vector:
 
 
 def _symmetric(upper: Sequence[float]) -> Vector:
-    whole = np.zeros((_TERMS, _TERMS))
+    whole = np.empty((_TERMS, _TERMS))
     whole[_UPPER] = upper
-    symmetric: Vector = whole + np.triu(whole, 1).T
-    return symmetric
+    whole.T[_UPPER] = upper
+    return whole
 
 
 def _variance(learned: LearnedStep, shares: Vector) -> float:

@@ -38,7 +38,7 @@ _COUNTED = ("input_tokens", "output_tokens", "requests", "unmetered_requests", "
 
 def month_of(moment: datetime) -> str:
     """Return the accounting month of a moment."""
-    return moment.astimezone(UTC).strftime("%Y-%m")
+    return moment.astimezone(UTC).isoformat()[:7]
 
 
 def month_start(moment: datetime) -> datetime:
@@ -53,7 +53,7 @@ def month_end(moment: datetime) -> datetime:
 
 def day_of(moment: datetime) -> str:
     """Return the accounting day of a moment."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+    return moment.astimezone(UTC).date().isoformat()
 
 
 def day_start(moment: datetime) -> datetime:
@@ -377,6 +377,8 @@ def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: 
 
 def settle(ledger: Ledger, catalogue: Catalogue) -> Ledger:
     """Return the ledger with what had no price charged at the price it has now."""
+    if not ledger.unpriced_tokens and not ledger.unpriced_accelerator_s:
+        return ledger
     hosted, tokens = ledger.hosted_usd, dict(ledger.unpriced_tokens)
     for label, (tokens_in, tokens_out) in ledger.unpriced_tokens.items():
         listed = price_of(label, catalogue)

@@ -19,6 +19,7 @@ from spillway.plan.models import known_model
 from spillway.plan.observation import Missing, Pool, Signals
 from spillway.plan.readings import number, positive
 from spillway.plan.roofline import StepModel
+from spillway.plan.same import of_the_same
 from spillway.plan.serving import STEP_OVERHEAD_MS, Service
 from spillway.plan.shape import declared_shape, seen_shape
 
@@ -39,19 +40,24 @@ class Measured:
     @property
     def fingerprint(self) -> str:
         """The same for the same pool, model and engine settings; what has its default counts as left out."""
-        engine = self.spec.dedicated.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True) if self.spec.dedicated else {}
-        said = {
-            "pool": self.pool,
-            "model": self.spec.model.model_dump(mode="json", exclude_defaults=True),
-            "known": known_model(self.spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
-            "engine": engine,
-        }
-        return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return _fingerprint(self.pool, self.spec)
+
+
+@of_the_same
+def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
+    said = {
+        "pool": pool,
+        "model": spec.model.model_dump(mode="json", exclude_defaults=True),
+        "known": known_model(spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
+        "engine": spec.dedicated.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True) if spec.dedicated else {},
+    }
+    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def remember(memory: Memory, signals: Signals, subject: Measured | None, now: datetime) -> Memory:
     """Return the memory with the latest readings. What is Missing leaves what is remembered as it is."""
-    memory = replace(memory, prefix_hit_ratio=_latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio)))
+    hit = _latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio))
+    memory = memory if hit == memory.prefix_hit_ratio else replace(memory, prefix_hit_ratio=hit)
     if subject is None:
         return memory
     memory = _with_shape(memory, signals, subject, now)
@@ -70,7 +76,7 @@ def _with_shape(memory: Memory, signals: Signals, subject: Measured, now: dateti
     arrivals = number(signals.arrivals_per_s)
     prompts, answers = positive(signals.input_tokens_mean), positive(signals.output_tokens_mean)
     if arrivals is None or prompts is None or answers is None:
-        return replace(memory, shape=shape)
+        return memory if shape is memory.shape else replace(memory, shape=shape)
     shape = seen_shape(
         shape, per_s=arrivals, input_tokens=prompts, output_tokens=answers, now_s=now.timestamp(), longest_s=signals.window_s
     )

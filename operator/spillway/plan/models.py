@@ -8,6 +8,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture, Model, Quantization
 from spillway.plan.decision import Problem
 from spillway.plan.model_catalogue import MODELS, CatalogueModel
+from spillway.plan.same import of_the_same
 from spillway.plan.told_shape import told_architecture, why_untold
 
 # Endings of an id that change neither shape nor cache: how it was tuned, how it is stored, when it was released.
@@ -33,6 +34,7 @@ class KnownModel:
     context_tokens: int | None = None  # the longest the model allows; None where that is not known
 
 
+@of_the_same
 def known_model(model: Model) -> KnownModel | None:
     """Return the model's shape: the spec's own, else the catalogue's, else its replicas'; None when none of them knows it."""
     quantization = model.quantization or stored_as(model.id)

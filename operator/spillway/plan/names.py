@@ -1,8 +1,10 @@
 """Names that a decision and its rendering must agree on."""
 
 import hashlib
+from functools import lru_cache
 
 
+@lru_cache(maxsize=8192)  # eight for each workload and class, one for each size that may be running; some 200 bytes each
 def pool_name(workload_name: str, accelerator_class: str, tensor_parallel_size: int) -> str:
     """Return the name of the engine Deployment for this shape of replica.
 

@@ -13,6 +13,7 @@ from spillway.plan.models import known_model
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue, Pool
 from spillway.plan.placed import Placed
+from spillway.plan.same import of_the_same
 from spillway.plan.sizing import ReplicaSize, sizes
 from spillway.plan.told_shape import as_stated
 from spillway.plan.validate import misfit, misshapen
@@ -65,13 +66,21 @@ def effective_spec(spec: InferenceWorkloadSpec, placed: Placed, *, starts: bool 
 
     With `starts` it wants a replica though nothing asks for one: it is about to take over.
     """
-    placement = spec.placement.model_copy(update={"mode": placed.mode})
+    return _effective(spec, placed.mode, placed.accelerator_class, placed.tensor_parallel_size, starts=starts)
+
+
+@of_the_same
+def _effective(
+    spec: InferenceWorkloadSpec, mode: PlacementMode, accelerator_class: str | None, size: int | None, *, starts: bool
+) -> InferenceWorkloadSpec:
+    """Return one spec for one resolution, so that what was worked out for it in the last pass holds in this one."""
+    placement = spec.placement.model_copy(update={"mode": mode})
     dedicated = spec.dedicated
-    if dedicated is not None and placed.accelerator_class is not None:
-        engine = dedicated.engine.model_copy(update={"stated_tensor_parallel_size": placed.tensor_parallel_size})
+    if dedicated is not None and accelerator_class is not None:
+        engine = dedicated.engine.model_copy(update={"stated_tensor_parallel_size": size})
         least = max(1, dedicated.scaling.min_replicas) if starts else dedicated.scaling.min_replicas
         scaling = dedicated.scaling.model_copy(update={"min_replicas": least})
-        dedicated = dedicated.model_copy(update={"accelerators": [placed.accelerator_class], "engine": engine, "scaling": scaling})
+        dedicated = dedicated.model_copy(update={"accelerators": [accelerator_class], "engine": engine, "scaling": scaling})
     return spec.model_copy(update={"placement": placement, "dedicated": dedicated})
 
 
@@ -172,11 +181,13 @@ def _accelerators_per_request(size: ReplicaSize) -> float:
 
 
 def _unfit(spec: InferenceWorkloadSpec, shape: Choice) -> Problem | None:
-    sized = effective_spec(
-        spec,
-        Placed(mode=PlacementMode.DEDICATED, accelerator_class=shape.name, tensor_parallel_size=shape.tensor_parallel_size),
-    )
-    return misshapen(sized) or misfit(sized, shape.name, shape.accelerator)
+    return _why_unfit(spec, shape.name, shape.accelerator, shape.tensor_parallel_size)
+
+
+@of_the_same
+def _why_unfit(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClassSpec, size: int) -> Problem | None:
+    sized = effective_spec(spec, Placed(mode=PlacementMode.DEDICATED, accelerator_class=name, tensor_parallel_size=size))
+    return misshapen(sized) or misfit(sized, name, accelerator)
 
 
 def _by_need(

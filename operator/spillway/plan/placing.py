@@ -50,7 +50,7 @@ def resolve(workload: Workload, seen: Observation, memory: Memory, now: datetime
     """Return where the workload is served, and what is remembered of it. With problems, what was decided before stands."""
     before = memory.placing or Placing()
     observed = observe_load(before.observed, seen.signals, now, over=settings.placement_hold, gap=settings.longest_break)
-    before = replace(before, observed=observed)
+    before = before if observed is before.observed else replace(before, observed=observed)
     if workload.spec.placement.mode is PlacementMode.AUTO:
         return _Auto(workload=workload, seen=seen, memory=memory, now=now, settings=settings).resolve(before)
     return _asked_for(workload, seen, memory, before, now=now, settings=settings)
@@ -62,7 +62,8 @@ def _asked_for(
     """Return the mode that the spec asks for. Its plan is advice."""
     spec = workload.spec
     reason = MODE_REASONS[spec.placement.mode]
-    before = replace(before, destination=None, saving_since=None)
+    if before.destination is not None or before.saving_since is not None:
+        before = replace(before, destination=None, saving_since=None)
     choice = choose_accelerator(workload.key.name, spec, seen.catalogue, seen.pools, kept=before.placed) if spec.owns else None
     _, unresolved = resolve_backends(spec, seen.catalogue)
     problems = (*(unresolved if spec.rents else ()), *((choice,) if isinstance(choice, Problem) else ()))
@@ -72,7 +73,8 @@ def _asked_for(
     effective = effective_spec(spec, placed)
     if problems:
         return Resolution(placing=before, spec=effective, reason=reason, choice=choice, problems=problems)
-    placing, told = _evaluated(workload, seen, memory, replace(before, placed=placed), now=now, settings=settings)
+    before = before if placed == before.placed else replace(before, placed=placed)
+    placing, told = _evaluated(workload, seen, memory, before, now=now, settings=settings)
     return Resolution(placing=placing, spec=effective, reason=reason, choice=choice, told=told)
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from spillway.api.workload import Architecture, InferenceWorkloadSpec, Model
 from spillway.plan.architecture import Unreadable, architecture_of
 from spillway.plan.observation import Pool, ReplicaPod, ToldConfig
+from spillway.plan.same import of_the_same
 
 MOST_SHOWN = 300  # characters of what a pod says, in a condition: whoever writes the model's files writes them
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -67,16 +68,22 @@ def listen(before: ToldShape | None, model: Model, replicas: Iterable[ReplicaPod
 
 def with_told(spec: InferenceWorkloadSpec, told: ToldShape | None) -> InferenceWorkloadSpec:
     """Return the spec with what was told of its model."""
-    if told is None:
-        return spec
+    return spec if told is None else _telling_spec(spec, told)
+
+
+@of_the_same
+def _telling_spec(spec: InferenceWorkloadSpec, told: ToldShape) -> InferenceWorkloadSpec:
     model = ToldModel.model_construct(**{name: getattr(spec.model, name) for name in Model.model_fields}, told=told)
     return spec.model_copy(update={"model": model})
 
 
 def as_stated(spec: InferenceWorkloadSpec) -> InferenceWorkloadSpec:
     """Return the spec without what was told."""
-    if not isinstance(spec.model, ToldModel):
-        return spec
+    return _silent_spec(spec) if isinstance(spec.model, ToldModel) else spec
+
+
+@of_the_same
+def _silent_spec(spec: InferenceWorkloadSpec) -> InferenceWorkloadSpec:
     model = Model.model_construct(**{name: getattr(spec.model, name) for name in Model.model_fields})
     return spec.model_copy(update={"model": model})
 

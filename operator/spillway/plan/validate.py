@@ -10,6 +10,7 @@ from spillway.plan.decision import HostedBackend, Problem
 from spillway.plan.memory import memory, splits
 from spillway.plan.models import known_model
 from spillway.plan.observation import Catalogue
+from spillway.plan.same import of_the_same
 
 
 def name_conflicts(foreign_objects: tuple[str, ...]) -> tuple[Problem, ...]:
@@ -25,6 +26,7 @@ def name_conflicts(foreign_objects: tuple[str, ...]) -> tuple[Problem, ...]:
     )
 
 
+@of_the_same
 def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple[tuple[HostedBackend, ...], tuple[Problem, ...]]:
     """Return the hosted backends with their prices, in order of preference, and what keeps any from being resolved."""
     backends: list[HostedBackend] = []

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from spillway.apply.applier import Applier
 from spillway.apply.census import config_maps
@@ -18,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 # A ledger in which only time passed needs no minutely write; this bounds how long a crash can make it look unwatched.
 IDLE_EVERY = timedelta(minutes=10)
+
+
+_values = attrgetter(*(each.name for each in fields(Ledger)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +106,4 @@ class Bookkeeping:
 
 def _sums(ledger: Ledger) -> tuple[object, ...]:
     """Return what was counted, without the marks that move with time alone."""
-    return tuple(found for found in (getattr(ledger, field.name) for field in fields(ledger)) if not isinstance(found, (datetime, Mapping)))
+    return tuple(found for found in _values(ledger) if not isinstance(found, (datetime, Mapping)))

@@ -35,6 +35,7 @@ from spillway.render.objects import ChildRef, render, wanted
 from spillway.report.conditions import no, previous_conditions
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
+from spillway.report.stored import Stored, read_stored
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Reconciler:
         self._clock = clock
         self._memories: dict[Key, tuple[str, Memory]] = {}
         self._rendered: dict[Key, _Rendered] = {}
+        self._stored: dict[Key, Stored] = {}
         self._left: set[Key] = set()  # whose number of gateways is an autoscaler's
         self._victims: dict[Key, tuple[str, int | None, int]] = {}  # the scale-down that replicas were last told of
 
@@ -167,10 +169,11 @@ class Reconciler:
         self._memories[workload.key] = (workload.uid, memory)
         self._sharing.follow(decision.resolved(workload), decision)
         outcome = ApplyOutcome(failures=applied.failures)
-        status = report(workload, observation, decision, outcome, memory, now, cluster_domain=self._settings.render.cluster_domain)
+        domain, stored = self._settings.render.cluster_domain, self._read(workload)
+        status = report(workload, observation, decision, outcome, memory, now, cluster_domain=domain, stored=stored)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         await self._note(workload, observation, decision, memory, now)
-        self._note_trouble(workload, status.conditions, now)
+        self._note_trouble(workload, stored, status.conditions, now)
         self._telemetry.tell(workload, status)
         if applied.failures:
             raise PassFailedError("; ".join(applied.failures))
@@ -267,12 +270,19 @@ class Reconciler:
             await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
         await self._recollection.write(workload, memory, now)
 
-    def _note_trouble(self, workload: Workload, conditions: Iterable[Condition], now: datetime) -> None:
+    def _read(self, workload: Workload) -> Stored:
+        """Return the workload's previous status as read, once for as long as it stays the same."""
+        stored = self._stored.get(workload.key)
+        if stored is None or not stored.is_of(workload.previous_status):
+            stored = self._stored[workload.key] = read_stored(workload.previous_status)
+        return stored
+
+    def _note_trouble(self, workload: Workload, stored: Stored, conditions: Iterable[Condition], now: datetime) -> None:
         """Record what is wrong as Events, once it is told in the status for the first time."""
-        found = [(condition, what) for condition in conditions if (what := _trouble(condition)) is not None]
-        before = previous_conditions(workload.previous_status) if found else {}
-        for condition, what in found:
-            said = before.get(condition.type)
+        for condition in conditions:
+            what, said = _trouble(condition), stored.conditions.get(condition.type)
+            if what is None:
+                continue
             if said is not None and _trouble(said) is not None and said.message == condition.message:
                 continue
             event = DecisionStatus(time=now.replace(microsecond=0), what=what, reason=condition.reason, why=condition.message)
@@ -335,6 +345,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
         self._rendered.pop(key, None)
+        self._stored.pop(key, None)
         self._victims.pop(key, None)
         self._sharing.forget(key)
         self._left.discard(key)

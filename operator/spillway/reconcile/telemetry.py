@@ -12,6 +12,7 @@ from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Decision, Key, ScaleFigures, Workload
 from spillway.plan.observation import Observation
 from spillway.plan.readings import number
+from spillway.plan.same import of_the_same
 from spillway.plan.spill import ready_replicas
 
 _LABELS = ("namespace", "workload")
@@ -69,10 +70,11 @@ class Promise:
     objective_ratio: float | None
     budget_monthly_usd: float | None
 
-    @classmethod
-    def of(cls, spec: InferenceWorkloadSpec) -> "Promise":
+    @staticmethod
+    @of_the_same
+    def of(spec: InferenceWorkloadSpec) -> "Promise":
         """Return what a spec promises."""
-        return cls(
+        return Promise(
             model=spec.served_name,
             objective_ratio=spec.slo.attainment_percent / 100 if spec.slo else None,
             budget_monthly_usd=float(spec.budget.monthly_usd) if spec.budget else None,

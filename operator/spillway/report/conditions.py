@@ -60,6 +60,9 @@ def merge(
     merged: list[Condition] = []
     for kind in ConditionType:
         finding, before = findings[kind], previous.get(kind)
+        if before is not None and _says(before, finding, generation):
+            merged.append(before)
+            continue
         unchanged = before is not None and before.status == finding.status
         merged.append(
             Condition(
@@ -72,3 +75,9 @@ def merge(
             )
         )
     return merged
+
+
+def _says(before: Condition, finding: Finding, generation: int) -> bool:
+    """Whether a condition says all of this already."""
+    said = (before.status, before.reason, before.message, before.observed_generation)
+    return said == (finding.status, finding.reason, finding.message, generation)

@@ -1,10 +1,12 @@
 """What the conditions about hosted backends' answers and limits say."""
 
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import PlacementMode
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.equivalence import differences, unstated
+from spillway.plan.observation import Catalogue
 from spillway.plan.permit import why_stopped
 from spillway.plan.readings import number
+from spillway.plan.same import of_the_same
 from spillway.plan.validate import resolve_backends
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
@@ -19,8 +21,12 @@ _STOPPED = {
 
 def hosted_backend_equivalent(this: Pass) -> Finding:
     """HostedBackendEquivalent: hosted models answer what own replicas do, as far as their providers state it."""
-    spec = this.workload.spec
-    backends, _ = resolve_backends(spec, this.seen.catalogue)
+    return _equivalence(this.workload.spec, this.seen.catalogue)
+
+
+@of_the_same
+def _equivalence(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Finding:
+    backends, _ = resolve_backends(spec, catalogue)
     if not spec.rents or not backends:
         return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode, or no hosted backend is known.")
     found = differences(spec, backends)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from spillway.api.status import (
     CapacityStatus,
@@ -22,12 +22,13 @@ from spillway.plan.readings import number
 from spillway.plan.rounding import percent, rate, significant, usd, whole
 from spillway.plan.spill import ready_replicas
 from spillway.plan.told_shape import ToldShape
-from spillway.report.conditions import merge, previous_conditions
+from spillway.report.conditions import merge
 from spillway.report.findings import find_all
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.passed import Pass
 from spillway.report.placement import describe_placement
 from spillway.report.slo import describe_slo, has_targets
+from spillway.report.stored import Stored, read_stored
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -41,12 +42,17 @@ def report(
     now: datetime,
     *,
     cluster_domain: str = "cluster.local",
+    stored: Stored | None = None,
 ) -> InferenceWorkloadStatus:
-    """Return the whole status. `memory` is the one that decide returned with this decision: it says whether numbers are due."""
+    """Return the whole status. `memory` is the one that decide returned with this decision: it says whether numbers are due.
+
+    `stored`: the workload's previous status as an earlier pass read it, to spare this one the reading; not counted when it is another.
+    """
     asked = workload.spec.placement
     workload = decision.resolved(workload)
-    previous = _previous(workload)
-    conditions = previous_conditions(workload.previous_status)
+    if stored is None or not stored.is_of(workload.previous_status):
+        stored = read_stored(workload.previous_status)
+    previous, conditions = stored.status, stored.conditions
     this = Pass(workload=workload, seen=seen, decision=decision, outcome=outcome, previous=conditions, now=now)
     due = memory.numbers_written_at is None or memory.numbers_written_at == now
     owns = workload.spec.owns
@@ -85,14 +91,6 @@ def _without_empty_sections(section: M) -> M:
             elif kept is not part:
                 changed[name] = kept
     return section.model_copy(update=changed) if changed else section
-
-
-def _previous(workload: Workload) -> InferenceWorkloadStatus:
-    """Return the stored status, or an empty one when there is none or it was written by something else."""
-    try:
-        return InferenceWorkloadStatus.model_validate(workload.previous_status)
-    except ValidationError:
-        return InferenceWorkloadStatus()
 
 
 def _existing(seen: Observation) -> int:

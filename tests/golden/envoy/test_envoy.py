@@ -71,7 +71,7 @@ def _permit(document: dict[str, Any], decision: Decision) -> Permit:
     return Permit(issued_at=issued_at, expires_at=issued_at + LIFE, retry_at=issued_at + RETRY_SOON, allowances=given)
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.CSafeDumper):
     """Scripts as blocks, repeated values written out."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  (the signature is PyYAML's)

@@ -62,7 +62,7 @@ class Case:
 
 def load(path: Path) -> Case:
     """Return the case in a file of several documents: one workload, the classes and providers it names, the pools that exist."""
-    documents = [each for each in yaml.safe_load_all(path.read_text()) if each]
+    documents = [each for each in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader) if each]
     return case(*documents)
 
 

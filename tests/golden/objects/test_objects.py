@@ -17,14 +17,14 @@ WAYS_OUT = ("hosted-rented", "UpstreamTlsContext", "credential_injector", "/etc/
 CASES = sorted(path.parent for path in HERE.glob("*/in.yaml"))
 
 
-class _Readable(yaml.SafeDumper):
+class _Readable(yaml.CSafeDumper):
     """Scripts as blocks and nothing by reference, the way a person would write them."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
@@ -78,7 +78,7 @@ def test_a_new_default_engine_leaves_the_replicas_of_an_existing_pool_alone() ->
 @pytest.mark.parametrize("mode", ["Dedicated", "Hybrid"])
 def test_with_cluster_only_no_object_knows_of_a_provider_its_key_or_a_way_out(mode: str) -> None:
     """Also where a spec that the API server would refuse names backends all the same: they are absent, not weighted with zero."""
-    documents = [each for each in yaml.safe_load_all((HERE / HYBRID / "in.yaml").read_text()) if each]
+    documents = [each for each in yaml.load_all((HERE / HYBRID / "in.yaml").read_text(), Loader=yaml.CSafeLoader) if each]
     names = [text for each in documents if each["kind"] == "HostedProvider" for text in _telling(each)]
     spec = next(each["spec"] for each in documents if each["kind"] == "InferenceWorkload")
     text = str(case(*documents).render())
@@ -91,7 +91,7 @@ def test_with_cluster_only_no_object_knows_of_a_provider_its_key_or_a_way_out(mo
 
 def test_what_auto_chose_is_what_asking_for_it_gives() -> None:
     """Else to write down what is recommended would restart replicas."""
-    documents = [each for each in yaml.safe_load_all((HERE / AUTO / "in.yaml").read_text()) if each]
+    documents = [each for each in yaml.load_all((HERE / AUTO / "in.yaml").read_text(), Loader=yaml.CSafeLoader) if each]
     chosen = case(*documents).render()
     spec = next(each["spec"] for each in documents if each["kind"] == "InferenceWorkload")
     spec["placement"] = {"mode": "Dedicated"}

@@ -21,7 +21,8 @@ from spillway.api.workload import Gateway, InferenceWorkloadSpec, Quantization, 
 from spillway.cli import crds as files
 
 ROOT = Path(__file__).parents[3]
-SCHEMAS = [pytest.param(schema(kind), id=kind.kind) for kind in KINDS]
+WHOLE = {kind: schema(kind) for kind in KINDS}  # made once, and changed by no test
+SCHEMAS = [pytest.param(whole, id=kind.kind) for kind, whole in WHOLE.items()]
 # What a structural schema may hold, of all JSON schema: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/
 STRUCTURAL = {
     "type", "description", "format", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
@@ -89,7 +90,7 @@ def test_lists_merge_by_the_key_they_have(whole: dict[str, Any]) -> None:
 
 
 def test_conditions_merge_by_type_and_have_room_for_all() -> None:
-    conditions = schema(KINDS[0])["properties"]["status"]["properties"]["conditions"]
+    conditions = WHOLE[KINDS[0]]["properties"]["status"]["properties"]["conditions"]
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
     assert conditions["maxItems"] >= 2 * len(ConditionType)
 
@@ -147,7 +148,7 @@ def test_the_api_server_and_the_models_fill_in_the_same_defaults(model: type[Api
 def test_an_optional_field_is_just_absent() -> None:
     spec = structural(Scaling, ())
     assert "required" not in spec
-    quantization = schema(KINDS[0])["properties"]["spec"]["properties"]["model"]["properties"]["quantization"]
+    quantization = WHOLE[KINDS[0]]["properties"]["spec"]["properties"]["model"]["properties"]["quantization"]
     assert quantization["enum"] == [each.value for each in Quantization]
     assert "anyOf" not in quantization
 
@@ -229,7 +230,7 @@ def test_what_has_no_structural_form_is_an_error(model: type[ApiModel], said: st
 
 def test_every_rule_hangs_on_a_field_that_is_there() -> None:
     for kind in KINDS:
-        text = str(schema(kind))
+        text = str(WHOLE[kind])
         assert [rule.name for rule in RULES[kind.kind] if repr(rule.message)[1:-1] not in text] == []
 
 
@@ -256,7 +257,7 @@ def test_the_workload_can_be_scaled_and_listed_by_its_short_name() -> None:
 
 def test_columns_read_fields_that_exist() -> None:
     for kind in KINDS:
-        whole = schema(kind)
+        whole = WHOLE[kind]
         for column in kind.columns:
             node = whole
             if column.path.startswith(".metadata") or "[?" in column.path:
@@ -275,7 +276,7 @@ def test_status_columns_of_conditions_name_conditions_that_are_written() -> None
 def test_a_status_survives_the_way_to_the_server_and_back() -> None:
     status = InferenceWorkloadStatus(observed_generation=3, replicas=0)
     written = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    assert set(written) <= set(schema(KINDS[0])["properties"]["status"]["properties"])
+    assert set(written) <= set(WHOLE[KINDS[0]]["properties"]["status"]["properties"])
     assert InferenceWorkloadStatus.model_validate(written) == status
 
 
@@ -296,7 +297,7 @@ def test_a_plain_number_is_a_quantity_too() -> None:
 def test_the_reference_names_every_field_and_every_rule() -> None:
     text = reference()
     for kind in KINDS:
-        for path, node in _nodes(schema(kind)):
+        for path, node in _nodes(WHOLE[kind]):
             for name in node.get("properties", {}):
                 if path.startswith((".spec", ".status")):
                     assert f".{name}`" in text, f"{path}.{name}"

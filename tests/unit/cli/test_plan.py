@@ -21,7 +21,6 @@ SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
 SCENARIO_2 = "examples/scenario-2-specialised.yaml"
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 AUTO = "examples/auto.yaml"
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the C one where PyYAML has it
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -39,7 +38,7 @@ def plan(capsys: pytest.CaptureFixture[str]) -> Run:
 def written(tmp_path: Path) -> Callable[..., str]:
     def write(*documents: object, name: str = "in.yaml") -> str:
         path = tmp_path / name
-        path.write_text(yaml.dump_all(documents, Dumper=DUMPER, sort_keys=False))
+        path.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False))
         return str(path)
 
     return write
@@ -74,7 +73,7 @@ def options(found: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
 
 
 def documents(file: str) -> dict[str, dict[str, Any]]:
-    return {each["kind"]: each for each in yaml.safe_load_all(Path(file).read_text())}
+    return {each["kind"]: each for each in yaml.load_all(Path(file).read_text(), Loader=yaml.CSafeLoader)}
 
 
 # The article's scenarios: its own figures, then what follows from them (docs/economics.md)
@@ -185,7 +184,7 @@ def test_the_same_input_gives_the_same_output(plan: Run) -> None:
 
 
 def test_what_mode_auto_decides_itself_is_not_asked_for(plan: Run, written: Callable[..., str]) -> None:
-    files = [each for each in yaml.safe_load_all(Path(AUTO).read_text()) if each]
+    files = [each for each in yaml.load_all(Path(AUTO).read_text(), Loader=yaml.CSafeLoader) if each]
     assert as_json(plan, "-f", AUTO)["settings"] == {}
     files[-1]["spec"]["traffic"]["requestsPerSecond"] = {"mean": "20", "peak": "60"}
     files[-1]["spec"]["dedicated"]["scaling"]["maxReplicas"] = 1
@@ -206,7 +205,7 @@ def test_without_a_class_in_the_files_the_charts_catalogue_counts(plan: Run, wri
 def test_the_catalogue_of_the_command_line_is_the_charts() -> None:
     values = Path("charts/spillway/values.yaml").read_text()
     assert Path("operator/spillway/cli/accelerator_classes.json").read_text() == crds.catalogue(values)
-    assert set(default_classes()) == set(yaml.safe_load(values)["acceleratorClasses"]["catalogue"])
+    assert set(default_classes()) == set(yaml.load(values, yaml.CSafeLoader)["acceleratorClasses"]["catalogue"])
 
 
 def test_the_break_even_is_told_in_requests_and_as_the_use_of_a_replica(plan: Run, written: Callable[..., str]) -> None:
@@ -420,18 +419,20 @@ def test_planning_loads_neither_kopf_nor_kubernetes_nor_matplotlib() -> None:
 
 # Pictures
 
+FEW_VOLUMES = ("--sweep", "requestsPerMonth=1M..30M", "--points", "5")
+
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_a_picture_of_cost_by_volume_is_written(plan: Run, tmp_path: Path, suffix: str) -> None:
     picture = tmp_path / f"cost.{suffix}"
-    code, _, err = plan("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..30M", "--plot", str(picture))
+    code, _, err = plan("-f", SCENARIO_1, *FEW_VOLUMES, "--plot", str(picture))
     assert (code, err) == (0, "")
     assert picture.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
 
 
 def test_a_picture_of_an_unknown_format_or_in_no_folder_is_told(plan: Run, tmp_path: Path) -> None:
     for name in ("cost.doc", "nowhere/cost.png"):
-        code, _, err = plan("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..30M", "--plot", str(tmp_path / name))
+        code, _, err = plan("-f", SCENARIO_1, *FEW_VOLUMES, "--plot", str(tmp_path / name))
         assert code == 2
         assert "cannot be written" in err
 
@@ -439,7 +440,7 @@ def test_a_picture_of_an_unknown_format_or_in_no_folder_is_told(plan: Run, tmp_p
 def test_without_matplotlib_it_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['matplotlib'] = None; from spillway.cli import main; "
-        f"sys.exit(main(['plan', '-f', {SCENARIO_1!r}, '--sweep', 'requestsPerMonth=1M..2M', '--plot', 'x.png']))"
+        f"sys.exit(main(['plan', '-f', {SCENARIO_1!r}, '--sweep', 'requestsPerMonth=1M..2M', '--points', '2', '--plot', 'x.png']))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -47,14 +47,14 @@ def trace(tmp_path: Path) -> str:
 def written(tmp_path: Path) -> Callable[..., str]:
     def write(*documents: object, name: str = "in.yaml") -> str:
         path = tmp_path / name
-        path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        path.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False))
         return str(path)
 
     return write
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    return {each["kind"]: each for each in yaml.safe_load_all(Path(HYBRID).read_text())}
+    return {each["kind"]: each for each in yaml.load_all(Path(HYBRID).read_text(), Loader=yaml.CSafeLoader)}
 
 
 def as_json(simulate: Run, *arguments: str) -> dict[str, Any]:

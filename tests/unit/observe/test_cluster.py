@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from spillway.api.base import ApiModel
 from spillway.observe.cluster import ClusterView
 from spillway.observe.pods import pool, replica_pod
 from spillway.plan.decision import Key
 from spillway.plan.observation import EngineLimits, ToldConfig
+from tests.unit.plan.situations import accelerator, provider
 
 LIMITS = '{"sizedFor":"abc","maxNumSeqs":36,"maxQueuedRequests":64,"maxQueuedTokens":null}'
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -26,6 +28,10 @@ def workload(*, name: str = "x", generation: int = 1, spec: dict[str, Any] | Non
         "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}", "generation": generation, "resourceVersion": "5", **metadata},
         "spec": hybrid if spec is None else spec,
     }
+
+
+def as_written(spec: ApiModel) -> dict[str, Any]:
+    return spec.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def pod(*, component: str = "engine", ready: bool = True, **extra: Any) -> dict[str, Any]:
@@ -129,6 +135,39 @@ def test_a_class_or_provider_concerns_those_that_refer_to_it(view: ClusterView) 
     assert {key.name for key in view.put("HostedProvider", provider, NOW)} == {"hosted"}
     elsewhere = {**provider, "metadata": {**provider["metadata"], "namespace": "other"}}
     assert view.put("HostedProvider", elsewhere, NOW) == frozenset()
+
+
+def test_the_catalogue_is_one_object_until_a_class_or_a_provider_changes(view: ClusterView) -> None:
+    """What was worked out for a catalogue holds for as long as it is there, so it must not be there for longer than it is true."""
+    changes: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("AcceleratorClass", {"metadata": {"name": "l4", "uid": "c", "generation": 1}, "spec": as_written(accelerator())}),
+        ("AcceleratorClass", {"metadata": {"name": "l4", "uid": "c", "generation": 2}, "spec": as_written(accelerator(memoryGiB=96))}),
+        ("HostedProvider", {"metadata": {"name": "p", "namespace": "ns", "uid": "p", "generation": 1}, "spec": as_written(provider())}),
+        (
+            "HostedProvider",
+            {
+                "metadata": {"name": "p", "namespace": "ns", "uid": "p", "generation": 2},
+                "spec": as_written(provider(baseURL="https://other.example.com")),
+            },
+        ),
+    )
+    known = [view.catalogue("ns")]
+    for kind, body in changes:
+        view.put(kind, body, NOW)
+        known.append(view.catalogue("ns"))
+        view.put(kind, body, NOW)  # what a watch tells again is no change
+        assert view.catalogue("ns") is known[-1]
+    for kind, body in (changes[1], changes[3]):
+        view.remove(kind, body, NOW)
+        known.append(view.catalogue("ns"))
+    assert len({id(each) for each in known}) == len(known)
+    assert [(each.accelerator_classes.keys() | each.providers.keys()) for each in known] == [
+        set(), {"l4"}, {"l4"}, {"l4", "p"}, {"l4", "p"}, {"p"}, set(),
+    ]  # fmt: skip
+    assert [each.accelerator_classes["l4"].memory_gib for each in known[1:3]] == [80, 96]
+    assert [each.providers["p"].base_url for each in known[3:5]] == ["https://api.example.com/v1", "https://other.example.com"]
+    view.put(*changes[2], NOW)
+    assert view.catalogue("elsewhere").providers == {}
 
 
 def test_a_spec_that_cannot_be_read_says_where(view: ClusterView) -> None:

@@ -1,9 +1,10 @@
 """The permit: what gateways may send to hosted backends by themselves, and never more than a limit leaves."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,8 @@ from tests.unit.plan.situations import (
     spec,
     workload,
 )
+
+T = TypeVar("T")
 
 ONE = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}
 TEN_A_DAY = {"maxUSDPerDay": "10"}
@@ -305,14 +308,21 @@ def test_a_reached_share_shows_by_what_is_turned_away_though_another_lane_has_a_
     assert (reached(wanted, first), reached(wanted, second)) == (False, True)
 
 
+def _each(count: int, choices: Sequence[T]) -> st.SearchStrategy[tuple[T, ...]]:
+    """Return any so many of these choices: as one number: to draw each of them took longer than all that is tried with them."""
+    return st.integers(0, len(choices) ** count - 1).map(
+        lambda number: tuple(choices[number // len(choices) ** place % len(choices)] for place in range(count))
+    )
+
+
 _STEPS = st.lists(
     st.tuples(
         st.integers(min_value=1, max_value=400),  # seconds that pass
         st.integers(min_value=1, max_value=3),  # gateways
-        st.lists(st.sampled_from((0, 0, 50, 100)), min_size=3 * WORKERS, max_size=3 * WORKERS),  # percent of a lane's part it uses
-        st.lists(st.booleans(), min_size=3, max_size=3),  # which gateways read this permit
+        _each(3 * WORKERS, (0, 0, 50, 100)),  # percent of a lane's part it uses
+        _each(3, (False, True)),  # which gateways read this permit
         st.booleans(),  # Prometheus answers
-        st.lists(st.integers(min_value=0, max_value=3), min_size=3 * WORKERS, max_size=3 * WORKERS),  # requests that a lane turns away
+        _each(3 * WORKERS, range(4)),  # requests that a lane turns away
     ),
     min_size=1,
     max_size=16,

@@ -11,10 +11,12 @@ from spillway.plan.decision import Memory
 from spillway.plan.observation import Sample
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
+from spillway.report.stored import read_stored
 from tests.unit.plan.situations import (
     MISSING,
     NOW,
     accelerator,
+    blind,
     catalogue,
     counters,
     latency,
@@ -319,3 +321,17 @@ def test_money(amount: float | None, text: str | None) -> None:
 @pytest.mark.parametrize(("share", "text"), [(0.98765, "98.8"), (1.0, "100.0"), (1.2, "100.0"), (0.0, "0.0"), (None, None)])
 def test_shares(share: float | None, text: str | None) -> None:
     assert rounding.percent(share) == text
+
+
+def test_a_status_that_was_read_before_counts_only_while_it_is_the_one_that_is_there() -> None:
+    first = status_of(workload(), observe(1, signals=signals(running=8.0)))
+    wanted = workload(previous_status=first.model_dump(mode="json", by_alias=True, exclude_none=True))
+    read, other = read_stored(wanted.previous_status), read_stored({"conditions": []})
+    seen = observe(1, signals=blind())
+    decision, memory = one_pass(wanted, seen, None, later(15))
+    memory = replace(memory, numbers_written_at=NOW)  # numbers are not due, so they are the stored ones
+    plain, spared, misled = (
+        report(wanted, seen, decision, ApplyOutcome(), memory, later(15), stored=stored) for stored in (None, read, other)
+    )
+    assert plain.traffic == first.traffic
+    assert plain == spared == misled
