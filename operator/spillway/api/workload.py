@@ -648,6 +648,11 @@ class InferenceWorkloadSpec(ApiModel):
         return self.placement.mode is not PlacementMode.DEDICATED
 
     @property
+    def overflow(self) -> Overflow | None:
+        """When requests go to hosted backends; None where that is not said."""
+        return self.hosted.overflow if self.hosted else None
+
+    @property
     def holds(self) -> bool:
         """Whether requests wait at the gateway for own replicas: those are all there is, or no limit lets a request go elsewhere."""
         return self.gateway.hold is not None and self.owns and (not self.rents or self.waits)
@@ -655,5 +660,9 @@ class InferenceWorkloadSpec(ApiModel):
     @property
     def waits(self) -> bool:
         """Whether a request that may not be spilled waits for room on own replicas."""
-        overflow = self.hosted.overflow if self.hosted else None
-        return self.rents and self.owns and overflow is not None and overflow.when_exceeded is LimitAction.WAIT
+        return self.rents and self.owns and self.overflow is not None and self.overflow.when_exceeded is LimitAction.WAIT
+
+    @property
+    def spills_long_prompts(self) -> bool:
+        """Whether a prompt that no own replica reads in time goes to a hosted backend first."""
+        return self.rents and self.owns and self.overflow is not None and self.overflow.long_prompts is LongPrompts.SPILL

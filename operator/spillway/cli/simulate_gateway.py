@@ -36,14 +36,14 @@ def rules_of(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, cap
 
 def limited(hosted: HostedModel, spec: InferenceWorkloadSpec) -> HostedModel:
     """Return the hosted side with the limit that gateways keep by the day."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     most = overflow.max_usd_per_day if overflow is not None else None
     return hosted if most is None else replace(hosted, most_usd_per_day=float(most))
 
 
 def told_of_gateway(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *, spills: bool) -> Sequence[str]:
     """Return what is assumed of the day's limit, of requests that wait and of long prompts, in sentences; none where there is nothing."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     told: list[str] = []
     if spills and overflow is not None and overflow.max_usd_per_day is not None:
         told.append(
@@ -70,7 +70,7 @@ def told_of_gateway(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSp
 
 def not_simulated(spec: InferenceWorkloadSpec) -> Sequence[str]:
     """Return the limits of the spec that the simulated gateways do not keep."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     share = overflow is not None and overflow.max_share_percent is not None
     named = {"hosted.overflow.maxSharePercent": share, "budget.whenExceeded StopSpilling": stops_spilling(spec)}
     return [

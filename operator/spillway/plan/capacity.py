@@ -91,25 +91,13 @@ def least_kv_tokens(spec: InferenceWorkloadSpec) -> int:
     return spec.model.max_context_tokens or math.ceil(lengths.input_mean + lengths.output_mean)
 
 
+@of_the_same
 def expected_service(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths) -> Service | None:
     """Return a replica at work as the calibration and data sheets have it; None for an unknown shape."""
-    return _expected(spec, accelerator, lengths.input_mean, lengths.input_p95, lengths.output_mean, lengths.output_p95)
-
-
-@of_the_same
-def _expected(
-    spec: InferenceWorkloadSpec,
-    accelerator: AcceleratorClassSpec,
-    input_mean: float,
-    input_p95: float,
-    output_mean: float,
-    output_p95: float | None,
-) -> Service | None:
     known = known_model(spec.model)
     if known is None or spec.dedicated is None:
         return None
     engine, parallel = spec.dedicated.engine, spec.dedicated.engine.tensor_parallel_size
-    lengths = Lengths(input_mean=input_mean, input_p95=input_p95, output_mean=output_mean, output_p95=output_p95)
     speed = step_model(
         known.architecture,
         quantization=known.quantization,
@@ -127,7 +115,7 @@ def _expected(
         slo=spec.slo,
         step_tokens=step_tokens(engine, accelerator),
         max_context_tokens=spec.model.max_context_tokens,
-        cache_places=places_in_memory(known.architecture, found, parallel, lengths=lengths, engine=engine) if found.fits else math.inf,
+        cache_places=places_in_memory(known.architecture, found, parallel, lengths=lengths, engine=engine),
     )
 
 

@@ -112,7 +112,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         gateway=replace(
             plan_gateway(spec, seen, slots),
             permit=ledger.permit,
-            longest_own_prompt_tokens=None if pool is None else longest_own_prompt_tokens(spec, pool.accelerator),
+            longest_own_prompt_tokens=None if pool is None or problems else longest_own_prompt_tokens(spec, pool.accelerator),
         ),
         scale=scaled,
         cost=cost,

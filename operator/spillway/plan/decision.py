@@ -163,7 +163,7 @@ class GatewayPlan:
     end_to_end_edge_ms: int | None
     cap_known: bool = True  # False: replicas serve, and nothing tells how much they may hold; the cap before stays
     permit: Permit | None = None  # None: nothing limits hosted backends, or nothing may be sent there
-    longest_own_prompt_tokens: int | None = None  # longer ones go to a hosted backend first; None: none do
+    longest_own_prompt_tokens: int | None = None  # longer ones go to a hosted backend first; None: none do, or there is one side only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ gateway asks a hosted backend first.
 from dataclasses import replace
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import InferenceWorkloadSpec, LongPrompts
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import expected_service
 from spillway.plan.lengths import declared_lengths, length_at
 from spillway.plan.observation import LongPromptTraffic, Missing, Reading, Signals
 from spillway.plan.readings import number
-from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT, Service
+from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT, Service, largest_whole
 
 # The share of the time to the first token that a prompt may take to be read by a replica that does nothing else: when two of the longest
 # meet on one, which reads them one after the other, the second's first token still comes in time, and so does that of what came between.
@@ -27,8 +27,8 @@ def longest_own_prompt_tokens(spec: InferenceWorkloadSpec, accelerator: Accelera
     It follows from the spec and the class alone, never from what is measured, as a change of it rolls the gateway. Never below the prompt
     at the SLO's attainment, which replicas are sized for.
     """
-    overflow = spec.hosted.overflow if spec.hosted else None
-    if overflow is None or overflow.long_prompts is not LongPrompts.SPILL or not (spec.owns and spec.rents):
+    overflow = spec.overflow
+    if overflow is None or not spec.spills_long_prompts:
         return None
     target_ms = spec.slo.time_to_first_token_ms if spec.slo else None
     if target_ms is None or overflow.long_prompt_tokens is not None:
@@ -44,11 +44,7 @@ def longest_own_prompt_tokens(spec: InferenceWorkloadSpec, accelerator: Accelera
 
 def read_within_tokens(service: Service, limit_ms: float) -> int:
     """Return the longest prompt whose first token comes within the limit on a replica that does nothing else; 0 where none does."""
-    low, high = 0, MOST_TOKENS
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if service.first_token_ms(1, middle) <= limit_ms else (low, middle - 1)
-    return low
+    return largest_whole(lambda tokens: service.first_token_ms(1, tokens) <= limit_ms, limit=MOST_TOKENS)
 
 
 def without_long_prompts(signals: Signals) -> Signals:

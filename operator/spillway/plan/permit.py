@@ -55,7 +55,7 @@ class Left:
 
 def metered(spec: InferenceWorkloadSpec) -> bool:
     """Whether money or a share limits what is spilled, so that no permit means no spill."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     limited = overflow is not None and (overflow.max_usd_per_day is not None or overflow.max_share_percent is not None)
     return spec.rents and (limited or stops_spilling(spec))
 
@@ -85,7 +85,7 @@ def why_stopped(spec: InferenceWorkloadSpec, permit: Permit | None, now: datetim
 
 def is_nearly_spent(spec: InferenceWorkloadSpec, ledger: Ledger) -> bool:
     """Whether so little of the day's limit is left that its parts are too small for many requests. By these alone it is never reached."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     if overflow is None or overflow.max_usd_per_day is None:
         return False
     return ledger.day_hosted_usd >= NEARLY_SPENT * float(overflow.max_usd_per_day)
@@ -174,7 +174,7 @@ def what_is_left(spec: InferenceWorkloadSpec, ledger: Ledger, now: datetime) -> 
 
     A month whose cost is not known (something has no price) leaves nothing: a limit that cannot be kept otherwise.
     """
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     amounts: list[tuple[int, datetime]] = []
     if overflow is not None and overflow.max_usd_per_day is not None:
         amounts.append((_micro(overflow.max_usd_per_day - Decimal(ledger.day_hosted_usd)), day_end(now)))

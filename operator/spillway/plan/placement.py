@@ -61,26 +61,20 @@ def choose_accelerator(
     return misfits[0]
 
 
+@of_the_same
 def effective_spec(spec: InferenceWorkloadSpec, placed: Placed, *, starts: bool = False) -> InferenceWorkloadSpec:
     """Return the spec with its mode, class and tensor parallel size as they are resolved, so that nothing else need know how.
 
-    With `starts` it wants a replica though nothing asks for one: it is about to take over.
+    It is one object for one resolution, so that what was worked out for it in the last pass holds in this one. With `starts` it wants a
+    replica though nothing asks for one: it is about to take over.
     """
-    return _effective(spec, placed.mode, placed.accelerator_class, placed.tensor_parallel_size, starts=starts)
-
-
-@of_the_same
-def _effective(
-    spec: InferenceWorkloadSpec, mode: PlacementMode, accelerator_class: str | None, size: int | None, *, starts: bool
-) -> InferenceWorkloadSpec:
-    """Return one spec for one resolution, so that what was worked out for it in the last pass holds in this one."""
-    placement = spec.placement.model_copy(update={"mode": mode})
+    placement = spec.placement.model_copy(update={"mode": placed.mode})
     dedicated = spec.dedicated
-    if dedicated is not None and accelerator_class is not None:
-        engine = dedicated.engine.model_copy(update={"stated_tensor_parallel_size": size})
+    if dedicated is not None and placed.accelerator_class is not None:
+        engine = dedicated.engine.model_copy(update={"stated_tensor_parallel_size": placed.tensor_parallel_size})
         least = max(1, dedicated.scaling.min_replicas) if starts else dedicated.scaling.min_replicas
         scaling = dedicated.scaling.model_copy(update={"min_replicas": least})
-        dedicated = dedicated.model_copy(update={"accelerators": [accelerator_class], "engine": engine, "scaling": scaling})
+        dedicated = dedicated.model_copy(update={"accelerators": [placed.accelerator_class], "engine": engine, "scaling": scaling})
     return spec.model_copy(update={"placement": placement, "dedicated": dedicated})
 
 

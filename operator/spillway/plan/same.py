@@ -9,6 +9,9 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
+from spillway.plan.lengths import Lengths
+from spillway.plan.placed import Placed
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -16,7 +19,8 @@ R = TypeVar("R")
 # asked for longest are worked out anew.
 ANSWERS = 2048
 
-_BY_VALUE = (str, int, float, tuple, type(None))
+# Ours among them are small and made anew in each pass.
+_BY_VALUE = (str, int, float, tuple, type(None), Lengths, Placed)
 
 
 class _Very:
@@ -35,7 +39,7 @@ class _Very:
 
 
 def of_the_same(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function of values remember its answers: for the same texts, numbers and tuples of them, and for the very same objects."""
+    """Have a function of values remember its answers: for the same small values, and for the very same objects."""
 
     @lru_cache(maxsize=ANSWERS)
     def remembered(*given: object, **named: object) -> R:

@@ -194,10 +194,15 @@ def largest_batch(service: Service, slo: Slo | None, *, limit: int) -> int:
     target = slo.inter_token_latency_ms if slo else None
     if target is None:
         return limit
+    return largest_whole(lambda batch: service.inter_token_ms(batch) <= target, limit=limit)
+
+
+def largest_whole(keeps: Callable[[int], bool], *, limit: int) -> int:
+    """Return the largest whole number up to the limit that `keeps` what is asked, where all below it do; 0 where 1 does not."""
     low, high = 0, limit
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if service.inter_token_ms(middle) <= target else (low, middle - 1)
+        low, high = (middle, high) if keeps(middle) else (low, middle - 1)
     return low
 
 

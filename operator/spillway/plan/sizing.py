@@ -151,7 +151,7 @@ def replica_size(
         slo=slo,
         step_tokens=step_tokens(engine, accelerator),
         max_context_tokens=max_context_tokens,
-        cache_places=places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine) if found.fits else math.inf,
+        cache_places=places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine),
     )
     limit = batch_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)
     batch = largest_batch(service, slo, limit=limit)
@@ -202,14 +202,16 @@ def service_of(
 
 def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> int:
     """Return how many requests the KV cache and the engine's own bound let run together; 0 where the weights do not fit."""
+    if not found.fits:
+        return 0
     bound = engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS
     return int(min(bound, KV_FILL * places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)))
 
 
 def places_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> float:
-    """Return how many requests of mean length the KV cache has room for; 0 where the weights do not fit, endless where none is kept."""
+    """Return how many requests of mean length the KV cache has room for; endless where none is kept, and where the weights do not fit."""
     if not found.fits:
-        return 0.0
+        return math.inf
     each = request_kv_bytes(model, lengths.context_mean, tensor_parallel_size, value_bytes=kv_value_bytes(engine))
     return found.kv_cache_gib * GIB / each if each else math.inf
 

@@ -27,7 +27,6 @@ from spillway.render.envoy_edge import edge_listener
 from spillway.render.envoy_hold import HOLD_STATS, hold_of, most_held
 from spillway.render.envoy_http import EnvoyConfig, internal_cluster, json_text, typed
 from spillway.render.envoy_jwt import issuer_clusters, issuer_listeners
-from spillway.render.envoy_long import longest_prompt_tokens
 from spillway.render.envoy_metrics import stats_config
 from spillway.render.envoy_operations import (
     DRAIN_HEADER,
@@ -179,7 +178,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
                     kept=_kept(decision, order),
                     guarded=any(is_guarded(workload.spec, each) for each in decision.backends),
                     hold=None if decision.backends else hold_of(workload, decision),
-                    longest_prompt_tokens=longest_prompt_tokens(decision),
+                    longest_prompt_tokens=decision.gateway.longest_own_prompt_tokens,
                 ),
                 *listeners,
                 *issuer_listeners(workload.spec.gateway.access, addresses),
@@ -226,7 +225,7 @@ def _second_tier(
     if decision.pool:
         most_ms = wait_ms(workload.spec) if spills else 0
         given_up_ms = patience_ms if spills else None
-        long = longest_prompt_tokens(decision) is not None
+        long = decision.gateway.longest_own_prompt_tokens is not None
         listeners.append(
             owned.owned_listener(
                 gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits, long_prompts=long
@@ -277,7 +276,7 @@ def _hosted(
         longest_s=spec.gateway.max_request_seconds,
         header_timeout_ms=header_timeout_ms,
         guard=guard_metadata(spec, decision.backends, backend, addresses.cap_folder) if is_guarded(spec, backend) else None,
-        long_timeout_ms=patience_ms if header_timeout_ms is None and longest_prompt_tokens(decision) is not None else None,
+        long_timeout_ms=patience_ms if header_timeout_ms is None and decision.gateway.longest_own_prompt_tokens is not None else None,
     )
 
 

@@ -157,7 +157,7 @@ class _Patience:
     long_ms: int | None  # one with a long prompt
 
 
-def _routes(backend: HostedBackend, *, served_name: str, owns: bool, patience: "_Patience", guard: EnvoyConfig | None) -> list[EnvoyConfig]:
+def _routes(backend: HostedBackend, *, served_name: str, owns: bool, patience: _Patience, guard: EnvoyConfig | None) -> list[EnvoyConfig]:
     metadata = {"served_name": served_name, "hosted_model_json": json_text(backend.model), **(guard or {})}
     marks = [_REWRITTEN] if guard is None else [_REWRITTEN, PERMITTED]
     url = base_url(backend)

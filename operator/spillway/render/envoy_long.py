@@ -8,7 +8,6 @@ where a client did not. Only streams have a time to the first token; a plain ans
 backend refuses, however it says so, own replicas are asked: nothing fails that would not have failed there.
 """
 
-from spillway.plan.decision import Decision
 from spillway.render.envoy_http import EnvoyConfig, expression, is_set, set_header
 from spillway.render.envoy_metrics import counter, has_metadata, long_prompt_tokens, stats_logger
 
@@ -20,11 +19,6 @@ BYTES_PER_TOKEN = 4
 # What of a hosted backend's refusals is the client's elsewhere. Here own replicas come next, which may take what a hosted one does not.
 REFUSED_STATUSES = (400, 404, 409, 413, 415, 422)
 _ENDLESS = 1 << 62
-
-
-def longest_prompt_tokens(decision: Decision) -> int | None:
-    """Return the longest prompt that goes to own replicas first; None where all do, or there is only one side."""
-    return decision.gateway.longest_own_prompt_tokens if decision.pool and decision.backends else None
 
 
 def longer_than(tokens: int) -> EnvoyConfig:

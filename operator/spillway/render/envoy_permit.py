@@ -21,7 +21,7 @@ _LONGEST_OUTPUT = 8192
 
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
     """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     # One that says only how long to wait, or what goes there first, limits nothing.
     listed = overflow is not None and (overflow.limits or (overflow.max_wait_ms is None and overflow.long_prompts is LongPrompts.KEEP))
     limited = listed or stops_spilling(spec) or backend.provider.limits is not None

@@ -42,7 +42,7 @@ _OVERFLOW = "response.code_details.contains('overflow')"  # Envoy's word for the
 
 def wait_ms(spec: InferenceWorkloadSpec) -> int:
     """Return how long a request waits for a slot before it is spilled, milliseconds; 0: it does not, and nothing of this is rendered."""
-    overflow = spec.hosted.overflow if spec.hosted else None
+    overflow = spec.overflow
     return (overflow.max_wait_ms or 0) if overflow is not None and spec.owns and spec.rents else 0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import ApplyMode, LongPrompts, PlacementMode
+from spillway.api.workload import ApplyMode, PlacementMode
 from spillway.plan.options import ServedBy
 from spillway.report.conditions import Finding, no, yes
 from spillway.report.passed import Pass
@@ -35,11 +35,9 @@ def is_unplaceable(this: Pass) -> bool:
 
 def _long_prompts(this: Pass) -> Iterator[str]:
     """Return which prompts ask a hosted backend first, where the spec asks for that and there are both sides."""
-    decision = this.decision
-    overflow = decision.spec.hosted.overflow if decision.spec and decision.spec.hosted else None
-    if overflow is None or overflow.long_prompts is not LongPrompts.SPILL or decision.pool is None or not decision.backends:
+    if not this.workload.spec.spills_long_prompts:
         return
-    if (tokens := decision.gateway.longest_own_prompt_tokens) is not None:
+    if (tokens := this.decision.gateway.longest_own_prompt_tokens) is not None:
         yield f"Streams with prompts of more than {tokens} tokens ask a hosted backend first."
     else:
         yield (
