@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import secrets
 import subprocess
 import time
 import urllib.request
@@ -159,7 +160,9 @@ class Stack:
         return Pair(certificate=found[0], key=found[1]), Pair(certificate=found[2], key=found[3])
 
     def models(self, namespace: str, size: model.Size) -> None:
-        """Make a namespace with a claim `models` that holds the tiny or the medium model."""
+        """Make a namespace with a claim `models` that holds the tiny or the medium model. One of that name that ends is waited for."""
+        if self.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "jsonpath={.status.phase}") == "Terminating":
+            self.kubectl("wait", f"namespace/{namespace}", "--for=delete", "--timeout=180s")
         labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
         self.claim(namespace, "models", model.model_dir(size))
@@ -169,7 +172,7 @@ class Stack:
         if self.exists("-n", namespace, "persistentvolumeclaim", name):
             return
         try:
-            volume = f"{name}-{namespace}"
+            volume = f"{name}-{namespace}-{secrets.token_hex(3)}"  # one that was bound before is never bound again
             self.cluster.local_volume(volume, folder, "1Gi", (mode,))
             place = {"storageClassName": STORAGE_CLASS, "volumeName": volume}
         except NotImplementedError:

@@ -42,10 +42,13 @@ def autoscaler(namespace: str, workload: str) -> dict[str, Any]:
 @pytest.mark.usefixtures("external_metrics")
 def test_hpa_scales_on_demand_through_the_scale_subresource(stack: Stack, room: str) -> None:
     external = {"mode": "External", "minReplicas": 1, "maxReplicas": MOST}
-    stack.apply(*stack.quickstart(room, replicas=1, dedicated={"scaling": external}, gateway={"replicas": 1, "maxRequestSeconds": 60}))
+    # As in the example nothing is rented: closed loops would spend their time at a slower hosted endpoint, and ask for one replica
+    changes = {"placement": {"mode": "Dedicated"}, "hosted": None, "gateway": {"replicas": 1, "maxRequestSeconds": 60}}
+    stack.apply(*stack.quickstart(room, replicas=1, dedicated={"scaling": external}, **changes))
     stack.await_condition(room, "ReplicasReady", within=180)
     stack.await_condition(room, "MetricsAvailable", within=90)
     eventually(lambda: metrics_adapter.demand(stack, room, "chat") is not None, within=90, what="the demand as an external metric")
+    stack.await_routing(room)
     stack.apply(autoscaler(room, "chat"))
 
     def ready(count: int) -> bool:
