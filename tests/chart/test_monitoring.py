@@ -137,10 +137,12 @@ def test_figures_are_told_in_opentelemetrys_names_and_units(tmp_path: Path) -> N
         **{f'envoy_spillway_first_body_ms_bucket{{{POD},backend="owned",le="{le}"}}': "1x10" for le in (5, 25, 300, 1500, 3600000, "+Inf")},
         f'envoy_spillway_duration_ms_sum{{{POD},backend="owned"}}': "2500x10",
         f'envoy_spillway_duration_ms_count{{{POD},backend="none"}}': "1x10",
-        f'envoy_spillway_streamed_ms{{{POD},backend="owned"}}': "5000x10",
-        f'envoy_spillway_streamed_first_body_ms{{{POD},backend="owned"}}': "1000x10",
-        f'envoy_spillway_streamed_output_tokens{{{POD},backend="owned"}}': "110x10",
-        f'envoy_spillway_streamed_answers{{{POD},backend="owned"}}': "10x10",
+        **{
+            f'envoy_spillway_inter_token_us_bucket{{{POD},backend="owned",le="{le}"}}': "1x10"
+            for le in (1000, 25000, 300000, 60000000, "+Inf")
+        },
+        f'envoy_spillway_inter_token_us_sum{{{POD},backend="owned"}}': "4000000x10",
+        f'envoy_spillway_inter_token_us_count{{{POD},backend="owned"}}': "100x10",
     }
     owned = f'{POD},backend="owned",gen_ai_request_model="tiny",gen_ai_provider_name="vllm"'
     hosted = f'{POD},backend="rented/acme/big",gen_ai_request_model="tiny",gen_ai_provider_name="rented",gen_ai_response_model="acme/big"'
@@ -152,6 +154,9 @@ def test_figures_are_told_in_opentelemetrys_names_and_units(tmp_path: Path) -> N
         },
         "gen_ai_server_request_duration_seconds_sum": {owned: 2.5},
         "gen_ai_server_request_duration_seconds_count": {},
+        "gen_ai_server_time_per_output_token_seconds_bucket": {
+            f'{owned},le="{le}"': 1 for le in ("0.001", "0.025", "0.300", "60.000", "+Inf")
+        },
         "gen_ai_server_time_per_output_token_seconds_sum": {owned: 4},
         "gen_ai_server_time_per_output_token_seconds_count": {owned: 100},
     }

@@ -47,6 +47,7 @@ def decision(given: Workload, providers: Mapping[str, HostedProviderSpec], *, ca
             cap_per_gateway=cap,
             ttft_edge_ms=targets.time_to_first_token_ms if targets else None,
             end_to_end_edge_ms=targets.end_to_end_ms if targets else None,
+            inter_token_edge_ms=targets.inter_token_latency_ms if targets else None,
             longest_own_prompt_tokens=spec.hosted.overflow.long_prompt_tokens if spec.hosted and spec.hosted.overflow else None,
         ),
         cost=_no_cost(),

@@ -98,6 +98,12 @@ async def test_the_mean_gap_between_tokens_follows_from_whole_streams(stage: Set
     ]
     assert tokens == 2 * OUTPUT_TOKENS
     assert 2 * 1000 * pause_s * 0.95 <= ms - first <= 2 * STREAM_TARGET_MS
+    # Of each stream: the mean gap, to the microsecond.
+    await until(lambda: _counted(scene, "envoy_spillway_inter_token_us_count", label, 2), "histograms are merged")
+    gaps_us = await scene.gateway.metric("envoy_spillway_inter_token_us_sum", backend=label)
+    assert 2 * 1e6 * pause_s * 0.95 <= gaps_us * (OUTPUT_TOKENS - 1) <= 2 * 1000 * STREAM_TARGET_MS
+    slow_only = await scene.gateway.metric("envoy_spillway_inter_token_us_bucket", backend=label, le=str(20 * 1000))
+    assert slow_only == 0
     backend.script = fakes.die_after_first_event
     stream = await scene.client.open()
     with pytest.raises(aiohttp.ClientPayloadError):
@@ -106,7 +112,11 @@ async def test_the_mean_gap_between_tokens_follows_from_whole_streams(stage: Set
 
 
 async def _streams(scene: Stage, backend: str, wanted: int) -> bool:
-    return await scene.gateway.metric("envoy_spillway_streamed_answers", backend=backend) == wanted
+    return await _counted(scene, "envoy_spillway_streamed_answers", backend, wanted)
+
+
+async def _counted(scene: Stage, name: str, backend: str, wanted: int) -> bool:
+    return await scene.gateway.metric(name, backend=backend) == wanted
 
 
 SECRET = "sk-client-0123456789abcdef"

@@ -163,6 +163,7 @@ class SideSlo(ApiModel):
 
     attainment_percent: Annotated[str | None, Field(description="Share of its requests that met every target.")] = None
     ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
+    inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of a stream's mean token gap.")] = None
 
 
 class SloStatus(Section):
@@ -173,13 +174,13 @@ class SloStatus(Section):
     ] = None
     time_to_first_token_attainment_percent: Annotated[str | None, Field(description="Share of streamed requests within the target.")] = None
     inter_token_latency_attainment_percent: Annotated[
-        str | None, Field(description="Share of own replicas' requests whose mean token gap was within the target.")
+        str | None, Field(description="Share of streamed requests whose mean token gap was within the target.")
     ] = None
     end_to_end_attainment_percent: Annotated[str | None, Field(description="Share of requests within the target.")] = None
     owned: Annotated[SideSlo | None, Field(description="Requests served by own replicas.")] = None
     hosted: Annotated[SideSlo | None, Field(description="Requests served by hosted backends.")] = None
     ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
-    inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of a request's mean token gap on own replicas.")] = None
+    inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of a stream's mean token gap.")] = None
     window: Annotated[str, Field(description="Time the figures cover, for example 5m.")] = "5m"
 
 

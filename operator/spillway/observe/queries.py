@@ -24,6 +24,7 @@ UNMETERED: Final = "unmetered"
 RESIDENCE: Final = "residence"
 DURATION: Final = "duration"
 FIRST_BODY: Final = "first_body"
+PACE: Final = "pace"
 HOSTED_HEALTHY: Final = "hosted_healthy"
 HOSTED_REJECTED: Final = "hosted_rejected"
 INJECTED: Final = "injected"
@@ -90,6 +91,7 @@ def queries(window_s: float) -> dict[str, str]:
         f" / (sum {BY} ({_rate('envoy_spillway_requests', served, w)}) > 0)",
         DURATION: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_duration_ms_bucket', ours, w)})",
         FIRST_BODY: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_first_body_ms_bucket', ours, w)})",
+        PACE: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_inter_token_us_bucket', ours, w)})",
         HOSTED_HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
         f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"hosted-.*",{ours}}})',
         HOSTED_REJECTED: f"sum by (namespace, workload, envoy_cluster_name) ({_rate('envoy_cluster_upstream_rq', refused, w)})",

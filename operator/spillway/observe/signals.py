@@ -152,7 +152,7 @@ class _Reader:
             prefix_hit_ratio=self._at_engine(queries.PREFIX_HITS),
             ttft_p95_ms=self._ttft_p95(),
             inter_token_within_ratio=self._token_gaps(self._within_gap),
-            inter_token_p95_ms=self._token_gaps(lambda gaps: _milliseconds(quantile(gaps, 0.95))),
+            inter_token_p95_ms=self._inter_token_p95(),
             gpu_utilization_percent=self._or_missing(queries.GPU, None, "DCGM exports nothing for these pods", mean=True),
             owned_latency=self._latency(lambda backend: backend == BACKEND_OWNED),
             hosted_latency=self._latency(lambda backend: backend not in (BACKEND_OWNED, BACKEND_NONE)),
@@ -318,6 +318,12 @@ class _Reader:
         found = measure(gaps)
         return Missing(reason=Reason.METRICS_MISSING, detail="no tokens in the window") if found is None else self._sample(found)
 
+    def _inter_token_p95(self) -> Reading[float]:
+        """Return it for all streams at the gateway; without one, for own replicas' requests as these tell."""
+        streams = self._histogram(queries.PACE, lambda backend: backend != BACKEND_NONE, self._gateway_gap)
+        found = None if isinstance(streams, Missing) else _over(1000, quantile(streams, 0.95))
+        return self._token_gaps(lambda gaps: _over(1e-3, quantile(gaps, 0.95))) if found is None else self._sample(found)
+
     def _ttft_p95(self) -> Reading[float]:
         first = self._histogram(queries.FIRST_BODY, lambda backend: backend != BACKEND_NONE, self._gateway_gap)
         if isinstance(first, Missing):
@@ -328,10 +334,13 @@ class _Reader:
     def _latency(self, side: Callable[[str], bool]) -> Reading[SideLatency]:
         first = self._histogram(queries.FIRST_BODY, side, self._gateway_gap)
         whole = self._histogram(queries.DURATION, side, self._gateway_gap)
+        gaps = self._histogram(queries.PACE, side, self._gateway_gap)
         if isinstance(first, Missing):
             return first
         if isinstance(whole, Missing):
             return whole
+        if isinstance(gaps, Missing):
+            return gaps
         target = self._target
         return self._sample(
             SideLatency(
@@ -339,6 +348,11 @@ class _Reader:
                 within_ttft=None if target.ttft_ms is None else share_within(first, float(target.ttft_ms), exact=True),
                 within_end_to_end=None if target.end_to_end_ms is None else share_within(whole, float(target.end_to_end_ms), exact=True),
                 ttft_p95_ms=quantile(first, 0.95),
+                paced=total(gaps) * self._batch.window_s,
+                within_inter_token=None
+                if target.inter_token_ms is None
+                else share_within(gaps, 1000.0 * target.inter_token_ms, exact=True),
+                inter_token_p95_ms=_over(1000, quantile(gaps, 0.95)),
             )
         )
 
@@ -450,5 +464,5 @@ def _cache_size(labels: Labels) -> float | None:
     return float(blocks) * float(block) if blocks.isdecimal() and block.isdecimal() else None
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000
+def _over(divisor: float, found: float | None) -> float | None:
+    return None if found is None else found / divisor

@@ -161,6 +161,7 @@ class GatewayPlan:
     cap_per_gateway: int
     ttft_edge_ms: int | None  # histogram edges at the targets
     end_to_end_edge_ms: int | None
+    inter_token_edge_ms: int | None = None
     cap_known: bool = True  # False: replicas serve, and nothing tells how much they may hold; the cap before stays
     permit: Permit | None = None  # None: nothing limits hosted backends, or nothing may be sent there
     longest_own_prompt_tokens: int | None = None  # longer ones go to a hosted backend first; None: none do, or there is one side only

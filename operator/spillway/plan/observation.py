@@ -151,6 +151,9 @@ class SideLatency:
     within_ttft: float | None  # share 0..1 within the target; None without a target or without requests
     within_end_to_end: float | None
     ttft_p95_ms: float | None
+    paced: float = 0.0  # streams whose mean token gap is known, over the window
+    within_inter_token: float | None = None  # share 0..1 of these within the target
+    inter_token_p95_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +181,8 @@ class Signals:
     kv_tokens_per_step: Reading[float]  # in the cache of a replica during a mean step; Missing where the engine does not tell its size
     prefix_hit_ratio: Reading[float]  # share of prompt tokens found in the prefix cache, 0..1
     ttft_p95_ms: Reading[float]  # over both sides
-    inter_token_within_ratio: Reading[float]  # share of requests on own replicas whose mean token gap is within the target, 0..1
-    inter_token_p95_ms: Reading[float]
+    inter_token_within_ratio: Reading[float]  # share of requests on own replicas whose mean token gap is within the target, as these tell
+    inter_token_p95_ms: Reading[float]  # of streams at the gateway; where there are none, of requests as own replicas tell
     gpu_utilization_percent: Reading[float]  # DCGM; never the only signal
     owned_latency: Reading[SideLatency]
     hosted_latency: Reading[SideLatency]

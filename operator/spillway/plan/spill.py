@@ -44,5 +44,6 @@ def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, slots: int | No
         cap_per_gateway=math.ceil(cap / gateways),
         ttft_edge_ms=spec.slo.time_to_first_token_ms if spec.slo else None,
         end_to_end_edge_ms=spec.slo.end_to_end_ms if spec.slo else None,
+        inter_token_edge_ms=spec.slo.inter_token_latency_ms if spec.slo else None,
         cap_known=slots is not None or not ready,
     )

@@ -9,6 +9,7 @@ from spillway.render.envoy_tokens import TOKENS_LIMITED
 
 CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
 _FIRST_BODY_MS = "%DYNAMIC_METADATA(spillway:first_body_ms)%"
+_PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT = "input_tokens", "output_tokens"
@@ -27,6 +28,7 @@ _DEFAULT_EDGES_MS = (
     *(5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500),
     *(10_000, 15_000, 20_000, 30_000, 45_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000),
 )
+_GAP_EDGES_MS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 2000, 5000, 10_000, 60_000)
 _LARGEST_EVENT_BYTES = 1024 * 1024
 _KEPT = ("spillway.", "cluster.owned.", "cluster.hosted-", "http.edge.", "http.hosted-", "server.", "runtime.", "sds.", "listener_manager.")
 
@@ -129,6 +131,10 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             has_metadata("spillway", "first_body_ms"),
             histograms=[_histogram("first_body_ms", _FIRST_BODY_MS)],
         ),
+        stats_logger(
+            has_metadata("spillway", "inter_token_us"),
+            histograms=[_histogram("inter_token_us", _PACE_US, unit="Microseconds")],
+        ),
         _streamed(),
         *(_by_client(post) if access.authenticates else ()),
     ]
@@ -226,8 +232,8 @@ def counter(name: str, *, value: str | None = None, fixed: int | None = None, ta
     return {"stat": _stat(name, tags or {"backend": _BACKEND}), **amount}
 
 
-def _histogram(name: str, value: str, *, backend: str = _BACKEND) -> EnvoyConfig:
-    return {"stat": _stat(name, {"backend": backend}), "unit": "Milliseconds", "value_format": value}
+def _histogram(name: str, value: str, *, backend: str = _BACKEND, unit: str = "Milliseconds") -> EnvoyConfig:
+    return {"stat": _stat(name, {"backend": backend}), "unit": unit, "value_format": value}
 
 
 def _stat(name: str, tags: dict[str, str]) -> EnvoyConfig:
@@ -264,13 +270,17 @@ def _line(access: Access, *, traced: bool, more: Mapping[str, str]) -> EnvoyConf
 
 def stats_config(gateway: GatewayPlan, *, also: tuple[str, ...] = ()) -> EnvoyConfig:
     """Return which statistics are kept, those whose names begin as in `also` too, and histogram edges with one exactly at each target."""
-    targets = {"spillway.first_body_ms": gateway.ttft_edge_ms, "spillway.duration_ms": gateway.end_to_end_edge_ms}
-    buckets = [{"match": {"prefix": name}, "buckets": _edges(target)} for name, target in targets.items()]
+    edges = {
+        "spillway.first_body_ms": _edges(_DEFAULT_EDGES_MS, gateway.ttft_edge_ms),
+        "spillway.duration_ms": _edges(_DEFAULT_EDGES_MS, gateway.end_to_end_edge_ms),
+        "spillway.inter_token_us": [1000 * each for each in _edges(_GAP_EDGES_MS, gateway.inter_token_edge_ms)],
+    }
+    buckets = [{"match": {"prefix": name}, "buckets": found} for name, found in edges.items()]
     return {
         "histogram_bucket_settings": buckets,
         "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": name} for name in (*_KEPT, *also)]}},
     }
 
 
-def _edges(target: int | None) -> list[int]:
-    return sorted({*_DEFAULT_EDGES_MS, *([target] if target else [])})
+def _edges(usual: Sequence[int], target: int | None) -> list[int]:
+    return sorted({*usual, *([target] if target else [])})

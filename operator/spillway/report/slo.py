@@ -36,7 +36,9 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
         first_token=None
         if slo.time_to_first_token_ms is None
         else _share([_weighed(owned, "within_ttft"), _weighed(hosted, "within_ttft")], failed),
-        inter_token=None if slo.inter_token_latency_ms is None else number(signals.inter_token_within_ratio),
+        inter_token=None
+        if slo.inter_token_latency_ms is None
+        else _share([_paced(owned, signals, kept), (hosted.paced, hosted.within_inter_token) if hosted else (0.0, None)], failed),
         end_to_end=None
         if slo.end_to_end_ms is None or kept is None
         else _share(
@@ -49,15 +51,14 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
 def describe_slo(slo: Slo, signals: Signals) -> SloStatus:
     """Return the status section of a workload with targets."""
     overall = attainment(slo, signals)
-    inter_token = number(signals.inter_token_within_ratio) if slo.inter_token_latency_ms is not None else None
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
     return SloStatus(
         attainment_percent=percent(overall.lowest),
         time_to_first_token_attainment_percent=percent(overall.first_token),
         inter_token_latency_attainment_percent=percent(overall.inter_token),
         end_to_end_attainment_percent=percent(overall.end_to_end),
-        owned=_side(slo, owned, inter_token),
-        hosted=_side(slo, hosted, None),
+        owned=_side(slo, owned, _paced(owned, signals, None)[1]),
+        hosted=_side(slo, hosted, hosted.within_inter_token if hosted else None),
         ttft_p95_ms=whole(number(signals.ttft_p95_ms)),
         inter_token_p95_ms=whole(number(signals.inter_token_p95_ms)),
         window=_window(signals.window_s),
@@ -76,6 +77,17 @@ def _weighed(side: SideLatency | None, field: str) -> tuple[float, float | None]
         return (0.0, None)
     share: float | None = getattr(side, field)
     return (finite(side.requests) or 0.0, share)
+
+
+def _paced(owned: SideLatency | None, signals: Signals, kept: float | None) -> tuple[float, float | None]:
+    """Return how many of own replicas' requests are known to have been within the gap or not, and the share that was.
+
+    By the gateway, which sees streams only; where it saw none, by the replicas themselves, for all that they kept.
+    """
+    if owned is not None and owned.paced:
+        return owned.paced, owned.within_inter_token
+    told = number(signals.inter_token_within_ratio)
+    return (0.0 if told is None else kept or 0.0, told)
 
 
 def _share(sides: list[tuple[float, float | None]], failed: float) -> float | None:
@@ -97,10 +109,12 @@ def _side(slo: Slo, side: SideLatency | None, inter_token: float | None) -> Side
         return None
     one = Attainment(
         first_token=finite(side.within_ttft) if slo.time_to_first_token_ms is not None else None,
-        inter_token=inter_token,
+        inter_token=finite(inter_token) if slo.inter_token_latency_ms is not None else None,
         end_to_end=finite(side.within_end_to_end) if slo.end_to_end_ms is not None else None,
     )
-    return SideSlo(attainment_percent=percent(one.lowest), ttft_p95_ms=whole(side.ttft_p95_ms))
+    return SideSlo(
+        attainment_percent=percent(one.lowest), ttft_p95_ms=whole(side.ttft_p95_ms), inter_token_p95_ms=whole(side.inter_token_p95_ms)
+    )
 
 
 def _window(seconds: float) -> str:

@@ -121,10 +121,13 @@ def _clients() -> list[Graph]:
             },
         ),
         Graph(
-            title="Mean gap between the tokens of a stream",
+            title="Gap between the tokens of a stream",
             unit="ms",
-            text="Of streams that came to their end, at the gateway.",
-            asks={"{{backend}}": f"{gap_ms} / ({gaps} > 0)"},
+            text="Of streams that came to their end, at the gateway: the mean of all gaps, and the 95th percentile of streams' means.",
+            asks={
+                "{{backend}} mean": f"{gap_ms} / ({gaps} > 0)",
+                "{{backend}} p95": f"{_quantile(0.95, 'envoy_spillway_inter_token_us')} / 1000",
+            },
         ),
         Graph(title="Time of a whole request", unit="ms", asks={"{{backend}} p95": _quantile(0.95, "envoy_spillway_duration_ms")}),
     ]

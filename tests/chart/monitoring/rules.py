@@ -50,19 +50,16 @@ def _gen_ai() -> Iterator[tuple[str, str]]:
     metered = f"{answered} - (sum by ({SERIES}) (envoy_spillway_unmetered_requests) or {answered} * 0)"
     both = [f'label_replace({metered}, "gen_ai_token_type", "{kind}", "", "")' for kind in ("input", "output")]
     yield "gen_ai_client_token_usage_count", _named(" or ".join(both))
-    for ours, theirs in (("duration", "request_duration"), ("first_body", "time_to_first_token")):
-        name, counted = f"gen_ai_server_{theirs}_seconds", f"envoy_spillway_{ours}_ms"
+    for ours, theirs, digits in (
+        ("duration_ms", "request_duration", 3),
+        ("first_body_ms", "time_to_first_token", 3),
+        ("inter_token_us", "time_per_output_token", 6),
+    ):
+        name, counted = f"gen_ai_server_{theirs}_seconds", f"envoy_spillway_{ours}"
         buckets = f'sum by ({SERIES}, le) ({counted}_bucket{{backend!="none"}})'
-        yield f"{name}_bucket", _named(_edges_in_seconds(buckets))
-        yield f"{name}_sum", _named(f'sum by ({SERIES}) ({counted}_sum{{backend!="none"}}) / 1000')
+        yield f"{name}_bucket", _named(_edges_in_seconds(buckets, zeros="0" * (digits - 3)))
+        yield f"{name}_sum", _named(f'sum by ({SERIES}) ({counted}_sum{{backend!="none"}}) / {10**digits}')
         yield f"{name}_count", _named(f'sum by ({SERIES}) ({counted}_count{{backend!="none"}})')
-    ms, tokens = (_streamed("ms", "first_body_ms"), _streamed("output_tokens", "answers"))
-    yield "gen_ai_server_time_per_output_token_seconds_sum", _named(f"({ms}) / 1000")
-    yield "gen_ai_server_time_per_output_token_seconds_count", _named(tokens)
-
-
-def _streamed(whole: str, part: str) -> str:
-    return f"sum by ({SERIES}) (envoy_spillway_streamed_{whole}) - sum by ({SERIES}) (envoy_spillway_streamed_{part})"
 
 
 def _named(series: str) -> str:
@@ -73,10 +70,10 @@ def _named(series: str) -> str:
     return f"{model} * {ON} group_left (gen_ai_request_model) {MODEL}"
 
 
-def _edges_in_seconds(series: str) -> str:
-    """Return buckets whose edges, whole milliseconds, are written as seconds. A label is text: the point is moved by its digits."""
+def _edges_in_seconds(series: str, *, zeros: str) -> str:
+    """Return buckets whose edges, whole milliseconds and `zeros`, are written as seconds: a label is text, its point is moved by digits."""
     for digits, seconds in (("([0-9])", "0.00$1"), ("([0-9]{2})", "0.0$1"), ("([0-9]{3})", "0.$1"), ("([0-9]+)([0-9]{3})", "$1.$2")):
-        series = f'label_replace({series}, "le", "{seconds}", "le", "{digits}")'
+        series = f'label_replace({series}, "le", "{seconds}", "le", "{digits}{zeros}")'
     return series
 
 

@@ -194,6 +194,21 @@ def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
     assert (owned.ttft_p95_ms, hosted.ttft_p95_ms, value(signals.ttft_p95_ms)) == (500.0, 500.0, 500.0)  # type: ignore[attr-defined]
 
 
+def test_gaps_between_tokens_are_the_gateways_for_either_side() -> None:
+    def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
+        return [row(count, backend=backend, le=le) for le, count in counts]
+
+    gaps = buckets("owned", ("25000", 0.2), ("50000", 1.0), ("+Inf", 1.0))
+    gaps += buckets("acme/big/model", ("25000", 0.0), ("50000", 0.1), ("+Inf", 0.2))
+    of_the_engine = [row(10.0, le="0.025"), row(30.0, le="0.075"), row(40.0, le="+Inf")]
+    signals = read({**scraped(), queries.PACE: gaps, queries.GAPS: of_the_engine})
+    owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
+    assert (owned.paced, owned.within_inter_token) == (60.0, 1.0)  # type: ignore[attr-defined]
+    assert (hosted.paced, hosted.within_inter_token) == (12.0, 0.5)  # type: ignore[attr-defined]
+    # 1.2 in all, 1.1 of them within 50 ms: the 95th percentile lies beyond the last edge
+    assert (hosted.inter_token_p95_ms, value(signals.inter_token_p95_ms)) == (50.0, 50.0)  # type: ignore[attr-defined]
+
+
 def test_token_gaps_within_the_target_are_interpolated() -> None:
     gaps = [row(10.0, le="0.025"), row(30.0, le="0.075"), row(40.0, le="+Inf")]
     signals = read({**scraped(), queries.GAPS: gaps})

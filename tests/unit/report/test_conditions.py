@@ -405,7 +405,7 @@ CASES = [
         PROMISED,
         observe(1, signals=signals(**(TRAFFIC | {"failed_per_s": 0.1}))),
         ("False", Reason.SLO_MISSED),
-        "timeToFirstTokenMs and endToEndMs",
+        "timeToFirstTokenMs and interTokenLatencyMs and endToEndMs",
         id="failed requests count",
     ),
     case(K.WITHIN_BUDGET, HYBRID, observe(1), ("Unknown", Reason.NO_BUDGET), id="none set"),

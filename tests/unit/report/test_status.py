@@ -176,11 +176,12 @@ def test_attainment_weighs_both_sides_and_failures() -> None:
         ttft_p95_ms=512.3,
         inter_token_p95_ms=41.2,
     )
-    # TTFT: (54 + 20) of 60 + 20 + 30 failed. End to end: (150 x 1 + 60 x 0.5) of 240, 30 failed among them.
+    # TTFT: (54 + 20) of 60 + 20 + 30 failed. Gaps, as own replicas tell: 0.97 x 150 of 150 kept and 30 failed.
+    # End to end: (150 x 1 + 60 x 0.5) of 240, 30 failed among them.
     assert found == {
         "attainment_percent": "67.3",
         "time_to_first_token_attainment_percent": "67.3",
-        "inter_token_latency_attainment_percent": "97.0",
+        "inter_token_latency_attainment_percent": "80.8",
         "end_to_end_attainment_percent": "75.0",
         "owned": {"attainment_percent": "90.0", "ttft_p95_ms": 480},
         "hosted": {"attainment_percent": "50.0", "ttft_p95_ms": 900},
@@ -210,6 +211,32 @@ def test_attainment_weighs_both_sides_and_failures() -> None:
 )
 def test_attainment_is_absent_where_it_is_unknown(readings: dict[str, Any], absent: set[str]) -> None:
     assert not absent & set(slo(**readings))
+
+
+def test_gaps_between_tokens_count_on_both_sides_and_failures_missed_them() -> None:
+    found = slo(
+        arrivals_per_s=4.0,
+        spilled_per_s=1.0,
+        failed_per_s=0.5,
+        owned_latency=latency(60.0, paced=50.0, within_inter_token=1.0, inter_token_p95_ms=41.2),
+        hosted_latency=latency(20.0, paced=20.0, within_inter_token=0.5, inter_token_p95_ms=88.8),
+        inter_token_within_ratio=0.2,  # of own replicas' requests, streamed or not: the gateway knows better
+    )
+    # 50 + 10 of 50 + 20 + 30 failed.
+    assert found["inter_token_latency_attainment_percent"] == "60.0"
+    assert (found["owned"]["inter_token_p95_ms"], found["hosted"]["inter_token_p95_ms"]) == (41, 89)
+    assert found["hosted"]["attainment_percent"] == "50.0"
+
+
+def test_without_a_stream_own_replicas_tell_their_gaps_for_all_that_they_kept() -> None:
+    found = slo(
+        arrivals_per_s=2.0,
+        spilled_per_s=0.5,
+        owned_latency=latency(0.0),
+        hosted_latency=latency(30.0, paced=30.0, within_inter_token=0.5),
+        inter_token_within_ratio=1.0,
+    )
+    assert found["inter_token_latency_attainment_percent"] == "87.5"  # 90 x 1 + 30 x 0.5 of 120
 
 
 def test_requests_that_clients_gave_up_count_neither_way() -> None:

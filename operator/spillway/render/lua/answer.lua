@@ -57,33 +57,42 @@ local function is_whole(text)
   return last == 10 and (before == 10 or before == 13 and byte(text, -3) == 10)
 end
 
+-- Keeps the mean gap between the tokens of a stream that told their number, from its first byte to now: its end.
+local function pace(h, first_at)
+  local meta = h:streamInfo():dynamicMetadata()
+  local usage = meta:get("usage")
+  local gaps = (usage and usage.output_tokens or 0) - 1
+  if gaps < 1 or not first_at then return end
+  meta:set("spillway", "inter_token_us", math.floor((h:timestamp(EnvoyTimestampResolution.MILLISECOND) - first_at) * 1000 / gaps))
+end
+
 function envoy_on_response(h)
   local headers = h:headers()
   local kind = headers:get("content-type")
   if headers:get(":status") ~= "200" or not kind or not find(kind, "event-stream", 1, true) then return end
   local mine = h:streamInfo():dynamicMetadata():get("spillway")
   if not mine then return end
-  local started, hide, first, rest = mine.started, mine.hide_usage, true, ""
+  local started, hide, first_at, rest = mine.started, mine.hide_usage, nil, ""
   for chunk in h:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
-      if first then
-        first = false
+      if not first_at then
+        first_at = h:timestamp(EnvoyTimestampResolution.MILLISECOND)
         if length >= #ERROR and chunk:getBytes(0, #ERROR) == ERROR then
           h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true)
           return
         end
-        local waited = h:timestamp(EnvoyTimestampResolution.MILLISECOND) - started
-        h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", waited)
+        h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", first_at - started)
       end
       local text = chunk:getBytes(0, length)
       if rest ~= "" or find(text, '"usage"', 1, true) or not is_whole(text) then
         local shown, over
         shown, rest, over = without_usage(h, rest .. text)
         if hide then chunk:setBytes(shown) end
-        if over then return end
+        if over then return pace(h, first_at) end
       end
     end
   end
   if find(rest, '"usage"%s*:%s*{') then count(h, rest) end  -- the last event may lack its blank line
+  pace(h, first_at)
 end
