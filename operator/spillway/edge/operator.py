@@ -216,7 +216,7 @@ class _Process:
     def _failed(self, key: Key, problem: BaseException) -> None:
         self._telemetry.errors[type(problem).__name__] += 1
         expected = isinstance(problem, (PassFailedError, TimeoutError))
-        logger.error("%s/%s: %s", key.namespace, key.name, problem or type(problem).__name__, exc_info=None if expected else problem)
+        logger.error("%s/%s: %s", key.namespace, key.name, str(problem) or type(problem).__name__, exc_info=None if expected else problem)
 
     def _vitals(self) -> Vitals:
         return Vitals(
