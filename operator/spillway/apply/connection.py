@@ -131,7 +131,7 @@ class Connection:
         except TimeoutError as problem:
             raise ApiError(0, f"no answer from the API server within {timeout_s:g} s") from problem
         except (aiohttp.ClientError, OSError) as problem:
-            raise ApiError(0, f"API server: {problem or type(problem).__name__}") from problem
+            raise ApiError(0, f"API server: {str(problem) or type(problem).__name__}") from problem
         if response.status >= 400:  # noqa: PLR2004
             raise ApiError(response.status, _message(content), _causes(content))
         return content
