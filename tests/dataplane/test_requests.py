@@ -118,6 +118,16 @@ async def test_a_body_of_a_megabyte_passes_whole(stage: SetStage, cap: int, *, s
     assert (scene.engines[0] if cap else scene.alpha).bodies[0]["prompt"] == text
 
 
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_a_body_of_a_million_short_strings_passes_whole(stage: SetStage, cap: int) -> None:
+    """None of them has an escape: to look for one to the end of the body from each took a worker minutes, and all its other requests."""
+    scene = await stage(cap=cap)
+    texts = b",".join([b'""'] * 1_000_000)
+    answer = await scene.client.post(b'{"model":"tiny-chat","stream":true,"texts":[' + texts + b"]}")
+    assert answer.complete
+    assert [raw.count(b'""') for each in (*scene.engines, scene.alpha) for raw in each.raw] == [1_000_000]
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
 async def test_a_body_of_seventeen_megabytes_is_refused_and_reaches_nobody(stage: SetStage, *, chunked: bool) -> None:
     scene = await stage(engines=1)
