@@ -74,7 +74,8 @@ function envoy_on_response(h)
           return
         end
         local waited = h:timestamp(EnvoyTimestampResolution.MILLISECOND) - started
-        h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", waited)
+        -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.
+        if waited >= 0 then h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", waited) end
       end
       local text = chunk:getBytes(0, length)
       if rest ~= "" or find(text, '"usage"', 1, true) or not is_whole(text) then
