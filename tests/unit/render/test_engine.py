@@ -161,3 +161,10 @@ def test_nothing_in_a_replicas_pod_follows_the_number_of_replicas() -> None:
     few = hybrid({"scaling": {"minReplicas": 1, "maxReplicas": 4}}).engine()["spec"]["template"]
     many = hybrid({"scaling": {"minReplicas": 3, "maxReplicas": 4}}).engine()["spec"]["template"]
     assert few == many
+
+
+@pytest.mark.parametrize("model", [{}, {"id": "meta-llama/Llama-3.2-1B"}], ids=["unknown shape", "known shape"])
+@pytest.mark.parametrize("engine", [{}, {"maxNumSeqs": 200}], ids=["a batch of our own", "a stated batch"])
+def test_a_batch_is_never_larger_than_a_step_with_which_vllm_does_not_start(model: dict[str, Any], engine: dict[str, Any]) -> None:
+    given = dedicated(model=model, own={"engine": {"maxNumBatchedTokens": 16, **engine}})
+    assert value_of(given, "--max-num-seqs") == value_of(given, "--max-num-batched-tokens") == "16"
