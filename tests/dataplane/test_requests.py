@@ -94,6 +94,12 @@ async def test_a_hosted_endpoint_is_told_that_a_body_is_what_it_was_read_as(stag
     assert {each["content-type"] for each in scene.alpha.headers} == {"application/json"}
 
 
+async def test_a_stream_is_known_however_its_content_type_is_written(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    assert (await scene.client.post(stream=True, headers={"content-type": "Application/JSON"})).complete
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == fakes.OUTPUT_TOKENS
+
+
 async def test_a_body_that_is_not_what_it_should_be_is_for_the_replica_to_judge(stage: SetStage) -> None:
     scene = await stage(engines=1)
 
