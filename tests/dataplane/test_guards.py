@@ -229,6 +229,8 @@ async def test_another_pods_permit_is_not_this_ones(stage: SetStage) -> None:
         ({"prompt": ["a", "b"], "n": 2}, 4),
         ({"n": 3}, 3),
         ({"max_completion_tokens": 300}, 3),
+        ({"n": "3"}, 3),
+        ({"max_completion_tokens": "300"}, 3),
     ],
 )
 async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, asked: dict[str, Any], answers: int) -> None:

@@ -86,8 +86,10 @@ local function turn_away(h, status, kind, code, message, retry_s)
     '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":"' .. code .. '"}}')
 end
 
+-- A number, also one written as text, which some providers take for one.
 local function number(s, span)
-  local found = span and tonumber(sub(s, span[1], span[2]))
+  if not span then return nil end
+  local found = tonumber(byte(s, span[1]) == 34 and unescaped(sub(s, span[1] + 1, span[2] - 1)) or sub(s, span[1], span[2]))
   return found and found > 0 and found < 1e9 and found or nil
 end
 
