@@ -207,6 +207,26 @@ async def test_token_counts_are_hidden_however_a_stream_is_written(stage: SetSta
     assert (await scene.client.post(stream=True)).body == shown + done
 
 
+@pytest.mark.parametrize("line_end", [b"", b"\n", b"\r\n"], ids=["none", "LF", "CRLF"])
+@pytest.mark.parametrize("counted", [False, True], ids=["text", "counts"])
+async def test_the_last_event_of_a_stream_may_lack_its_blank_line(stage: SetStage, *, line_end: bytes, counted: bool) -> None:
+    scene = await stage(engines=1)
+    counts = {"object": "chat.completion.chunk", "choices": [], "usage": fakes.usage()}
+    begun, last = fakes.event(fakes.delta("a")), fakes.event(counts if counted else fakes.delta("b")).rstrip(b"\n") + line_end
+
+    async def written(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        await response.write(begun)
+        await response.write(last)
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = written
+    answer = await scene.client.post(stream=True)
+    assert answer.body == begun + (b"" if counted else last)
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == (fakes.OUTPUT_TOKENS if counted else 0)
+
+
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:
     scene = await stage(engines=1)
     had = asyncio.Event()
