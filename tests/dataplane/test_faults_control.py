@@ -15,7 +15,7 @@ from tests.dataplane.process import until
 from tests.dataplane.reliability import Table, Tally
 from tests.dataplane.test_failures import error_of
 from tests.dataplane.test_faults import play
-from tests.dataplane.test_guards import LIMITED, permit
+from tests.dataplane.test_guards import LIMITED, held_stream, permit
 
 pytestmark = pytest.mark.dataplane
 GATEWAY_KILLED = "one of two gateways killed"
@@ -141,3 +141,18 @@ async def test_a_circuit_that_opened_before_the_clock_went_back_closes_in_its_ow
         return answer.status == 200
 
     await until(is_served, "the circuit is closed again")
+
+
+async def test_a_first_byte_that_came_before_its_request_by_the_clock_is_left_out_of_the_times(stage: SetStage, clock: Clock) -> None:
+    """Taken for what it is, it would be a first token after ages, and turn back counters that only grow."""
+    scene = await stage(engines=1, mode="Dedicated")
+    scene.engines[0].hold, scene.engines[0].script = asyncio.Event(), held_stream
+    late = asyncio.create_task(scene.client.post(stream=True))
+    await until(lambda: scene.engines[0].active == 1, "it is at the replica")
+    clock.jump(-HOUR_S)
+    scene.engines[0].hold.set()
+    answers = [await late, await scene.client.post(stream=True), await scene.client.post(stream=True)]
+    assert all(each.complete and each.served_by == "owned" for each in answers)
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == 3 * fakes.OUTPUT_TOKENS
+    assert await scene.gateway.metric("envoy_spillway_streamed_answers", backend="owned") == 2
+    assert await scene.gateway.metric("envoy_spillway_streamed_first_body_ms", backend="owned") < HOUR_S * 1000

@@ -229,6 +229,8 @@ async def test_another_pods_permit_is_not_this_ones(stage: SetStage) -> None:
         ({"prompt": ["a", "b"], "n": 2}, 4),
         ({"n": 3}, 3),
         ({"max_completion_tokens": 300}, 3),
+        ({"n": "3"}, 3),
+        ({"max_completion_tokens": "300"}, 3),
     ],
 )
 async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, asked: dict[str, Any], answers: int) -> None:
@@ -482,8 +484,10 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, "/v1/responses"),
         ({"max_tokens": 5000}, CHAT),
         ({"prompt": "word " * 4000}, "/v1/completions"),
+        ({"prompt": ["a", "word " * 4000]}, "/v1/completions"),
+        ({"input": ["word " * 4000, "b"]}, "/v1/embeddings"),
     ],
-    ids=["tools", "response-format", "image", "text-format", "long-answer", "long-prompt"],
+    ids=["tools", "response-format", "image", "text-format", "long-answer", "long-prompt", "one-of-two-prompts", "one-of-two-texts"],
 )
 async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
     stage: SetStage, asked: dict[str, object], path: str
@@ -498,6 +502,28 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
 async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, Any]) -> None:
     scene = await stage(cap=0, model={"capabilities": [], "contextTokens": 4096})
     assert (await scene.client.post(**asked)).served_by == ALPHA
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/completions", {"prompt": ["word " * 1000] * 20, "max_tokens": 1}),
+        ("/v1/completions", {"prompt": [[1234] * 1000] * 20, "max_tokens": 1}),
+        ("/v1/embeddings", {"input": ["word " * 1000] * 20}),
+        ("/v1/embeddings", {"input": [[1234] * 1000] * 20}),
+    ],
+    ids=["prompts", "prompts in tokens", "texts", "texts in tokens"],
+)
+async def test_each_prompt_of_a_list_has_to_fit_the_context_for_itself_and_all_are_charged(
+    stage: SetStage, path: str, asked: dict[str, Any]
+) -> None:
+    scene = await stage(cap=0, model={"contextTokens": 4096}, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000))
+    scene.alpha.script = unmetered
+    answer = await scene.client.post(json.dumps(request(**asked)).encode(), path=path)
+    assert answer.served_by == ALPHA
+    answers = 2 * len(asked["prompt"]) if "prompt" in asked else 0
+    assert await _meter(scene, "charged_micro_usd") == -(-len(scene.alpha.raw[0]) // 2) + answers
 
 
 async def test_the_next_backend_answers_what_the_first_one_cannot(stage: SetStage) -> None:

@@ -94,6 +94,12 @@ async def test_a_hosted_endpoint_is_told_that_a_body_is_what_it_was_read_as(stag
     assert {each["content-type"] for each in scene.alpha.headers} == {"application/json"}
 
 
+async def test_a_stream_is_known_however_its_content_type_is_written(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    assert (await scene.client.post(stream=True, headers={"content-type": "Application/JSON"})).complete
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == fakes.OUTPUT_TOKENS
+
+
 async def test_a_body_that_is_not_what_it_should_be_is_for_the_replica_to_judge(stage: SetStage) -> None:
     scene = await stage(engines=1)
 
@@ -116,6 +122,16 @@ async def test_a_body_of_a_megabyte_passes_whole(stage: SetStage, cap: int, *, s
     answer = await scene.client.post(prompt=text, stream=stream)
     assert answer.status == 200
     assert (scene.engines[0] if cap else scene.alpha).bodies[0]["prompt"] == text
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_a_body_of_a_million_short_strings_passes_whole(stage: SetStage, cap: int) -> None:
+    """None of them has an escape: to look for one to the end of the body from each took a worker minutes, and all its other requests."""
+    scene = await stage(cap=cap)
+    texts = b",".join([b'""'] * 1_000_000)
+    answer = await scene.client.post(b'{"model":"tiny-chat","stream":true,"texts":[' + texts + b"]}")
+    assert answer.complete
+    assert [raw.count(b'""') for each in (*scene.engines, scene.alpha) for raw in each.raw] == [1_000_000]
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
@@ -189,6 +205,26 @@ async def test_token_counts_are_hidden_however_a_stream_is_written(stage: SetSta
 
     scene.engines[0].script = written
     assert (await scene.client.post(stream=True)).body == shown + done
+
+
+@pytest.mark.parametrize("line_end", [b"", b"\n", b"\r\n"], ids=["none", "LF", "CRLF"])
+@pytest.mark.parametrize("counted", [False, True], ids=["text", "counts"])
+async def test_the_last_event_of_a_stream_may_lack_its_blank_line(stage: SetStage, *, line_end: bytes, counted: bool) -> None:
+    scene = await stage(engines=1)
+    counts = {"object": "chat.completion.chunk", "choices": [], "usage": fakes.usage()}
+    begun, last = fakes.event(fakes.delta("a")), fakes.event(counts if counted else fakes.delta("b")).rstrip(b"\n") + line_end
+
+    async def written(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        await response.write(begun)
+        await response.write(last)
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = written
+    answer = await scene.client.post(stream=True)
+    assert answer.body == begun + (b"" if counted else last)
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == (fakes.OUTPUT_TOKENS if counted else 0)
 
 
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:

@@ -373,6 +373,11 @@ class Engine(ApiModel):
         """Accelerators per replica: what the spec states or the plan has chosen; one until then."""
         return self.stated_tensor_parallel_size or 1
 
+    @property
+    def most_num_seqs(self) -> int | None:
+        """The largest batch that is stated, or that a step has tokens for: vLLM does not start with a larger one. None: neither is stated."""
+        return min((each for each in (self.max_num_seqs, self.max_num_batched_tokens) if each is not None), default=None)
+
 
 class CacheAccessMode(StrEnum):
     """How many nodes may mount the cache."""

@@ -14,6 +14,7 @@ from spillway.api.vocabulary import (
     ANNOTATION_ENGINE_VERSION,
     ANNOTATION_GATEWAY_SHARE,
     ANNOTATION_TENSOR_PARALLEL,
+    COMPONENT_ENGINE,
     CONTAINER_CONFIG,
     LABEL_POOL,
     VARIABLE_MODEL,
@@ -102,6 +103,7 @@ def pool(body: Body) -> Pool:
         max_num_seqs=_max_num_seqs(spec),
         limits=_limits(annotations.get(ANNOTATION_ENGINE_LIMITS)),
         tells_config=_telling(_part(_part(spec, "template"), "spec")) is not None,
+        start_up_budget_s=_start_up_budget_s(spec),
     )
 
 
@@ -163,6 +165,15 @@ def _max_num_seqs(spec: Body) -> int | None:
         words = container.get("command") or []
         if "--max-num-seqs" in words[:-1]:
             return _whole(words[words.index("--max-num-seqs") + 1], 0) or None
+    return None
+
+
+def _start_up_budget_s(spec: Body) -> int | None:
+    """Return how long the engine may take to serve: its start-up probe asks every second."""
+    for container in _part(_part(spec, "template"), "spec").get("containers") or []:
+        probe = _part(container, "startupProbe")
+        if container.get("name") == COMPONENT_ENGINE and probe.get("periodSeconds") == 1:
+            return _whole(probe.get("failureThreshold"), 0) or None
     return None
 
 

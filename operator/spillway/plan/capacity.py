@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
 from spillway.api.status import Basis
-from spillway.api.workload import InferenceWorkloadSpec
+from spillway.api.workload import Engine, InferenceWorkloadSpec
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.economics import replica_price
 from spillway.plan.kept_limits import kept, sized_for
@@ -179,10 +179,12 @@ def size(
 
 
 def blind_batch(spec: InferenceWorkloadSpec) -> int:
-    """Return the batch of a replica that was made without knowing the model's shape."""
-    if spec.dedicated is not None and spec.dedicated.engine.max_num_seqs is not None:
-        return spec.dedicated.engine.max_num_seqs
-    return max(1, min(BLIND_MAX_NUM_SEQS, int(BLIND_MAX_NUM_SEQS * _inter_token_ms(spec) / BLIND_INTER_TOKEN_MS)))
+    """Return the batch of a replica that was made without knowing the model's shape, or that the spec states."""
+    engine = spec.dedicated.engine if spec.dedicated is not None else Engine()
+    most = engine.most_num_seqs or BLIND_MAX_NUM_SEQS
+    if engine.max_num_seqs is not None:
+        return most
+    return max(1, min(BLIND_MAX_NUM_SEQS, most, int(BLIND_MAX_NUM_SEQS * _inter_token_ms(spec) / BLIND_INTER_TOKEN_MS)))
 
 
 def assumed_residence_s(spec: InferenceWorkloadSpec, capacity: Capacity, memory: Memory) -> float:
@@ -257,7 +259,7 @@ def _work(step: StepModel, batch: int, lengths: Lengths, memory: Memory, *, atte
 
 def _batch(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, lengths: Lengths, known: KnownModel | None) -> int:
     if spec.dedicated is not None and spec.dedicated.engine.max_num_seqs is not None:
-        return spec.dedicated.engine.max_num_seqs
+        return blind_batch(spec)
     expected = expected_service(spec, accelerator, lengths)
     if expected is None or known is None or spec.dedicated is None:
         return blind_batch(spec)

@@ -24,6 +24,7 @@ from spillway.plan.decision import (
     Workload,
 )
 from spillway.plan.hosted_keys import remember_keys, restored_keys
+from spillway.plan.kept_limits import is_as_made
 from spillway.plan.ledger import advance, settle
 from spillway.plan.long_prompts import longest_own_prompt_tokens, without_long_prompts
 from spillway.plan.measuring import Measured, remember
@@ -201,6 +202,7 @@ def _pool(
         start_up=_start_up(memory, workload, choice),
         surge=not backends,
         tells_config=tells_config(workload.spec.model, running, sized_for=capacity.sized_for, unknown=unknown),
+        start_up_budget_s=running.start_up_budget_s if running and is_as_made(running, capacity.sized_for) else None,
         engine_image=running.engine_image if running else None,
         engine_version=running.engine_version if running else None,
     )

@@ -88,6 +88,7 @@ class OwnedPool:
     start_up: StartUp
     surge: bool  # rollout may need one more replica at a time (nothing hosted can carry the gap)
     tells_config: bool = False  # its pods begin with telling their model's config.json, since nothing else knows the model's shape
+    start_up_budget_s: int | None = None  # what its pods have to serve in, which a newer catalogue leaves alone; None: today's
     engine_image: str | None = None  # the default that this pool runs already; None: the operator's default
     engine_version: str | None = None
 

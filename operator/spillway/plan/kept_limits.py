@@ -38,6 +38,11 @@ def sized_for(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *,
     return hashlib.blake2b(json.dumps(inputs, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+def is_as_made(pool: Pool, fingerprint: str) -> bool:
+    """Whether a pool goes on as it was made: the spec and the class say what they said then, or nobody wrote down what that was."""
+    return pool.limits is None or pool.limits.sized_for == fingerprint
+
+
 def kept(pool: Pool | None, fingerprint: str) -> EngineLimits | None:
     """Return the limits that a pool has, while they are those of the same inputs."""
     if pool is None or pool.limits is None or pool.limits.sized_for != fingerprint:

@@ -94,6 +94,7 @@ class Pool:
     max_num_seqs: int | None = None  # the batch its replicas are told
     limits: EngineLimits | None = None  # as it was made, and for what
     tells_config: bool = False  # whether its pods begin with telling their model's config.json
+    start_up_budget_s: int | None = None  # how long its pods may take to serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,7 +204,7 @@ def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: in
     """Return how many requests the KV cache and the engine's own bound let run together; 0 where the weights do not fit."""
     if not found.fits:
         return 0
-    bound = engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS
+    bound = min(engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS, engine.most_num_seqs or DEFAULT_MAX_NUM_SEQS)
     return int(min(bound, KV_FILL * places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)))
 
 

@@ -42,7 +42,7 @@ HUNG_GRACE_S = 30
 def engine_deployment(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:
     """Return the engine Deployment. `replicas` is always there: once applied and then left out it would fall back to 1."""
     own = {**selector(workload, COMPONENT_ENGINE), LABEL_POOL: pool.name}
-    start_up_s = start_up_budget_s(workload)
+    start_up_s = pool.start_up_budget_s or start_up_budget_s(workload)
     spec = {
         "replicas": pool.replicas,
         "revisionHistoryLimit": 2,
@@ -156,7 +156,7 @@ def _container(workload: Workload, pool: OwnedPool, settings: RenderSettings) ->
     version = vllm.Version.parse(engine_version(workload, pool, settings))
     stop = drain.command(port=PORT_HTTP, max_request_seconds=workload.spec.gateway.max_request_seconds)
     return {
-        "name": "engine",
+        "name": COMPONENT_ENGINE,
         "image": engine_image(workload, pool, settings),
         "imagePullPolicy": settings.image_pull_policy,
         "command": vllm.arguments(workload, pool, version),
@@ -167,7 +167,7 @@ def _container(workload: Workload, pool: OwnedPool, settings: RenderSettings) ->
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"exec": {"command": stop}}},
         "volumeMounts": _mounts(workload),
-        **_probes(workload),
+        **_probes(workload, pool),
     }
 
 
@@ -190,14 +190,14 @@ def _telling_container(workload: Workload, pool: OwnedPool, settings: RenderSett
     }
 
 
-def _probes(workload: Workload) -> KubernetesObject:
+def _probes(workload: Workload, pool: OwnedPool) -> KubernetesObject:
     """Return the probes. Until it serves, vLLM refuses connections; busy, it may answer late; dead, it exits by itself."""
     health = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
     return {
         "startupProbe": {
             **health,
             "periodSeconds": 1,
-            "failureThreshold": start_up_budget_s(workload),
+            "failureThreshold": pool.start_up_budget_s or start_up_budget_s(workload),
             "terminationGracePeriodSeconds": HUNG_GRACE_S,
         },
         "readinessProbe": {**health, "periodSeconds": 2, "failureThreshold": 3},

@@ -1,9 +1,12 @@
 """A replica: its shape, its arguments, its end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from spillway.observe.pods import pool
+from spillway.plan.observation import EngineLimits, Pool
 from spillway.render.engine import start_up_budget_s
 from spillway.render.vllm import Version
 from tests.golden.objects.case import Case, with_settings
@@ -142,6 +145,31 @@ def test_a_replica_has_the_time_that_its_weights_need(parameters: int, least_s: 
     assert start_up_budget_s(given.workload) >= least_s
 
 
+def test_a_newer_catalogue_leaves_the_time_that_a_pool_gives_its_replicas_alone() -> None:
+    """It is part of the pod: a model that is known by now, or known better, restarts nothing."""
+    given = dedicated()
+    fresh = given.decide().pool
+    assert fresh is not None
+    limits = EngineLimits(
+        sized_for=fresh.capacity.sized_for,
+        max_num_seqs=fresh.capacity.max_num_seqs,
+        max_queued_requests=fresh.capacity.max_queued_requests,
+        max_queued_tokens=fresh.capacity.max_queued_tokens,
+    )
+    running = Pool(name=fresh.name, replicas=1, ready_replicas=1, limits=limits, start_up_budget_s=4000)
+    another = replace(limits, sized_for="something else")
+
+    def budget_s(pools: tuple[Pool, ...]) -> int:
+        probe: dict[str, int] = container(replace(given, seen=replace(given.seen, pools=pools)).engine())["startupProbe"]
+        return probe["failureThreshold"]
+
+    assert budget_s(()) == 1200
+    assert budget_s((running,)) == budget_s((replace(running, limits=None),)) == 4000
+    assert budget_s((replace(running, limits=another),)) == 1200, "the spec says something else: its pods are made anew"
+    made = replace(given, seen=replace(given.seen, pools=(running,))).engine()
+    assert pool(made).start_up_budget_s == 4000, "and so it stays"
+
+
 @pytest.mark.parametrize(
     ("name", "label"), [("Llama-3.1-8B", "Llama-3.1-8B"), ("chat:v2@main+x_", "chat-v2-main-x"), ("a" * 62 + "-b", "a" * 62)]
 )
@@ -161,3 +189,10 @@ def test_nothing_in_a_replicas_pod_follows_the_number_of_replicas() -> None:
     few = hybrid({"scaling": {"minReplicas": 1, "maxReplicas": 4}}).engine()["spec"]["template"]
     many = hybrid({"scaling": {"minReplicas": 3, "maxReplicas": 4}}).engine()["spec"]["template"]
     assert few == many
+
+
+@pytest.mark.parametrize("model", [{}, {"id": "meta-llama/Llama-3.2-1B"}], ids=["unknown shape", "known shape"])
+@pytest.mark.parametrize("engine", [{}, {"maxNumSeqs": 200}], ids=["a batch of our own", "a stated batch"])
+def test_a_batch_is_never_larger_than_a_step_with_which_vllm_does_not_start(model: dict[str, Any], engine: dict[str, Any]) -> None:
+    given = dedicated(model=model, own={"engine": {"maxNumBatchedTokens": 16, **engine}})
+    assert value_of(given, "--max-num-seqs") == value_of(given, "--max-num-batched-tokens") == "16"

@@ -27,6 +27,13 @@ local function count(h, event)
   end
 end
 
+-- Keeps the counts of an event, if it has some; whether it carries nothing else.
+local function only_counts(h, event)
+  local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{')
+  if counts then count(h, event) end
+  return counts and find(event, '"choices"%s*:%s*%[%s*%]')
+end
+
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
 -- A quote within a JSON string is always escaped, so these patterns cannot match generated text. A search for plain text is several times
 -- as fast as one for a pattern, and nearly every event is done with it.
@@ -37,9 +44,7 @@ local function without_usage(h, text)
     local _, last = find(text, plain and "\n\n" or "\r?\n\r?\n", pos, plain)
     if not last then break end
     local event = sub(text, pos, last)
-    local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{')
-    if counts then count(h, event) end
-    if not (counts and find(event, '"choices"%s*:%s*%[%s*%]')) then kept[#kept + 1] = event end
+    if not only_counts(h, event) then kept[#kept + 1] = event end
     pos = last + 1
   end
   local rest = sub(text, pos)
@@ -62,8 +67,8 @@ local function pace(h, first_at)
   local meta = h:streamInfo():dynamicMetadata()
   local usage = meta:get("usage")
   local gaps = (usage and usage.output_tokens or 0) - 1
-  if gaps < 1 or not first_at then return end
-  meta:set("spillway", "inter_token_us", math.floor((h:timestamp(EnvoyTimestampResolution.MILLISECOND) - first_at) * 1000 / gaps))
+  local lasted = first_at and h:timestamp(EnvoyTimestampResolution.MILLISECOND) - first_at
+  if gaps >= 1 and lasted and lasted >= 0 then meta:set("spillway", "inter_token_us", math.floor(lasted * 1000 / gaps)) end
 end
 
 function envoy_on_response(h)
@@ -82,7 +87,8 @@ function envoy_on_response(h)
           h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true)
           return
         end
-        h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", first_at - started)
+        -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.
+        if first_at >= started then h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", first_at - started) end
       end
       local text = chunk:getBytes(0, length)
       if rest ~= "" or find(text, '"usage"', 1, true) or not is_whole(text) then
@@ -91,8 +97,11 @@ function envoy_on_response(h)
         if hide then chunk:setBytes(shown) end
         if over then return pace(h, first_at) end
       end
+    elseif hide and rest ~= "" then  -- the end, after an event that lacks its blank line
+      if not only_counts(h, rest) then chunk:setBytes(rest) end
+      rest = ""
     end
   end
-  if find(rest, '"usage"%s*:%s*{') then count(h, rest) end  -- the last event may lack its blank line
+  only_counts(h, rest)
   pace(h, first_at)
 end

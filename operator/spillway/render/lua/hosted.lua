@@ -66,7 +66,8 @@ function envoy_on_response(h)
     return
   end
   keep_only(headers, RESPONSE)
-  local failed = status >= 500 or status == 401 or status == 402 or status == 403 or status == 404 or status == 408 or status == 429
+  local moved = status >= 300 and status < 400  -- to where the key must not go
+  local failed = moved or status >= 500 or status == 401 or status == 402 or status == 403 or status == 404 or status == 408 or status == 429
   if not failed then return end
   local json = '{"error":{"message":"no backend can answer now; try again later","type":"overloaded_error","param":null,"code":"no_capacity","hosted_status":'
     .. status .. "}}"

@@ -6,7 +6,7 @@ local rewrite, pass_on = envoy_on_request, envoy_on_response
 local abs, ceil, max, min, now_s = math.abs, math.ceil, math.max, math.min, os.time
 local LIMITS = {
   max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
-  prompt = true, tools = true, functions = true, response_format = true, text = true,
+  prompt = true, input = true, tools = true, functions = true, response_format = true, text = true,
 }
 local WORST_BYTES_PER_TOKEN, USUAL_BYTES_PER_TOKEN = 2, 4  -- dense text has some 3 bytes per token, English prose in JSON 4
 local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
@@ -86,8 +86,10 @@ local function turn_away(h, status, kind, code, message, retry_s)
     '{"error":{"message":"' .. message .. '","type":"' .. kind .. '","param":null,"code":"' .. code .. '"}}')
 end
 
+-- A number, also one written as text, which some providers take for one.
 local function number(s, span)
-  local found = span and tonumber(sub(s, span[1], span[2]))
+  if not span then return nil end
+  local found = tonumber(byte(s, span[1]) == 34 and unescaped(sub(s, span[1] + 1, span[2] - 1)) or sub(s, span[1], span[2]))
   return found and found > 0 and found < 1e9 and found or nil
 end
 
@@ -97,22 +99,25 @@ local function asked(s, span)
   return text ~= "null" and not find(text, "^%[%s*%]")
 end
 
--- How many prompts a completion request has: each gets answers of its own. Strings, or lists of tokens; a flat list of tokens is one.
+-- How many prompts a request has, the bytes of the longest and of all: each is answered, and has to fit the context, for itself. Strings, or
+-- lists of tokens; a flat list of tokens is one.
 local function prompts(s, span)
-  if not span or byte(s, span[1]) ~= 91 then return 1 end
-  local count, p = 0, find(s, "%S", span[1] + 1)
+  if not span then return 1, 0, 0 end
+  local whole = span[2] - span[1] + 1
+  local p = byte(s, span[1]) == 91 and find(s, "%S", span[1] + 1)
   local kind = p and byte(s, p)
-  if kind ~= 34 and kind ~= 91 then return 1 end
+  if kind ~= 34 and kind ~= 91 then return 1, whole, whole end
+  local count, longest = 0, 0
   while p and p < span[2] do
-    count = count + 1
-    local last = kind == 34 and string_end(s, p) or p
-    p = find(s, kind == 34 and '"' or "[", (last or span[2]) + 1, true)
+    local last = (kind == 34 and string_end(s, p) or kind == 91 and find(s, "]", p + 1, true)) or span[2]
+    count, longest = count + 1, max(longest, last - p + 1)
+    p = find(s, kind == 34 and '"' or "[", last + 1, true)
   end
-  return count
+  return count, longest, whole
 end
 
--- What the hosted model lacks for this request; nil when it can answer it.
-local function lacking(meta, s, found, images, limit)
+-- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes that have to fit its context.
+local function lacking(meta, s, found, images, length, limit)
   local listed = meta:get("capabilities")
   if listed then
     local tools = asked(s, found.tools) or asked(s, found.functions)
@@ -123,7 +128,7 @@ local function lacking(meta, s, found, images, limit)
     if images and not find(listed, " Vision ", 1, true) then return "images" end
   end
   local context = meta:get("context_tokens")
-  if context and not images and #s / USUAL_BYTES_PER_TOKEN + (limit or 0) > context then return "this context length" end
+  if context and not images and length / USUAL_BYTES_PER_TOKEN + limit > context then return "this context length" end
 end
 
 function envoy_on_request(h)
@@ -135,7 +140,9 @@ function envoy_on_request(h)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
   local images = find(s, '"image_url"', 1, true) or find(s, '"input_image"', 1, true)
-  local missing = lacking(meta, s, found, images, limit)
+  local embeds = find(headers:get(":path"), "/embeddings", 1, true)
+  local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
+  local missing = lacking(meta, s, found, images, #s - whole + longest, limit)
   if missing then
     return turn_away(h, "503", "overloaded_error", "no_capacity",
       "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
@@ -144,10 +151,9 @@ function envoy_on_request(h)
   if now < circuit.open_until or (circuit.probe and abs(now - circuit.probe) < FORGOTTEN) then
     return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
   end
-  local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * prompts(s, found.prompt)
-  local embeds = find(headers:get(":path"), "/embeddings", 1, true)
+  local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * count
   local context = meta:get("context_tokens")
-  local input = min(ceil(#s / WORST_BYTES_PER_TOKEN), context or math.huge)
+  local input = min(ceil(#s / WORST_BYTES_PER_TOKEN), context and context * count or math.huge)
   local output = embeds and 0 or answers * (limit > 0 and limit or meta:get("longest_output"))
   local cost = ceil(input * meta:get("input_price") + output * meta:get("output_price"))
   local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))

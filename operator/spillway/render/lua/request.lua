@@ -26,7 +26,7 @@ end
 function envoy_on_request(h)
   local headers = h:headers()
   local kind = headers:get("content-type")
-  if not kind or not find(kind, "json", 1, true) then return end
+  if not kind or not find(lower(kind), "json", 1, true) then return end
   local body = h:body()
   if not body then return end
   local s = body:getBytes(0, body:length())
