@@ -121,7 +121,9 @@ def plan_permit(
         permit = previous if same else Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
         return replace(ledger, permit=permit, grants=held)
     if isinstance(seen.signals.spill_meters, Missing) or isinstance(seen.signals.counters, Missing):
-        return replace(ledger, grants=held)
+        # One that was made when only a provider's limits were known never expires, and lets all through.
+        unlimited = previous is not None and previous.expires_at is None
+        return replace(ledger, permit=None if unlimited else previous, grants=held)
     meters = Meters.of(seen.signals.spill_meters.value)
     left = what_is_left(spec, ledger, now)
     permit = _dealt(left, [_allowance(lane, rates) for lane in lanes], previous=previous, meters=meters, held=held, now=now)

@@ -242,6 +242,19 @@ def test_the_permit_survives_the_ledgers_own_writing() -> None:
     assert book.from_json(book.to_json(ledger)) == ledger
 
 
+@pytest.mark.parametrize("overflow", [TEN_A_DAY, {"maxSharePercent": 20}], ids=["money", "a share"])
+def test_a_limit_that_comes_while_meters_are_missing_ends_a_permit_that_knew_none(overflow: dict[str, Any]) -> None:
+    providers = {"providers": {"acme": provider(limits={"requestsPerMinute": 60})}}
+    seen = metering(catalogue=catalogue(**providers))
+    before = planned(spec(), seen)
+    assert permit_of(before).expires_at is None
+    wanted = limited(**overflow)
+    blind = replace(seen, signals=replace(seen.signals, spill_meters=MISSING))
+    after = planned(wanted, blind, before, later(15))
+    assert after.permit is None
+    assert why_stopped(wanted, after.permit, later(15)) is Reason.SPILL_PERMIT_MISSING
+
+
 def test_a_limit_that_is_taken_away_takes_the_permit_with_it() -> None:
     first = planned(limited(**TEN_A_DAY), metering())
     assert planned(spec(), metering(), first).permit is None
