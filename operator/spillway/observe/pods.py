@@ -83,6 +83,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         ready=_conditions(status).get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in metadata,
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
+        created_at=moment(metadata.get("creationTimestamp")),
     )
 
 

@@ -11,6 +11,8 @@ How it counts
 * The month is the calendar month in UTC. Own cost is split exactly at its boundary; token growth across it in proportion to time.
 * `unaccounted_s`: a break in the watch counts only when something really slipped through it: a replica that was charged before and is gone
   without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
+* A workload made again under a deleted one's name finds that one's pods, which end their requests first. What these had counted and cost
+  before it was made is not its own.
 * What has no price when it is counted is kept by backend and class, and charged as soon as it has one.
 * Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
 """
@@ -32,6 +34,9 @@ from spillway.plan.settings import PlanSettings
 REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
 RESPONSE_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
 MARKS_KEPT = timedelta(hours=24)
+# For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows counters of gateways that are
+# gone for two minutes (observe.queries), and is asked every tick.
+PREDECESSORS_SHOWN = timedelta(minutes=5)
 
 _COUNTED = ("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
 
@@ -91,8 +96,10 @@ def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now
         return opened
     lost = _slipped(opened, seen, now=now, settings=settings)
     dedicated = workload.spec.dedicated
-    counted = _count_tokens(opened, seen, now=now, baseline=ledger is None and month_of(workload.created_at) != opened.month)
-    charged = _charge_replicas(counted, seen, committed=dedicated.committed_replicas if dedicated else 0, now=now)
+    baseline = ledger is None and month_of(workload.created_at) != opened.month
+    counted = _count_tokens(opened, seen, now=now, baseline=baseline, made_at=workload.created_at)
+    committed = dedicated.committed_replicas if dedicated else 0
+    charged = _charge_replicas(counted, seen, committed=committed, now=now, made_at=workload.created_at)
     return replace(
         charged,
         unaccounted_s=charged.unaccounted_s + lost,
@@ -251,28 +258,33 @@ def _growth(mark: LedgerEntry | None, row: LedgerEntry) -> LedgerEntry:
     return _entry({name: getattr(row, name) - getattr(mark, name) for name in _COUNTED})
 
 
-def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool) -> Ledger:
-    """Return the ledger with the growth of all counters added. With `baseline`, marks are set and nothing is counted."""
+def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool, made_at: datetime) -> Ledger:
+    """Return the ledger with the growth of all counters added. With `baseline`, marks are set and nothing is counted.
+
+    Likewise at the first sight of a gateway that was there before the workload was made.
+    """
     reading = seen.signals.counters
     if isinstance(reading, Missing):
         return ledger
     marks = dict(ledger.counters)
     counted = ledger
+    made = {pod.name: pod.created_at for pod in seen.gateways}
     for key, row in _rows(reading.value).items():
         mark = marks.get(key)
         if mark is not None and mark.seen_at is not None and reading.at < mark.seen_at:
             continue  # an answer older than what is already counted
-        if not baseline:
+        pod = key.partition("|")[0]
+        others = now - made_at < PREDECESSORS_SHOWN if pod not in made else (made[pod] or made_at) < made_at
+        if not baseline and not (mark is None and others):
             grown = _growth(mark, row)
             backend = key.partition("|")[2]
             counted = _add(counted, backend, _times(grown, _share_since(month_start(now), mark, ledger, now)), seen.catalogue)
             counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
         marks[key] = replace(row, seen_at=reading.at)
-    present = {pod.name for pod in seen.gateways}
     kept = {
         key: mark
         for key, mark in marks.items()
-        if key.partition("|")[0] in present or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
+        if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
     }
     return replace(counted, counters=kept)
 
@@ -342,9 +354,9 @@ class _Lifetime:
     usd_per_hour: float | None
 
 
-def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: datetime) -> Ledger:
+def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: datetime, made_at: datetime) -> Ledger:
     """Return the ledger with the replicas' time up to now. At any moment the `committed` oldest replicas cost nothing more."""
-    start = month_start(now)
+    start = max(month_start(now), made_at)
     lives = [
         _Lifetime(
             uid=pod.uid,

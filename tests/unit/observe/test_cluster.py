@@ -284,11 +284,11 @@ def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_plac
     assert not blocked()
 
 
-def test_a_gateway_pod_tells_which_configuration_it_runs_and_an_ended_one_is_none(view: ClusterView) -> None:
+def test_a_gateway_pod_tells_its_age_and_which_configuration_it_runs_and_an_ended_one_is_none(view: ClusterView) -> None:
     found = pod(component="gateway")
-    found["metadata"]["annotations"] = {"spillway.dev/config-hash": "abc"}
+    found["metadata"] |= {"annotations": {"spillway.dev/config-hash": "abc"}, "creationTimestamp": "2026-11-21T09:59:58Z"}
     view.put("Pod", found, NOW)
-    assert [each.config_hash for each in view.gateways(KEY)] == ["abc"]
+    assert [(each.config_hash, each.created_at) for each in view.gateways(KEY)] == [("abc", datetime(2026, 11, 21, 9, 59, 58, tzinfo=UTC))]
     found["status"]["phase"] = "Failed"
     view.put("Pod", found, NOW)
     assert view.gateways(KEY) == ()

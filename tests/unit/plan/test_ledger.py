@@ -255,6 +255,37 @@ def test_a_lost_ledger_of_an_old_workload_starts_from_marks_and_says_so() -> Non
     assert second.hosted_usd == pytest.approx(0.1)
 
 
+# Made again under the same name
+
+
+def test_what_replicas_of_a_deleted_workload_of_the_name_cost_before_is_not_this_ones() -> None:
+    made = replace(workload(), uid="uid-2", created_at=NOW - timedelta(minutes=30))
+    draining = replica(bound_at=NOW - timedelta(days=10), terminating=True)
+    first = advanced(None, observe(0, replicas=(draining,)), wanted=made)
+    assert first.dedicated_usd == pytest.approx(2.0)  # half an hour
+    second = advanced(first, observe(0, replicas=(draining,)), later(3600), made)
+    assert second.dedicated_usd == pytest.approx(6.0)
+
+
+def test_what_gateways_of_a_deleted_workload_of_the_name_have_counted_is_not_this_ones() -> None:
+    made = replace(workload(), uid="uid-2", created_at=NOW)
+    old, own = gateway(0, created_at=NOW - timedelta(days=9)), gateway(1, created_at=later(2))
+    first = advanced(None, scraped(MILLION, at=later(5), gateways=(old, own)), later(5), made)
+    assert (first.hosted_usd, first.input_tokens, first.day_hosted_usd) == (0.0, 0.0, 0.0)
+    rows = (counters(input_tokens=2e6, output_tokens=1e6), replace(MILLION, pod="chat-gateway-1"))
+    second = advanced(first, scraped(*rows, at=later(20), gateways=(old, own)), later(20), made)
+    assert second.hosted_usd == pytest.approx(0.1 + 0.5)
+
+
+def test_nor_is_what_those_had_counted_that_are_gone_by_then_while_prometheus_still_shows_it() -> None:
+    made = replace(workload(), uid="uid-2", created_at=NOW)
+    first = advanced(None, observe(0, signals=replace(signals(), counters=MISSING)), later(1), made)
+    second = advanced(first, scraped(MILLION, at=later(15), gateways=()), later(15), made)
+    assert second.hosted_usd == 0.0
+    much_later = advanced(second, scraped(MILLION, replace(MILLION, pod="chat-gateway-1"), at=later(900), gateways=()), later(900), made)
+    assert much_later.hosted_usd == pytest.approx(0.5)
+
+
 # Breaks in the watch
 
 
