@@ -161,6 +161,9 @@ class Reconciler:
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
         unkept = await self._keep_permit(workload, memory, now)
+        if not unkept:
+            # Should the pass end in what follows, the next one must know what gateways may have been given by then.
+            self._memories[workload.key] = (workload.uid, replace(before, ledger=memory.ledger))
         applied = Applied(failures=unkept) if unkept else await self._act(workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
@@ -172,9 +175,9 @@ class Reconciler:
         domain, stored = self._settings.render.cluster_domain, self._read(workload)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=domain, stored=stored)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
-        await self._note(workload, observation, decision, memory, now)
-        self._note_trouble(workload, stored, status.conditions, now)
         self._telemetry.tell(workload, status)
+        self._note_trouble(workload, stored, status.conditions, now)
+        await self._note(workload, observation, decision, memory, now)
         if applied.failures:
             raise PassFailedError("; ".join(applied.failures))
         return self._revisit_s(decision)
