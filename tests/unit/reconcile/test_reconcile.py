@@ -164,3 +164,17 @@ async def test_what_a_status_says_is_told_by_metrics_and_events_also_when_the_le
     posting = asyncio.create_task(operator.recorder.run())
     await posted.wait()
     posting.cancel()
+
+
+async def test_a_decision_is_told_once_also_when_the_status_cannot_be_written_at_first(operator: Operator) -> None:
+    def refuse(name: str) -> None:
+        if name == "chat/status":
+            raise ApiError(500, "etcdserver: leader changed")
+
+    operator.server.hook = refuse
+    with pytest.raises(ApiError):
+        await operator.reconciler.run(KEY)
+    operator.server.hook = lambda _: None
+    await operator.reconciler.run(KEY)
+    assert operator.server.objects["chat/status"]["status"]["decisions"][0]["reason"] == Reason.MODE_HOSTED
+    assert operator.telemetry.decisions[Reason.MODE_HOSTED] == 1
