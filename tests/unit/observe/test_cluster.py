@@ -187,6 +187,24 @@ def test_a_recreated_workload_is_watched_anew() -> None:
     assert view.workloads[KEY].seen_since == later
 
 
+def test_an_end_that_is_told_after_its_successor_leaves_that_one(view: ClusterView) -> None:
+    plain = {"name": "l4", "namespace": "ns", "generation": 1}
+    for kind, body in (
+        ("InferenceWorkload", workload()),
+        ("AcceleratorClass", {"metadata": plain, "spec": as_written(accelerator())}),
+        ("HostedProvider", {"metadata": plain, "spec": as_written(provider())}),
+        ("Pod", pod(component="gateway")),
+    ):
+        old, new = ({**body, "metadata": {**body["metadata"], "uid": uid}} for uid in ("old", "new"))
+        for each in (old, new):
+            view.put(kind, each, NOW)
+        assert view.remove(kind, old, NOW) == frozenset(), kind
+        assert view.workloads[KEY].parsed.uid == "new", kind
+    assert (list(view.classes), list(view.providers), [each.uid for each in view.gateways(KEY)]) == (["l4"], [("ns", "l4")], ["new"])
+    view.remove("HostedProvider", {"metadata": {**plain, "uid": "new"}}, NOW)
+    assert view.providers == {}
+
+
 def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterView) -> None:
     deployment = {
         "metadata": {
