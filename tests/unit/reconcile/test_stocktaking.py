@@ -86,6 +86,19 @@ async def test_takes_out_what_is_gone_and_was_never_told(scene: Scene) -> None:
     assert scene.stocktaker.watching
 
 
+async def test_takes_out_a_class_and_a_provider_that_are_gone_and_were_never_told(scene: Scene) -> None:
+    scene.shown("HostedProvider", named("acme", labelled=False))
+    scene.shown("AcceleratorClass", {"metadata": {"name": "l4", "uid": "uid-l4"}})
+    await scene.stocktaker.compare(settle_s=0)
+    assert (scene.world.view.classes, scene.world.view.providers) == ({}, {})
+
+
+async def test_a_class_that_its_watch_does_not_show_is_told(scene: Scene) -> None:
+    scene.listing.objects.setdefault(path("AcceleratorClass", None), []).append({"metadata": {"name": "l4", "uid": "uid-l4"}})
+    await scene.stocktaker.compare(settle_s=0)
+    assert not scene.stocktaker.watching
+
+
 async def test_what_comes_between_the_two_looks_is_not_missing(scene: Scene) -> None:
     scene.there("Pod", named("new"))
     looks = []
