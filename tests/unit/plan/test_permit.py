@@ -260,6 +260,42 @@ def test_a_limit_that_is_taken_away_takes_the_permit_with_it() -> None:
     assert planned(spec(), metering(), first).permit is None
 
 
+TYPO = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8bb"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(ONE, TYPO, id="a provider's limits"),
+        pytest.param({**ONE, "overflow": TEN_A_DAY}, {**TYPO, "overflow": TEN_A_DAY}, id="a day's money"),
+        pytest.param({**ONE, "overflow": TEN_A_DAY}, TYPO, id="a day's money, and none any more"),
+    ],
+)
+def test_a_spec_that_cannot_be_acted_upon_leaves_gateways_that_run_their_permit(before: dict[str, Any], after: dict[str, Any]) -> None:
+    seen = metering(catalogue=catalogue(providers={"acme": provider(limits={"requestsPerMinute": 60})}))
+    first, memory = one_pass(workload(hosted=before), seen)
+    assert first.gateway.permit is not None
+    wanted = workload(hosted=after, generation=2)
+    for seconds in (15, 300, 900, 1500):
+        decision, memory = one_pass(wanted, seen, memory, at=later(seconds))
+        permit = decision.gateway.permit
+        assert decision.problems
+        assert permit is not None
+        assert [each.lane for each in permit.allowances] == [each.lane for each in first.gateway.permit.allowances]
+        assert why_stopped(wanted.spec, permit, later(seconds)) is None
+
+
+def test_with_problems_a_permit_to_spend_is_renewed_by_the_limits_that_are_stated() -> None:
+    seen = metering()
+    _, memory = one_pass(workload(hosted={**ONE, "overflow": TEN_A_DAY}), seen)
+    assert memory.ledger is not None
+    memory = replace(memory, ledger=replace(memory.ledger, day_hosted_usd=10.0))
+    after, _ = one_pass(workload(hosted={**TYPO, "overflow": TEN_A_DAY}, generation=2), seen, memory, at=later(300))
+    assert after.problems
+    assert after.gateway.permit is not None
+    assert given_usd(after.gateway.permit) == 0
+
+
 def test_hosted_spend_of_the_day_is_counted_by_backend_and_side() -> None:
     seen = metering(signals={"counters": (counters(requests=10.0, input_tokens=1e6), counters(backend="owned", requests=90.0))})
     _, memory = one_pass(workload(hosted={**ONE, "overflow": TEN_A_DAY}), seen)
