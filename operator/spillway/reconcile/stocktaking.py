@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from spillway.apply.census import census
+from spillway.apply.census import USERS, census
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.known import Ref
 from spillway.observe.cluster import CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND, owner_of
@@ -101,7 +101,10 @@ class Stocktaker:
         return there - self._viewed(kind), (viewed_before & self._viewed(kind)) - there
 
     async def _list(self, kind: str) -> set[Identity]:
-        return {_identity(found["metadata"]) async for found in census(self._connection, kind)}
+        # A label that names no workload makes an object nobody's child, which no view shows.
+        return {
+            _identity(found["metadata"]) async for found in census(self._connection, kind) if kind in USERS or owner_of(found) is not None
+        }
 
     def _viewed(self, kind: str) -> set[Identity]:
         view = self._world.view
