@@ -154,7 +154,7 @@ def _limits(text: str | None) -> EngineLimits | None:
             max_queued_requests=int(found["maxQueuedRequests"]),
             max_queued_tokens=None if queued is None else int(queued),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 

@@ -150,7 +150,7 @@ def from_json(text: str) -> Ledger:
             grants=tuple(grant_from(each) for each in stored.get("grants", ())),
             **sums,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         message = f"not a ledger: {error!r}"
         raise ValueError(message) from error
 

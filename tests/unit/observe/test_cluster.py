@@ -225,7 +225,11 @@ def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterV
     assert found.limits == EngineLimits(sized_for="abc", max_num_seqs=36, max_queued_requests=64, max_queued_tokens=None)
 
 
-@pytest.mark.parametrize("written", [None, "", "{}", "[]", "null", '{"sizedFor": "abc"}', LIMITS.replace("36", '"many"')])
+@pytest.mark.parametrize(
+    "written",
+    [None, "", "{}", "[]", "null", '{"sizedFor": "abc"}', LIMITS.replace("36", '"many"'), LIMITS.replace("36", "Infinity"), "[" * 100_000],
+    ids=lambda written: str(written)[:90],
+)
 def test_limits_that_cannot_be_read_are_made_anew(written: str | None) -> None:
     annotations = {} if written is None else {"spillway.dev/engine-limits": written}
     assert pool({"metadata": {"name": "x-engine-1", "annotations": annotations}}).limits is None
@@ -300,6 +304,16 @@ def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_plac
     assert blocked()
     put("b", "new", ready=True)
     assert not blocked()
+
+
+@pytest.mark.parametrize("written", ["", "{}", '{"resources":[]}', "[" * 100_000], ids=lambda written: written[:20] or "nothing")
+def test_a_share_that_cannot_be_read_is_none_told(view: ClusterView, written: str) -> None:
+    found = pod(component="gateway")
+    found["metadata"]["annotations"] = {"spillway.dev/gateway-share": written}
+    view.put("Pod", found, NOW)
+    (child,) = view.gateway_children(KEY)
+    assert child.sharing is not None
+    assert child.sharing.told is None
 
 
 def test_a_gateway_pod_tells_its_age_and_which_configuration_it_runs_and_an_ended_one_is_none(view: ClusterView) -> None:
