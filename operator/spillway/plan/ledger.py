@@ -13,7 +13,8 @@ How it counts
   without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
 * A workload made again under a deleted one's name finds that one's pods, which end their requests first. What these had counted and cost
   before it was made is not its own.
-* What has no price when it is counted is kept by backend and class, and charged as soon as it has one.
+* What has no price when it is counted is kept by backend and class, and charged as soon as it has one. A class or backend that is no longer
+  listed (renamed, say) while its replicas and gateways still end their requests has the last price it had.
 * Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
+from spillway.plan.last_prices import price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, ReplicaPod, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import finite
@@ -34,8 +36,8 @@ from spillway.plan.settings import PlanSettings
 REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
 RESPONSE_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
 MARKS_KEPT = timedelta(hours=24)
-# For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows counters of gateways that are
-# gone for two minutes (observe.queries), and is asked every tick.
+# For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows the counters of such gateways
+# for two minutes (observe.queries), and is asked every tick.
 PREDECESSORS_SHOWN = timedelta(minutes=5)
 
 _COUNTED = ("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
@@ -71,16 +73,6 @@ def day_end(moment: datetime) -> datetime:
     return day_start(moment) + timedelta(days=1)
 
 
-def price_of(label: str, catalogue: Catalogue) -> tuple[float, float] | None:
-    """Return USD per million prompt and answer tokens of a backend label; None when no price is listed for it."""
-    provider_name, _, model_name = label.partition("/")
-    provider = catalogue.providers.get(provider_name)
-    model = next((each for each in provider.models if each.name == model_name), None) if provider else None
-    if model is None:
-        return None
-    return float(model.input_usd_per_million_tokens), float(model.output_usd_per_million_tokens)
-
-
 def replica_price(pod: ReplicaPod, catalogue: Catalogue) -> float | None:
     """Return USD per hour of one running replica; None when its class is gone or has no price."""
     accelerator = catalogue.accelerator_classes.get(pod.accelerator_class or "")
@@ -101,7 +93,7 @@ def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now
     committed = dedicated.committed_replicas if dedicated else 0
     charged = _charge_replicas(counted, seen, committed=committed, now=now, made_at=workload.created_at)
     return replace(
-        charged,
+        with_last_prices(charged, seen),
         unaccounted_s=charged.unaccounted_s + lost,
         watched_until=now,
         counted_until=opened.counted_until if isinstance(seen.signals.counters, Missing) else now,
@@ -145,6 +137,8 @@ def from_json(text: str) -> Ledger:
             replicas=replicas,
             unpriced_accelerator_s=_owed_time(stored),
             unpriced_tokens=_owed_tokens(stored),
+            last_usd_per_accelerator_hour={name: float(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
+            last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
             day=str(stored.get("day", "")),
             permit=permit_from(stored.get("permit")),
             grants=tuple(grant_from(each) for each in stored.get("grants", ())),
@@ -167,7 +161,11 @@ def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]
     found = stored.get("unpriced_tokens", {})
     if isinstance(found, int | float):
         return {"": (float(found), 0.0)} if found else {}
-    return {label: (float(tokens_in), float(tokens_out)) for label, (tokens_in, tokens_out) in found.items()}
+    return _pairs(found)
+
+
+def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
+    return {label: (float(prompt), float(answer)) for label, (prompt, answer) in stored.items()}
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -187,6 +185,8 @@ def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
         month=month,
         watched_until=ledger.watched_until,
         counted_until=ledger.counted_until,
+        last_usd_per_accelerator_hour=ledger.last_usd_per_accelerator_hour,
+        last_usd_per_million_tokens=ledger.last_usd_per_million_tokens,
         counters=ledger.counters,
         replicas=ledger.replicas,
         day=ledger.day,
@@ -282,9 +282,7 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
             counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
         marks[key] = replace(row, seen_at=reading.at)
     kept = {
-        key: mark
-        for key, mark in marks.items()
-        if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
+        key: mark for key, mark in marks.items() if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
     }
     return replace(counted, counters=kept)
 
@@ -307,7 +305,7 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
     usd, owed = 0.0, dict(ledger.unpriced_tokens)
     if "/" in backend:
         tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
-        price = price_of(backend, catalogue)
+        price = token_price(backend, catalogue, ledger)
         if price is not None:
             usd = _token_usd(price, tokens_in, tokens_out)
         elif tokens_in or tokens_out:
@@ -326,7 +324,7 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
 
 def _add_to_day(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
     hosted = "/" in backend
-    price = price_of(backend, catalogue) if hosted else None
+    price = token_price(backend, catalogue, ledger) if hosted else None
     tokens_in = grown.input_tokens + grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
     tokens_out = grown.output_tokens + grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
     return replace(
@@ -365,7 +363,7 @@ def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: 
             bound_at=pod.bound_at,
             ends_at=min(pod.ended_at or now, now),
             charge_from=max(ledger.replicas.get(pod.uid, pod.bound_at), start),
-            usd_per_hour=replica_price(pod, seen.catalogue),
+            usd_per_hour=replica_usd_per_hour(pod, seen.catalogue, ledger),
         )
         for pod in seen.replicas
         if pod.bound_at is not None and pod.bound_at <= now

@@ -255,6 +255,39 @@ def test_a_lost_ledger_of_an_old_workload_starts_from_marks_and_says_so() -> Non
     assert second.hosted_usd == pytest.approx(0.1)
 
 
+# What is taken from the list while it still serves
+
+
+def test_what_a_class_that_was_renamed_costs_until_its_replicas_are_gone_is_counted_at_its_last_price() -> None:
+    pods: dict[str, Any] = {"replicas": (replica(bound_at=NOW, tensor_parallel_size=2),)}
+    first = advanced(None, observe(0, **pods))
+    renamed = catalogue({"h100-sxm": accelerator()})
+    again = book.from_json(book.to_json(first))
+    second = advanced(again, observe(0, catalogue=renamed, **pods), later(3600))
+    assert (second.dedicated_usd, second.unpriced_accelerator_s) == (pytest.approx(8.0), {})
+    gone = advanced(second, observe(0, catalogue=renamed), later(3615))
+    assert gone.last_usd_per_accelerator_hour == {}
+
+
+def test_what_a_backend_that_was_renamed_answers_until_its_gateways_are_gone_is_counted_at_its_last_prices() -> None:
+    first = advanced(None, scraped(MILLION))
+    renamed = catalogue(providers={"acme-eu": provider()})
+    grown = counters(input_tokens=3e6, output_tokens=1e6)
+    for known in (first, book.from_json(book.to_json(first))):
+        second = advanced(known, scraped(grown, at=later(15), catalogue=renamed), later(15))
+        assert (second.hosted_usd, second.day_hosted_usd, second.unpriced_tokens) == (pytest.approx(0.7), pytest.approx(0.7), {})
+    december = advanced(first, scraped(grown, at=MONTH_END + timedelta(days=1), catalogue=renamed), MONTH_END + timedelta(days=1))
+    assert december.unpriced_tokens == {}
+    assert december.hosted_usd > 0
+
+
+def test_a_class_that_lost_its_price_is_owed_as_long_as_it_has_none() -> None:
+    first = advanced(None, observe(0, replicas=(replica(bound_at=NOW),)))
+    without = catalogue({"h100": accelerator(price=None)})
+    second = advanced(first, observe(0, replicas=(replica(bound_at=NOW),), catalogue=without), later(3600))
+    assert (second.dedicated_usd, second.unpriced_accelerator_s) == (0.0, {"h100": 3600.0})
+
+
 # Made again under the same name
 
 

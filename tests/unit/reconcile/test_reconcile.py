@@ -30,6 +30,7 @@ from tests.unit.plan.situations import NOW, later, provider, signals
 KEY = Key(namespace="ml", name="chat")
 LEDGER, CAP = "configmaps/chat-ledger", "configmaps/chat-gateway-cap"
 
+
 class Server:
     """Stands for the connection: keeps what it is sent, by the end of its path. `hook` may raise, or take its time."""
 
