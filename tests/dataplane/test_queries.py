@@ -126,6 +126,13 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_refused_micro_usd", lane, -PAST_S, usd * 2)
         history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
+    twice = history.up("scraped-twice")
+    for job in ("workloads", "workloads-renamed"):
+        history.add("envoy_spillway_charged_micro_usd", f'{twice},backend="rented/m",worker="0",job="{job}"', -PAST_S, 7000)
+        for code, requests in (("200", 60), ("500", 5)):
+            history.add("envoy_spillway_requests", f'{twice},backend="rented/m",code="{code}",job="{job}"', -PAST_S, requests)
+        history.add("envoy_spillway_output_tokens", f'{twice},backend="rented/m",job="{job}"', -PAST_S, 900)
+
     lengthy = history.up("long-prompts")
     for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
         for what, each in (("requests", 1), ("input_tokens", 20_000), ("output_tokens", 100)):
@@ -344,6 +351,14 @@ async def test_the_meters_of_a_permit_by_worker_and_none_before_the_first_reques
     none_yet = (await read(url, "idle", Target(gateways=1))).spill_meters
     assert isinstance(none_yet, Sample)
     assert none_yet.value == ()
+
+
+async def test_a_gateway_that_two_jobs_scrape_or_one_whose_labels_were_just_changed_is_counted_once(url: str) -> None:
+    found = await read(url, "scraped-twice", Target(gateways=1))
+    assert isinstance(found.counters, Sample)
+    assert [(each.backend, each.requests, each.output_tokens) for each in found.counters.value] == [("rented/m", 65.0, 900.0)]
+    assert isinstance(found.spill_meters, Sample)
+    assert [(each.worker, each.micro_usd) for each in found.spill_meters.value] == [(0, 7000.0)]
 
 
 async def test_long_prompts_are_those_that_a_hosted_backend_answered(url: str) -> None:

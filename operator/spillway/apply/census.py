@@ -12,11 +12,14 @@ from spillway.apply.connection import METADATA_LIST, Connection, path
 
 PAGE = 500
 
+# Made by users, and counted whole; of other kinds, what carries a workload's label.
+USERS = frozenset({"InferenceWorkload", "HostedProvider", "AcceleratorClass"})
+
 
 async def census(connection: Connection, kind: str) -> AsyncIterator[Mapping[str, Any]]:
-    """Return every object of a kind that carries a workload's label, or every workload: metadata only."""
+    """Return every object of a kind that carries a workload's label, or every one of a kind that users make: metadata only."""
     query = {"limit": str(PAGE)}
-    if kind != "InferenceWorkload":
+    if kind not in USERS:
         query["labelSelector"] = LABEL_WORKLOAD
     while True:
         page = await connection.request("GET", path(kind, None, query=query), accept=METADATA_LIST)

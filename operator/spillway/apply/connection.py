@@ -43,6 +43,8 @@ PLURALS = {
     ("coordination.k8s.io/v1", "Lease"): "leases",
     ("events.k8s.io/v1", "Event"): "events",
     (API_VERSION, "InferenceWorkload"): "inferenceworkloads",
+    (API_VERSION, "HostedProvider"): "hostedproviders",
+    (API_VERSION, "AcceleratorClass"): "acceleratorclasses",
 }
 API_VERSIONS = {kind: api_version for api_version, kind in PLURALS}
 

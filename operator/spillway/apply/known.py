@@ -36,6 +36,7 @@ class KnownObjects:
     def __init__(self) -> None:
         self._records: dict[Ref, Record] = {}
         self._by_workload: dict[Key, set[Ref]] = {}
+        self._concerned: dict[Ref, set[Key]] = {}  # the same by object: one that a workload finds in its way is another's
         self._changed: dict[Key, int] = {}  # counts what befell a workload's objects from outside
         self._sending: set[Ref] = set()
 
@@ -83,9 +84,9 @@ class KnownObjects:
         if record is None or (uid is not None and record.uid != uid):
             return False
         del self._records[ref]
-        if record.workload is not None:
-            self._by_workload.get(record.workload, set()).discard(ref)
-            self._touch(record.workload)
+        for workload in self._concerned.pop(ref, ()):
+            self._by_workload.get(workload, set()).discard(ref)
+            self._touch(workload)
         return True
 
     def get(self, ref: Ref) -> Record | None:
@@ -119,6 +120,7 @@ class KnownObjects:
             digest=digest,
         )
         self._by_workload.setdefault(workload, set()).add(ref)
+        self._concerned.setdefault(ref, set()).add(workload)
         if not digest:
             self._touch(workload)
 

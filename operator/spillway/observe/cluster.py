@@ -116,8 +116,13 @@ class ClusterView:
                 return self._put_child(kind, body)
 
     def remove(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
-        """Take out an object that is gone; return the workloads it concerns."""
+        """Take out an object that is gone; return the workloads it concerns. None: another one has its name by now.
+
+        kopf tells of each object in a task of its own, so what became of an object may be told after its successor.
+        """
         metadata = body["metadata"]
+        if self._uid(kind, body) not in (None, metadata.get("uid")):
+            return frozenset()
         return self.remove_named(kind, metadata.get("namespace", ""), metadata["name"], now, owner=owner_of(body))
 
     def remove_named(self, kind: str, namespace: str, name: str, now: datetime, *, owner: Key | None = None) -> frozenset[Key]:
@@ -200,6 +205,22 @@ class ClusterView:
             for key, child in self.all_children()
             if child.kind == "Pod" and child.component == COMPONENT_ENGINE
         }
+
+    def _uid(self, kind: str, body: Body) -> str | None:
+        """Return the uid of what is seen under an object's name, if anything is."""
+        namespace, name, owner = body["metadata"].get("namespace", ""), body["metadata"]["name"], owner_of(body)
+        seen: SeenWorkload | Parsed[Any] | Child | None
+        match kind:
+            case "InferenceWorkload":
+                seen = self.workloads.get(Key(namespace=namespace, name=name))
+                return None if seen is None else seen.parsed.uid
+            case "AcceleratorClass":
+                seen = self.classes.get(name)
+            case "HostedProvider":
+                seen = self.providers.get((namespace, name))
+            case _:
+                seen = None if owner is None else self.children(owner).get((kind, name))
+        return None if seen is None else seen.uid
 
     def _put_workload(self, key: Key, body: Body, now: datetime) -> frozenset[Key]:
         before = self.workloads.get(key)

@@ -29,7 +29,7 @@ async def read_load(session: aiohttp.ClientSession, url: str) -> GatewayLoad | N
             async with session.get(f"{url}{METRICS_PATH}", params={"filter": FILTER}) as response:
                 response.raise_for_status()
                 return _load(in_force, await response.text())
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+    except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):  # TimeoutError is an OSError
         return None
 
 

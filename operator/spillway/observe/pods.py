@@ -84,6 +84,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         ready=_conditions(status).get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in metadata,
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
+        created_at=moment(metadata.get("creationTimestamp")),
     )
 
 
@@ -155,7 +156,7 @@ def _limits(text: str | None) -> EngineLimits | None:
             max_queued_requests=int(found["maxQueuedRequests"]),
             max_queued_tokens=None if queued is None else int(queued),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 

@@ -74,9 +74,11 @@ def queries(window_s: float) -> dict[str, str]:
         ),
         # Raw, and only of those that are there: a lane's meter says up to where its Envoy has counted, and starts anew with it. Asked
         # before the ledger's counters: what a scrape between the two adds is then spent already, and not allowed once more.
-        SPILL_METERS: "sum by (__name__, namespace, workload, pod, backend, worker)"
+        # One that is scraped by two jobs, or by one whose labels have just been changed, is one: the highest is the latest.
+        SPILL_METERS: "max by (__name__, namespace, workload, pod, backend, worker)"
         f' ({{__name__=~"envoy_spillway_(charged|refused)_(micro_usd|requests)",{ours}}})',
-        COUNTERS: f"sum by (__name__, namespace, workload, pod, backend) ({_also_of_the_gone(counted)})",
+        COUNTERS: "sum by (__name__, namespace, workload, pod, backend)"
+        f" (max by (__name__, namespace, workload, pod, backend, code) ({_also_of_the_gone(counted)}))",
         IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
         # Requests that wait at the gateway for a replica: open at the edge and on no backend, while it does ask again. Without the last, a
         # slow upload or a scan for paths would wake replicas.

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from spillway.api.status import DecisionStatus, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import PlacementMode
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.capacity import size, usd_per_replica_hour
 from spillway.plan.cost import billed_replicas, judge_budget, report_cost, spend_points
 from spillway.plan.decision import (
@@ -32,7 +32,7 @@ from spillway.plan.memory import GIB, weights_bytes
 from spillway.plan.models import known_model
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation, Pool
-from spillway.plan.permit import plan_permit
+from spillway.plan.permit import keep_permit, plan_permit
 from spillway.plan.placed import Placing
 from spillway.plan.placement import Choice
 from spillway.plan.placing import Told, resolve
@@ -76,7 +76,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     memory = memory if choice is None else _with_starts(memory, workload, seen, choice)
     memory = remember_keys(memory, spec, seen)
     ledger, memory = _account(workload, seen, memory, now, settings)
-    ledger = plan_permit(spec, backends, seen=seen, ledger=ledger, now=now)
+    ledger = _permitted(spec, backends, problems, seen=seen, ledger=ledger, now=now)
     memory = memory if ledger is memory.ledger else replace(memory, ledger=ledger)
 
     moves = asked.spec.placement.mode is PlacementMode.AUTO
@@ -257,6 +257,21 @@ def _account(workload: Workload, seen: Observation, memory: Memory, now: datetim
         numbers_written_at=now if due else written,
         numbers_replicas=billed,
     )
+
+
+def _permitted(
+    spec: InferenceWorkloadSpec,
+    backends: tuple[HostedBackend, ...],
+    problems: Sequence[Problem],
+    *,
+    seen: Observation,
+    ledger: Ledger,
+    now: datetime,
+) -> Ledger:
+    """Return the ledger with the permit in force: with problems that of gateways which go on sending where they did."""
+    if problems and ledger.permit is not None and ledger.permit.allowances:
+        return keep_permit(spec, ledger.permit, seen=seen, ledger=ledger, now=now)
+    return plan_permit(spec, backends, seen=seen, ledger=ledger, now=now)
 
 
 def _logged(workload: Workload, decision: Decision, told: Sequence[Told], memory: Memory, now: datetime) -> tuple[Decision, Memory]:

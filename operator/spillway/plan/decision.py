@@ -223,6 +223,8 @@ class Ledger:
     unaccounted_s: float = 0.0
     unpriced_accelerator_s: Mapping[str, float] = field(default_factory=dict)  # class -> owned time while it had no price
     unpriced_tokens: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # backend -> prompt and answer tokens without a price
+    last_usd_per_accelerator_hour: Mapping[str, float] = field(default_factory=dict)  # of the classes of replicas, while they had a price
+    last_usd_per_million_tokens: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of backends: prompt and answer
     watched_until: datetime | None = None  # last pass
     counted_until: datetime | None = None  # last pass that could read the counters
     counters: Mapping[str, LedgerEntry] = field(default_factory=dict)  # "<pod>|<backend>"

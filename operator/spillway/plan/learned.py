@@ -91,7 +91,7 @@ def from_json(text: str) -> Learned:
             demand=load(stored.get("demand")),
             told_shape=None if stored.get("told_shape") is None else _load_told(stored["told_shape"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         message = f"not what was learned: {error!r}"
         raise ValueError(message) from error
 

@@ -11,7 +11,10 @@ How it counts
 * The month is the calendar month in UTC. Own cost is split exactly at its boundary; token growth across it in proportion to time.
 * `unaccounted_s`: a break in the watch counts only when something really slipped through it: a replica that was charged before and is gone
   without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
-* What has no price when it is counted is kept by backend and class, and charged as soon as it has one.
+* A workload made again under a deleted one's name finds that one's pods, which end their requests first. What these had counted and cost
+  before it was made is not its own.
+* What has no price when it is counted is kept by backend and class, and charged as soon as it has one. A class or backend that is no longer
+  listed (renamed, say) while its replicas and gateways still end their requests has the last price it had.
 * Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
 """
 
@@ -24,6 +27,7 @@ from typing import Any
 
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
+from spillway.plan.last_prices import price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, ReplicaPod, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import finite
@@ -32,6 +36,9 @@ from spillway.plan.settings import PlanSettings
 REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
 RESPONSE_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
 MARKS_KEPT = timedelta(hours=24)
+# For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows the counters of such gateways
+# for two minutes (observe.queries), and is asked every tick.
+PREDECESSORS_SHOWN = timedelta(minutes=5)
 
 _COUNTED = ("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
 
@@ -66,16 +73,6 @@ def day_end(moment: datetime) -> datetime:
     return day_start(moment) + timedelta(days=1)
 
 
-def price_of(label: str, catalogue: Catalogue) -> tuple[float, float] | None:
-    """Return USD per million prompt and answer tokens of a backend label; None when no price is listed for it."""
-    provider_name, _, model_name = label.partition("/")
-    provider = catalogue.providers.get(provider_name)
-    model = next((each for each in provider.models if each.name == model_name), None) if provider else None
-    if model is None:
-        return None
-    return float(model.input_usd_per_million_tokens), float(model.output_usd_per_million_tokens)
-
-
 def replica_price(pod: ReplicaPod, catalogue: Catalogue) -> float | None:
     """Return USD per hour of one running replica; None when its class is gone or has no price."""
     accelerator = catalogue.accelerator_classes.get(pod.accelerator_class or "")
@@ -91,10 +88,12 @@ def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now
         return opened
     lost = _slipped(opened, seen, now=now, settings=settings)
     dedicated = workload.spec.dedicated
-    counted = _count_tokens(opened, seen, now=now, baseline=ledger is None and month_of(workload.created_at) != opened.month)
-    charged = _charge_replicas(counted, seen, committed=dedicated.committed_replicas if dedicated else 0, now=now)
+    baseline = ledger is None and month_of(workload.created_at) != opened.month
+    counted = _count_tokens(opened, seen, now=now, baseline=baseline, made_at=workload.created_at)
+    committed = dedicated.committed_replicas if dedicated else 0
+    charged = _charge_replicas(counted, seen, committed=committed, now=now, made_at=workload.created_at)
     return replace(
-        charged,
+        with_last_prices(charged, seen),
         unaccounted_s=charged.unaccounted_s + lost,
         watched_until=now,
         counted_until=opened.counted_until if isinstance(seen.signals.counters, Missing) else now,
@@ -138,12 +137,14 @@ def from_json(text: str) -> Ledger:
             replicas=replicas,
             unpriced_accelerator_s=_owed_time(stored),
             unpriced_tokens=_owed_tokens(stored),
+            last_usd_per_accelerator_hour={name: float(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
+            last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
             day=str(stored.get("day", "")),
             permit=permit_from(stored.get("permit")),
             grants=tuple(grant_from(each) for each in stored.get("grants", ())),
             **sums,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         message = f"not a ledger: {error!r}"
         raise ValueError(message) from error
 
@@ -160,7 +161,11 @@ def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]
     found = stored.get("unpriced_tokens", {})
     if isinstance(found, int | float):
         return {"": (float(found), 0.0)} if found else {}
-    return {label: (float(tokens_in), float(tokens_out)) for label, (tokens_in, tokens_out) in found.items()}
+    return _pairs(found)
+
+
+def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
+    return {label: (float(prompt), float(answer)) for label, (prompt, answer) in stored.items()}
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -180,6 +185,8 @@ def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
         month=month,
         watched_until=ledger.watched_until,
         counted_until=ledger.counted_until,
+        last_usd_per_accelerator_hour=ledger.last_usd_per_accelerator_hour,
+        last_usd_per_million_tokens=ledger.last_usd_per_million_tokens,
         counters=ledger.counters,
         replicas=ledger.replicas,
         day=ledger.day,
@@ -251,28 +258,31 @@ def _growth(mark: LedgerEntry | None, row: LedgerEntry) -> LedgerEntry:
     return _entry({name: getattr(row, name) - getattr(mark, name) for name in _COUNTED})
 
 
-def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool) -> Ledger:
-    """Return the ledger with the growth of all counters added. With `baseline`, marks are set and nothing is counted."""
+def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool, made_at: datetime) -> Ledger:
+    """Return the ledger with the growth of all counters added. With `baseline`, marks are set and nothing is counted.
+
+    Likewise at the first sight of a gateway that was there before the workload was made.
+    """
     reading = seen.signals.counters
     if isinstance(reading, Missing):
         return ledger
     marks = dict(ledger.counters)
     counted = ledger
+    made = {pod.name: pod.created_at for pod in seen.gateways}
     for key, row in _rows(reading.value).items():
         mark = marks.get(key)
         if mark is not None and mark.seen_at is not None and reading.at < mark.seen_at:
             continue  # an answer older than what is already counted
-        if not baseline:
+        pod = key.partition("|")[0]
+        others = now - made_at < PREDECESSORS_SHOWN if pod not in made else (made[pod] or made_at) < made_at
+        if not baseline and not (mark is None and others):
             grown = _growth(mark, row)
             backend = key.partition("|")[2]
             counted = _add(counted, backend, _times(grown, _share_since(month_start(now), mark, ledger, now)), seen.catalogue)
             counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
         marks[key] = replace(row, seen_at=reading.at)
-    present = {pod.name for pod in seen.gateways}
     kept = {
-        key: mark
-        for key, mark in marks.items()
-        if key.partition("|")[0] in present or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
+        key: mark for key, mark in marks.items() if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
     }
     return replace(counted, counters=kept)
 
@@ -295,7 +305,7 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
     usd, owed = 0.0, dict(ledger.unpriced_tokens)
     if "/" in backend:
         tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
-        price = price_of(backend, catalogue)
+        price = token_price(backend, catalogue, ledger)
         if price is not None:
             usd = _token_usd(price, tokens_in, tokens_out)
         elif tokens_in or tokens_out:
@@ -314,7 +324,7 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
 
 def _add_to_day(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
     hosted = "/" in backend
-    price = price_of(backend, catalogue) if hosted else None
+    price = token_price(backend, catalogue, ledger) if hosted else None
     tokens_in = grown.input_tokens + grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
     tokens_out = grown.output_tokens + grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
     return replace(
@@ -342,9 +352,9 @@ class _Lifetime:
     usd_per_hour: float | None
 
 
-def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: datetime) -> Ledger:
+def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: datetime, made_at: datetime) -> Ledger:
     """Return the ledger with the replicas' time up to now. At any moment the `committed` oldest replicas cost nothing more."""
-    start = month_start(now)
+    start = max(month_start(now), made_at)
     lives = [
         _Lifetime(
             uid=pod.uid,
@@ -353,7 +363,7 @@ def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: 
             bound_at=pod.bound_at,
             ends_at=min(pod.ended_at or now, now),
             charge_from=max(ledger.replicas.get(pod.uid, pod.bound_at), start),
-            usd_per_hour=replica_price(pod, seen.catalogue),
+            usd_per_hour=replica_usd_per_hour(pod, seen.catalogue, ledger),
         )
         for pod in seen.replicas
         if pod.bound_at is not None and pod.bound_at <= now

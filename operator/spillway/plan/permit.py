@@ -32,6 +32,7 @@ from spillway.plan.decision import Allowance, Grant, HostedBackend, Lane, Ledger
 from spillway.plan.lane_meters import Meters
 from spillway.plan.ledger import day_end, month_end
 from spillway.plan.observation import Missing, Observation
+from spillway.plan.validate import listed_backend
 
 WORKERS = 2  # Envoy's worker threads in a gateway pod
 LIFE = timedelta(minutes=10)  # for so long may gateways spill when nobody renews
@@ -110,9 +111,28 @@ def plan_permit(
     Without meters (Prometheus silent) nothing is renewed, and what was permitted runs out. Only a permit that says nothing of money or
     share lives on without them: a provider's limits need no meter.
     """
-    held = tuple(each for each in ledger.grants if each.expires_at > now)
     if not needs_permit(spec, backends):
+        held = _held(ledger, now)
         return ledger if ledger.permit is None and ledger.grants == held else replace(ledger, permit=None, grants=held)
+    return _renewed(spec, backends, seen=seen, ledger=ledger, now=now)
+
+
+def keep_permit(spec: InferenceWorkloadSpec, permit: Permit, *, seen: Observation, ledger: Ledger, now: datetime) -> Ledger:
+    """Return the ledger with the permit of gateways that go on as they are, since the spec cannot be acted upon.
+
+    Their lanes are those of the permit they have, as far as providers still list them; the limits are those that are stated now.
+    """
+    labels = dict.fromkeys(each.lane.backend for each in permit.allowances)
+    backends = [found for label in labels if (found := listed_backend(label, seen.catalogue)) is not None]
+    return _renewed(spec, backends, seen=seen, ledger=ledger, now=now) if spec.rents and backends else ledger
+
+
+def _held(ledger: Ledger, now: datetime) -> tuple[Grant, ...]:
+    return tuple(each for each in ledger.grants if each.expires_at > now)
+
+
+def _renewed(spec: InferenceWorkloadSpec, backends: Sequence[HostedBackend], *, seen: Observation, ledger: Ledger, now: datetime) -> Ledger:
+    held = _held(ledger, now)
     previous, lanes = ledger.permit, _lanes(seen, backends)
     rates = _rates(backends, seen, lanes)
     if not metered(spec):
@@ -121,7 +141,9 @@ def plan_permit(
         permit = previous if same else Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
         return replace(ledger, permit=permit, grants=held)
     if isinstance(seen.signals.spill_meters, Missing) or isinstance(seen.signals.counters, Missing):
-        return replace(ledger, grants=held)
+        # One that was made when only a provider's limits were known never expires, and lets all through.
+        unlimited = previous is not None and previous.expires_at is None
+        return replace(ledger, permit=None if unlimited else previous, grants=held)
     meters = Meters.of(seen.signals.spill_meters.value)
     left = what_is_left(spec, ledger, now)
     permit = _dealt(left, [_allowance(lane, rates) for lane in lanes], previous=previous, meters=meters, held=held, now=now)

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec, ProviderModel
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import kv_capacity_tokens, least_kv_tokens
@@ -63,16 +63,26 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
                 )
             )
             continue
-        backends.append(
-            HostedBackend(
-                provider_name=name,
-                provider=provider,
-                model=ref.model,
-                input_usd_per_million=float(model.input_usd_per_million_tokens),
-                output_usd_per_million=float(model.output_usd_per_million_tokens),
-            )
-        )
+        backends.append(_backend(name, provider, model))
     return tuple(backends), tuple(problems)
+
+
+def listed_backend(label: str, catalogue: Catalogue) -> HostedBackend | None:
+    """Return the hosted backend that is called so, with its prices; None where no provider lists it."""
+    name, _, wanted = label.partition("/")
+    provider = catalogue.providers.get(name)
+    model = next((each for each in provider.models if each.name == wanted), None) if provider else None
+    return None if provider is None or model is None else _backend(name, provider, model)
+
+
+def _backend(name: str, provider: HostedProviderSpec, model: ProviderModel) -> HostedBackend:
+    return HostedBackend(
+        provider_name=name,
+        provider=provider,
+        model=model.name,
+        input_usd_per_million=float(model.input_usd_per_million_tokens),
+        output_usd_per_million=float(model.output_usd_per_million_tokens),
+    )
 
 
 def _is_reachable_url(url: str) -> bool:

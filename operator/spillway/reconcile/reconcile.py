@@ -161,20 +161,24 @@ class Reconciler:
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
         unkept = await self._keep_permit(workload, memory, now)
+        if not unkept:
+            # Should the pass end in what follows, the next one must know what gateways may have been given by then.
+            self._memories[workload.key] = (workload.uid, replace(before, ledger=memory.ledger))
         applied = Applied(failures=unkept) if unkept else await self._act(workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
             decision, memory = decide(workload, observation, before, now, self._plan)
         self._memories[workload.key] = (workload.uid, memory)
+        self._note(workload, observation, decision, now)
         self._sharing.follow(decision.resolved(workload), decision)
         outcome = ApplyOutcome(failures=applied.failures)
         domain, stored = self._settings.render.cluster_domain, self._read(workload)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=domain, stored=stored)
         await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
-        await self._note(workload, observation, decision, memory, now)
-        self._note_trouble(workload, stored, status.conditions, now)
         self._telemetry.tell(workload, status)
+        self._note_trouble(workload, stored, status.conditions, now)
+        await self._write_down(workload, decision, memory, now)
         if applied.failures:
             raise PassFailedError("; ".join(applied.failures))
         return self._revisit_s(decision)
@@ -260,12 +264,15 @@ class Reconciler:
         pods = [(each.name, each.uid, each.config_generation) for each in children if isinstance(each.facts, GatewayPod)]
         await announce_cap(self._connection, self._fence, namespace=workload.key.namespace, pods=pods, generation=generation)
 
-    async def _note(self, workload: Workload, seen: Observation, decision: Decision, memory: Memory, now: datetime) -> None:
+    def _note(self, workload: Workload, seen: Observation, decision: Decision, now: datetime) -> None:
+        """Tell what was decided and done. Only this pass knows that it is new, whatever becomes of the status."""
         self._telemetry.snapshots[workload.key] = Snapshot.of(seen, decision)
         for event in reversed(decision.events):
             self._telemetry.decisions[event.reason] += 1
             logger.info("%s/%s decided: %s (%s): %s", workload.key.namespace, workload.key.name, event.what, event.reason, event.why)
             self._recorder.record(workload.key, workload.uid, event, now)
+
+    async def _write_down(self, workload: Workload, decision: Decision, memory: Memory, now: datetime) -> None:
         if memory.ledger is not None:
             await self._bookkeeping.write(workload, memory.ledger, now, at_once=bool(decision.events))
         await self._recollection.write(workload, memory, now)

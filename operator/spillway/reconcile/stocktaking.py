@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from spillway.apply.census import census
+from spillway.apply.census import USERS, census
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.known import Ref
-from spillway.observe.cluster import WORKLOAD_KIND, owner_of
+from spillway.observe.cluster import CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND, owner_of
 from spillway.plan.decision import Key
 from spillway.reconcile.queue import ReconcileQueue
 from spillway.reconcile.world import World
 
 logger = logging.getLogger(__name__)
 
-WATCHED = (WORKLOAD_KIND, "Pod", "Deployment", "Service")
+WATCHED = (CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND, "Pod", "Deployment", "Service")
 UNWATCHED = ("ConfigMap", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler")
 
 EVERY_S = 300.0
@@ -101,12 +101,20 @@ class Stocktaker:
         return there - self._viewed(kind), (viewed_before & self._viewed(kind)) - there
 
     async def _list(self, kind: str) -> set[Identity]:
-        return {_identity(found["metadata"]) async for found in census(self._connection, kind)}
+        # A label that names no workload makes an object nobody's child, which no view shows.
+        return {
+            _identity(found["metadata"]) async for found in census(self._connection, kind) if kind in USERS or owner_of(found) is not None
+        }
 
     def _viewed(self, kind: str) -> set[Identity]:
         view = self._world.view
-        if kind == WORKLOAD_KIND:
-            return {(key.namespace, key.name, seen.parsed.uid) for key, seen in view.workloads.items()}
+        match kind:
+            case "InferenceWorkload":
+                return {(key.namespace, key.name, seen.parsed.uid) for key, seen in view.workloads.items()}
+            case "HostedProvider":
+                return {(namespace, name, seen.uid) for (namespace, name), seen in view.providers.items()}
+            case "AcceleratorClass":
+                return {("", name, seen.uid) for name, seen in view.classes.items()}
         return {(key.namespace, child.name, child.uid) for key, child in view.all_children() if child.kind == kind}
 
     def _evict(self, kind: str, gone: Iterable[Identity]) -> None:

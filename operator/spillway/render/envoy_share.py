@@ -34,7 +34,7 @@ def share_told(annotation: str) -> int | None:
     try:
         found = json.loads(annotation)["resources"][0]["layer"].get(CAP_KEY)
         return None if found is None else int(found)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

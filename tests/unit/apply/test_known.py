@@ -80,6 +80,18 @@ def test_a_deletion_is_news_once_and_not_for_a_predecessor() -> None:
     assert list(known.of(KEY)) == []
 
 
+def test_an_object_that_two_workloads_have_to_do_with_is_news_to_both_once_it_is_gone() -> None:
+    known, other = applied(), Key(namespace="ns", name="x-gateway")
+    known.replace(REF, metadata(10), other)  # which wants to have an object of this name, and has looked whose it is
+    before = {key: known.changes(key) for key in (KEY, other)}
+    for key in (KEY, other):
+        assert [ref for ref, _ in known.of(key)] == [REF]
+    assert known.gone(REF, "u")
+    for key in (KEY, other):
+        assert list(known.of(key)) == []
+        assert known.changes(key) != before[key]
+
+
 def test_the_fingerprint_is_of_the_content() -> None:
     assert digest_of({"a": 1}) == digest_of({"a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 2})

@@ -187,6 +187,24 @@ def test_a_recreated_workload_is_watched_anew() -> None:
     assert view.workloads[KEY].seen_since == later
 
 
+def test_an_end_that_is_told_after_its_successor_leaves_that_one(view: ClusterView) -> None:
+    plain = {"name": "l4", "namespace": "ns", "generation": 1}
+    for kind, body in (
+        ("InferenceWorkload", workload()),
+        ("AcceleratorClass", {"metadata": plain, "spec": as_written(accelerator())}),
+        ("HostedProvider", {"metadata": plain, "spec": as_written(provider())}),
+        ("Pod", pod(component="gateway")),
+    ):
+        old, new = ({**body, "metadata": {**body["metadata"], "uid": uid}} for uid in ("old", "new"))
+        for each in (old, new):
+            view.put(kind, each, NOW)
+        assert view.remove(kind, old, NOW) == frozenset(), kind
+        assert view.workloads[KEY].parsed.uid == "new", kind
+    assert (list(view.classes), list(view.providers), [each.uid for each in view.gateways(KEY)]) == (["l4"], [("ns", "l4")], ["new"])
+    view.remove("HostedProvider", {"metadata": {**plain, "uid": "new"}}, NOW)
+    assert view.providers == {}
+
+
 def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterView) -> None:
     deployment = {
         "metadata": {
@@ -207,7 +225,11 @@ def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterV
     assert found.limits == EngineLimits(sized_for="abc", max_num_seqs=36, max_queued_requests=64, max_queued_tokens=None)
 
 
-@pytest.mark.parametrize("written", [None, "", "{}", "[]", "null", '{"sizedFor": "abc"}', LIMITS.replace("36", '"many"')])
+@pytest.mark.parametrize(
+    "written",
+    [None, "", "{}", "[]", "null", '{"sizedFor": "abc"}', LIMITS.replace("36", '"many"'), LIMITS.replace("36", "Infinity"), "[" * 100_000],
+    ids=lambda written: str(written)[:90],
+)
 def test_limits_that_cannot_be_read_are_made_anew(written: str | None) -> None:
     annotations = {} if written is None else {"spillway.dev/engine-limits": written}
     assert pool({"metadata": {"name": "x-engine-1", "annotations": annotations}}).limits is None
@@ -284,11 +306,21 @@ def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_plac
     assert not blocked()
 
 
-def test_a_gateway_pod_tells_which_configuration_it_runs_and_an_ended_one_is_none(view: ClusterView) -> None:
+@pytest.mark.parametrize("written", ["", "{}", '{"resources":[]}', "[" * 100_000], ids=lambda written: written[:20] or "nothing")
+def test_a_share_that_cannot_be_read_is_none_told(view: ClusterView, written: str) -> None:
     found = pod(component="gateway")
-    found["metadata"]["annotations"] = {"spillway.dev/config-hash": "abc"}
+    found["metadata"]["annotations"] = {"spillway.dev/gateway-share": written}
     view.put("Pod", found, NOW)
-    assert [each.config_hash for each in view.gateways(KEY)] == ["abc"]
+    (child,) = view.gateway_children(KEY)
+    assert child.sharing is not None
+    assert child.sharing.told is None
+
+
+def test_a_gateway_pod_tells_its_age_and_which_configuration_it_runs_and_an_ended_one_is_none(view: ClusterView) -> None:
+    found = pod(component="gateway")
+    found["metadata"] |= {"annotations": {"spillway.dev/config-hash": "abc"}, "creationTimestamp": "2026-11-21T09:59:58Z"}
+    view.put("Pod", found, NOW)
+    assert [(each.config_hash, each.created_at) for each in view.gateways(KEY)] == [("abc", datetime(2026, 11, 21, 9, 59, 58, tzinfo=UTC))]
     found["status"]["phase"] = "Failed"
     view.put("Pod", found, NOW)
     assert view.gateways(KEY) == ()

@@ -1,6 +1,7 @@
 """What was learned is read back as it was written, and nothing else is."""
 
 import json
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -101,6 +102,7 @@ EVIDENCE: dict[str, Any] = {"octave": 0, "information": [1] * 10, "pull": [1] * 
         pytest.param("[]", "not what was learned", id="a list"),
         pytest.param('{"version":2}', "version 2", id="another version"),
         pytest.param("{}", "version None", id="no version"),
+        pytest.param("[" * 100_000, "not what was learned", id="more brackets than anybody reads"),
         *(
             pytest.param(json.dumps({"version": 1, **document}), told, id=name)
             for name, told, document in (
@@ -109,6 +111,7 @@ EVIDENCE: dict[str, Any] = {"octave": 0, "information": [1] * 10, "pull": [1] * 
                 ("starts that are none", "not what was learned", {"starts": {"a": 3}}),
                 ("a factor out of bounds", "no fit gives", {"step": STEP | {"used": [1, 1, 1, 99]}}),
                 ("three factors", "not enough values", {"step": STEP | {"used": [1, 1, 1]}}),
+                ("a range without end", "not what was learned", {"step": STEP | {"evidence": [EVIDENCE | {"octave": math.inf}]}}),
                 ("evidence of another shape", "no fit gives", {"step": STEP | {"evidence": [EVIDENCE | {"information": [1]}]}}),
                 ("evidence that is none", "no fit gives", {"step": STEP | {"evidence": [EVIDENCE | {"information": [-1] * 10}]}}),
                 ("an estimate without sequences", "no fit gives", {"step": STEP | {"prior": STEP["prior"] | {"sequence_ms": 0}}}),

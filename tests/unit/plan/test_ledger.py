@@ -255,6 +255,70 @@ def test_a_lost_ledger_of_an_old_workload_starts_from_marks_and_says_so() -> Non
     assert second.hosted_usd == pytest.approx(0.1)
 
 
+# What is taken from the list while it still serves
+
+
+def test_what_a_class_that_was_renamed_costs_until_its_replicas_are_gone_is_counted_at_its_last_price() -> None:
+    pods: dict[str, Any] = {"replicas": (replica(bound_at=NOW, tensor_parallel_size=2),)}
+    first = advanced(None, observe(0, **pods))
+    renamed = catalogue({"h100-sxm": accelerator()})
+    again = book.from_json(book.to_json(first))
+    second = advanced(again, observe(0, catalogue=renamed, **pods), later(3600))
+    assert (second.dedicated_usd, second.unpriced_accelerator_s) == (pytest.approx(8.0), {})
+    gone = advanced(second, observe(0, catalogue=renamed), later(3615))
+    assert gone.last_usd_per_accelerator_hour == {}
+
+
+def test_what_a_backend_that_was_renamed_answers_until_its_gateways_are_gone_is_counted_at_its_last_prices() -> None:
+    first = advanced(None, scraped(MILLION))
+    renamed = catalogue(providers={"acme-eu": provider()})
+    grown = counters(input_tokens=3e6, output_tokens=1e6)
+    for known in (first, book.from_json(book.to_json(first))):
+        second = advanced(known, scraped(grown, at=later(15), catalogue=renamed), later(15))
+        assert (second.hosted_usd, second.day_hosted_usd, second.unpriced_tokens) == (pytest.approx(0.7), pytest.approx(0.7), {})
+    december = advanced(first, scraped(grown, at=MONTH_END + timedelta(days=1), catalogue=renamed), MONTH_END + timedelta(days=1))
+    assert december.unpriced_tokens == {}
+    assert december.hosted_usd > 0
+
+
+def test_a_class_that_lost_its_price_is_owed_as_long_as_it_has_none() -> None:
+    first = advanced(None, observe(0, replicas=(replica(bound_at=NOW),)))
+    without = catalogue({"h100": accelerator(price=None)})
+    second = advanced(first, observe(0, replicas=(replica(bound_at=NOW),), catalogue=without), later(3600))
+    assert (second.dedicated_usd, second.unpriced_accelerator_s) == (0.0, {"h100": 3600.0})
+
+
+# Made again under the same name
+
+
+def test_what_replicas_of_a_deleted_workload_of_the_name_cost_before_is_not_this_ones() -> None:
+    made = replace(workload(), uid="uid-2", created_at=NOW - timedelta(minutes=30))
+    draining = replica(bound_at=NOW - timedelta(days=10), terminating=True)
+    first = advanced(None, observe(0, replicas=(draining,)), wanted=made)
+    assert first.dedicated_usd == pytest.approx(2.0)  # half an hour
+    second = advanced(first, observe(0, replicas=(draining,)), later(3600), made)
+    assert second.dedicated_usd == pytest.approx(6.0)
+
+
+def test_what_gateways_of_a_deleted_workload_of_the_name_have_counted_is_not_this_ones() -> None:
+    made = replace(workload(), uid="uid-2", created_at=NOW)
+    old, own = gateway(0, created_at=NOW - timedelta(days=9)), gateway(1, created_at=later(2))
+    first = advanced(None, scraped(MILLION, at=later(5), gateways=(old, own)), later(5), made)
+    assert (first.hosted_usd, first.input_tokens, first.day_hosted_usd) == (0.0, 0.0, 0.0)
+    rows = (counters(input_tokens=2e6, output_tokens=1e6), replace(MILLION, pod="chat-gateway-1"))
+    second = advanced(first, scraped(*rows, at=later(20), gateways=(old, own)), later(20), made)
+    assert second.hosted_usd == pytest.approx(0.1 + 0.5)
+
+
+def test_nor_is_what_those_had_counted_that_are_gone_by_then_while_prometheus_still_shows_it() -> None:
+    made = replace(workload(), uid="uid-2", created_at=NOW)
+    first = advanced(None, observe(0, signals=replace(signals(), counters=MISSING)), later(1), made)
+    second = advanced(first, scraped(MILLION, at=later(15), gateways=()), later(15), made)
+    assert second.hosted_usd == 0.0
+    much_later = advanced(second, scraped(MILLION, replace(MILLION, pod="chat-gateway-1"), at=later(900), gateways=()), later(900), made)
+    assert much_later.hosted_usd == pytest.approx(0.5)
+
+
 # Breaks in the watch
 
 
@@ -328,7 +392,9 @@ def test_a_ledger_of_the_first_form_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", "null", '{"month": "2026-11", "counters": {"a": 1}}', '{"month": "2026-11", "hosted_usd": "x"}']
+    "text",
+    ["", "[]", "{}", "null", '{"month": "2026-11", "counters": {"a": 1}}', '{"month": "2026-11", "hosted_usd": "x"}', "[" * 100_000],
+    ids=lambda text: text[:50] or "nothing",
 )
 def test_what_is_no_ledger_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011

@@ -242,9 +242,58 @@ def test_the_permit_survives_the_ledgers_own_writing() -> None:
     assert book.from_json(book.to_json(ledger)) == ledger
 
 
+@pytest.mark.parametrize("overflow", [TEN_A_DAY, {"maxSharePercent": 20}], ids=["money", "a share"])
+def test_a_limit_that_comes_while_meters_are_missing_ends_a_permit_that_knew_none(overflow: dict[str, Any]) -> None:
+    providers = {"providers": {"acme": provider(limits={"requestsPerMinute": 60})}}
+    seen = metering(catalogue=catalogue(**providers))
+    before = planned(spec(), seen)
+    assert permit_of(before).expires_at is None
+    wanted = limited(**overflow)
+    blind = replace(seen, signals=replace(seen.signals, spill_meters=MISSING))
+    after = planned(wanted, blind, before, later(15))
+    assert after.permit is None
+    assert why_stopped(wanted, after.permit, later(15)) is Reason.SPILL_PERMIT_MISSING
+
+
 def test_a_limit_that_is_taken_away_takes_the_permit_with_it() -> None:
     first = planned(limited(**TEN_A_DAY), metering())
     assert planned(spec(), metering(), first).permit is None
+
+
+TYPO = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8bb"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(ONE, TYPO, id="a provider's limits"),
+        pytest.param({**ONE, "overflow": TEN_A_DAY}, {**TYPO, "overflow": TEN_A_DAY}, id="a day's money"),
+        pytest.param({**ONE, "overflow": TEN_A_DAY}, TYPO, id="a day's money, and none any more"),
+    ],
+)
+def test_a_spec_that_cannot_be_acted_upon_leaves_gateways_that_run_their_permit(before: dict[str, Any], after: dict[str, Any]) -> None:
+    seen = metering(catalogue=catalogue(providers={"acme": provider(limits={"requestsPerMinute": 60})}))
+    first, memory = one_pass(workload(hosted=before), seen)
+    assert first.gateway.permit is not None
+    wanted = workload(hosted=after, generation=2)
+    for seconds in (15, 300, 900, 1500):
+        decision, memory = one_pass(wanted, seen, memory, at=later(seconds))
+        permit = decision.gateway.permit
+        assert decision.problems
+        assert permit is not None
+        assert [each.lane for each in permit.allowances] == [each.lane for each in first.gateway.permit.allowances]
+        assert why_stopped(wanted.spec, permit, later(seconds)) is None
+
+
+def test_with_problems_a_permit_to_spend_is_renewed_by_the_limits_that_are_stated() -> None:
+    seen = metering()
+    _, memory = one_pass(workload(hosted={**ONE, "overflow": TEN_A_DAY}), seen)
+    assert memory.ledger is not None
+    memory = replace(memory, ledger=replace(memory.ledger, day_hosted_usd=10.0))
+    after, _ = one_pass(workload(hosted={**TYPO, "overflow": TEN_A_DAY}, generation=2), seen, memory, at=later(300))
+    assert after.problems
+    assert after.gateway.permit is not None
+    assert given_usd(after.gateway.permit) == 0
 
 
 def test_hosted_spend_of_the_day_is_counted_by_backend_and_side() -> None:

@@ -1,5 +1,6 @@
 """Stocktaking: what the watches missed is found, and nothing is taken for missing that is only late."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +85,29 @@ async def test_takes_out_what_is_gone_and_was_never_told(scene: Scene) -> None:
     assert scene.world.known.get(Ref("Service", "ns", "service")) is None
     assert scene.queue.depth == 1
     assert scene.stocktaker.watching
+
+
+async def test_takes_out_a_class_and_a_provider_that_are_gone_and_were_never_told(scene: Scene) -> None:
+    scene.shown("HostedProvider", named("acme", labelled=False))
+    scene.shown("AcceleratorClass", {"metadata": {"name": "l4", "uid": "uid-l4"}})
+    await scene.stocktaker.compare(settle_s=0)
+    assert (scene.world.view.classes, scene.world.view.providers) == ({}, {})
+
+
+async def test_a_class_that_its_watch_does_not_show_is_told(scene: Scene) -> None:
+    scene.listing.objects.setdefault(path("AcceleratorClass", None), []).append({"metadata": {"name": "l4", "uid": "uid-l4"}})
+    await scene.stocktaker.compare(settle_s=0)
+    assert not scene.stocktaker.watching
+
+
+async def test_an_object_whose_label_names_no_workload_is_nobodys_and_waited_for_by_nobody(scene: Scene) -> None:
+    unnamed = named("odd")
+    unnamed["metadata"]["labels"] = {"spillway.dev/workload": ""}
+    scene.there("Pod", unnamed)
+    scene.shown("Pod", unnamed)
+    await scene.stocktaker.compare(settle_s=0)
+    assert scene.stocktaker.watching
+    await asyncio.wait_for(scene.stocktaker.sync(), 5)
 
 
 async def test_what_comes_between_the_two_looks_is_not_missing(scene: Scene) -> None:

@@ -1,0 +1,181 @@
+"""A pass from what was seen to what was written, beside an API server that fails, or does not answer, where a test wants it to."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from spillway.api.vocabulary import ConditionType, Reason
+from spillway.apply.applier import Applier
+from spillway.apply.connection import ApiError
+from spillway.apply.events import EventRecorder
+from spillway.apply.known import KnownObjects
+from spillway.observe.cluster import ClusterView
+from spillway.plan.decision import Key, Ledger
+from spillway.plan.observation import Missing, Sample
+from spillway.reconcile.bookkeeping import Bookkeeping
+from spillway.reconcile.recollection import Recollection
+from spillway.reconcile.reconcile import Reconciler
+from spillway.reconcile.settings import read_settings
+from spillway.reconcile.sharing import Sharing
+from spillway.reconcile.telemetry import Telemetry
+from spillway.reconcile.world import World
+from spillway.render.ledger import parse_ledger
+from tests.unit.plan.situations import NOW, later, provider, signals
+
+KEY = Key(namespace="ml", name="chat")
+LEDGER, CAP = "configmaps/chat-ledger", "configmaps/chat-gateway-cap"
+
+
+class Server:
+    """Stands for the connection: keeps what it is sent, by the end of its path. `hook` may raise, or take its time."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.version = 0
+        self.hook: Callable[[str], Any] = lambda _: None
+
+    async def send(self, method: str, where: str, body: Any = None, **_: Any) -> bytes:
+        sent = json.loads(body) if isinstance(body, bytes) else body
+        path = where.partition("?")[0]
+        name = "/".join((path.split("/")[-1], sent["metadata"]["name"]) if method == "POST" else path.split("/")[-2:])
+        answer = self.hook(name)
+        if answer is not None:
+            await answer
+        self.version += 1
+        metadata = {"uid": f"uid-{name}"} | sent["metadata"] | {"resourceVersion": str(self.version)}
+        self.objects[name] = {**sent, "metadata": metadata}
+        return json.dumps({"metadata": metadata}).encode()
+
+    async def request(self, method: str, where: str, body: Any = None, **_: Any) -> Any:
+        return None if method == "GET" else json.loads(await self.send(method, where, body))
+
+    def ledger(self) -> Ledger:
+        found = parse_ledger(self.objects[LEDGER]["data"])
+        assert found is not None
+        return found
+
+
+class Operator:
+    """What is around passes, with a clock that stands where it is put."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.server = Server()
+        known, settings = KnownObjects(), read_settings({})
+        self.world = World(view=ClusterView(), known=known, window_s=60, unasked=Missing(reason=Reason.METRICS_MISSING), leading_since=NOW)
+        connection: Any = self.server
+        applier = Applier(connection, known, lambda: None)
+        self.telemetry = Telemetry(queue_depth=lambda: 0, queue_delay_s=lambda: 0, leading=lambda: True, requests=lambda: 0)
+        self.recorder = EventRecorder(connection, lambda: None, instance="test")
+        self.reconciler = Reconciler(
+            settings=settings,
+            world=self.world,
+            connection=connection,
+            applier=applier,
+            recorder=self.recorder,
+            bookkeeping=Bookkeeping(applier, known, every_s=60),
+            recollection=Recollection(applier, known),
+            telemetry=self.telemetry,
+            sharing=Sharing(view=self.world.view, look=_nothing, tell=_nothing),
+            fence=lambda: None,
+            revisit_s=lambda _: 15.0,
+            clock=lambda: self.now,
+        )
+
+    def shown(self, **spec: Any) -> None:
+        """Have the watches show a workload that rents, its provider and one gateway."""
+        made = {"namespace": KEY.namespace, "generation": 1, "creationTimestamp": "2026-11-20T12:00:00Z"}
+        hosted = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": "10"}}
+        whole = {"model": {"id": "meta/llama-8b"}, "placement": {"mode": "Hosted"}, "hosted": hosted} | spec
+        acme = provider().model_dump(mode="json", by_alias=True, exclude_none=True)
+        labels = {"spillway.dev/workload": KEY.name, "app.kubernetes.io/component": "gateway"}
+        pod = {"metadata": {**made, "name": "chat-gateway-0", "uid": "gateway-0", "labels": labels}, "status": {}}
+        self.world.view.put("HostedProvider", {"metadata": {**made, "name": "acme", "uid": "p"}, "spec": acme}, NOW)
+        self.world.view.put("InferenceWorkload", {"metadata": {**made, "name": KEY.name, "uid": "w"}, "spec": whole}, NOW)
+        self.world.view.put("Pod", pod, NOW)
+
+    def scraped(self, at: datetime) -> None:
+        """Have Prometheus answered by then: nothing was spilled yet."""
+        self.now = at
+        self.world.signals = {KEY: replace(signals(), counters=Sample(value=(), at=at), spill_meters=Sample(value=(), at=at))}
+
+
+async def _nothing(*_: Any) -> None:
+    return None
+
+
+@pytest.fixture
+def operator() -> Operator:
+    found = Operator()
+    found.shown()
+    found.scraped(NOW)
+    return found
+
+
+async def test_a_permit_that_was_written_down_is_not_dealt_again_by_the_pass_after_one_that_was_cut_off(operator: Operator) -> None:
+    await operator.reconciler.run(KEY)
+    reached, never = asyncio.Event(), asyncio.Event()
+
+    def hang(name: str) -> Any:
+        if name != CAP:
+            return None
+        reached.set()
+        return never.wait()
+
+    operator.server.hook = hang
+    operator.scraped(later(180))
+    cut = asyncio.create_task(operator.reconciler.run(KEY))
+    await reached.wait()
+    cut.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cut
+    written = operator.server.ledger()
+    assert written.permit is not None
+    assert written.permit.issued_at == later(180)
+    operator.server.hook = lambda _: None
+    operator.scraped(later(195))
+    await operator.reconciler.run(KEY)
+    assert operator.server.ledger().permit == written.permit
+    assert "lane chat-gateway-0 0 " in operator.server.objects[CAP]["data"]["permit"]
+
+
+async def test_what_a_status_says_is_told_by_metrics_and_events_also_when_the_ledger_cannot_be_written() -> None:
+    operator = Operator()
+    operator.shown(hosted={"backends": [{"providerRef": {"name": "nobody"}, "model": "llama-8b"}]})
+    posted = asyncio.Event()
+
+    def refuse(name: str) -> None:
+        if name == LEDGER:
+            raise ApiError(403, "exceeded quota")
+        if name.startswith("events/"):
+            posted.set()
+
+    operator.server.hook = refuse
+    with pytest.raises(ApiError):
+        await operator.reconciler.run(KEY)
+    status = operator.server.objects["chat/status"]["status"]
+    told = {each.type: each.status for each in operator.telemetry.conditions[KEY]}
+    assert told == {each["type"]: each["status"] for each in status["conditions"]}
+    assert told[ConditionType.SPEC_VALID] == "False"
+    posting = asyncio.create_task(operator.recorder.run())
+    await posted.wait()
+    posting.cancel()
+
+
+async def test_a_decision_is_told_once_also_when_the_status_cannot_be_written_at_first(operator: Operator) -> None:
+    def refuse(name: str) -> None:
+        if name == "chat/status":
+            raise ApiError(500, "etcdserver: leader changed")
+
+    operator.server.hook = refuse
+    with pytest.raises(ApiError):
+        await operator.reconciler.run(KEY)
+    operator.server.hook = lambda _: None
+    await operator.reconciler.run(KEY)
+    assert operator.server.objects["chat/status"]["status"]["decisions"][0]["reason"] == Reason.MODE_HOSTED
+    assert operator.telemetry.decisions[Reason.MODE_HOSTED] == 1
