@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from spillway.api.workload import Architecture
-from spillway.plan.layers import LayerPlan, block_letters, layer_plan, whole_number
+from spillway.plan.layers import RECURRENT_FIELDS, LayerPlan, block_letters, layer_plan, unknown_kind, whole_number
 
 # Shapes that this reader does not know how to count or whose cache is of another kind: better no answer than a wrong one.
 UNLIKE_OTHERS = {
     "deepseek_ref": "its cache is compressed by layer",
     "deepseek_v4": "its cache is compressed by layer",
+    "dbrx": "its experts and heads are described in places of their own",
+    "jamba": "its layers mix attention and recurrent ones",
+    "bamba": "its layers mix attention and recurrent ones",
+    "zamba2": "its layers mix attention and recurrent ones",
     "kimi_linear": "its layers mix two kinds of attention",
     "nemotron-nas": "every layer has a shape of its own",
     "minimax_m3": "its layers mix two kinds of attention",
@@ -25,7 +29,12 @@ UNLIKE_OTHERS = {
     "t5": "it is an encoder and decoder",
     "bert": "it does not generate",
 }
-UNGATED = frozenset({"bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "nemotron", "nemotron_h", "opt", "phi", "starcoder2"})
+UNGATED = frozenset(
+    {"apertus", "arcee", "bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "jais2", "mpt", "nemotron", "nemotron_h", "opt"}
+    | {"persimmon", "phi", "starcoder2"}
+)
+# Kinds whose one table serves input and output unless config.json says otherwise, which then need not say it (transformers' defaults).
+TIED = ("bloom", "cohere", "ernie4_5", "falcon", "gemma", "gpt2", "gpt_bigcode", "minicpm3", "mpt", "opt", "smollm3", "starcoder2")
 MOST_LAYERS = 1000  # as in the API; the layers are listed one by one
 GATED_MATRICES = 3  # gate, up and down
 UNGATED_MATRICES = 2  # up and down
@@ -108,7 +117,8 @@ def _read(read: _Config, config: Mapping[str, object]) -> Architecture:
     if layers > MOST_LAYERS:
         raise _MissingError(f"num_hidden_layers is {layers}, which no model has")
     plan = layer_plan(read.raw, layers)
-    kv_heads = read.maybe("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
+    _only_known_parts(read.raw, plan)
+    kv_heads = 1 if _one_key(read.raw) else read.maybe("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
     tables = 1 if _tied(read.raw) else 2
     embeddings = tables * vocabulary * hidden
     total, active = _count(read, plan, hidden=hidden, heads=heads, kv_heads=kv_heads, head=head)
@@ -140,9 +150,27 @@ def _same_everywhere(read: _Config, head: int) -> None:
 
 
 def _tied(raw: Mapping[str, object]) -> bool:
-    """Whether one table serves input and output; gemma says so by its kind, others by a field that defaults to no."""
+    """Whether one table serves input and output: by a field, or else by the model's kind."""
     stated = raw.get("tie_word_embeddings")
-    return bool(stated) if stated is not None else str(raw.get("model_type", "")).startswith(("gemma", "bloom", "gpt2"))
+    return bool(stated) if stated is not None else str(raw.get("model_type", "")).startswith(TIED)
+
+
+def _one_key(raw: Mapping[str, object]) -> bool:
+    """Whether all queries share one key; of Falcon the newer form counts them, whatever this field says."""
+    return bool(raw.get("multi_query")) and not raw.get("new_decoder_architecture")
+
+
+def _only_known_parts(raw: Mapping[str, object], plan: LayerPlan) -> None:
+    """Refuse what has parts under names that are not read here: they would be left out of the count without a word."""
+    kind = unknown_kind(raw)
+    if kind is not None:
+        raise _MissingError(f"it has layers of kind {kind!r}, which this reader cannot count")
+    experts = next((name for name, found in raw.items() if "num_experts" in name and "per_tok" not in name and found), None)
+    if experts is not None and not plan.expert_layers:
+        raise _MissingError(f"it has experts, of which this reader does not know {experts}")
+    recurrent = next((name for name in RECURRENT_FIELDS if raw.get(name) is not None), None)
+    if recurrent is not None and not plan.recurrent and not raw.get("layer_types"):
+        raise _MissingError(f"it has {recurrent}, and this reader cannot tell which of its layers are recurrent")
 
 
 def _count(read: _Config, plan: LayerPlan, *, hidden: int, heads: int, kv_heads: int, head: int) -> tuple[int, int]:
@@ -198,9 +226,9 @@ def _bits(quantized: Mapping[str, object]) -> float | None:
     method = str(quantized.get("quant_method", ""))
     if method == "mxfp4":
         return 4.25  # 4 bits and an 8-bit scale for each 32
-    if "fp8" in method:
+    if "fp8" in method or quantized.get("load_in_8bit") is True:
         return 8.0
-    stated = whole_number(quantized.get("bits"))
+    stated = 4 if quantized.get("load_in_4bit") is True else whole_number(quantized.get("bits"))  # bitsandbytes says it so
     if stated is None and isinstance(groups := quantized.get("config_groups"), Mapping):
         weights = [group.get("weights") for group in groups.values() if isinstance(group, Mapping)]
         stated = next((whole_number(each.get("num_bits")) for each in weights if isinstance(each, Mapping)), None)

@@ -9,6 +9,11 @@ GEMMA2_PERIOD = 2  # every second layer of Gemma 2 sees everything; its config.j
 GEMMA3_PERIOD = 6
 BLOCK_LETTERS = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
 LLAMA4_PERIOD = 4  # no_rope_layer_interval
+WINDOWED = frozenset({"sliding_attention", "chunked_attention"})
+RECURRENT = frozenset({"linear_attention", "mamba", "recurrent"})
+KINDS = WINDOWED | RECURRENT | {"attention", "full_attention", "global_attention"}
+# What says that some layers are recurrent, in kinds of models that do not list their layers.
+RECURRENT_FIELDS = ("attn_layer_indices", "attn_layer_period", "attn_type_list", "block_types", "mamba_d_ssm", "mamba_d_state")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +41,9 @@ def layer_plan(raw: Mapping[str, object], layers: int) -> LayerPlan:
     if pattern is not None:
         return _by_letters(raw, pattern, layers)
     kinds = _kinds(raw, layers)
-    windowed = sum(kind in ("sliding_attention", "chunked_attention") for kind in kinds)
+    windowed = sum(kind in WINDOWED for kind in kinds)
     window = _window(raw)
-    recurrent = sum(kind in ("linear_attention", "mamba", "recurrent") for kind in kinds)
+    recurrent = sum(kind in RECURRENT for kind in kinds)
     experts = _expert_layers(raw, layers)
     return LayerPlan(
         attention=layers - recurrent,
@@ -81,6 +86,13 @@ def _by_letters(raw: Mapping[str, object], pattern: str, layers: int) -> LayerPl
     )
 
 
+def unknown_kind(raw: Mapping[str, object]) -> str | None:
+    """Return a kind of layer that the file lists and that is not known here; None where all are."""
+    stated = raw.get("layer_types")
+    listed = stated if isinstance(stated, Sequence) and not isinstance(stated, str) else ()
+    return next((str(kind) for kind in listed if str(kind) not in KINDS), None)
+
+
 def _kinds(raw: Mapping[str, object], layers: int) -> Sequence[str]:
     stated = raw.get("layer_types")
     if isinstance(stated, Sequence) and not isinstance(stated, str) and stated:
@@ -92,6 +104,9 @@ def _kinds(raw: Mapping[str, object], layers: int) -> Sequence[str]:
     if period is None and model_type.startswith(("gemma2", "gemma3", "llama4")):
         period = GEMMA2_PERIOD if model_type.startswith("gemma2") else LLAMA4_PERIOD if model_type.startswith("llama4") else GEMMA3_PERIOD
     others = "linear_attention" if "full_attention_interval" in raw else "sliding_attention"
+    letters = raw.get("sliding_window_pattern")
+    if isinstance(letters, str) and letters:  # EXAONE 4: a letter for each layer, over and over, L for a window and G for everything
+        return ["full_attention" if letters[layer % len(letters)] == "G" else others for layer in range(layers)]
     if period:
         return ["full_attention" if layer % period == period - 1 else others for layer in range(layers)]
     return ["sliding_attention" if raw.get("use_sliding_window", True) else "full_attention"] * layers
@@ -113,7 +128,7 @@ def _expert_layers(raw: Mapping[str, object], layers: int) -> int:
     dense = raw.get("mlp_only_layers")
     if isinstance(dense, Sequence) and not isinstance(dense, str) and dense:
         return layers - len(dense)
-    first = _whole(raw, "first_k_dense_replace") or 0
+    first = _whole(raw, "first_k_dense_replace", "num_dense_layers") or 0
     every = _whole(raw, "interleave_moe_layer_step", "decoder_sparse_step") or 1
     return (layers - first) // every
 

@@ -50,7 +50,7 @@ class Load:
 
     def share_above(self, rate_per_s: float) -> float:
         """Return the share of the time, 0 to 1, in which the load is above a rate."""
-        if rate_per_s >= self.peak_per_s:
+        if rate_per_s >= self.peak_per_s or not self.mean_per_s:  # of a mean of nothing, the peak takes no time
             return 0.0
         floor, exponent = self.floor_per_s, self.exponent
         if rate_per_s < floor or not exponent:
@@ -99,7 +99,7 @@ def declared_load(spec: InferenceWorkloadSpec) -> Load | None:
     else:
         return None
     if traffic.latency is LatencyNeed.OFFLINE:
-        peak = mean
+        return Load(mean_per_s=mean, peak_per_s=mean)  # Steady, or it would be given a peak at other volumes (at)
     return Load(
         mean_per_s=mean, peak_per_s=max(mean, mean * default_peak_ratio(traffic.pattern) if peak is None else peak), pattern=traffic.pattern
     )

@@ -40,6 +40,28 @@ OTHERS = frozenset({IBM_FMS, IK_LLAMA, LITGPT, MAXTEXT, MIXERLOOP, OPAL_SIM, SLI
 
 UNCONFIRMED = "model card; layers and heads from public descriptions, confirmed by the parameter count only"
 
+# The longest that a model allows which shares another's row and not its context, by its plain name (plan/models.py), a release's date last.
+OWN_CONTEXTS = {
+    "llama-3-8b": 8_192,
+    "llama-3-70b": 8_192,
+    "qwen3-4b-2507": 262_144,
+    "qwen3-30b-a3b-2507": 262_144,
+    "qwen3-coder-30b-a3b": 262_144,
+    "deepseek-r1-qwen3-8b": 131_072,
+    "deepseek-r1-distill-qwen-7b": 131_072,
+    "deepseek-r1-distill-qwen-14b": 131_072,
+    "deepseek-r1-distill-qwen-32b": 131_072,
+    "mistral-small-3.1-24b": 131_072,
+    "mistral-small-3.2-24b": 131_072,
+    "devstral-small": 131_072,
+    "devstral-small-1.1": 131_072,
+    "magistral-small": 131_072,
+    "phi-4-reasoning": 32_768,
+    "phi-4-reasoning-plus": 32_768,
+    "kimi-k2-0905": 262_144,
+    "glm-4.5": 131_072,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueModel:
@@ -48,7 +70,7 @@ class CatalogueModel:
     family: str
     id: str
     architecture: Architecture
-    context_tokens: int  # the longest that its config.json or its card allows
+    context_tokens: int  # the longest that its config.json or its card allows; of others of the shape see OWN_CONTEXTS
     read_in: str  # one of COPIES or OTHERS, or UNCONFIRMED
     read_of: str  # whose numbers those are, as read_in names it: itself or a model of the same shape
     also: tuple[str, ...]  # further names of the same shape, without organisation and endings such as -instruct

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture, Model, Quantization
 from spillway.plan.decision import Problem
-from spillway.plan.model_catalogue import MODELS, CatalogueModel
+from spillway.plan.model_catalogue import MODELS, OWN_CONTEXTS, CatalogueModel
 from spillway.plan.same import of_the_same
 from spillway.plan.told_shape import told_architecture, why_untold
 
@@ -16,8 +16,10 @@ _ENDINGS = re.compile(
     r"^(instruct|it|chat|hf|base|fp8|dynamic|block|static|pertensor|per|tensor|awq|gptq|int4|int8|w4a16|w8a8|quantized\.w4a16|quantized\.w8a8|"
     r"bf16|fp16|bnb|4bit|8bit|v0\.\d+|v1\.0|v1|\d{4}|rl)$"
 )
+_DATE = re.compile(r"-(\d{4})(?!\w)")
 _STORAGE = (
     (re.compile(r"awq"), Quantization.AWQ),
+    (re.compile(r"gptq[-_](int8|8bit)"), Quantization.INT8),
     (re.compile(r"gptq|int4|w4a16"), Quantization.GPTQ),
     (re.compile(r"fp8"), Quantization.FP8),
     (re.compile(r"w8a8|int8"), Quantization.INT8),
@@ -44,7 +46,13 @@ def known_model(model: Model) -> KnownModel | None:
     if found is None:
         told = told_architecture(model)
         return None if told is None else KnownModel(architecture=told, quantization=quantization, source="config.json of its replica")
-    return KnownModel(architecture=found.architecture, quantization=quantization, source=found.source, context_tokens=found.context_tokens)
+    own = own_context(model.id)
+    return KnownModel(
+        architecture=found.architecture,
+        quantization=quantization,
+        source=found.source,
+        context_tokens=found.context_tokens if own is None else own,
+    )
 
 
 def resolve_model(model: Model) -> KnownModel | Problem:
@@ -65,6 +73,12 @@ def resolve_model(model: Model) -> KnownModel | Problem:
 def catalogue_model(model_id: str) -> CatalogueModel | None:
     """Return the catalogue's model of this id, whoever published it and however it is tuned or stored; None when it is not there."""
     return _by_name().get(plain_name(model_id))
+
+
+def own_context(model_id: str) -> int | None:
+    """Return the longest context of a model whose shape is another's; None where it is that one's too. A later release may allow more."""
+    name, date = plain_name(model_id), _DATE.search(model_id)
+    return OWN_CONTEXTS.get(f"{name}-{date[1]}" if date else name, OWN_CONTEXTS.get(name))
 
 
 @lru_cache(maxsize=1024)

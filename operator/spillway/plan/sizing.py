@@ -28,7 +28,7 @@ from spillway.plan.roofline import StepModel, computes_in_eight_bits
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT, Promise, Service, largest_batch, sustained
 from spillway.plan.speed import SAME_FACTS, step_model
 
-__all__ = ["Memory", "ReplicaSize", "SizeBasis", "error_percent", "own_context_misfit", "replica_size", "sizes"]
+__all__ = ["Memory", "ReplicaSize", "SizeBasis", "error_percent", "own_context_misfit", "replica_size", "sizes", "too_long_requests"]
 
 KV_FILL = 0.9  # preemption starts when the last blocks go
 
@@ -228,6 +228,16 @@ def own_context_misfit(known: KnownModel, size: ReplicaSize, *, engine: Engine, 
         f"vLLM does not start on {size.tensor_parallel_size} x {size.accelerator_class} with the model's own context of {own} tokens, of "
         f"which the KV cache holds {held}: set model.maxContextTokens to what requests need."
     )
+
+
+def too_long_requests(known: KnownModel, lengths: Lengths, *, max_context_tokens: int | None) -> str | None:
+    """Return that the mean request is longer than the model serves, where it is: vLLM refuses such requests, whatever owning costs."""
+    most, needed = max_context_tokens or known.context_tokens, math.ceil(lengths.input_mean + lengths.output_mean)
+    if most is None or needed <= most:
+        return None
+    whose = "model.maxContextTokens allows" if max_context_tokens else "the model's own context is"
+    fields = "model.maxContextTokens or traffic" if max_context_tokens else "traffic, or choose another model"
+    return f"A mean request has {needed} tokens and {whose} {most}: the engine refuses what is longer. Correct {fields}."
 
 
 def error_percent(model: Architecture, quantization: Quantization | None, accelerator: AcceleratorClassSpec, *, calibrated: bool) -> int:

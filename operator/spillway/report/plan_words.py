@@ -11,7 +11,7 @@ from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
 from spillway.plan.options import Option, ServedBy
 from spillway.plan.rounding import dollars
-from spillway.plan.sizing import own_context_misfit
+from spillway.plan.sizing import own_context_misfit, too_long_requests
 
 OLD_PRICE_DAYS = 90
 
@@ -211,10 +211,10 @@ def _of_context(plan: Plan) -> Iterator[str]:
     known = resolve_model(spec.model)
     if chosen is None or chosen.size is None or isinstance(known, Problem):
         return
-    engine = spec.dedicated.engine if spec.dedicated else Engine()
-    found = own_context_misfit(known, chosen.size, engine=engine, max_context_tokens=spec.model.max_context_tokens)
-    if found is not None:
-        yield found
+    engine, most = spec.dedicated.engine if spec.dedicated else Engine(), spec.model.max_context_tokens
+    found = too_long_requests(known, plan.question.lengths, max_context_tokens=most)
+    misfit = own_context_misfit(known, chosen.size, engine=engine, max_context_tokens=most)
+    yield from (each for each in (found, misfit) if each is not None)
 
 
 def _of_prices(plan: Plan, today: date) -> Iterator[str]:

@@ -115,6 +115,52 @@ NEMOTRON: dict[str, Any] = {
     "tie_word_embeddings": False,
 }
 
+FALCON: dict[str, Any] = {
+    "model_type": "falcon",
+    "hidden_size": 4544,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 71,
+    "vocab_size": 65_024,
+    "multi_query": True,
+    "new_decoder_architecture": False,
+}
+FALCON_40B: dict[str, Any] = {
+    "hidden_size": 8192,
+    "num_hidden_layers": 60,
+    "num_attention_heads": 128,
+    "num_kv_heads": 8,
+    "new_decoder_architecture": True,
+}
+STARCODER: dict[str, Any] = {
+    "model_type": "gpt_bigcode",
+    "n_embd": 6144,
+    "n_layer": 40,
+    "n_head": 48,
+    "n_inner": 24_576,
+    "vocab_size": 49_152,
+    "multi_query": True,
+}
+COMMAND_R: dict[str, Any] = {
+    "model_type": "cohere",
+    "hidden_size": 8192,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "intermediate_size": 24_576,
+    "vocab_size": 256_000,
+}
+APERTUS: dict[str, Any] = {
+    "model_type": "apertus",
+    "hidden_size": 8192,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "intermediate_size": 43_008,
+    "vocab_size": 131_072,
+    "tie_word_embeddings": False,
+}
+MPT: dict[str, Any] = {"model_type": "mpt", "d_model": 4096, "n_layers": 32, "n_heads": 32, "vocab_size": 50_432}
+
 
 def read(config: dict[str, Any]) -> Architecture:
     found = architecture_of(config)
@@ -154,6 +200,25 @@ def test_experts_that_a_token_does_not_pass_are_not_active(config: dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("config", "published_billions", "key_value_heads"),
+    [
+        pytest.param(FALCON, 6.92, 1, id="Falcon: all queries share one key"),
+        pytest.param(FALCON | FALCON_40B, 41.3, 8, id="newer Falcon: its keys are counted, whatever multi_query says"),
+        pytest.param(STARCODER, 15.5, 1, id="StarCoder: one key, one table, no gate"),
+        pytest.param(COMMAND_R, 32.3, 8, id="Command R: one table, which its file does not say"),
+        pytest.param(APERTUS, 70.6, 8, id="Apertus: no gate"),
+        pytest.param(MPT, 6.65, 32, id="MPT: one table, no gate"),
+    ],
+)
+def test_what_a_file_leaves_to_the_kind_of_model_is_known(
+    config: dict[str, Any], published_billions: float, key_value_heads: int
+) -> None:
+    found = read(config)
+    assert found.parameters / 1e9 == pytest.approx(published_billions, rel=0.01)
+    assert found.key_value_heads == key_value_heads
+
+
+@pytest.mark.parametrize(
     ("changes", "layers", "tokens"),
     [
         pytest.param({"sliding_window": 4096}, 32, 4096, id="all layers"),
@@ -161,6 +226,7 @@ def test_experts_that_a_token_does_not_pass_are_not_active(config: dict[str, Any
         pytest.param({"sliding_window": 131_072}, None, None, id="not where it is as long as the context"),
         pytest.param({"sliding_window": None}, None, None, id="not where it is null"),
         pytest.param({"model_type": "gemma2", "sliding_window": 4096}, 16, 4096, id="every second layer of Gemma 2"),
+        pytest.param({"sliding_window": 4096, "sliding_window_pattern": "LLLG"}, 24, 4096, id="three of four, as letters say"),
     ],
 )
 def test_windows(changes: dict[str, Any], layers: int | None, tokens: int | None) -> None:
@@ -173,6 +239,8 @@ def test_windows(changes: dict[str, Any], layers: int | None, tokens: int | None
     [
         pytest.param({"quant_method": "fp8"}, 1.0, id="fp8"),
         pytest.param({"quant_method": "awq", "bits": 4}, 0.53, id="awq"),
+        pytest.param({"quant_method": "bitsandbytes", "load_in_4bit": True}, 0.53, id="bitsandbytes in 4 bits"),
+        pytest.param({"quant_method": "bitsandbytes", "load_in_8bit": True, "load_in_4bit": False}, 1.0, id="bitsandbytes in 8 bits"),
         pytest.param(
             {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 8}}}}, 1.0, id="in groups"
         ),
@@ -199,6 +267,11 @@ def test_weights_published_quantized_are_counted_so_and_embeddings_in_16_bits(qu
         pytest.param({"model_type": "deepseek_v4"}, "compressed by layer", id="a cache of another kind"),
         pytest.param({"model_type": "bert"}, "does not generate", id="a model that does not generate"),
         pytest.param(LLAMA | {"swa_num_key_value_heads": 4}, "same keys and values", id="layers with different heads"),
+        pytest.param(LLAMA | {"moe_num_experts": 64, "moe_k": 6}, "moe_num_experts", id="experts under another name"),
+        pytest.param(LLAMA | {"layer_types": ["conv", "full_attention"] * 16}, "'conv'", id="layers of a kind it does not know"),
+        pytest.param(LLAMA | {"attn_type_list": [0, 1] * 16}, "attn_type_list", id="recurrent layers listed in another way"),
+        pytest.param(LLAMA | {"mamba_d_ssm": 3072}, "mamba_d_ssm", id="layers that are recurrent beside attention"),
+        pytest.param({"model_type": "jamba"}, "mix attention and recurrent", id="recurrent layers by a period"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_what_to_do(config: dict[str, Any], said: str) -> None:

@@ -153,6 +153,13 @@ def test_a_class_that_cannot_serve_or_is_not_listed_or_has_no_price_says_so() ->
     assert found == {"x": {Cause.SIZE}, "y": {Cause.NOT_LISTED}, "z": {Cause.NO_PRICE}}
 
 
+def test_a_class_that_could_serve_and_has_no_price_is_not_said_to_be_unable_to() -> None:
+    classes = {"x": accelerator().model_copy(update={"price": None})}
+    able, unable = (make_plan(question(classes=classes), (each,), load()) for each in (size(), size(problem="it does not fit")))
+    assert able.verdict.message == "What owning costs is not known, see below."
+    assert unable.verdict.message == "No accelerator class here can serve it, see below."
+
+
 def test_what_is_over_the_budget_is_not_possible() -> None:
     plan = make_plan(question(spec(budget={"monthlyUSD": "10"})), (size(),), load(4.0))
     assert plan.recommended is None

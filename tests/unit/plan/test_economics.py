@@ -96,6 +96,20 @@ def test_the_load_is_read_from_the_spec(traffic: dict[str, object], mean: float,
     assert (found.mean_per_s, found.peak_per_s) == (mean, peak)
 
 
+def test_the_load_of_a_mean_of_nothing_is_never_above_anything() -> None:
+    nothing, little = (Load(mean_per_s=mean, peak_per_s=5.0) for mean in (0.0, 1e-6))
+    assert nothing.share_above(2.0) <= little.share_above(2.0)
+    assert dedicated_cost(nothing, fleet()).usd <= dedicated_cost(little, fleet()).usd
+
+
+def test_offline_traffic_of_no_volume_yet_has_no_peaks_at_any_other() -> None:
+    traffic = {"requestsPerMonth": 0, "latency": "Offline", "pattern": "Bursty"}
+    found = declared_load(InferenceWorkloadSpec.model_validate({"model": {"id": "a/b"}, "placement": {"mode": "Auto"}, "traffic": traffic}))
+    assert found is not None
+    there = found.at(SECONDS_PER_MONTH)
+    assert there.peak_per_s == there.mean_per_s == pytest.approx(1.0)
+
+
 def test_without_a_volume_there_is_no_load() -> None:
     spec = {"model": {"id": "a/b"}, "placement": {"mode": "Auto"}, "traffic": {"inputTokens": {"mean": 5}}}
     assert declared_load(InferenceWorkloadSpec.model_validate(spec)) is None

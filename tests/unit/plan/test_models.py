@@ -12,6 +12,7 @@ from spillway.plan.model_catalogue import (
     MLC,
     MODELS,
     OTHERS,
+    OWN_CONTEXTS,
     READ,
     TT_METAL,
     UNCONFIRMED,
@@ -55,6 +56,7 @@ def test_what_is_not_in_the_catalogue_is_not_guessed(written: str) -> None:
         ("Qwen/Qwen3-32B-FP8", Quantization.FP8),
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", Quantization.AWQ),
         ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", Quantization.GPTQ),
+        pytest.param("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", Quantization.INT8, id="the same method in twice the bits"),
         ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w8a8", Quantization.INT8),
         ("meta-llama/Llama-3.3-70B-Instruct", None),
         pytest.param("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", None, id="a row that is fp8 itself: as published"),
@@ -75,6 +77,33 @@ def test_a_catalogue_model_says_where_its_shape_was_read_and_how_long_its_contex
     assert found is not None
     assert found.source.startswith("config.json of Qwen/Qwen3-8B")
     assert found.context_tokens == 40_960
+
+
+@pytest.mark.parametrize(
+    ("written", "context_tokens"),
+    [
+        pytest.param("meta-llama/Meta-Llama-3-8B-Instruct", 8_192, id="an earlier release allows less"),
+        pytest.param("meta-llama/Llama-3.1-8B-Instruct", 131_072, id="than the one of the row"),
+        pytest.param("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", 262_144, id="a later one allows more"),
+        pytest.param("Qwen/Qwen3-30B-A3B", 40_960, id="than the first"),
+        pytest.param("moonshotai/Kimi-K2-Instruct-0905", 262_144, id="of a certain month"),
+        pytest.param("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", 131_072, id="distilled, with its date inside"),
+        pytest.param("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", 131_072, id="distilled"),
+        pytest.param("mistralai/Mistral-Small-3.2-24B-Instruct-2506", 131_072, id="another version"),
+        pytest.param("mistralai/Mistral-Small-24B-Instruct-2501", 32_768, id="the version of the row, dated too"),
+    ],
+)
+def test_a_model_of_another_ones_shape_keeps_a_context_of_its_own(written: str, context_tokens: int) -> None:
+    found = known_model(Model(id=written))
+    assert found is not None
+    assert found.context_tokens == context_tokens
+
+
+def test_a_context_of_its_own_belongs_to_a_name_of_the_catalogue_and_differs() -> None:
+    for name, tokens in OWN_CONTEXTS.items():
+        row = catalogue_model(name)
+        assert row is not None, name
+        assert row.context_tokens != tokens, name
 
 
 def test_an_unknown_model_names_three_ways_out() -> None:

@@ -15,7 +15,7 @@ from spillway.plan.lengths import Lengths, length_at, length_spread
 from spillway.plan.models import known_model
 from spillway.plan.roofline import StepModel
 from spillway.plan.serving import Service, largest_batch, sustained
-from spillway.plan.sizing import SizeBasis, own_context_misfit
+from spillway.plan.sizing import SizeBasis, own_context_misfit, too_long_requests
 from tests.unit.plan.shapes import CHAT, PROMISE, h100, shape, sized, sized_at
 
 L4 = h100(product="NVIDIA L4", memoryGiB=22, memoryBandwidthGBps=300, teraFLOPs={"bf16": 121, "fp8": 242}, perNode=4, interconnectGBps=64)
@@ -109,6 +109,21 @@ def test_says_where_the_engine_would_not_start_with_the_models_own_context(
     size = sized_at(1, known.architecture, accelerator)
     found = own_context_misfit(known, size, engine=Engine(), max_context_tokens=stated)
     assert found is None if said is None else said in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("model", "stated", "said"),
+    [
+        pytest.param("meta-llama/Llama-2-7b-chat-hf", None, "the model's own context is 4096", id="longer than the model's own"),
+        pytest.param("meta-llama/Llama-3.1-8B-Instruct", 4096, "model.maxContextTokens allows 4096", id="longer than asked for"),
+        pytest.param("meta-llama/Llama-3.1-8B-Instruct", None, None, id="there is room for it"),
+    ],
+)
+def test_says_where_the_engine_would_refuse_the_mean_request(model: str, stated: int | None, said: str | None) -> None:
+    known = known_model(Model(id=model))
+    assert known is not None
+    found = too_long_requests(known, Lengths(input_mean=8000, input_p95=9000, output_mean=250), max_context_tokens=stated)
+    assert found is None if said is None else f"A mean request has 8250 tokens and {said}" in (found or "")
 
 
 def test_a_window_lets_a_long_context_fit_where_full_attention_would_not() -> None:
