@@ -134,6 +134,15 @@ def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, t
     assert slow["trace"]["demandReplicasMean"] > 1.5 * planned["trace"]["demandReplicasMean"]
 
 
+@pytest.mark.parametrize("more", [(), ("--copies", "3"), ("--policy", "all-owned,all-hosted,oracle-replay,hpa-utilisation")])
+def test_requests_that_all_come_at_once_are_a_trace_too(simulate: Run, tmp_path: Path, more: tuple[str, ...]) -> None:
+    file = tmp_path / "burst.csv"
+    file.write_text("arrival_s,input_tokens,output_tokens\n" + "0,500,20\n" * 3)
+    found = as_json(simulate, "--trace", str(file), *FEW, *more)
+    assert found["trace"]["requests"] == (9 if "--copies" in more else 3)
+    assert by_name(found)["spillway"]["failedPercent"] == 0
+
+
 def test_the_table_fits_100_columns_and_says_first_what_keeps_the_slo(simulate: Run, trace: str) -> None:
     code, out, err = simulate("-f", HYBRID, "--trace", trace)
     assert (code, err) == (0, "")
