@@ -112,7 +112,7 @@ def _files(paths: Sequence[str], problems: list[str]) -> Iterator[str]:
 def _documents(file: str, problems: list[str]) -> list[Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        return [_without_nothing(document) for document in yaml.load_all(text, Loader=_Loader)]
+        return [each for document in yaml.load_all(text, Loader=_Loader) for each in _objects(_without_nothing(document))]
     except OSError as problem:
         problems.append(f"{file}: cannot be read: {problem.strerror or problem}; give the path of a manifest")
     except UnicodeDecodeError:
@@ -125,6 +125,16 @@ def _documents(file: str, problems: list[str]) -> list[Any]:
     except RecursionError:
         problems.append(f"{file}: is nested too deeply, or refers to itself; write it without the alias")
     return []
+
+
+def _objects(document: Any) -> Iterator[Any]:
+    """Give a document's objects: those of a List, as `kubectl get -o yaml` writes several, else the document itself."""
+    listed = document.get("items") if isinstance(document, dict) and str(document.get("kind")).endswith("List") else None
+    if not isinstance(listed, list):
+        yield document
+        return
+    for each in listed:
+        yield from _objects(each)
 
 
 def _parse(file: str, document: Any, problems: list[str]) -> tuple[Kind, dict[str, Any], ApiModel] | None:

@@ -179,6 +179,32 @@ def test_several_workloads_are_planned_one_after_the_other(plan: Run, written: C
     assert [each["workload"] for each in yaml.safe_load_all(out)] == ["chat", "other"]
 
 
+@pytest.mark.parametrize(("version", "kind"), [("v1", "List"), ("spillway.dev/v1alpha1", "InferenceWorkloadList")])
+def test_a_list_is_read_as_what_is_in_it(plan: Run, written: Callable[..., str], version: str, kind: str) -> None:
+    listed = {"apiVersion": version, "kind": kind, "metadata": {"resourceVersion": ""}, "items": list(documents(SCENARIO_2).values())}
+    assert plan("-f", written(listed)) == plan("-f", SCENARIO_2)
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_reader_that_goes_early_is_no_traceback(form: str) -> None:
+    script = "import sys; from spillway.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "plan", "-f", SCENARIO_2, "-o", form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (141, b"")
+
+
+def test_what_is_wrong_in_a_list_is_told(plan: Run, written: Callable[..., str]) -> None:
+    workload = {"apiVersion": "spillway.dev/v1alpha1", "kind": "InferenceWorkload", "metadata": {"name": "x"}, "spec": {"modle": {}}}
+    code, _, err = plan("-f", written({"apiVersion": "v1", "kind": "List", "items": [workload, None, "text"]}))
+    assert code == 2
+    assert "InferenceWorkload x: spec.modle" in err
+    assert "a document is no Kubernetes object" in err
+
+
 def test_the_same_input_gives_the_same_output(plan: Run) -> None:
     assert plan("-f", HYBRID, "-o", "json") == plan("-f", HYBRID, "-o", "json")
 
