@@ -205,6 +205,12 @@ def test_what_is_wrong_in_a_list_is_told(plan: Run, written: Callable[..., str])
     assert "a document is no Kubernetes object" in err
 
 
+def test_the_example_that_scales_from_zero_has_a_replica_that_can_pay(plan: Run) -> None:
+    found = as_json(plan, "-f", "examples/scale-to-zero.yaml")
+    (hybrid,) = options(found, mode="Hybrid", feasible=True)
+    assert hybrid["kappa"] > 1, "with a kappa below one nothing is owned beyond minReplicas, which is zero there"
+
+
 def test_the_same_input_gives_the_same_output(plan: Run) -> None:
     assert plan("-f", HYBRID, "-o", "json") == plan("-f", HYBRID, "-o", "json")
 
