@@ -119,6 +119,10 @@ def test_without_a_prometheus_the_operator_gets_no_url_and_the_notes_say_what_is
     assert "cannot be told from its URL" in notes(tmp_path, {"prometheus": {"url": "https://prometheus.example.com"}})
 
 
+def test_the_notes_say_it_where_alerts_are_made_and_what_they_look_at_is_not_scraped(tmp_path: Path) -> None:
+    assert "SpillwayNobodyActs will fire" in notes(tmp_path, STACK | {"serviceMonitor": {"enabled": False}})
+
+
 def notes(folder: Path, values: dict[str, Any]) -> str:
     shown = helm("install", "spillway", str(CHART), "-n", NAMESPACE, "--dry-run=client", "-f", str(values_file(folder, values)))
     assert shown.returncode == 0, shown.stderr
