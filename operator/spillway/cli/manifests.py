@@ -23,6 +23,7 @@ from spillway.api.workload import InferenceWorkloadSpec
 SCHEMAS = "spec_schemas.json"  # of each kind, written by `make generate`
 SUFFIXES = (".yaml", ".yml", ".json")
 MOST_PROBLEMS = 20  # more than these are not printed
+LONGEST_TOLD = 80  # characters of what is no path
 _KINDS = {kind.kind: kind for kind in KINDS}
 
 
@@ -100,10 +101,15 @@ def _sorted_out(parsed: Sequence[tuple[str, Kind, dict[str, Any], ApiModel]]) ->
 
 def _files(paths: Sequence[str], problems: list[str]) -> Iterator[str]:
     for path in paths:
-        if path == "-" or not Path(path).is_dir():
-            yield path
+        try:
+            if path == "-" or not Path(path).is_dir():
+                yield path
+                continue
+            inside = sorted(str(each) for each in Path(path).iterdir() if each.suffix in SUFFIXES and each.is_file())
+        except OSError as problem:  # one that may not be looked into; or the manifest's text where its path should be
+            told = next(iter(path.splitlines()), "")[:LONGEST_TOLD]
+            problems.append(f"{told}: cannot be read: {problem.strerror or problem}; give the path of a manifest")
             continue
-        inside = sorted(str(each) for each in Path(path).iterdir() if each.suffix in SUFFIXES and each.is_file())
         if not inside:
             problems.append(f"{path}: the folder has no {', '.join(SUFFIXES)} file; name the file")
         yield from inside

@@ -31,6 +31,7 @@ from spillway.simulate.trace import Trace
 BAD_INPUT = 2
 NARROWEST = 100  # characters that the table needs
 MOST_COPIES = 1000
+LONGEST_S = 10 * 366 * 86_400.0  # of an option that is a time: calendars end
 LIST = "list"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -265,9 +266,10 @@ def _write(text: str, file: str | None) -> None:
 def _seconds(text: str, option: str) -> float:
     """Return a time such as 180s, 3m, 7d in seconds; a number alone is seconds."""
     match = re.fullmatch(r"([0-9]*\.?[0-9]+) *([smhdw]?)", text.strip())
-    if match is None or not float(match.group(1)) > 0:
-        raise BadInputError(f"{option}: is {text!r}; give a time above 0 such as 180s, 3m, 12h or 7d")
-    return float(match.group(1)) * _UNITS_S[match.group(2) or "s"]
+    seconds = float(match.group(1)) * _UNITS_S[match.group(2) or "s"] if match else 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise BadInputError(f"{option}: is {text!r}; give a time above 0, and of at most ten years, such as 180s, 3m, 12h or 7d")
+    return seconds
 
 
 def _progress(shown: bool) -> Callable[[str, float], None] | None:  # noqa: FBT001

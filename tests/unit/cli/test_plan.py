@@ -297,10 +297,25 @@ def test_price_lists_change_what_machines_cost_and_add_what_can_be_rented(plan: 
     assert any("1 machine prices" in each for each in found["warnings"])
 
 
+def test_a_price_list_as_spreadsheets_write_it_begins_with_a_byte_order_mark(plan: Run, tmp_path: Path) -> None:
+    (tmp_path / "hosted_token_prices.csv").write_text(
+        "provider,model,input_usd_per_mtok,output_usd_per_mtok\ncheap,llama-3.1-8b-instruct,0.02,0.05\n", encoding="utf-8-sig"
+    )
+    found = as_json(plan, "-f", HYBRID, "--prices", str(tmp_path))
+    assert "cheap/llama-3.1-8b-instruct" in {option["provider"] for option in options(found, mode="Hosted")}
+
+
+@pytest.mark.parametrize("arguments", [("-f", "spec:\n  x: 1\n" * 100), ("-f", HYBRID, "--prices", "a" * 5000)])
+def test_text_where_a_path_should_be_is_told_in_a_line(plan: Run, arguments: tuple[str, ...]) -> None:
+    code, _, err = plan(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot be read: File name too long" in err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b\n1,2\n", "has no column"),
+        ("a,b\n1,2\n", "has no column cloud, region, instance, on_demand_usd_h; it needs cloud"),
         ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,cheap,2026-01-01\n", "write a price"),
         ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,nan,2026-01-01\n", "write a price"),
         ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,-1,2026-01-01\n", "write a price"),
