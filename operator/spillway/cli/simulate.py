@@ -42,7 +42,10 @@ def run(parsed: argparse.Namespace) -> int:
         print("\n".join(policy_names()))
         return 0
     try:
-        outputs = _outputs(parsed, datetime.now(UTC))
+        try:
+            outputs = _outputs(parsed, datetime.now(UTC))
+        finally:
+            _clear(sys.stderr.isatty())
         _write(_written(outputs, parsed.output, to_file=parsed.out is not None), parsed.out)
     except BadInputError as problem:
         for line in problem.problems:
@@ -275,6 +278,12 @@ def _seconds(text: str, option: str) -> float:
 def _progress(shown: bool) -> Callable[[str, float], None] | None:  # noqa: FBT001
     """Return what draws the bar; nothing where nobody looks."""
     return _bar if shown else None
+
+
+def _clear(shown: bool) -> None:  # noqa: FBT001
+    """Take away what was shown of the progress: whatever is printed next begins its own line."""
+    if shown:
+        _line("")
 
 
 def _bar(what: str, share: float) -> None:

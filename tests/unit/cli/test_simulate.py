@@ -1,6 +1,7 @@
 """`spillway simulate` as it is used: manifests and a trace in, what it would have cost out, and a sentence instead of a traceback."""
 
 import copy
+import io
 import json
 import subprocess
 import sys
@@ -141,6 +142,23 @@ def test_requests_that_all_come_at_once_are_a_trace_too(simulate: Run, tmp_path:
     found = as_json(simulate, "--trace", str(file), *FEW, *more)
     assert found["trace"]["requests"] == (9 if "--copies" in more else 3)
     assert by_name(found)["spillway"]["failedPercent"] == 0
+
+
+@pytest.mark.parametrize("more", [("--policy", "spillway,static"), ("--policy", "oracle"), ("--days", "1e-9")])
+def test_progress_is_shown_on_a_terminal_and_cleared_away(trace: str, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    main(["simulate", "-f", HYBRID, "--trace", trace, *more])
+    shown, _, rest = terminal.getvalue().rpartition("\r\x1b[K")
+    assert "121 rows" in shown
+    assert not rest or rest.startswith("spillway simulate: ")
+
+
+class Terminal(io.StringIO):
+    """Somewhere to print to that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_the_table_fits_100_columns_and_says_first_what_keeps_the_slo(simulate: Run, trace: str) -> None:
