@@ -9,6 +9,9 @@ from spillway.plan.readings import finite, number, value
 from spillway.plan.rounding import percent, whole
 
 
+NO_REQUEST = 1e-3  # of a window: rates come out of divisions
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attainment:
     """Shares of 0 to 1 that met each target; None where there is no target, no traffic or no evidence."""
@@ -32,9 +35,12 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
     arrived = number(signals.arrivals_per_s)
     cancelled = (number(signals.cancelled_per_s) or 0.0) * signals.window_s
     kept = None if arrived is None else max(0.0, arrived * signals.window_s - spilled - failed - cancelled)
+    streams = sum(finite(side.requests) or 0.0 for side in (owned, hosted) if side is not None)
+    # Who is answered and does not stream sees no first token: then a failure is of no stream either, as far as anybody knows.
+    unstreamed = not streams and kept is not None and kept + spilled > NO_REQUEST
     return Attainment(
         first_token=None
-        if slo.time_to_first_token_ms is None
+        if slo.time_to_first_token_ms is None or unstreamed
         else _share([_weighed(owned, "within_ttft"), _weighed(hosted, "within_ttft")], failed),
         inter_token=None if slo.inter_token_latency_ms is None else number(signals.inter_token_within_ratio),
         end_to_end=None

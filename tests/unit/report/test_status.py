@@ -212,6 +212,18 @@ def test_attainment_is_absent_where_it_is_unknown(readings: dict[str, Any], abse
     assert not absent & set(slo(**readings))
 
 
+def test_where_nobody_streams_a_failed_request_is_no_late_first_token() -> None:
+    plain = {"arrivals_per_s": 10.0, "failed_per_s": 0.1, "owned_latency": latency(0.0, within_end_to_end=1.0)}
+    found = slo(**plain)
+    assert "time_to_first_token_attainment_percent" not in found
+    assert found["attainment_percent"] == found["end_to_end_attainment_percent"] == "99.0"
+
+
+def test_where_everybody_fails_every_target_is_missed() -> None:
+    found = slo(arrivals_per_s=10.0, failed_per_s=9.0, cancelled_per_s=1.0)
+    assert (found["time_to_first_token_attainment_percent"], found["end_to_end_attainment_percent"]) == ("0.0", "0.0")
+
+
 def test_requests_that_clients_gave_up_count_neither_way() -> None:
     found = slo(
         arrivals_per_s=4.0,
