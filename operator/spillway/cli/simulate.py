@@ -75,7 +75,9 @@ def _outputs(parsed: argparse.Namespace, now: datetime) -> list[SimulateOutput]:
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    """Refuse options that contradict each other or make no sense."""
+    """Refuse options that are missing, contradict each other or make no sense."""
+    if not parsed.file:
+        raise BadInputError("-f FILE: give the manifest of the workload to simulate")
     if (parsed.trace is None) == (parsed.from_prometheus is None):
         raise BadInputError("--trace FILE or --from-prometheus URL: give one of them")
     for name, value in (("--kappa", parsed.kappa), ("--scale-to", parsed.scale_to), ("--days", parsed.days)):

@@ -355,9 +355,13 @@ def test_the_recorded_traffic_of_a_workload_is_replayed(simulate: Run) -> None:
     assert any("Prometheus has counts, not requests" in each for each in found["warnings"])
 
 
-def test_all_policies_are_listed(simulate: Run) -> None:
-    code, out, _ = simulate("-f", "any", "--policy", "list")
+def test_all_policies_are_listed_without_anything_to_simulate(simulate: Run) -> None:
+    code, out, _ = simulate("--policy", "list")
     assert (code, tuple(out.split())) == (0, policy_names())
+
+
+def test_without_a_manifest_it_says_that_it_takes_one(simulate: Run, trace: str) -> None:
+    assert "-f FILE: give the manifest" in refusal(simulate, "--trace", trace)
 
 
 @pytest.mark.parametrize(
