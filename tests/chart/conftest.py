@@ -86,9 +86,9 @@ def values_file(folder: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-def template(folder: Path, values: dict[str, Any], chart: Path = CHART) -> Rendered:
-    """Return what a release named "spillway" would install."""
-    done = helm("template", "spillway", str(chart), "-n", NAMESPACE, "-f", str(values_file(folder, values)))
+def template(folder: Path, values: dict[str, Any], chart: Path = CHART, *, release: str = "spillway") -> Rendered:
+    """Return what a release of that name would install."""
+    done = helm("template", release, str(chart), "-n", NAMESPACE, "-f", str(values_file(folder, values)))
     assert done.returncode == 0, done.stderr
     return Rendered(objects=tuple(o for o in yaml.safe_load_all(done.stdout) if o))
 

@@ -96,6 +96,21 @@ def test_the_catalogue_is_read_by_the_operators_own_models_and_every_price_has_a
         assert read.node_selector["nvidia.com/gpu.product"].startswith("NVIDIA-")
 
 
+def test_an_entry_of_the_catalogue_may_have_every_field_of_an_accelerator_class() -> None:
+    definition = yaml.safe_load((ROOT / "crds" / "spillway.dev_acceleratorclasses.yaml").read_text())
+    (version,) = definition["spec"]["versions"]
+    values = json.loads((CHART / "values.schema.json").read_text())["$defs"]["acceleratorClass"]
+    assert fields(values) == fields(version["schema"]["openAPIV3Schema"]["properties"]["spec"])
+
+
+def fields(schema: dict[str, Any], within: str = "") -> set[str]:
+    """Return the paths of a schema's properties; of anyOf those of each."""
+    found = {path for each in schema.get("anyOf", ()) for path in fields(each, within)}
+    for name, part in schema.get("properties", {}).items():
+        found |= {f"{within}{name}"} | fields(part, f"{within}{name}.")
+    return found
+
+
 def test_an_accelerators_share_of_its_node_has_a_plausible_price() -> None:
     catalogue = yaml.safe_load((CHART / "values.yaml").read_text())["acceleratorClasses"]["catalogue"]
     shares = {}
@@ -109,6 +124,7 @@ def test_an_accelerators_share_of_its_node_has_a_plausible_price() -> None:
 
 WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown value": ({"replica": 2}, "replica"),
+    "a name that no Service can have": ({"fullnameOverride": "my.spillway"}, "fullnameOverride"),
     "an unknown operator setting": ({"operator": {"tick": 3}}, "tick"),
     "a tick in words": ({"operator": {"tickSeconds": "15s"}}, "tickSeconds"),
     "a hold time in words": ({"operator": {"placement": {"holdSeconds": "1d"}}}, "holdSeconds"),

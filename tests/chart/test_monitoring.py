@@ -117,6 +117,15 @@ def test_an_alert_fires_in_its_story_and_no_other_does(name: str, tmp_path: Path
     accepted(tmp_path, [story(changed, [firing(0), firing(minutes, name)])])
 
 
+def test_a_workload_that_is_to_be_hosted_alone_is_no_alarm(tmp_path: Path) -> None:
+    hosted = {
+        f"spillway_spilled_ratio{{{IN}}}": f"1x{2 * DAY}",
+        **condition("ScalingLimited", "False", "NotRequested", minutes=2 * DAY),
+        **condition("SelfHostingEconomic", "False", "HostedCheaperAtAnyLoad", minutes=2 * DAY),
+    }
+    accepted(tmp_path, [story(hosted, [firing(minutes) for minutes in (61, DAY + 1)])])
+
+
 def test_an_alert_that_nobody_measures_for_still_fires_without_any_operator(tmp_path: Path) -> None:
     gone = {name: "_x10" for name in HEALTHY if name.startswith("spillway_lease_held")}
     accepted(tmp_path, [story(gone, [firing(3, "SpillwayNobodyActs")])])

@@ -1,6 +1,7 @@
 """What an installation consists of: restricted pods, small rights, the labels that queries group by."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,10 @@ def test_without_a_prometheus_the_operator_gets_no_url_and_the_notes_say_what_is
     assert "cannot be told from its URL" in notes(tmp_path, {"prometheus": {"url": "https://prometheus.example.com"}})
 
 
+def test_the_notes_say_it_where_alerts_are_made_and_what_they_look_at_is_not_scraped(tmp_path: Path) -> None:
+    assert "SpillwayNobodyActs will fire" in notes(tmp_path, STACK | {"serviceMonitor": {"enabled": False}})
+
+
 def notes(folder: Path, values: dict[str, Any]) -> str:
     shown = helm("install", "spillway", str(CHART), "-n", NAMESPACE, "--dry-run=client", "-f", str(values_file(folder, values)))
     assert shown.returncode == 0, shown.stderr
@@ -194,6 +199,14 @@ def test_one_pod_monitor_scrapes_engines_and_gateways_of_every_workload(stack: R
     }
     for endpoint in endpoints.values():
         assert {r["targetLabel"] for r in endpoint["relabelings"] if "targetLabel" in r} == WORKLOAD_LABELS
+
+
+@pytest.mark.parametrize("release", ["team.llm", "platform-production-cluster-eu-west-1-of-the-team-llm"], ids=["a dot", "53 characters"])
+def test_services_have_a_name_that_services_may_have(release: str, tmp_path: Path) -> None:
+    found = template(tmp_path, {"prometheus": {"install": True}}, release=release)
+    names = [each["metadata"]["name"] for each in found.all("Service")]
+    assert len(names) == 2
+    assert all(re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in names), names
 
 
 def test_the_service_monitor_finds_the_metrics_service(stack: Rendered) -> None:

@@ -1,13 +1,14 @@
-{{/* Prefix of the names of all objects. */}}
+{{/* Prefix of the names of all objects: with "-operator-metrics" behind it, no longer than a Service's name may be. */}}
 {{- define "spillway.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 48 | trimSuffix "-" -}}
+{{- $release := .Release.Name | replace "." "-" -}}{{/* a Service's name has no dot */}}
+{{- if contains $name $release -}}
+{{- $release | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 46 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -308,7 +308,9 @@ class Scaling(ApiModel):
         int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs, or gateway.hold.")
     ] = 1
     max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
-    scale_up_stabilization_seconds: Annotated[int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")] = 0
+    scale_up_stabilization_seconds: Annotated[
+        int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long; from zero it is made at once.")
+    ] = 0
     scale_down_stabilization_seconds: Annotated[
         int, Field(ge=10, le=3600, description="A scale-down must have been wanted for this long, without a break.")
     ] = 300

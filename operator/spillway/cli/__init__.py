@@ -16,9 +16,22 @@ from spillway.cli.simulate_arguments import add_simulate_arguments
 __all__ = ["main"]
 
 
+CLOSED_PIPE = 141  # as a shell says it of a program that SIGPIPE ended
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     parsed = _parser().parse_args(arguments)
+    try:
+        code = _run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not be tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    return code
+
+
+def _run(parsed: argparse.Namespace) -> int:
     match parsed.command:
         case "operator":
             from spillway.cli.operator import run_operator

@@ -23,6 +23,7 @@ from spillway.api.workload import InferenceWorkloadSpec
 SCHEMAS = "spec_schemas.json"  # of each kind, written by `make generate`
 SUFFIXES = (".yaml", ".yml", ".json")
 MOST_PROBLEMS = 20  # more than these are not printed
+LONGEST_TOLD = 80  # characters of what is no path
 _KINDS = {kind.kind: kind for kind in KINDS}
 
 
@@ -100,10 +101,15 @@ def _sorted_out(parsed: Sequence[tuple[str, Kind, dict[str, Any], ApiModel]]) ->
 
 def _files(paths: Sequence[str], problems: list[str]) -> Iterator[str]:
     for path in paths:
-        if path == "-" or not Path(path).is_dir():
-            yield path
+        try:
+            if path == "-" or not Path(path).is_dir():
+                yield path
+                continue
+            inside = sorted(str(each) for each in Path(path).iterdir() if each.suffix in SUFFIXES and each.is_file())
+        except OSError as problem:  # one that may not be looked into; or the manifest's text where its path should be
+            told = next(iter(path.splitlines()), "")[:LONGEST_TOLD]
+            problems.append(f"{told}: cannot be read: {problem.strerror or problem}; give the path of a manifest")
             continue
-        inside = sorted(str(each) for each in Path(path).iterdir() if each.suffix in SUFFIXES and each.is_file())
         if not inside:
             problems.append(f"{path}: the folder has no {', '.join(SUFFIXES)} file; name the file")
         yield from inside
@@ -112,7 +118,7 @@ def _files(paths: Sequence[str], problems: list[str]) -> Iterator[str]:
 def _documents(file: str, problems: list[str]) -> list[Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        return [_without_nothing(document) for document in yaml.load_all(text, Loader=_Loader)]
+        return [each for document in yaml.load_all(text, Loader=_Loader) for each in _objects(_without_nothing(document))]
     except OSError as problem:
         problems.append(f"{file}: cannot be read: {problem.strerror or problem}; give the path of a manifest")
     except UnicodeDecodeError:
@@ -125,6 +131,16 @@ def _documents(file: str, problems: list[str]) -> list[Any]:
     except RecursionError:
         problems.append(f"{file}: is nested too deeply, or refers to itself; write it without the alias")
     return []
+
+
+def _objects(document: Any) -> Iterator[Any]:
+    """Give a document's objects: those of a List, as `kubectl get -o yaml` writes several, else the document itself."""
+    listed = document.get("items") if isinstance(document, dict) and str(document.get("kind")).endswith("List") else None
+    if not isinstance(listed, list):
+        yield document
+        return
+    for each in listed:
+        yield from _objects(each)
 
 
 def _parse(file: str, document: Any, problems: list[str]) -> tuple[Kind, dict[str, Any], ApiModel] | None:

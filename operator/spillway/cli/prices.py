@@ -91,10 +91,14 @@ class PriceLists:
 def read_prices(folder: str) -> PriceLists:
     """Read the price lists in a folder."""
     machines, tokens = Path(folder, MACHINES), Path(folder, TOKENS)
-    if not machines.is_file() and not tokens.is_file():
+    try:
+        has_machines, has_tokens = machines.is_file(), tokens.is_file()
+    except OSError as problem:
+        raise BadInputError(f"--prices: cannot be read: {problem.strerror or problem}; give a folder with {MACHINES} or {TOKENS}") from None
+    if not has_machines and not has_tokens:
         raise BadInputError(f"{folder}: has neither {MACHINES} nor {TOKENS}; give the folder that holds one of them with --prices")
-    found, undated = _machines(machines) if machines.is_file() else ((), 0)
-    offers = _offers(tokens) if tokens.is_file() else ()
+    found, undated = _machines(machines) if has_machines else ((), 0)
+    offers = _offers(tokens) if has_tokens else ()
     remarks = [f"{undated} machine prices in {MACHINES} have no date and are not used."] if undated else []
     return PriceLists(machines=found, offers=offers, remarks=tuple(remarks))
 
@@ -151,11 +155,11 @@ def _offers(file: Path) -> tuple[Offer, ...]:
 
 def _rows(file: Path, needed: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
     try:
-        with file.open(encoding="utf-8", newline="") as text:
+        with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.DictReader(text)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
-                raise BadInputError(f"{file}: has no column {', '.join(missing)}; see `spillway plan --help` for the format")
+                raise BadInputError(f"{file}: has no column {', '.join(missing)}; it needs {', '.join(needed)} (docs/economics.md, Prices)")
             return [(reader.line_num, {key: (row[key] or "").strip() for key in row if key}) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise BadInputError(f"{file}: cannot be read: {problem}; give a CSV file in UTF-8") from None

@@ -31,6 +31,7 @@ from spillway.simulate.trace import Trace
 BAD_INPUT = 2
 NARROWEST = 100  # characters that the table needs
 MOST_COPIES = 1000
+LONGEST_S = 10 * 366 * 86_400.0  # of an option that is a time: calendars end
 LIST = "list"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -41,7 +42,10 @@ def run(parsed: argparse.Namespace) -> int:
         print("\n".join(policy_names()))
         return 0
     try:
-        outputs = _outputs(parsed, datetime.now(UTC))
+        try:
+            outputs = _outputs(parsed, datetime.now(UTC))
+        finally:
+            _clear(sys.stderr.isatty())
         _write(_written(outputs, parsed.output, to_file=parsed.out is not None), parsed.out)
     except BadInputError as problem:
         for line in problem.problems:
@@ -71,7 +75,9 @@ def _outputs(parsed: argparse.Namespace, now: datetime) -> list[SimulateOutput]:
 
 
 def _check(parsed: argparse.Namespace) -> None:
-    """Refuse options that contradict each other or make no sense."""
+    """Refuse options that are missing, contradict each other or make no sense."""
+    if not parsed.file:
+        raise BadInputError("-f FILE: give the manifest of the workload to simulate")
     if (parsed.trace is None) == (parsed.from_prometheus is None):
         raise BadInputError("--trace FILE or --from-prometheus URL: give one of them")
     for name, value in (("--kappa", parsed.kappa), ("--scale-to", parsed.scale_to), ("--days", parsed.days)):
@@ -265,14 +271,21 @@ def _write(text: str, file: str | None) -> None:
 def _seconds(text: str, option: str) -> float:
     """Return a time such as 180s, 3m, 7d in seconds; a number alone is seconds."""
     match = re.fullmatch(r"([0-9]*\.?[0-9]+) *([smhdw]?)", text.strip())
-    if match is None or not float(match.group(1)) > 0:
-        raise BadInputError(f"{option}: is {text!r}; give a time above 0 such as 180s, 3m, 12h or 7d")
-    return float(match.group(1)) * _UNITS_S[match.group(2) or "s"]
+    seconds = float(match.group(1)) * _UNITS_S[match.group(2) or "s"] if match else 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise BadInputError(f"{option}: is {text!r}; give a time above 0, and of at most ten years, such as 180s, 3m, 12h or 7d")
+    return seconds
 
 
 def _progress(shown: bool) -> Callable[[str, float], None] | None:  # noqa: FBT001
     """Return what draws the bar; nothing where nobody looks."""
     return _bar if shown else None
+
+
+def _clear(shown: bool) -> None:  # noqa: FBT001
+    """Take away what was shown of the progress: whatever is printed next begins its own line."""
+    if shown:
+        _line("")
 
 
 def _bar(what: str, share: float) -> None:

@@ -6,7 +6,7 @@ import argparse
 def add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
-        "-f", "--file", action="append", required=True, metavar="FILE", help="manifest, folder of manifests, or - (may be given again)"
+        "-f", "--file", action="append", default=[], metavar="FILE", help="manifest, folder of manifests, or - (may be given again)"
     )
     traffic = parser.add_argument_group("traffic")
     traffic.add_argument("--trace", metavar="FILE", help="CSV or Parquet with arrival, input and output tokens, plain or gzip")

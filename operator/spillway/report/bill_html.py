@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, WorkloadOutput
 from spillway.plan.rounding import dollars
 from spillway.report.bill_style import STYLE
-from spillway.report.bill_text import TAKES, counted, first_of_each, missing_from, saved, serving
+from spillway.report.bill_text import TAKES, counted, first_of_each, missing_from, over_budget, saved, serving
 from spillway.report.page import add, new_page, section, written
 from spillway.report.plan_words import amount
 
@@ -141,7 +141,7 @@ def _workload(item: ET.Element, row: WorkloadOutput, most: float) -> None:
     add(line, "span", f"{serving(row)}{on}" if row.mode else "placement unknown", "chip")
     if row.ready is False:
         add(line, "span", "not ready", "chip bad")
-    if row.budget_monthly_usd is not None and (row.projected_monthly_usd or 0.0) > row.budget_monthly_usd:
+    if over_budget(row):
         add(line, "span", "over budget", "chip bad")
     add(item, "p", row.model, "quiet small")
     usd = (row.now_monthly_usd, row.if_all_hosted_monthly_usd, row.if_all_dedicated_monthly_usd)

@@ -109,9 +109,7 @@ def _rows(report: ReportOutput, width: int) -> str:
 
 
 def _cells(report: ReportOutput, row: WorkloadOutput) -> Row:
-    over = (
-        row.budget_monthly_usd is not None and max(row.projected_monthly_usd or 0.0, row.month_to_date_usd or 0.0) > row.budget_monthly_usd
-    )
+    over = over_budget(row)
     return (
         _called(report, row.workload),
         f"{serving(row)}{'*' if row.ready is False else ''}",
@@ -122,6 +120,12 @@ def _cells(report: ReportOutput, row: WorkloadOutput) -> Row:
         _money(row.if_all_dedicated_monthly_usd),
         UNKNOWN if row.usd_per_million_tokens is None else f"{row.usd_per_million_tokens:.3g}",
     )
+
+
+def over_budget(row: WorkloadOutput) -> bool:
+    """Whether the month has cost more than the budget, or will, as far as either is known."""
+    most = max(row.projected_monthly_usd or 0.0, row.month_to_date_usd or 0.0)
+    return row.budget_monthly_usd is not None and most > row.budget_monthly_usd
 
 
 def serving(row: WorkloadOutput) -> str:

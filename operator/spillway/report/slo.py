@@ -8,6 +8,8 @@ from spillway.plan.observation import SideLatency, Signals
 from spillway.plan.readings import finite, number, value
 from spillway.plan.rounding import percent, whole
 
+NO_REQUEST = 1e-3  # of a window: rates come out of divisions
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attainment:
@@ -32,13 +34,17 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
     arrived = number(signals.arrivals_per_s)
     cancelled = (number(signals.cancelled_per_s) or 0.0) * signals.window_s
     kept = None if arrived is None else max(0.0, arrived * signals.window_s - spilled - failed - cancelled)
+    answered = 0.0 if kept is None else kept + spilled
+
+    def of_streams(*sides: tuple[float, float | None]) -> float | None:
+        # Who is answered and does not stream sees no first token: then a failure is of no stream either, as far as anybody knows.
+        unstreamed = not sum(requests for requests, _ in sides) and answered > NO_REQUEST
+        return None if unstreamed else _share(list(sides), failed)
+
+    paced_elsewhere = (hosted.paced, hosted.within_inter_token) if hosted else (0.0, None)
     return Attainment(
-        first_token=None
-        if slo.time_to_first_token_ms is None
-        else _share([_weighed(owned, "within_ttft"), _weighed(hosted, "within_ttft")], failed),
-        inter_token=None
-        if slo.inter_token_latency_ms is None
-        else _share([_paced(owned, signals, kept), (hosted.paced, hosted.within_inter_token) if hosted else (0.0, None)], failed),
+        first_token=None if slo.time_to_first_token_ms is None else of_streams(_weighed(owned), _weighed(hosted)),
+        inter_token=None if slo.inter_token_latency_ms is None else of_streams(_paced(owned, signals, kept), paced_elsewhere),
         end_to_end=None
         if slo.end_to_end_ms is None or kept is None
         else _share(
@@ -72,11 +78,8 @@ def has_targets(slo: Slo | None) -> bool:
     )
 
 
-def _weighed(side: SideLatency | None, field: str) -> tuple[float, float | None]:
-    if side is None:
-        return (0.0, None)
-    share: float | None = getattr(side, field)
-    return (finite(side.requests) or 0.0, share)
+def _weighed(side: SideLatency | None) -> tuple[float, float | None]:
+    return (0.0, None) if side is None else (finite(side.requests) or 0.0, side.within_ttft)
 
 
 def _paced(owned: SideLatency | None, signals: Signals, kept: float | None) -> tuple[float, float | None]:

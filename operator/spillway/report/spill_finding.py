@@ -12,8 +12,8 @@ from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
 
 _STOPPED = {
-    Reason.SPILL_PERMIT_MISSING: "Nothing is spilled: limits need a permit, and it cannot be renewed without the gateway's metrics, "
-    "see MetricsAvailable.",
+    Reason.SPILL_PERMIT_MISSING: "Nothing goes to hosted backends: limits need a permit, and it cannot be renewed without the gateway's "
+    "metrics, see MetricsAvailable.",
     Reason.SPILL_LIMIT_REACHED: "Requests are turned away: a limit of hosted.overflow or the budget is reached, or leaves too little for "
     "requests at their longest answers.",
 }
@@ -39,12 +39,13 @@ def _equivalence(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Finding:
 
 
 def spill_active(this: Pass) -> Finding:
-    """SpillActive: hosted backends answer what own replicas do not."""
-    if this.decision.mode is not PlacementMode.HYBRID or not this.workload.spec.rents:
-        return no(Reason.NOT_REQUESTED, f"Mode {this.decision.mode} does not spill.")
-    stopped = why_stopped(this.workload.spec, this.decision.gateway.permit, this.now)
-    if stopped is not None:
+    """SpillActive: hosted backends answer what own replicas do not. Under mode Hosted only that they may not, when a limit says so."""
+    mode, rents = this.decision.mode, this.workload.spec.rents
+    stopped = why_stopped(this.workload.spec, this.decision.gateway.permit, this.now) if rents else None
+    if stopped is not None and mode in {PlacementMode.HYBRID, PlacementMode.HOSTED}:
         return no(stopped, _STOPPED[stopped])
+    if mode is not PlacementMode.HYBRID or not rents:
+        return no(Reason.NOT_REQUESTED, f"Mode {mode} does not spill.")
     spilled = number(this.seen.signals.spilled_per_s)
     if spilled is None:
         return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")

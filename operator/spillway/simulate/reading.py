@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from spillway.simulate.trace import Floats, Trace, Whole
 
 SHIFTED_FROM = 1e8  # seconds: whoever counts from more than three years back counts from 1970, and the trace starts at its first request
+SHORTEST_S = 1.0  # a trace all of whose requests come at its start lasts no time, and has no rate
 MOST_TOLD = 3  # rows left out that are told one by one
 MOST_TOKENS = 1e9  # of one request: more is another column
 
@@ -144,7 +145,7 @@ def _in_order(seconds: Floats, inputs: Floats, outputs: Floats, *, name: str, re
         arrival_s=seconds,
         input_tokens=inputs.astype(np.int64),
         output_tokens=outputs.astype(np.int64),
-        duration_s=float(seconds[-1]),
+        duration_s=max(float(seconds[-1]), SHORTEST_S),
     )
 
 

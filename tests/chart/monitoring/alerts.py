@@ -7,6 +7,7 @@ RUNBOOKS = "https://spillway.dev/docs/runbooks"  # the value prometheusRule.runb
 BY = "by (namespace, workload)"
 ON = "on (namespace, workload)"
 _BURN_FAST, _BURN_SLOW = 14.4, 6  # times the budget of misses: 2 % of a month's in 1 h, 5 % in 6 h (Google, SRE workbook, ch. 5)
+_OWNS_NONE = 'spillway_condition{type="ScalingLimited",reason="NotRequested"}'  # placed as Hosted, which is no alarm by itself
 _BURN_MOST = 0.5  # a promise below 97 % could never burn that fast; then half of the requests must miss
 
 
@@ -187,7 +188,7 @@ def alerts() -> tuple[Alert, ...]:
         ),
         Alert(
             name="SpillwaySpillsMost",
-            expr=f"max {BY} (spillway_spilled_ratio) > 0.5",
+            expr=f"max {BY} (spillway_spilled_ratio) > 0.5 unless {ON} {_OWNS_NONE}",
             hold="1h",
             severity="info",
             summary="hosted backends answer more than half of the requests",
@@ -201,7 +202,7 @@ def alerts() -> tuple[Alert, ...]:
         ),
         Alert(
             name="SpillwaySelfHostingUneconomic",
-            expr=_condition("SelfHostingEconomic", "False"),
+            expr=f"({_condition('SelfHostingEconomic', 'False')}) unless {ON} {_OWNS_NONE}",
             hold="1d",
             severity="info",
             summary="own replicas have cost more than hosted would, for a day ({{ $labels.reason }})",

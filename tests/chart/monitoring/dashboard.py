@@ -195,7 +195,7 @@ def _money() -> list[Graph]:
             asks={"{{workload}}": _gauge("spillway_kappa")},
         ),
         Graph(
-            title="Tokens, by who served",
+            title="Tokens a second, by who served",
             unit="short",
             asks={
                 "{{backend}} in": _rate("envoy_spillway_input_tokens", by="backend"),
@@ -230,7 +230,7 @@ def _replicas() -> list[Graph]:
             unit="s",
             asks={"p95": _quantile(0.95, "vllm:inter_token_latency_seconds", by="")},
         ),
-        Graph(title="Tokens made by the engines", unit="short", asks={"{{pod}}": _rate("vllm:generation_tokens_total", by="pod")}),
+        Graph(title="Tokens a second made by the engines", unit="short", asks={"{{pod}}": _rate("vllm:generation_tokens_total", by="pod")}),
         Graph(title="Time until the next replica would serve", unit="s", asks={"{{workload}}": _gauge("spillway_start_up_seconds")}),
     ]
 

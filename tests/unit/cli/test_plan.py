@@ -179,6 +179,38 @@ def test_several_workloads_are_planned_one_after_the_other(plan: Run, written: C
     assert [each["workload"] for each in yaml.safe_load_all(out)] == ["chat", "other"]
 
 
+@pytest.mark.parametrize(("version", "kind"), [("v1", "List"), ("spillway.dev/v1alpha1", "InferenceWorkloadList")])
+def test_a_list_is_read_as_what_is_in_it(plan: Run, written: Callable[..., str], version: str, kind: str) -> None:
+    listed = {"apiVersion": version, "kind": kind, "metadata": {"resourceVersion": ""}, "items": list(documents(SCENARIO_2).values())}
+    assert plan("-f", written(listed)) == plan("-f", SCENARIO_2)
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_reader_that_goes_early_is_no_traceback(form: str) -> None:
+    script = "import sys; from spillway.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "plan", "-f", SCENARIO_2, "-o", form]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (141, b"")
+
+
+def test_what_is_wrong_in_a_list_is_told(plan: Run, written: Callable[..., str]) -> None:
+    workload = {"apiVersion": "spillway.dev/v1alpha1", "kind": "InferenceWorkload", "metadata": {"name": "x"}, "spec": {"modle": {}}}
+    code, _, err = plan("-f", written({"apiVersion": "v1", "kind": "List", "items": [workload, None, "text"]}))
+    assert code == 2
+    assert "InferenceWorkload x: spec.modle" in err
+    assert "a document is no Kubernetes object" in err
+
+
+def test_the_example_that_scales_from_zero_has_a_replica_that_can_pay(plan: Run) -> None:
+    found = as_json(plan, "-f", "examples/scale-to-zero.yaml")
+    (hybrid,) = options(found, mode="Hybrid", feasible=True)
+    assert hybrid["kappa"] > 1, "with a kappa below one nothing is owned beyond minReplicas, which is zero there"
+
+
 def test_the_same_input_gives_the_same_output(plan: Run) -> None:
     assert plan("-f", HYBRID, "-o", "json") == plan("-f", HYBRID, "-o", "json")
 
@@ -265,10 +297,25 @@ def test_price_lists_change_what_machines_cost_and_add_what_can_be_rented(plan: 
     assert any("1 machine prices" in each for each in found["warnings"])
 
 
+def test_a_price_list_as_spreadsheets_write_it_begins_with_a_byte_order_mark(plan: Run, tmp_path: Path) -> None:
+    (tmp_path / "hosted_token_prices.csv").write_text(
+        "provider,model,input_usd_per_mtok,output_usd_per_mtok\ncheap,llama-3.1-8b-instruct,0.02,0.05\n", encoding="utf-8-sig"
+    )
+    found = as_json(plan, "-f", HYBRID, "--prices", str(tmp_path))
+    assert "cheap/llama-3.1-8b-instruct" in {option["provider"] for option in options(found, mode="Hosted")}
+
+
+@pytest.mark.parametrize("arguments", [("-f", "spec:\n  x: 1\n" * 100), ("-f", HYBRID, "--prices", "a" * 5000)])
+def test_text_where_a_path_should_be_is_told_in_a_line(plan: Run, arguments: tuple[str, ...]) -> None:
+    code, _, err = plan(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot be read: File name too long" in err
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,b\n1,2\n", "has no column"),
+        ("a,b\n1,2\n", "has no column cloud, region, instance, on_demand_usd_h; it needs cloud"),
         ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,cheap,2026-01-01\n", "write a price"),
         ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,nan,2026-01-01\n", "write a price"),
         ("cloud,region,instance,on_demand_usd_h,source\naws,r,g5.xlarge,-1,2026-01-01\n", "write a price"),

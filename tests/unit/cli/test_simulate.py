@@ -1,6 +1,7 @@
 """`spillway simulate` as it is used: manifests and a trace in, what it would have cost out, and a sentence instead of a traceback."""
 
 import copy
+import io
 import json
 import subprocess
 import sys
@@ -132,6 +133,32 @@ def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, t
     slow, planned = (as_json(simulate, "--trace", trace, "--policy", "static", *more) for more in (("--engine", str(engine)), ()))
     assert (slow["engine"]["basis"], slow["engine"]["stepBaseMs"]) == ("Given", 60.0)
     assert slow["trace"]["demandReplicasMean"] > 1.5 * planned["trace"]["demandReplicasMean"]
+
+
+@pytest.mark.parametrize("more", [(), ("--copies", "3"), ("--policy", "all-owned,all-hosted,oracle-replay,hpa-utilisation")])
+def test_requests_that_all_come_at_once_are_a_trace_too(simulate: Run, tmp_path: Path, more: tuple[str, ...]) -> None:
+    file = tmp_path / "burst.csv"
+    file.write_text("arrival_s,input_tokens,output_tokens\n" + "0,500,20\n" * 3)
+    found = as_json(simulate, "--trace", str(file), *FEW, *more)
+    assert found["trace"]["requests"] == (9 if "--copies" in more else 3)
+    assert by_name(found)["spillway"]["failedPercent"] == 0
+
+
+@pytest.mark.parametrize("more", [("--policy", "spillway,static"), ("--policy", "oracle"), ("--days", "1e-9")])
+def test_progress_is_shown_on_a_terminal_and_cleared_away(trace: str, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    main(["simulate", "-f", HYBRID, "--trace", trace, *more])
+    shown, _, rest = terminal.getvalue().rpartition("\r\x1b[K")
+    assert "121 rows" in shown
+    assert not rest or rest.startswith("spillway simulate: ")
+
+
+class Terminal(io.StringIO):
+    """Somewhere to print to that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def test_the_table_fits_100_columns_and_says_first_what_keeps_the_slo(simulate: Run, trace: str) -> None:
@@ -328,9 +355,13 @@ def test_the_recorded_traffic_of_a_workload_is_replayed(simulate: Run) -> None:
     assert any("Prometheus has counts, not requests" in each for each in found["warnings"])
 
 
-def test_all_policies_are_listed(simulate: Run) -> None:
-    code, out, _ = simulate("-f", "any", "--policy", "list")
+def test_all_policies_are_listed_without_anything_to_simulate(simulate: Run) -> None:
+    code, out, _ = simulate("--policy", "list")
     assert (code, tuple(out.split())) == (0, policy_names())
+
+
+def test_without_a_manifest_it_says_that_it_takes_one(simulate: Run, trace: str) -> None:
+    assert "-f FILE: give the manifest" in refusal(simulate, "--trace", trace)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +374,8 @@ def test_all_policies_are_listed(simulate: Run) -> None:
         (("--trace", "TRACE", "--days", "nan"), "--days: is nan"),
         (("--trace", "TRACE", "--copies", "0"), "--copies: is 0; give a number from 1"),
         (("--trace", "TRACE", "--seed", "-1"), "--seed: is -1"),
-        (("--trace", "TRACE", "--start-up", "soon"), "--start-up: is 'soon'; give a time above 0 such as 180s"),
+        (("--trace", "TRACE", "--start-up", "soon"), "--start-up: is 'soon'; give a time above 0, and of at most ten years, such as 180s"),
+        (("--from-prometheus", "http://127.0.0.1:9", "--workload", "a/b", "--since", "200000w"), "--since: is '200000w'; give a time"),
         (("--trace", "TRACE", "--policy", "magic"), "--policy: there is no 'magic'; there are spillway, oracle-replay"),
         (("--trace", "TRACE", "--policy", "static:x"), "--policy static:x: static takes numbers above 0 for share of peak"),
         (("--trace", "TRACE", "--policy", "spillway:1"), "--policy spillway:1: spillway takes no values"),

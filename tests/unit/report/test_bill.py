@@ -207,6 +207,12 @@ def test_a_workload_above_its_budget_is_marked() -> None:
     assert "1,440!" not in as_text(report(seen(spec={"budget": {"monthlyUSD": "2000"}})), 80)
 
 
+@pytest.mark.parametrize("budget", ["1000", "2000"])
+def test_the_page_marks_a_spent_budget_as_the_table_does_also_where_the_months_end_is_not_known(budget: str) -> None:
+    unknown_end = report(seen(spec={"budget": {"monthlyUSD": budget}}, status={"cost": COST | {"projectedMonthlyUSD": None}}))
+    assert ("?!" in as_text(unknown_end, 80), "over budget" in as_html(unknown_end)) == (budget == "1000", budget == "1000")
+
+
 def test_an_empty_cluster_is_said_to_be_empty() -> None:
     assert as_text(report(), 80) == "0 workloads in all namespaces, 2026-11-26 12:00 UTC\n"
     assert as_text(report(scope="team"), 80).endswith("; all namespaces: -A\n")

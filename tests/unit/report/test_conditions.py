@@ -102,6 +102,7 @@ K = ConditionType
 STATED = workload(model={"quantization": "bf16", "maxContextTokens": 8192}, engine={"extraArgs": ["--enable-auto-tool-choice"]})
 ONE_LIMITED = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": "5"}}
 LIMITED = workload(hosted=ONE_LIMITED)
+HOSTED_LIMITED = workload("Hosted", hosted=ONE_LIMITED)
 CAPPED = workload(scaling={"minReplicas": 0}, hosted={**ONE_LIMITED, "overflow": {"whenExceeded": "Wait"}}, **HOLD)
 TO_SPILL_LONG = {"backends": ONE_LIMITED["backends"], "overflow": {"longPrompts": "Spill"}}
 SPILLING_LONG = workload(slo={"timeToFirstTokenMs": 2000}, hosted=TO_SPILL_LONG)
@@ -305,6 +306,23 @@ CASES = [
         "too little for requests at their longest answers",
         id="a limit leaves less than what is turned away",
     ),
+    case(
+        K.SPILL_ACTIVE,
+        HOSTED_LIMITED,
+        metered_by(counters=(counters(input_tokens=1e9),)),
+        ("False", Reason.SPILL_LIMIT_REACHED),
+        "Requests are turned away",
+        id="a limit is reached, and there is nobody else to answer",
+    ),
+    case(
+        K.SPILL_ACTIVE,
+        HOSTED_LIMITED,
+        observe(0, signals=signals(spilled_per_s=1.0)),
+        ("False", Reason.SPILL_PERMIT_MISSING),
+        "Nothing goes to hosted backends",
+        id="no permit, and there is nobody else to answer",
+    ),
+    case(K.SPILL_ACTIVE, HOSTED_LIMITED, metered_by(spilled_per_s=1.0), ("False", Reason.NOT_REQUESTED), id="all hosted within its limits"),
     case(K.SPILL_ACTIVE, LIMITED, refused_by(2.0), ("True", Reason.SPILLING), id="a burst is turned away, and there is more to come"),
     case(
         K.WITHIN_BUDGET,

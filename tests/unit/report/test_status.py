@@ -239,6 +239,18 @@ def test_without_a_stream_own_replicas_tell_their_gaps_for_all_that_they_kept() 
     assert found["inter_token_latency_attainment_percent"] == "87.5"  # 90 x 1 + 30 x 0.5 of 120
 
 
+def test_where_nobody_streams_a_failed_request_is_no_late_first_token() -> None:
+    plain = {"arrivals_per_s": 10.0, "failed_per_s": 0.1, "owned_latency": latency(0.0, within_end_to_end=1.0)}
+    found = slo(**plain)
+    assert not found.keys() & {"time_to_first_token_attainment_percent", "inter_token_latency_attainment_percent"}
+    assert found["attainment_percent"] == found["end_to_end_attainment_percent"] == "99.0"
+
+
+def test_where_everybody_fails_every_target_is_missed() -> None:
+    found = slo(arrivals_per_s=10.0, failed_per_s=9.0, cancelled_per_s=1.0)
+    assert (found["time_to_first_token_attainment_percent"], found["end_to_end_attainment_percent"]) == ("0.0", "0.0")
+
+
 def test_requests_that_clients_gave_up_count_neither_way() -> None:
     found = slo(
         arrivals_per_s=4.0,
