@@ -216,7 +216,7 @@ def _budget(case: Case) -> Iterator[Opportunity]:
         yield Opportunity(
             topic=Topic.BUDGET,
             usd_per_month=0.0,
-            message=f"All replicas that dedicated.scaling.maxReplicas allows cost {dollars(most)} a month: {dollars(limit)} is never "
+            message=f"All replicas that dedicated.scaling.maxReplicas allows cost {dollars(most)} in 31 days: {dollars(limit)} is never "
             "reached, so it warns of nothing.",
             settings={"budget.monthlyUSD": str(math.ceil(most))},
             basis=Basis.MEASURED,
