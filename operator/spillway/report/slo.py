@@ -8,7 +8,6 @@ from spillway.plan.observation import SideLatency, Signals
 from spillway.plan.readings import finite, number, value
 from spillway.plan.rounding import percent, whole
 
-
 NO_REQUEST = 1e-3  # of a window: rates come out of divisions
 
 
