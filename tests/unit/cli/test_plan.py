@@ -160,6 +160,15 @@ def test_the_table_fits_80_columns_and_says_the_recommendation_first(plan: Run, 
     assert min(out.find(title) for title in ("RECOMMENDED", "NOTHING IS POSSIBLE") if title in out) < order[0]
 
 
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_a_price_of_tokens_that_hardly_anybody_asks_for_is_written_out(plan: Run, written: Callable[..., str], form: str) -> None:
+    parts = documents(SCENARIO_2)
+    parts["InferenceWorkload"]["spec"]["traffic"]["requestsPerMonth"] = 100
+    _, out, _ = plan("-f", written(*parts.values()), "-o", form)
+    assert "40,800" in out
+    assert "e+0" not in out
+
+
 def test_yaml_says_the_same_as_json(plan: Run) -> None:
     assert yaml.safe_load(plan("-f", HYBRID, "-o", "yaml")[1]) == as_json(plan, "-f", HYBRID)
 

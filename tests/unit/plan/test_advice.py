@@ -272,6 +272,11 @@ def test_cached_answers_are_priced_by_the_tenth() -> None:
     assert Topic.PROMPTS not in found
 
 
+def test_a_rate_to_set_is_written_as_the_api_takes_it() -> None:
+    found = advice(hosted(), rented(input_tokens=100, output_tokens=1000, mean_per_s=2000.0), providers=acme("1", "1"))
+    assert found[Topic.ANSWERS].settings == {"traffic.requestsPerSecond.mean": "1800"}
+
+
 def test_tokens_of_owned_replicas_are_not_priced() -> None:
     found = advice(workload(), owned(input_tokens=4000, output_tokens=10))
     assert not {Topic.PROMPTS, Topic.ANSWERS} & found.keys()
