@@ -48,10 +48,11 @@ class Cluster:
 
         configuration = client.Configuration()
         self._page_size = page
-        self.namespace = "default"  # of the context
+        self.namespace = "default"  # of the context, or of the pod
         try:
             if kubeconfig is None and context is None and not _has_kubeconfig():
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+                self.namespace = _namespace_beside(config.incluster_config.SERVICE_TOKEN_FILENAME) or self.namespace
             else:
                 config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=kubeconfig, context=context, client_configuration=configuration
@@ -130,6 +131,14 @@ def _has_kubeconfig() -> bool:
     return (
         bool(os.environ.get("KUBECONFIG")) or Path("~/.kube/config").expanduser().is_file() or "KUBERNETES_SERVICE_HOST" not in os.environ
     )
+
+
+def _namespace_beside(token: str) -> str:
+    """Return the pod's namespace, which the kubelet puts beside its token; nothing where it did not."""
+    from pathlib import Path
+
+    told = Path(token).with_name("namespace")
+    return told.read_text(encoding="utf-8").strip() if told.is_file() else ""
 
 
 def _namespace_of(config: Any, kubeconfig: str | None, context: str | None) -> str:

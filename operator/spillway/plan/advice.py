@@ -19,7 +19,7 @@ from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option, ServedBy
 from spillway.plan.renting import batch_options
 from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, rate
 from spillway.plan.smaller import smaller_model
 from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
@@ -192,7 +192,7 @@ def _tokens(case: Case) -> Iterator[Opportunity]:
             usd_per_month=saved,
             message=f"Answers {told.format(share=100 * (1 - prompts))}: each tenth of the requests that a cache of answers could take "
             f"saves {dollars(saved)}. Spillway does not see whether requests repeat.",
-            settings={"traffic.requestsPerSecond.mean": f"{case.load.mean_per_s * (1 - REPEATED):.3g}"},
+            settings={"traffic.requestsPerSecond.mean": rate(case.load.mean_per_s * (1 - REPEATED)) or "0"},
             takes=Takes.APPLICATION,
         )
 
@@ -216,7 +216,7 @@ def _budget(case: Case) -> Iterator[Opportunity]:
         yield Opportunity(
             topic=Topic.BUDGET,
             usd_per_month=0.0,
-            message=f"All replicas that dedicated.scaling.maxReplicas allows cost {dollars(most)} a month: {dollars(limit)} is never "
+            message=f"All replicas that dedicated.scaling.maxReplicas allows cost {dollars(most)} in 31 days: {dollars(limit)} is never "
             "reached, so it warns of nothing.",
             settings={"budget.monthlyUSD": str(math.ceil(most))},
             basis=Basis.MEASURED,

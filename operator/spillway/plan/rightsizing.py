@@ -20,6 +20,7 @@ from spillway.plan.sizing import ReplicaSize
 from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
 NO_PREFIX_CACHE = "--no-enable-prefix-caching"  # vLLM's; its cache of prompts is on otherwise
+LONGEST_MONTH_HOURS = 31 * 24.0  # a budget is of a calendar month
 SEVERAL = 2  # replicas, among which prompts with one beginning are scattered
 SIXTEEN_BITS = 1.9  # bytes per parameter, with some room for what is counted as one
 
@@ -36,11 +37,11 @@ def owned_opportunities(case: Case) -> Iterator[Opportunity]:
 
 
 def highest_owned_usd(case: Case) -> float | None:
-    """Return what a month of all replicas that the spec allows costs; None without an own price."""
+    """Return what the longest month of all replicas that the spec allows costs; None without an own price."""
     each = _replica_usd_per_hour(case)
     if each is None or case.spec.dedicated is None:
         return None
-    return max(0, case.spec.dedicated.scaling.max_replicas - case.spec.dedicated.committed_replicas) * each * HOURS_PER_MONTH
+    return max(0, case.spec.dedicated.scaling.max_replicas - case.spec.dedicated.committed_replicas) * each * LONGEST_MONTH_HOURS
 
 
 def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:

@@ -24,6 +24,11 @@ def dollars(amount: float) -> str:
     return f"${amount:,.0f}" if abs(amount) >= WHOLE_DOLLARS else f"${amount:,.2f}"
 
 
+def figure(number: float) -> str:
+    """Return a number as it is read in a sentence: three significant digits, in plain notation however large or small it is."""
+    return f"{Decimal(f'{number:.3g}'):,f}"
+
+
 def rate(per_second: float | None) -> str | None:
     """Return a rate with three significant digits."""
     return significant(per_second, SIGNIFICANT - 1)

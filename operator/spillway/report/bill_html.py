@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, WorkloadOutput
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.report.bill_style import STYLE
 from spillway.report.bill_text import TAKES, counted, first_of_each, missing_from, over_budget, saved, serving
 from spillway.report.page import add, new_page, section, written
@@ -163,19 +163,19 @@ def _facts(row: WorkloadOutput) -> tuple[tuple[str, str], ...]:
     def money(usd: float | None) -> str:
         return "unknown" if usd is None else dollars(usd)
 
-    def figure(number: float | None, unit: str) -> str:
-        return "unknown" if number is None else f"{number:.3g}{unit}"
+    def measured(number: float | None, unit: str) -> str:
+        return "unknown" if number is None else f"{figure(number)}{unit}"
 
     facts = [
         ("this month so far", money(row.month_to_date_usd)),
         ("projected", money(row.projected_monthly_usd)),
-        ("per million tokens", "unknown" if row.usd_per_million_tokens is None else f"${row.usd_per_million_tokens:.3g}"),
-        ("traffic", figure(row.requests_per_second, " requests/s")),
+        ("per million tokens", "unknown" if row.usd_per_million_tokens is None else f"${figure(row.usd_per_million_tokens)}"),
+        ("traffic", measured(row.requests_per_second, " requests/s")),
     ]
     if row.budget_monthly_usd is not None:
         facts.append(("budget", money(row.budget_monthly_usd)))
     if row.slo_attainment_percent is not None:
-        facts.append(("within SLO", figure(row.slo_attainment_percent, " %")))
+        facts.append(("within SLO", measured(row.slo_attainment_percent, " %")))
     if row.kappa is not None:
         facts.append(("kappa", f"{row.kappa:.2f}"))
     if row.break_even_requests_per_month is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from spillway.api.report_output import OpportunityOutput, ReportOutput, Total, WorkloadOutput
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.report.columns import Row, bullets, some, table, wrapped
 
 LEAST_WIDTH = 72  # five amounts and a name cut to its least
@@ -118,7 +118,7 @@ def _cells(report: ReportOutput, row: WorkloadOutput) -> Row:
         _money(row.projected_monthly_usd) + ("!" if over else ""),
         _money(row.if_all_hosted_monthly_usd),
         _money(row.if_all_dedicated_monthly_usd),
-        UNKNOWN if row.usd_per_million_tokens is None else f"{row.usd_per_million_tokens:.3g}",
+        UNKNOWN if row.usd_per_million_tokens is None else figure(row.usd_per_million_tokens),
     )
 
 

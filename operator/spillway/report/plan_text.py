@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from spillway.api.plan_output import OptionOutput, PlanOutput, Recommended, SweepPoint
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.report.columns import Row, bullets, some, table, wrapped
 from spillway.report.plan_words import amount
 
@@ -61,7 +61,7 @@ def _subtitle(plan: PlanOutput) -> str:
     load = plan.traffic
     return (
         f"{plan.model}, {amount(load.requests_per_month)} requests a month "
-        f"({load.requests_per_second_mean:.3g}/s, peak {load.requests_per_second_peak:.3g}/s), "
+        f"({figure(load.requests_per_second_mean)}/s, peak {figure(load.requests_per_second_peak)}/s), "
         f"{load.input_tokens_mean:.0f} tokens in and {load.output_tokens_mean:.0f} out, "
         f"{amount(load.tokens_per_second_peak)} tokens/s at peak"
     )
@@ -122,7 +122,7 @@ def _called(plan: PlanOutput) -> str:
 
 
 def _per_token(usd: float | None) -> str:
-    return "" if usd is None else f", ${usd:.3g} per million tokens"
+    return "" if usd is None else f", ${figure(usd)} per million tokens"
 
 
 def _shown(plan: PlanOutput) -> list[OptionOutput]:
@@ -183,7 +183,7 @@ def _cells(option: OptionOutput, *, marked: bool) -> Row:
         _on(option),
         replicas,
         "" if option.monthly_usd is None else dollars(option.monthly_usd).removeprefix("$"),
-        "" if option.usd_per_million_tokens is None else f"{option.usd_per_million_tokens:.3g}",
+        "" if option.usd_per_million_tokens is None else figure(option.usd_per_million_tokens),
         "" if option.kappa is None else f"{option.kappa:.2f}",
         "" if option.ttft_ms is None else f"{option.ttft_ms:.0f}",
         "" if option.inter_token_latency_ms is None else f"{option.inter_token_latency_ms:.0f}",

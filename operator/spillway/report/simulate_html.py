@@ -5,7 +5,7 @@ from itertools import accumulate
 from xml.etree import ElementTree as ET
 
 from spillway.api.simulate_output import CourseOutput, PolicyOutput, SimulateOutput
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.report.bill_style import STYLE
 from spillway.report.page import add, new_page, section, written
 from spillway.report.plan_words import amount
@@ -75,8 +75,8 @@ def _workload(main: ET.Element, output: SimulateOutput) -> None:
     add(
         main,
         "p",
-        f"{trace.name}: {amount(trace.requests)} requests in {span(trace.duration_hours)}, {trace.requests_per_second_mean:.3g}/s on "
-        f"average, {trace.demand_replicas_mean:.2g} replicas' work on average. Seed {output.seed}.",
+        f"{trace.name}: {amount(trace.requests)} requests in {span(trace.duration_hours)}, {figure(trace.requests_per_second_mean)}/s on "
+        f"average, {figure(trace.demand_replicas_mean)} replicas' work on average. Seed {output.seed}.",
         "quiet",
     )
     add(main, "p", output.verdict)

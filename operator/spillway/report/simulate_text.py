@@ -1,7 +1,7 @@
 """A simulation as text: what came of it first, then every policy, then what it rests on."""
 
 from spillway.api.simulate_output import PolicyOutput, SimulateOutput
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.report.columns import bullets, table, wrapped
 from spillway.report.plan_words import amount
 
@@ -35,9 +35,9 @@ def _traffic(output: SimulateOutput) -> str:
         else ""
     )
     return (
-        f"{trace.name}: {amount(trace.requests)} requests in {span(trace.duration_hours)}, {trace.requests_per_second_mean:.3g}/s on "
-        f"average and {trace.requests_per_second_peak:.3g}/s in the busiest minute{lengths}; work for "
-        f"{trace.demand_replicas_mean:.2g} replicas on average."
+        f"{trace.name}: {amount(trace.requests)} requests in {span(trace.duration_hours)}, {figure(trace.requests_per_second_mean)}/s on "
+        f"average and {figure(trace.requests_per_second_peak)}/s in the busiest minute{lengths}; work for "
+        f"{figure(trace.demand_replicas_mean)} replicas on average."
     )
 
 

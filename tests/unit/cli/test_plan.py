@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -157,6 +158,15 @@ def test_the_table_fits_80_columns_and_says_the_recommendation_first(plan: Run, 
     order = [out.index(title) for title in ("OPTIONS", "BY VOLUME", "ASSUMED")]
     assert order == sorted(order)
     assert min(out.find(title) for title in ("RECOMMENDED", "NOTHING IS POSSIBLE") if title in out) < order[0]
+
+
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_a_price_of_tokens_that_hardly_anybody_asks_for_is_written_out(plan: Run, written: Callable[..., str], form: str) -> None:
+    parts = documents(SCENARIO_2)
+    parts["InferenceWorkload"]["spec"]["traffic"]["requestsPerMonth"] = 100
+    _, out, _ = plan("-f", written(*parts.values()), "-o", form)
+    assert "40,800" in out
+    assert "e+0" not in out
 
 
 def test_yaml_says_the_same_as_json(plan: Run) -> None:
@@ -339,7 +349,9 @@ def test_when_nothing_is_possible_it_says_which_constraint_to_relax(plan: Run, w
     code, out, _ = plan("-f", file)
     assert code == 3
     assert "NOTHING IS POSSIBLE" in out
-    assert "budget.monthlyUSD: raise it to" in out
+    (enough,) = re.findall(r"budget.monthlyUSD: raise it to (\d+) or more", out)
+    parts["InferenceWorkload"]["spec"]["budget"]["monthlyUSD"] = enough
+    assert plan("-f", written(*parts.values(), name="raised.yaml"))[0] == 0, "that is enough"
     code, out, _ = plan("-f", file, "-o", "json")
     assert code == 3
     assert json.loads(out)["recommended"] is None

@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from kubernetes.config import incluster_config
 
 from spillway.api.report_output import ReportOutput
 from spillway.cli import main
+from spillway.cli.cluster import Cluster
 from tests.unit.report.fleets import CREATED, classes, provider, seen
 
 Answer = tuple[int, Any]
@@ -256,3 +258,19 @@ def test_a_broken_kubeconfig_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     broken.write_text(text)
     assert main(["report", "--kubeconfig", str(broken)]) == 2
     assert "cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("written", "found"), [("team\n", "team"), (None, "default")])
+def test_in_a_pod_without_a_kubeconfig_it_is_the_pods_own_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str | None, found: str
+) -> None:
+    for name, text in {"token": "t", "ca.crt": "c"}.items():
+        (tmp_path / name).write_text(text)
+    if written is not None:
+        (tmp_path / "namespace").write_text(written)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    for name, value in {"HOME": str(tmp_path), "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert Cluster(kubeconfig=None, context=None).namespace == found

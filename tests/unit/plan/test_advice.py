@@ -272,6 +272,11 @@ def test_cached_answers_are_priced_by_the_tenth() -> None:
     assert Topic.PROMPTS not in found
 
 
+def test_a_rate_to_set_is_written_as_the_api_takes_it() -> None:
+    found = advice(hosted(), rented(input_tokens=100, output_tokens=1000, mean_per_s=2000.0), providers=acme("1", "1"))
+    assert found[Topic.ANSWERS].settings == {"traffic.requestsPerSecond.mean": "1800"}
+
+
 def test_tokens_of_owned_replicas_are_not_priced() -> None:
     found = advice(workload(), owned(input_tokens=4000, output_tokens=10))
     assert not {Topic.PROMPTS, Topic.ANSWERS} & found.keys()
@@ -351,13 +356,14 @@ def test_a_budget_that_no_bill_reaches_is_named_with_the_highest_bill() -> None:
     one = case(budgeted("1"), owned())
     assert one is not None
     found = advice(budgeted("1000000"), owned())[Topic.BUDGET]
-    assert float(found.settings["budget.monthlyUSD"]) == pytest.approx(2 * one.usd, abs=1)
+    assert float(found.settings["budget.monthlyUSD"]) == pytest.approx(2 * one.usd * 31 / 30, abs=1), "months have up to 31 days"
 
 
-def test_a_budget_that_a_busy_month_reaches_is_left_alone() -> None:
+@pytest.mark.parametrize("replicas", [1.5, 2.03], ids=["half of the time", "in a month of 31 days"])
+def test_a_budget_that_a_busy_month_reaches_is_left_alone(replicas: float) -> None:
     one = case(budgeted("1"), owned())
     assert one is not None
-    assert Topic.BUDGET not in advice(budgeted(f"{1.5 * one.usd:.0f}"), owned())
+    assert Topic.BUDGET not in advice(budgeted(f"{replicas * one.usd:.0f}"), owned())
 
 
 def test_what_the_planner_would_not_have_run_is_costed_as_it_is_billed() -> None:

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from spillway.report.plan_words import amount
 from spillway.report.simulate_html import as_html
 from spillway.report.simulate_plots import axis_for
 from spillway.report.simulate_text import as_text
@@ -94,3 +95,11 @@ def test_the_plots_are_pictures_with_a_name() -> None:
     picture = ET.fromstring(re.search(r"<svg [^>]*class=\"plot\".*?</svg>", html).group(0))  # type: ignore[union-attr]  # noqa: S314  our own
     assert picture.get("role") == "img"
     assert picture.get("aria-label") == "spillway"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(0, "0"), (999.4, "999"), (999.6, "1k"), (10_890_240, "10.9M"), (999_499, "999k"), (999_600, "1M"), (999_999_999, "1G")],
+)
+def test_a_large_number_has_three_digits_and_its_unit(number: float, told: str) -> None:
+    assert amount(number) == told
