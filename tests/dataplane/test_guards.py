@@ -531,3 +531,13 @@ async def test_the_next_backend_answers_what_the_first_one_cannot(stage: SetStag
     scene.alpha.script = fakes.fail(429, **{"Retry-After": "60"})
     assert [(await scene.client.post()).served_by for _ in range(3)] == [BETA] * 3
     assert (scene.alpha.requests, scene.beta.requests) == (1, 3)
+
+
+async def test_a_providers_429_that_does_not_say_when_to_come_again_is_a_failure_as_any_other(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=10 * worst_case()))
+    scene.alpha.script = fakes.fail(429)
+    answers = [await scene.client.post(max_tokens=TOKENS) for _ in range(5)]
+    assert {(each.status, error_of(each), each.served_by) for each in answers} == {(503, "no_capacity", "none")}
+    assert scene.alpha.requests == 3  # in a row: then it is left alone
+    assert await _meter(scene, "charged_micro_usd") == 0

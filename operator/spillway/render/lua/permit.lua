@@ -217,7 +217,8 @@ function envoy_on_response(h)
   if not mine then return pass_on(h) end  -- refused above, nothing was charged
   local headers, now = h:headers(), h:timestamp(EnvoyTimestampResolution.MILLISECOND) / 1000
   local status = tonumber(headers:get(":status")) or 0
-  note(status == 429 or status >= 500, status == 429 and tonumber(headers:get("retry-after")) or nil, now)
+  local told = tonumber(headers:get("retry-after") or "")  -- get() returns nothing for a header that is not there, which tonumber does not take
+  note(status == 429 or status >= 500, status == 429 and told or nil, now)
   if status >= 300 then settle(meta, mine, 0, 0) end
   pass_on(h)
   if status >= 300 then return end
