@@ -127,11 +127,11 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
     twice = history.up("scraped-twice")
-    for job in ("workloads", "workloads-renamed"):
-        history.add("envoy_spillway_charged_micro_usd", f'{twice},backend="rented/m",worker="0",job="{job}"', -PAST_S, 7000)
-        for code, requests in (("200", 60), ("500", 5)):
-            history.add("envoy_spillway_requests", f'{twice},backend="rented/m",code="{code}",job="{job}"', -PAST_S, requests)
-        history.add("envoy_spillway_output_tokens", f'{twice},backend="rented/m",job="{job}"', -PAST_S, 900)
+    for labels in (f'{twice},backend="rented/m",job="{job}"' for job in ("workloads", "workloads-renamed")):
+        history.add("envoy_spillway_charged_micro_usd", f'{labels},worker="0"', -PAST_S, 7000)
+        history.add("envoy_spillway_requests", f'{labels},code="200"', -PAST_S, 60)
+        history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
+        history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
 
     lengthy = history.up("long-prompts")
     for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
