@@ -133,6 +133,12 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
         history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
 
+    for job, start_s, until_s in (("before", -PAST_S, -35), ("after", -30, AHEAD_S)):
+        labels = f'namespace="relabelled",pod="x-gateway-1",workload="x",component="gateway",job="{job}"'
+        history.add("up", labels, start_s, 1, until_s=until_s)
+        history.add("envoy_server_uptime", labels, start_s, DAYS_S, until_s=until_s)
+        history.add("envoy_spillway_requests", f'{labels},backend="owned",code="200"', start_s, 1e6, until_s=until_s)
+
     lengthy = history.up("long-prompts")
     for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
         for what, each in (("requests", 1), ("input_tokens", 20_000), ("output_tokens", 100)):
@@ -359,6 +365,10 @@ async def test_a_gateway_that_two_jobs_scrape_or_one_whose_labels_were_just_chan
     assert [(each.backend, each.requests, each.output_tokens) for each in found.counters.value] == [("rented/m", 65.0, 900.0)]
     assert isinstance(found.spill_meters, Sample)
     assert [(each.worker, each.micro_usd) for each in found.spill_meters.value] == [(0, 7000.0)]
+
+
+async def test_a_gateway_whose_labels_were_just_changed_has_no_burst_of_all_it_ever_counted(url: str) -> None:
+    assert value((await read(url, "relabelled", Target(gateways=1))).arrivals_per_s) == 0
 
 
 async def test_long_prompts_are_those_that_a_hosted_backend_answered(url: str) -> None:
