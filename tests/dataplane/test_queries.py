@@ -126,19 +126,6 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_refused_micro_usd", lane, -PAST_S, usd * 2)
         history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
-    twice = history.up("scraped-twice")
-    for labels in (f'{twice},backend="rented/m",job="{job}"' for job in ("workloads", "workloads-renamed")):
-        history.add("envoy_spillway_charged_micro_usd", f'{labels},worker="0"', -PAST_S, 7000)
-        history.add("envoy_spillway_requests", f'{labels},code="200"', -PAST_S, 60)
-        history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
-        history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
-
-    for job, start_s, until_s in (("before", -PAST_S, -35), ("after", -30, AHEAD_S)):
-        labels = f'namespace="relabelled",pod="x-gateway-1",workload="x",component="gateway",job="{job}"'
-        history.add("up", labels, start_s, 1, until_s=until_s)
-        history.add("envoy_server_uptime", labels, start_s, DAYS_S, until_s=until_s)
-        history.add("envoy_spillway_requests", f'{labels},backend="owned",code="200"', start_s, 1e6, until_s=until_s)
-
     lengthy = history.up("long-prompts")
     for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
         for what, each in (("requests", 1), ("input_tokens", 20_000), ("output_tokens", 100)):
@@ -170,6 +157,22 @@ def tell(history: History) -> None:
             history.add("vllm:num_requests_waiting", labels, -PAST_S, waiting)
 
 
+def tell_of_labels(history: History) -> None:
+    """Gateways that are scraped under two sets of labels, at a time or one after the other."""
+    twice = history.up("scraped-twice")
+    for labels in (f'{twice},backend="rented/m",job="{job}"' for job in ("workloads", "workloads-renamed")):
+        history.add("envoy_spillway_charged_micro_usd", f'{labels},worker="0"', -PAST_S, 7000)
+        history.add("envoy_spillway_requests", f'{labels},code="200"', -PAST_S, 60)
+        history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
+        history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
+
+    for job, start_s, until_s in (("before", -PAST_S, -35), ("after", -30, AHEAD_S)):
+        labels = f'namespace="relabelled",pod="x-gateway-1",workload="x",component="gateway",job="{job}"'
+        history.add("up", labels, start_s, 1, until_s=until_s)
+        history.add("envoy_server_uptime", labels, start_s, DAYS_S, until_s=until_s)
+        history.add("envoy_spillway_requests", f'{labels},backend="owned",code="200"', start_s, 1e6, until_s=until_s)
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Prometheus that has the history and scrapes nothing."""
@@ -177,6 +180,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     promtool, prometheus = binaries.path("promtool"), binaries.path("prometheus")  # made first if need be: the history is told from now
     history = History(time.time())
     tell(history)
+    tell_of_labels(history)
     (folder / "history.txt").write_text(history.text())
     (folder / "prometheus.yml").write_text("global: {}\n")
     importing: list[str | Path] = [

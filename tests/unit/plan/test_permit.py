@@ -244,8 +244,7 @@ def test_the_permit_survives_the_ledgers_own_writing() -> None:
 
 @pytest.mark.parametrize("overflow", [TEN_A_DAY, {"maxSharePercent": 20}], ids=["money", "a share"])
 def test_a_limit_that_comes_while_meters_are_missing_ends_a_permit_that_knew_none(overflow: dict[str, Any]) -> None:
-    providers = {"providers": {"acme": provider(limits={"requestsPerMinute": 60})}}
-    seen = metering(catalogue=catalogue(**providers))
+    seen = metering(catalogue=catalogue(providers={"acme": provider(limits={"requestsPerMinute": 60})}))
     before = planned(spec(), seen)
     assert permit_of(before).expires_at is None
     wanted = limited(**overflow)

@@ -81,7 +81,7 @@ class Operator:
             bookkeeping=Bookkeeping(applier, known, every_s=60),
             recollection=Recollection(applier, known),
             telemetry=self.telemetry,
-            sharing=Sharing(view=self.world.view, look=_nothing, tell=_nothing),
+            sharing=Sharing(view=self.world.view, look=_nothing, tell=_told),
             fence=lambda: None,
             revisit_s=lambda _: 15.0,
             clock=lambda: self.now,
@@ -107,6 +107,10 @@ class Operator:
 
 async def _nothing(*_: Any) -> None:
     return None
+
+
+async def _told(*_: Any) -> bool:
+    return True
 
 
 @pytest.fixture
