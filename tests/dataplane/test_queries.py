@@ -166,6 +166,9 @@ def tell_of_labels(history: History) -> None:
         history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
         history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
 
+    half = 'namespace="half-scraped",workload="x",component="gateway"'
+    for pod, job, up in (("x-gateway-1", "workloads", 1), ("x-gateway-1", "workloads-renamed", 1), ("x-gateway-2", "workloads", 0)):
+        history.add("up", f'{half},pod="{pod}",job="{job}"', -PAST_S, up)
     for job, start_s, until_s in (("before", -PAST_S, -35), ("after", -30, AHEAD_S)):
         labels = f'namespace="relabelled",pod="x-gateway-1",workload="x",component="gateway",job="{job}"'
         history.add("up", labels, start_s, 1, until_s=until_s)
@@ -369,6 +372,12 @@ async def test_a_gateway_that_two_jobs_scrape_or_one_whose_labels_were_just_chan
     assert [(each.backend, each.requests, each.output_tokens) for each in found.counters.value] == [("rented/m", 65.0, 900.0)]
     assert isinstance(found.spill_meters, Sample)
     assert [(each.worker, each.micro_usd) for each in found.spill_meters.value] == [(0, 7000.0)]
+
+
+async def test_a_gateway_that_two_jobs_scrape_does_not_stand_for_one_that_nobody_does(url: str) -> None:
+    found = (await read(url, "half-scraped", Target(gateways=2))).arrivals_per_s
+    assert isinstance(found, Missing)
+    assert found.detail == "1 of 2 gateway pods scraped"
 
 
 async def test_a_gateway_whose_labels_were_just_changed_has_no_burst_of_all_it_ever_counted(url: str) -> None:

@@ -60,7 +60,7 @@ def queries(window_s: float) -> dict[str, str]:
     by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
         # Who is scraped at all: the difference between "no traffic" and "no idea".
-        UP: f"sum by (namespace, workload, component) (up{{{ours}}})",
+        UP: f"sum by (namespace, workload, component) (max by (namespace, workload, component, pod) (up{{{ours}}}))",
         # In seconds by Prometheus' own clock: between its clock and ours there may be any difference.
         SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
         # The gateway.
