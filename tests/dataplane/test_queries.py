@@ -126,13 +126,6 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_refused_micro_usd", lane, -PAST_S, usd * 2)
         history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
-    twice = history.up("scraped-twice")
-    for job in ("workloads", "workloads-renamed"):
-        history.add("envoy_spillway_charged_micro_usd", f'{twice},backend="rented/m",worker="0",job="{job}"', -PAST_S, 7000)
-        for code, requests in (("200", 60), ("500", 5)):
-            history.add("envoy_spillway_requests", f'{twice},backend="rented/m",code="{code}",job="{job}"', -PAST_S, requests)
-        history.add("envoy_spillway_output_tokens", f'{twice},backend="rented/m",job="{job}"', -PAST_S, 900)
-
     lengthy = history.up("long-prompts")
     for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
         for what, each in (("requests", 1), ("input_tokens", 20_000), ("output_tokens", 100)):
@@ -164,6 +157,25 @@ def tell(history: History) -> None:
             history.add("vllm:num_requests_waiting", labels, -PAST_S, waiting)
 
 
+def tell_of_labels(history: History) -> None:
+    """Gateways that are scraped under two sets of labels, at a time or one after the other."""
+    twice = history.up("scraped-twice")
+    for labels in (f'{twice},backend="rented/m",job="{job}"' for job in ("workloads", "workloads-renamed")):
+        history.add("envoy_spillway_charged_micro_usd", f'{labels},worker="0"', -PAST_S, 7000)
+        history.add("envoy_spillway_requests", f'{labels},code="200"', -PAST_S, 60)
+        history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
+        history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
+
+    half = 'namespace="half-scraped",workload="x",component="gateway"'
+    for pod, job, up in (("x-gateway-1", "workloads", 1), ("x-gateway-1", "workloads-renamed", 1), ("x-gateway-2", "workloads", 0)):
+        history.add("up", f'{half},pod="{pod}",job="{job}"', -PAST_S, up)
+    for job, start_s, until_s in (("before", -PAST_S, -35), ("after", -30, AHEAD_S)):
+        labels = f'namespace="relabelled",pod="x-gateway-1",workload="x",component="gateway",job="{job}"'
+        history.add("up", labels, start_s, 1, until_s=until_s)
+        history.add("envoy_server_uptime", labels, start_s, DAYS_S, until_s=until_s)
+        history.add("envoy_spillway_requests", f'{labels},backend="owned",code="200"', start_s, 1e6, until_s=until_s)
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Prometheus that has the history and scrapes nothing."""
@@ -171,6 +183,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     promtool, prometheus = binaries.path("promtool"), binaries.path("prometheus")  # made first if need be: the history is told from now
     history = History(time.time())
     tell(history)
+    tell_of_labels(history)
     (folder / "history.txt").write_text(history.text())
     (folder / "prometheus.yml").write_text("global: {}\n")
     importing: list[str | Path] = [
@@ -359,6 +372,16 @@ async def test_a_gateway_that_two_jobs_scrape_or_one_whose_labels_were_just_chan
     assert [(each.backend, each.requests, each.output_tokens) for each in found.counters.value] == [("rented/m", 65.0, 900.0)]
     assert isinstance(found.spill_meters, Sample)
     assert [(each.worker, each.micro_usd) for each in found.spill_meters.value] == [(0, 7000.0)]
+
+
+async def test_a_gateway_that_two_jobs_scrape_does_not_stand_for_one_that_nobody_does(url: str) -> None:
+    found = (await read(url, "half-scraped", Target(gateways=2))).arrivals_per_s
+    assert isinstance(found, Missing)
+    assert found.detail == "1 of 2 gateway pods scraped"
+
+
+async def test_a_gateway_whose_labels_were_just_changed_has_no_burst_of_all_it_ever_counted(url: str) -> None:
+    assert value((await read(url, "relabelled", Target(gateways=1))).arrivals_per_s) == 0
 
 
 async def test_long_prompts_are_those_that_a_hosted_backend_answered(url: str) -> None:

@@ -60,7 +60,7 @@ class Applier:
         self.requests = 0
 
     async def apply(self, workload: Workload, objects: Sequence[Object]) -> Applied:
-        """Make the objects so. Nothing is sent for those that are so already."""
+        """Make the objects so. Nothing is sent for those that are so already. Raises ApiError where the namespace ends."""
         settled = (objects, self._known.changes(workload.key))
         before = self._settled.get(workload.key)
         if before is not None and before[0] is objects and before[1] == settled[1]:
@@ -158,7 +158,7 @@ class Applier:
                     pass
                 case _NotOursError():
                     foreign.append(_ref(obj))
-                case ApiError():
+                case ApiError(namespace_ends=False):
                     failures.append(f"{obj['kind']} {obj['metadata']['name']}: {result}")
                 case _:
                     raise result

@@ -16,7 +16,11 @@ from spillway.render.envoy_share import share_annotation
 async def announce_cap(
     connection: Connection, fence: Callable[[], None], *, namespace: str, pods: Iterable[tuple[str, str, str | None]], generation: str
 ) -> None:
-    """Touch each pod (name, uid, what it was told last) that was not told of this generation of the cap."""
+    """Touch each pod (name, uid, what it was told last) that was not told of this generation of the cap.
+
+    Raises ApiError, once the others are told, when one cannot be; not for one that is gone, or another by now.
+    """
+    failures = []
     for name, uid, told in pods:
         if told == generation:
             continue
@@ -24,8 +28,10 @@ async def announce_cap(
         try:
             await annotate_pod(connection, fence, namespace=namespace, name=name, uid=uid, annotations=touched)
         except ApiError as problem:
-            if problem.status != NOT_FOUND:
-                raise
+            if problem.status not in (NOT_FOUND, CONFLICT):
+                failures.append(problem)
+    if failures:
+        raise failures[0]
 
 
 async def tell_share(connection: Connection, fence: Callable[[], None], *, namespace: str, name: str, uid: str, share: int) -> bool:

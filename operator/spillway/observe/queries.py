@@ -61,7 +61,7 @@ def queries(window_s: float) -> dict[str, str]:
     by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
         # Who is scraped at all: the difference between "no traffic" and "no idea".
-        UP: f"sum by (namespace, workload, component) (up{{{ours}}})",
+        UP: f"sum by (namespace, workload, component) (max by (namespace, workload, component, pod) (up{{{ours}}}))",
         # In seconds by Prometheus' own clock: between its clock and ours there may be any difference.
         SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
         # The gateway.
@@ -159,11 +159,14 @@ def _rate(name: str, labels: str, window: str) -> str:
     A counter with labels is exported only once it has counted something. `rate` needs two samples and so takes the first event of a
     code or backend for none, which would hide the first spilled request after an idle night. A series that was not there a window
     ago counts from zero, if its pod was scraped then (the series is new) or is younger than the window (all of it is new);
-    after a loss of Prometheus' data neither holds, and a counter of days is not taken for a burst.
+    after a loss of Prometheus' data neither holds, and a counter of days is not taken for a burst. Nor is it where the pod is scraped under
+    other labels than a window ago: then all its series are new.
     """
     series, seconds = f"{name}{{{labels}}}", window.removesuffix("s")
     before = f"({series} offset {window})"
-    watched = f'up{{component="gateway"}} offset {window} == 1'
+    gateways = 'up{component="gateway"}'
+    renamed = f"({gateways} unless {gateways} offset {window})"
+    watched = f"({gateways} offset {window} == 1) unless on (namespace, pod) {renamed}"
     young = f"envoy_server_uptime < {seconds}"
     new = f"({series} unless {before}) and on (namespace, pod) (({watched}) or on (namespace, pod) ({young}))"
     return f"(rate({series}[{window}]) and {before}) or ({new}) / {seconds}"

@@ -32,6 +32,7 @@ _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 _QUEUES = {_RUNNING, _WAITING}
 _FIRST_REFUSAL = 500  # codes from here on are failures of ours
 _TOO_MANY = 429
+_DIGITS = 9  # more in a label is no number of Envoy's
 _GONE = "0"  # Envoy's code where the client left before anybody answered
 
 
@@ -405,7 +406,7 @@ class _Reader:
         found: defaultdict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
         for labels, value in rows:
             worker = labels.get("worker", "")
-            if worker.isdecimal():
+            if worker.isdecimal() and len(worker) <= _DIGITS:
                 found[labels.get("pod", ""), int(worker), labels.get("backend", "")][labels.get("__name__", "")] = value
         meters = [
             SpillMeter(
@@ -446,7 +447,7 @@ def _spilled(labels: Labels) -> bool:
 
 def _failed(labels: Labels) -> bool:
     code = labels.get("code", "")
-    return code.isdecimal() and (int(code) >= _FIRST_REFUSAL or int(code) == _TOO_MANY)
+    return code.isdecimal() and len(code) <= _DIGITS and (int(code) >= _FIRST_REFUSAL or int(code) == _TOO_MANY)
 
 
 def _turned_down(labels: Labels) -> bool:

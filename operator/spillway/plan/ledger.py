@@ -36,7 +36,7 @@ from spillway.plan.settings import PlanSettings
 REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
 RESPONSE_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
 MARKS_KEPT = timedelta(hours=24)
-# For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows the counters of such gateways
+# For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows the counters of such ones
 # for two minutes (observe.queries), and is asked every tick.
 PREDECESSORS_SHOWN = timedelta(minutes=5)
 

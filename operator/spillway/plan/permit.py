@@ -111,10 +111,10 @@ def plan_permit(
     Without meters (Prometheus silent) nothing is renewed, and what was permitted runs out. Only a permit that says nothing of money or
     share lives on without them: a provider's limits need no meter.
     """
-    if not needs_permit(spec, backends):
-        held = _held(ledger, now)
-        return ledger if ledger.permit is None and ledger.grants == held else replace(ledger, permit=None, grants=held)
-    return _renewed(spec, backends, seen=seen, ledger=ledger, now=now)
+    if needs_permit(spec, backends):
+        return _renewed(spec, backends, seen=seen, ledger=ledger, now=now)
+    held, permit = _held(ledger, now), _farewell(ledger.permit, seen, now) if spec.rents and backends else None
+    return ledger if ledger.permit is permit and ledger.grants == held else replace(ledger, permit=permit, grants=held)
 
 
 def keep_permit(spec: InferenceWorkloadSpec, permit: Permit, *, seen: Observation, ledger: Ledger, now: datetime) -> Ledger:
@@ -127,13 +127,23 @@ def keep_permit(spec: InferenceWorkloadSpec, permit: Permit, *, seen: Observatio
     return _renewed(spec, backends, seen=seen, ledger=ledger, now=now) if spec.rents and backends else ledger
 
 
+def _farewell(previous: Permit | None, seen: Observation, now: datetime) -> Permit | None:
+    """Return what lets all through at gateways that ask for a permit until the rollout that ends it has replaced them; None without any."""
+    there = {pod.name for pod in seen.gateways}
+    lanes = [each.lane for each in previous.allowances if each.lane.pod in there] if previous is not None else []
+    allowances = tuple(Allowance(lane=lane) for lane in lanes)
+    if not allowances or (previous is not None and previous.expires_at is None and previous.allowances == allowances):
+        return previous if allowances else None
+    return Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
+
+
 def _held(ledger: Ledger, now: datetime) -> tuple[Grant, ...]:
     return tuple(each for each in ledger.grants if each.expires_at > now)
 
 
 def _renewed(spec: InferenceWorkloadSpec, backends: Sequence[HostedBackend], *, seen: Observation, ledger: Ledger, now: datetime) -> Ledger:
-    held = _held(ledger, now)
-    previous, lanes = ledger.permit, _lanes(seen, backends)
+    held, previous = _held(ledger, now), ledger.permit
+    backends, lanes = _lanes(seen, backends, previous)
     rates = _rates(backends, seen, lanes)
     if not metered(spec):
         allowances = tuple(_allowance(lane, rates) for lane in lanes)
@@ -217,9 +227,21 @@ def _micro(usd: Decimal) -> int:
     return math.floor(usd * MICRO)
 
 
-def _lanes(seen: Observation, backends: Sequence[HostedBackend]) -> tuple[Lane, ...]:
+def _lanes(
+    seen: Observation, backends: Sequence[HostedBackend], previous: Permit | None
+) -> tuple[Sequence[HostedBackend], tuple[Lane, ...]]:
+    """Return all lanes, and the backends at their ends.
+
+    A gateway that had a lane to another backend runs what was asked for before, and sends there until it is replaced.
+    """
+    labels = [each.label for each in backends]
+    before = {(each.lane.pod, each.lane.backend) for each in previous.allowances} if previous is not None else set()
+    others = [listed_backend(label, seen.catalogue) for label in sorted({label for _, label in before} - set(labels))]
+    former = [each for each in others if each is not None]
     pods = sorted({pod.name for pod in seen.gateways})
-    return tuple(Lane(pod=pod, worker=worker, backend=each.label) for pod in pods for worker in range(WORKERS) for each in backends)
+    ends = {pod: [*labels, *(each.label for each in former if (pod, each.label) in before)] for pod in pods}
+    lanes = tuple(Lane(pod=pod, worker=worker, backend=label) for pod in pods for worker in range(WORKERS) for label in ends[pod])
+    return [*backends, *former], lanes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

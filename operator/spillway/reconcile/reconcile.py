@@ -193,6 +193,8 @@ class Reconciler:
         try:
             await self._bookkeeping.write_permit(workload, memory.ledger, now)
         except ApiError as problem:
+            if problem.namespace_ends:
+                raise
             return (f"ConfigMap {names.ledger(workload.key.name)}: {problem}",)
         return ()
 

@@ -265,6 +265,15 @@ def test_gpu_utilization_is_joined_by_pod(prefix: str) -> None:
     assert value(signals.gpu_utilization_percent) == 80.0
 
 
+def test_labels_that_no_gateway_of_ours_writes_end_nobodys_tick() -> None:
+    digits = "9" * 5000  # more than Python makes a number of
+    meters = [row(9.0, __name__="envoy_spillway_charged_requests", pod="x-gateway-1", backend="acme/big/model", worker=digits)]
+    requests = [row(5.0, backend="owned", code=digits), row(2.0, backend="owned", code="503")]
+    found = read({**scraped(), queries.SPILL_METERS: meters, queries.REQUESTS: requests})
+    assert value(found.spill_meters) == ()
+    assert value(found.failed_per_s) == 2.0
+
+
 def test_spill_meters_are_read_by_lane_and_are_none_before_the_first_request() -> None:
     lane = {"pod": "x-gateway-1", "backend": "acme/big/model", "worker": "1"}
     rows = [

@@ -244,8 +244,7 @@ def test_the_permit_survives_the_ledgers_own_writing() -> None:
 
 @pytest.mark.parametrize("overflow", [TEN_A_DAY, {"maxSharePercent": 20}], ids=["money", "a share"])
 def test_a_limit_that_comes_while_meters_are_missing_ends_a_permit_that_knew_none(overflow: dict[str, Any]) -> None:
-    providers = {"providers": {"acme": provider(limits={"requestsPerMinute": 60})}}
-    seen = metering(catalogue=catalogue(**providers))
+    seen = metering(catalogue=catalogue(providers={"acme": provider(limits={"requestsPerMinute": 60})}))
     before = planned(spec(), seen)
     assert permit_of(before).expires_at is None
     wanted = limited(**overflow)
@@ -255,9 +254,40 @@ def test_a_limit_that_comes_while_meters_are_missing_ends_a_permit_that_knew_non
     assert why_stopped(wanted, after.permit, later(15)) is Reason.SPILL_PERMIT_MISSING
 
 
-def test_a_limit_that_is_taken_away_takes_the_permit_with_it() -> None:
+def replaced(*old: int, new: int) -> Observation:
+    """Return an observation amid a rollout: these gateways, which run what was asked for before, and one that does not."""
+    return replace(metering(), gateways=tuple(gateway(index) for index in (*old, new)))
+
+
+def test_a_limit_that_is_taken_away_takes_the_permit_with_it_once_the_gateways_that_ask_for_one_are_gone() -> None:
+    first = planned(limited(**TEN_A_DAY), metering(gateways=2))
+    for seen, pods in ((metering(gateways=2), {0, 1}), (replaced(1, new=2), {1})):
+        first = planned(spec(), seen, first, later(15))
+        permit = permit_of(first)
+        assert {each.lane.pod for each in permit.allowances} == {f"chat-gateway-{index}" for index in pods}
+        assert all(each.micro_usd_to is None and each.requests_per_minute is None for each in permit.allowances)
+        assert permit.expires_at is None
+    assert planned(spec(), seen, first, later(30)).permit is permit
+    assert planned(spec(), replaced(new=2), first, later(45)).permit is None
+
+
+def test_where_nothing_is_rented_any_more_no_gateway_keeps_a_permit() -> None:
     first = planned(limited(**TEN_A_DAY), metering())
-    assert planned(spec(), metering(), first).permit is None
+    assert planned(spec("Dedicated"), metering(), first).permit is None
+
+
+def test_gateways_that_send_to_another_backend_until_they_are_replaced_keep_their_lanes_to_it() -> None:
+    other = {"backends": [{"providerRef": {"name": "acme"}, "model": "org/llama-70b"}], "overflow": TEN_A_DAY}
+    first = planned(limited(**TEN_A_DAY), metering(gateways=1))
+    amid = planned(spec(hosted=other), replaced(0, new=1), first, later(15))
+    lanes = {(each.lane.pod, each.lane.backend) for each in permit_of(amid).allowances if each.micro_usd_to}
+    assert lanes == {
+        ("chat-gateway-0", "acme/llama-8b"),
+        ("chat-gateway-0", "acme/org/llama-70b"),
+        ("chat-gateway-1", "acme/org/llama-70b"),
+    }
+    after = planned(spec(hosted=other), replaced(new=1), amid, later(30))
+    assert {(each.lane.pod, each.lane.backend) for each in permit_of(after).allowances} == {("chat-gateway-1", "acme/org/llama-70b")}
 
 
 TYPO = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8bb"}]}

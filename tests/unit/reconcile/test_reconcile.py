@@ -11,7 +11,7 @@ import pytest
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.applier import Applier
-from spillway.apply.connection import ApiError
+from spillway.apply.connection import NAMESPACE_ENDS, ApiError
 from spillway.apply.events import EventRecorder
 from spillway.apply.known import KnownObjects
 from spillway.observe.cluster import ClusterView
@@ -19,7 +19,7 @@ from spillway.plan.decision import Key, Ledger
 from spillway.plan.observation import Missing, Sample
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.recollection import Recollection
-from spillway.reconcile.reconcile import Reconciler
+from spillway.reconcile.reconcile import UNREADABLE_REVISIT_S, Reconciler
 from spillway.reconcile.settings import read_settings
 from spillway.reconcile.sharing import Sharing
 from spillway.reconcile.telemetry import Telemetry
@@ -81,7 +81,7 @@ class Operator:
             bookkeeping=Bookkeeping(applier, known, every_s=60),
             recollection=Recollection(applier, known),
             telemetry=self.telemetry,
-            sharing=Sharing(view=self.world.view, look=_nothing, tell=_nothing),
+            sharing=Sharing(view=self.world.view, look=_nothing, tell=_told),
             fence=lambda: None,
             revisit_s=lambda _: 15.0,
             clock=lambda: self.now,
@@ -107,6 +107,10 @@ class Operator:
 
 async def _nothing(*_: Any) -> None:
     return None
+
+
+async def _told(*_: Any) -> bool:
+    return True
 
 
 @pytest.fixture
@@ -179,3 +183,14 @@ async def test_a_decision_is_told_once_also_when_the_status_cannot_be_written_at
     await operator.reconciler.run(KEY)
     assert operator.server.objects["chat/status"]["status"]["decisions"][0]["reason"] == Reason.MODE_HOSTED
     assert operator.telemetry.decisions[Reason.MODE_HOSTED] == 1
+
+
+@pytest.mark.parametrize("name", [LEDGER, CAP, "services/chat", "deployments/chat-gateway"])
+async def test_a_namespace_that_ends_is_left_alone_whatever_it_refuses_first(operator: Operator, name: str) -> None:
+    def refuse(asked: str) -> None:
+        if asked == name:
+            raise ApiError(403, "forbidden: unable to create new content in namespace ml because it is being terminated", [NAMESPACE_ENDS])
+
+    operator.server.hook = refuse
+    assert await operator.reconciler.run(KEY) == UNREADABLE_REVISIT_S
+    assert operator.telemetry.passes == {"done": 1}
