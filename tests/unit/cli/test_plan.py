@@ -526,6 +526,18 @@ def test_a_replica_that_costs_more_than_renting_its_work_is_not_shown_as_an_alte
     assert "(kappa is" in table
 
 
+def test_offline_classification_is_planned_in_numbers_that_json_has(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    del spec["slo"]
+    spec["traffic"] = {"requestsPerMonth": 100_000_000, "outputTokens": {"mean": 1}, "latency": "Offline"}
+    _, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    for number in ("Infinity", "NaN"):
+        assert number not in out
+    (owned, *_) = options(json.loads(out), mode="Dedicated")
+    assert owned["replicasPeak"] > 1  # 38.6 requests/s of 1000 tokens: an L40S reads 16 of them
+
+
 def test_bursty_traffic_that_states_no_peak_is_planned_for_one(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     parts["InferenceWorkload"]["spec"]["traffic"] |= {"requestsPerSecond": {"mean": "4"}, "pattern": "Bursty"}
