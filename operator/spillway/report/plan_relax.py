@@ -1,5 +1,7 @@
 """What to relax when nothing is possible: for the options that are nearest to it, the fields that stand in their way."""
 
+import math
+
 from spillway.plan.choice import Plan
 from spillway.plan.options import Cause, Obstacle, Option
 from spillway.plan.rounding import dollars
@@ -38,7 +40,7 @@ def _way_out(option: Option) -> str:
 def _step(obstacle: Obstacle, option: Option) -> str:
     match obstacle.cause:
         case Cause.BUDGET:
-            return f"budget.monthlyUSD: raise it to {option.usd or 0:.0f} or more"
+            return f"budget.monthlyUSD: raise it to {math.ceil(option.usd or 0)} or more"
         case Cause.RESIDENCY:
             return "placement.dataResidency: choose HostedAllowed"
         case Cause.NOT_LISTED if option.size is not None:

@@ -499,6 +499,18 @@ def test_the_ways_out_name_every_field_that_has_to_change(plan: Run, written: Ca
     assert "dedicated: allow 1 x l40s-g6e (accelerators, engine.tensorParallelSize); and budget.monthlyUSD: raise it to" in first + second
 
 
+def test_the_budget_that_it_says_to_raise_to_is_enough(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["traffic"] = {"requestsPerMonth": 3}  # a fraction of a cent
+    spec["budget"] = {"monthlyUSD": "0.000000001"}
+    code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    assert code == 3
+    told = next(way for way in json.loads(out)["relax"] if way.startswith("budget.monthlyUSD: raise it to"))
+    spec["budget"] = {"monthlyUSD": told.split("raise it to ")[1].split(" ")[0]}
+    assert plan("-f", written(*parts.values()), "-o", "json")[0] == 0
+
+
 def test_what_fits_nowhere_and_may_not_leave_is_told_both(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     spec = parts["InferenceWorkload"]["spec"]
