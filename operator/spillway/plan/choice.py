@@ -130,8 +130,8 @@ def judge_owning(question: Question, options: Sequence[Option]) -> Verdict:  # n
     if rented is None:
         return Verdict(economic=None, reason=Reason.NO_HOSTED_ALTERNATIVE, message="There is no hosted price to compare with.")
     if owned is None:
-        # A model without a shape, or a class without a price that could serve it.
-        unknown = any(all(each.cause in {Cause.UNKNOWN_MODEL, Cause.NO_PRICE} for each in option.obstacles) for option in options if option.owns)
+        missing = {Cause.UNKNOWN_MODEL, Cause.NO_PRICE}  # the shape of the model, or the price of a class that could serve it
+        unknown = any(all(each.cause in missing for each in option.obstacles) for option in options if option.owns)
         message = "What owning costs is not known, see below." if unknown else "No accelerator class here can serve it, see below."
         return Verdict(economic=None, reason=Reason.NO_EVIDENCE, message=message)
     if owned < rented:

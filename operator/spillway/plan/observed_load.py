@@ -9,6 +9,8 @@ from spillway.plan.observation import Signals
 from spillway.plan.placed import ObservedLoad
 from spillway.plan.readings import number, positive
 
+MOST_TOKENS = 10**7  # that the API takes of a length: a spread that was declared of short ones may exceed it once they are long
+
 
 def observe_load(before: ObservedLoad | None, signals: Signals, now: datetime, *, over: timedelta, gap: timedelta) -> ObservedLoad | None:
     """Return what has been seen with this reading in it; what was seen before when the rate is Missing.
@@ -70,8 +72,8 @@ def _blended(before: float | None, found: float | None, share: float) -> float |
 def _lengths(before: TokenLengths | None, mean: float | None) -> TokenLengths | None:
     if mean is None:
         return before
-    p95 = round(mean * before.p95 / before.mean) if before is not None and before.p95 else None
-    whole = max(1, round(mean))
+    p95 = min(MOST_TOKENS, round(mean * before.p95 / before.mean)) if before is not None and before.p95 else None
+    whole = min(MOST_TOKENS, max(1, round(mean)))
     return TokenLengths(mean=whole, p95=None if p95 is None else max(whole, p95))
 
 

@@ -1,10 +1,10 @@
 """How fast requests leave the queue that a gateway's cap allows behind a replica's batch.
 
 It is the load at which the targets are kept by a queue with as many servers as the batch has places and exponential answers (M/M/B, Erlang
-C), whose prompts do not wait for prompts. That is more than a replica by itself keeps (plan/first_token.py), but a cap lets nobody wait
-longer than a share of the target, and what does not fit is spilled. The share was chosen with this pace (plan/capacity.py), and two others
-are worse with it (benchmarks/autoscaling, kappa 1.5, five seeds): at the pace of a full batch azure2023_conv keeps 99.88 % and not 99.97,
-at the load that a replica by itself keeps azure2023_code costs 1.7 % more.
+C), whose prompts do not wait for prompts, though they come no faster than they are computed. That is more than a replica by itself keeps
+(plan/first_token.py), but a cap lets nobody wait longer than a share of the target, and what does not fit is spilled. The share was chosen
+with this pace (plan/capacity.py), and two others are worse with it (benchmarks/autoscaling, kappa 1.5, five seeds): at the pace of a full
+batch azure2023_conv keeps 99.88 % and not 99.97, at the load that a replica by itself keeps azure2023_code costs 1.7 % more.
 """
 
 import math
@@ -25,7 +25,7 @@ def queue_pace(service: Service, slo: Slo | None, *, bound: int) -> float:
 def _keeps(service: Service, slo: Slo | None, batch: float, bound: int) -> bool:
     if slo is None or (slo.time_to_first_token_ms is None and slo.end_to_end_ms is None):
         return True
-    if batch >= bound:
+    if batch >= bound or not service.keeps_up(batch):
         return False
     met = max(1.0, min(float(bound), batch + service.z * math.sqrt(batch)))
     waiting, each_ms = erlang_c(bound, batch), service.residence_ms(batch) / (bound - batch)

@@ -113,6 +113,10 @@ class Service:
             within = min(within, slo.end_to_end_ms - (self.long_answer - 1) * self.pace_ms(mean_batch=mean_batch, bound=bound))
         return found is not None and found.late_share(within) <= self.late_share
 
+    def keeps_up(self, mean_batch: float) -> bool:
+        """Whether prompts are computed as fast as they come with so many running. Those of short answers, a place each, may come faster."""
+        return self._prompts(mean_batch).utilisation < 1
+
     def pace_ms(self, *, mean_batch: float, bound: int) -> float:
         """Return the mean gap of the request at the attainment, with so many running on average and at most `bound`."""
         prompts = self._prompts(mean_batch)
@@ -228,7 +232,7 @@ def sustained_rate(service: Service, slo: Slo | None, *, bound: int, derating: f
 @lru_cache(maxsize=ANSWERS)
 def _sustained_batch(service: Service, slo: Slo | None, bound: int, spills: bool) -> float:  # noqa: FBT001  a cached function's key
     if slo is None or (slo.time_to_first_token_ms is None and slo.end_to_end_ms is None):
-        return float(bound)
+        return largest_load(service.keeps_up, bound=bound)
     return largest_load(lambda batch: service.keeps(slo, mean_batch=batch, bound=bound, spills=spills), bound=bound)
 
 

@@ -1,5 +1,6 @@
 """From a plan to the document that is printed: figures rounded as they are read, sentences beside them."""
 
+import math
 from collections.abc import Iterable
 from datetime import date
 
@@ -187,4 +188,4 @@ def _break_even_use(option: Option | None) -> float | None:
 
 
 def _round(number: float | None, digits: int) -> float | None:
-    return None if number is None else round(number, digits)
+    return None if number is None or not math.isfinite(number) else round(number, digits)  # JSON has no infinity

@@ -558,6 +558,29 @@ def test_the_ways_out_name_every_field_that_has_to_change(plan: Run, written: Ca
     assert "dedicated: allow 1 x l40s-g6e (accelerators, engine.tensorParallelSize); and budget.monthlyUSD: raise it to" in first + second
 
 
+def test_a_price_that_is_missing_is_asked_for_and_no_promise_is_given_up_for_it(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["placement"] = {"mode": "Auto", "dataResidency": "ClusterOnly"}
+    del spec["hosted"]
+    del parts["AcceleratorClass"]["spec"]["price"]
+    code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    assert code == 3
+    assert "AcceleratorClass 'l40s-g6e' has no price; give it spec.price." in json.loads(out)["relax"]
+
+
+def test_the_budget_that_it_says_to_raise_to_is_enough(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["traffic"] = {"requestsPerMonth": 3}  # a fraction of a cent
+    spec["budget"] = {"monthlyUSD": "0.000000001"}
+    code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    assert code == 3
+    told = next(way for way in json.loads(out)["relax"] if way.startswith("budget.monthlyUSD: raise it to"))
+    spec["budget"] = {"monthlyUSD": told.split("raise it to ")[1].split(" ")[0]}
+    assert plan("-f", written(*parts.values()), "-o", "json")[0] == 0
+
+
 def test_what_fits_nowhere_and_may_not_leave_is_told_both(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     spec = parts["InferenceWorkload"]["spec"]
@@ -583,6 +606,18 @@ def test_a_replica_that_costs_more_than_renting_its_work_is_not_shown_as_an_alte
     assert "\n   Hybrid" not in table
     assert "No volume makes owning pay." in table
     assert "(kappa is" in table
+
+
+def test_offline_classification_is_planned_in_numbers_that_json_has(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    del spec["slo"]
+    spec["traffic"] = {"requestsPerMonth": 100_000_000, "outputTokens": {"mean": 1}, "latency": "Offline"}
+    _, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    for number in ("Infinity", "NaN"):
+        assert number not in out
+    (owned, *_) = options(json.loads(out), mode="Dedicated")
+    assert owned["replicasPeak"] > 1  # 38.6 requests/s of 1000 tokens: an L40S reads 16 of them
 
 
 def test_bursty_traffic_that_states_no_peak_is_planned_for_one(plan: Run, written: Callable[..., str]) -> None:

@@ -210,9 +210,7 @@ def test_experts_that_a_token_does_not_pass_are_not_active(config: dict[str, Any
         pytest.param(MPT, 6.65, 32, id="MPT: one table, no gate"),
     ],
 )
-def test_what_a_file_leaves_to_the_kind_of_model_is_known(
-    config: dict[str, Any], published_billions: float, key_value_heads: int
-) -> None:
+def test_what_a_file_leaves_to_the_kind_of_model_is_known(config: dict[str, Any], published_billions: float, key_value_heads: int) -> None:
     found = read(config)
     assert found.parameters / 1e9 == pytest.approx(published_billions, rel=0.01)
     assert found.key_value_heads == key_value_heads

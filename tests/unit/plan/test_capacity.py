@@ -171,6 +171,16 @@ def test_queue_that_still_meets_the_targets(wanted: InferenceWorkloadSpec, queue
     assert capacity.size(wanted, accelerator(), Memory()).queue_per_replica == queue
 
 
+def test_no_queue_waits_for_prompts_that_a_replica_cannot_compute_in_time() -> None:
+    one, many = (
+        shaped(slo={"timeToFirstTokenMs": 1000}, traffic={"inputTokens": {"mean": 1000}, "outputTokens": {"mean": answer}})
+        for answer in (1, 50)
+    )
+    short, longer = (capacity.size(wanted, accelerator(), Memory()) for wanted in (one, many))
+    # Each place of a batch is free again after one token, but its prompt took as long: not hundreds leave the queue in a third of a second.
+    assert short.queue_per_replica <= 4 * longer.queue_per_replica
+
+
 def test_prompts_that_wait_for_prompts_lower_what_a_replica_carries_and_not_the_queue_that_a_cap_bounds() -> None:
     wide, alike = (
         shaped(traffic={"inputTokens": {"mean": 4000, "p95": p95}}, engine={"maxNumSeqs": 64}, slo={"timeToFirstTokenMs": 1500})

@@ -95,6 +95,13 @@ def test_a_higher_peak_that_was_seen_counts() -> None:
     assert load.peak_per_s == 9.5
 
 
+def test_a_wide_spread_declared_of_short_prompts_does_not_stop_the_plan_once_they_are_long() -> None:
+    traffic = TRAFFIC | {"inputTokens": {"mean": 10, "p95": 10_000}}
+    found = as_declared(spec(traffic=traffic), ObservedLoad(mean_per_s=1.0, peak_per_s=1.0, input_tokens=30_000.0, at=NOW))
+    assert declared_lengths(found).input_mean == 30_000
+    assert declared_lengths(found).input_p95 == 10**7
+
+
 def test_lengths_keep_their_declared_spread() -> None:
     lengths = declared_lengths(declared())
     assert (lengths.input_mean, lengths.input_p95, lengths.output_mean) == (500, 1500, 50)

@@ -193,6 +193,18 @@ def test_the_share_that_waits_is_erlangs(places: int, load: float, waiting: floa
     assert erlang_c(places, load) == pytest.approx(waiting, rel=1e-3)
 
 
+@pytest.mark.parametrize("answer", [1, 2, 5, 10])
+@pytest.mark.parametrize("slo", [None, Slo(inter_token_latency_ms=60_000)], ids=["no target", "none of the first token"])
+def test_a_replica_without_a_target_of_the_first_token_computes_all_the_prompts_that_it_takes(answer: int, slo: Slo | None) -> None:
+    lengths = replace(CHAT, output_mean=answer, output_p95=None)
+    found = sized_at(1, lengths=lengths, slo=slo)
+    alone = sized_at(1, lengths=lengths, slo=slo, engine=Engine(max_num_seqs=1))
+    assert found.ttft_ms is not None
+    assert math.isfinite(found.ttft_ms)
+    # A hundred at once share steps, but nothing makes their prompts less work: 67 times the rate was promised of answers of one token.
+    assert alone.requests_per_s < found.requests_per_s < 20 * alone.requests_per_s
+
+
 def test_the_first_token_target_leaves_places_free_and_more_room_takes_more_load() -> None:
     tight, loose = (sustained(service(), Slo(time_to_first_token_ms=target), bound=32) for target in (200, 20_000))
     assert tight.requests_per_s < loose.requests_per_s
