@@ -377,7 +377,7 @@ class Engine(ApiModel):
 
     @property
     def most_num_seqs(self) -> int | None:
-        """The largest batch that is stated, or that a step has tokens for: vLLM does not start with a larger one. None: neither is stated."""
+        """The largest batch that is stated, or that a step has tokens for: vLLM starts with no larger one. None: neither is stated."""
         return min((each for each in (self.max_num_seqs, self.max_num_batched_tokens) if each is not None), default=None)
 
 
