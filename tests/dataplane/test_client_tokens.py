@@ -140,7 +140,8 @@ async def test_an_upload_that_breaks_off_costs_its_client_nothing(stage: SetStag
     scene = await limited(stage)
     _, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
     said = {"host": "x", "content-type": "application/json", "content-length": str(40 * SHARE), **bearer(A_KEY)}
-    writer.write("".join(["POST /v1/chat/completions HTTP/1.1\r\n", *(f"{name}: {each}\r\n" for name, each in said.items()), "\r\n{"]).encode())
+    head = "".join(f"{name}: {each}\r\n" for name, each in said.items())
+    writer.write(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n{{".encode())
     await until(lambda: _open(scene, 1), "the gateway has begun to read it")
     writer.close()
     await until(lambda: _open(scene, 0), "the client is gone")

@@ -375,7 +375,7 @@ class Engine(ApiModel):
 
     @property
     def most_num_seqs(self) -> int | None:
-        """The largest batch that is stated, or that a step has tokens for: vLLM does not start with a larger one. None: neither is stated."""
+        """The largest batch that is stated, or that a stated step has tokens for, as vLLM starts with no larger one; None: neither is."""
         return min((each for each in (self.max_num_seqs, self.max_num_batched_tokens) if each is not None), default=None)
 
 
