@@ -1,6 +1,7 @@
 """Tokens per minute of each client: used up, told, waited for, and nobody else's."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from spillway.plan.permit import WORKERS
 from tests.dataplane import fakes
-from tests.dataplane.client import Answer
+from tests.dataplane.client import CHAT, Answer
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
 from tests.dataplane.process import until
@@ -133,3 +134,49 @@ async def test_a_request_that_is_larger_than_the_limit_is_let_in_when_nothing_is
     scene.engines[0].script = answering(5 * SHARE)
     body = b'{"model":"tiny-chat","messages":"' + b"x" * 16 * SHARE + b'"}'
     assert [(await scene.client.post(body, headers=bearer(A_KEY))).status for _ in range(2)] == [200, 429]
+
+
+async def test_an_upload_that_breaks_off_costs_its_client_nothing(stage: SetStage) -> None:
+    scene = await limited(stage)
+    _, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    said = {"host": "x", "content-type": "application/json", "content-length": str(40 * SHARE), **bearer(A_KEY)}
+    head = "".join(f"{name}: {each}\r\n" for name, each in said.items())
+    writer.write(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n{{".encode())
+    await until(lambda: _open(scene, 1), "the gateway has begun to read it")
+    writer.close()
+    await until(lambda: _open(scene, 0), "the client is gone")
+    answer = await scene.client.post(headers=bearer(A_KEY))
+    assert (answer.status, left(answer) > SHARE - 100) == (200, True)
+
+
+async def _open(scene: Stage, count: int) -> bool:
+    return await scene.gateway.metric("envoy_http_downstream_rq_active", envoy_http_conn_manager_prefix="edge") == count
+
+
+def in_chunks(size: int) -> AsyncIterator[bytes]:
+    """Return the pieces of a request for a stream, with so many bytes beside the rest of it."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b'{"model":"tiny-chat","stream":true,"x":"', b"x" * size, b'"}'):
+            yield piece
+
+    return pieces()
+
+
+async def test_a_body_sent_in_chunks_counts_as_any_other(stage: SetStage) -> None:
+    """It has no content-length: neither while its answer is awaited nor after it may it be free."""
+    scene = await limited(stage)
+    scene.engines[0].hold = asyncio.Event()
+    sent = {"content-type": "application/json", **bearer(A_KEY)}
+    url = scene.client.url + CHAT
+    async with scene.client.session.post(url, data=in_chunks(2 * SHARE), headers=sent) as response:
+        await response.content.readuntil(b"\n\n")
+        assert left(await scene.client.post(headers=bearer(A_KEY))) < SHARE // 2 + 100
+        scene.engines[0].hold.set()
+        await response.read()
+    assert left(await scene.client.post(headers=bearer(A_KEY))) > SHARE - 300
+    scene.engines[0].script = answering(2 * SHARE)
+    async with scene.client.session.post(url, data=in_chunks(10), headers=sent) as response:
+        assert (response.status, response.headers["x-ratelimit-remaining-tokens"]) == (200, "0")
+    async with scene.client.session.post(url, data=in_chunks(10), headers=sent) as response:
+        assert response.status == 429
