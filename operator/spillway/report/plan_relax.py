@@ -29,7 +29,7 @@ def _nearness(option: Option) -> tuple[bool, int, float, float]:
 
 
 def _way_out(option: Option) -> str:
-    if option.usd is None and option.size is not None:
+    if option.usd is None and option.size is not None and not option.size.feasible:
         return f"slo, model.quantization or the accelerator classes. Nearest is {named(option)}: {describe(option)}"
     steps = "; and ".join(_step(each, option) for each in option.obstacles)
     if option.usd is None:

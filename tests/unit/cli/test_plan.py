@@ -499,6 +499,17 @@ def test_the_ways_out_name_every_field_that_has_to_change(plan: Run, written: Ca
     assert "dedicated: allow 1 x l40s-g6e (accelerators, engine.tensorParallelSize); and budget.monthlyUSD: raise it to" in first + second
 
 
+def test_a_price_that_is_missing_is_asked_for_and_no_promise_is_given_up_for_it(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["placement"] = {"mode": "Auto", "dataResidency": "ClusterOnly"}
+    del spec["hosted"]
+    del parts["AcceleratorClass"]["spec"]["price"]
+    code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
+    assert code == 3
+    assert "AcceleratorClass 'l40s-g6e' has no price; give it spec.price." in json.loads(out)["relax"]
+
+
 def test_the_budget_that_it_says_to_raise_to_is_enough(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     spec = parts["InferenceWorkload"]["spec"]
