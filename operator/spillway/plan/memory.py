@@ -133,7 +133,7 @@ def splits(model: Architecture, tensor_parallel_size: int) -> bool:
 def kv_value_bytes(engine: Engine) -> int:
     """Return the bytes of one cached value: two, or one where extraArgs ask for an fp8 cache."""
     arguments = " ".join(engine.extra_args).replace("=", " ").split()
-    asked = any(flag == KV_FLAG and kind.startswith("fp8") for flag, kind in pairwise(arguments))
+    asked = any(flag.replace("_", "-") == KV_FLAG and kind.startswith("fp8") for flag, kind in pairwise(arguments))
     return FP8_KV_BYTES_PER_VALUE if asked else KV_BYTES_PER_VALUE
 
 
