@@ -128,7 +128,8 @@ def judge_owning(question: Question, options: Sequence[Option]) -> Verdict:  # n
     if has_own_weights(spec) and not question.offers.found:
         return Verdict(economic=None, reason=Reason.OWN_WEIGHTS_FORCE_DEDICATED, message="Nobody else serves these weights.")
     if rented is None:
-        return Verdict(economic=None, reason=Reason.NO_HOSTED_ALTERNATIVE, message="There is no hosted price to compare with.")
+        message = "No hosted offer may serve it, see below." if question.offers.found else "There is no hosted price to compare with."
+        return Verdict(economic=None, reason=Reason.NO_HOSTED_ALTERNATIVE, message=message)
     if owned is None:
         missing = {Cause.UNKNOWN_MODEL, Cause.NO_PRICE}  # the shape of the model, or the price of a class that could serve it
         unknown = any(all(each.cause in missing for each in option.obstacles) for option in options if option.owns)

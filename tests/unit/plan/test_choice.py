@@ -160,6 +160,12 @@ def test_a_class_that_could_serve_and_has_no_price_is_not_said_to_be_unable_to()
     assert unable.verdict.message == "No accelerator class here can serve it, see below."
 
 
+def test_an_offer_that_may_not_serve_is_not_said_to_be_none() -> None:
+    barred = question(providers={"acme": provider(model={"contextTokens": 16})})
+    verdict = make_plan(barred, (size(),), load()).verdict
+    assert (verdict.reason, verdict.message) == (Reason.NO_HOSTED_ALTERNATIVE, "No hosted offer may serve it, see below.")
+
+
 def test_what_is_over_the_budget_is_not_possible() -> None:
     plan = make_plan(question(spec(budget={"monthlyUSD": "10"})), (size(),), load(4.0))
     assert plan.recommended is None

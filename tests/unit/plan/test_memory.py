@@ -86,6 +86,7 @@ def test_reading_a_window_or_a_state_is_counted_in_tokens_of_full_attention() ->
         pytest.param([], 2, id="16 bits"),
         pytest.param(["--kv-cache-dtype", "fp8"], 1, id="fp8 when asked for"),
         pytest.param(["--kv-cache-dtype=fp8_e4m3"], 1, id="in either way of writing it"),
+        pytest.param(["--kv_cache_dtype=fp8"], 1, id="with underscores, which vLLM takes too"),
         pytest.param(["--kv-cache-dtype", "auto", "--seed", "fp8"], 2, id="and only by that flag"),
     ],
 )
