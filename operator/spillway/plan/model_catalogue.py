@@ -55,7 +55,7 @@ OWN_CONTEXTS = {
     "mistral-small-3.2-24b": 131_072,
     "devstral-small": 131_072,
     "devstral-small-1.1": 131_072,
-    "magistral-small": 131_072,
+    "magistral-small": 40_960,
     "phi-4-reasoning": 32_768,
     "phi-4-reasoning-plus": 32_768,
     "kimi-k2-0905": 262_144,
