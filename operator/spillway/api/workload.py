@@ -308,7 +308,9 @@ class Scaling(ApiModel):
         int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs, or gateway.hold.")
     ] = 1
     max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
-    scale_up_stabilization_seconds: Annotated[int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long.")] = 0
+    scale_up_stabilization_seconds: Annotated[
+        int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long; from zero it is made at once.")
+    ] = 0
     scale_down_stabilization_seconds: Annotated[
         int, Field(ge=10, le=3600, description="A scale-down must have been wanted for this long, without a break.")
     ] = 300
@@ -375,7 +377,7 @@ class Engine(ApiModel):
 
     @property
     def most_num_seqs(self) -> int | None:
-        """The largest batch that is stated, or that a stated step has tokens for, as vLLM starts with no larger one; None: neither is."""
+        """The largest batch that is stated, or that a step has tokens for: vLLM starts with no larger one. None: neither is stated."""
         return min((each for each in (self.max_num_seqs, self.max_num_batched_tokens) if each is not None), default=None)
 
 

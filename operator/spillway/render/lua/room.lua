@@ -41,7 +41,7 @@ function envoy_on_request(h)
   local ticket = headers:get("x-spillway-ticket")
   if not ticket then return end
   local low = string.lower(headers:get("x-spillway-priority") or "") == "low"
-  local mine = { ticket = ticket, bytes = tonumber(headers:get("content-length")) or 0, waited = take_out(ticket), low = low }
+  local mine = { ticket = ticket, bytes = tonumber(headers:get("content-length") or "") or 0, waited = take_out(ticket), low = low }
   h:streamInfo():dynamicMetadata():set("room", "mine", mine)
 end
 
