@@ -15,6 +15,7 @@ from spillway.api.tracing import Tracing
 
 # Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9@][A-Za-z0-9._:/@+-]*$"
+MOST_TOKENS = 10**7  # of a prompt or an answer, on average or at the 95th percentile
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 
 
@@ -241,8 +242,8 @@ class RequestRate(ApiModel):
 class TokenLengths(ApiModel):
     """Tokens per request."""
 
-    mean: Annotated[int, Field(ge=1, le=10**7, description="Mean number of tokens.")]
-    p95: Annotated[int | None, Field(ge=1, le=10**7, description="95th percentile of the number of tokens.")] = None
+    mean: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="Mean number of tokens.")]
+    p95: Annotated[int | None, Field(ge=1, le=MOST_TOKENS, description="95th percentile of the number of tokens.")] = None
 
 
 class Traffic(ApiModel):

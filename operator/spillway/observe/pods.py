@@ -94,6 +94,7 @@ def pool(body: Body) -> Pool:
     annotations = metadata.get("annotations") or {}
     progressing = _conditions(status).get("Progressing", {})
     stuck = progressing.get("status") == "False" and progressing.get("reason") == "ProgressDeadlineExceeded"
+    pods = _part(_part(spec, "template"), "spec")
     return Pool(
         name=metadata["name"],
         replicas=_whole(spec.get("replicas"), 1),
@@ -101,10 +102,10 @@ def pool(body: Body) -> Pool:
         engine_image=annotations.get(ANNOTATION_ENGINE_IMAGE),
         engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
-        max_num_seqs=_max_num_seqs(spec),
+        max_num_seqs=_max_num_seqs(pods),
         limits=_limits(annotations.get(ANNOTATION_ENGINE_LIMITS)),
-        tells_config=_telling(_part(_part(spec, "template"), "spec")) is not None,
-        start_up_budget_s=_start_up_budget_s(spec),
+        tells_config=_telling(pods) is not None,
+        start_up_budget_s=_start_up_budget_s(pods),
     )
 
 
@@ -162,7 +163,7 @@ def _limits(text: str | None) -> EngineLimits | None:
 
 def _max_num_seqs(spec: Body) -> int | None:
     """Return the batch in the engine's command."""
-    for container in _part(_part(spec, "template"), "spec").get("containers") or []:
+    for container in spec.get("containers") or []:
         words = container.get("command") or []
         if "--max-num-seqs" in words[:-1]:
             return _whole(words[words.index("--max-num-seqs") + 1], 0) or None
@@ -171,7 +172,7 @@ def _max_num_seqs(spec: Body) -> int | None:
 
 def _start_up_budget_s(spec: Body) -> int | None:
     """Return how long the engine may take to serve: its start-up probe asks every second."""
-    for container in _part(_part(spec, "template"), "spec").get("containers") or []:
+    for container in spec.get("containers") or []:
         probe = _part(container, "startupProbe")
         if container.get("name") == COMPONENT_ENGINE and probe.get("periodSeconds") == 1:
             return _whole(probe.get("failureThreshold"), 0) or None

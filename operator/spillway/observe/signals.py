@@ -322,8 +322,10 @@ class _Reader:
     def _inter_token_p95(self) -> Reading[float]:
         """Return it for all streams at the gateway; without one, for own replicas' requests as these tell."""
         streams = self._histogram(queries.PACE, lambda backend: backend != BACKEND_NONE, self._gateway_gap)
-        found = None if isinstance(streams, Missing) else _over(1000, quantile(streams, 0.95))
-        return self._token_gaps(lambda gaps: _over(1e-3, quantile(gaps, 0.95))) if found is None else self._sample(found)
+        found_us = None if isinstance(streams, Missing) else quantile(streams, 0.95)
+        if found_us is not None:
+            return self._sample(found_us / 1000)
+        return self._scaled(self._token_gaps(lambda gaps: quantile(gaps, 0.95)), 1000.0)
 
     def _ttft_p95(self) -> Reading[float]:
         first = self._histogram(queries.FIRST_BODY, lambda backend: backend != BACKEND_NONE, self._gateway_gap)
@@ -342,7 +344,7 @@ class _Reader:
             return whole
         if isinstance(gaps, Missing):
             return gaps
-        target = self._target
+        target, p95_us = self._target, quantile(gaps, 0.95)
         return self._sample(
             SideLatency(
                 requests=total(first) * self._batch.window_s,
@@ -353,7 +355,7 @@ class _Reader:
                 within_inter_token=None
                 if target.inter_token_ms is None
                 else share_within(gaps, 1000.0 * target.inter_token_ms, exact=True),
-                inter_token_p95_ms=_over(1000, quantile(gaps, 0.95)),
+                inter_token_p95_ms=None if p95_us is None else p95_us / 1000,
             )
         )
 
@@ -463,7 +465,3 @@ def _cache_size(labels: Labels) -> float | None:
         return float(tokens)
     blocks, block = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")
     return float(blocks) * float(block) if blocks.isdecimal() and block.isdecimal() else None
-
-
-def _over(divisor: float, found: float | None) -> float | None:
-    return None if found is None else found / divisor

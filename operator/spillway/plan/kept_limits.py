@@ -45,6 +45,4 @@ def is_as_made(pool: Pool, fingerprint: str) -> bool:
 
 def kept(pool: Pool | None, fingerprint: str) -> EngineLimits | None:
     """Return the limits that a pool has, while they are those of the same inputs."""
-    if pool is None or pool.limits is None or pool.limits.sized_for != fingerprint:
-        return None
-    return pool.limits
+    return pool.limits if pool is not None and is_as_made(pool, fingerprint) else None

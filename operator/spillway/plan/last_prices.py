@@ -9,16 +9,21 @@ from dataclasses import replace
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger
 from spillway.plan.observation import Catalogue, Observation, ReplicaPod
+from spillway.plan.validate import listed_backend
 
 
 def price_of(label: str, catalogue: Catalogue) -> tuple[float, float] | None:
     """Return USD per million prompt and answer tokens of a backend label; None when no price is listed for it."""
-    provider_name, _, model_name = label.partition("/")
-    provider = catalogue.providers.get(provider_name)
-    model = next((each for each in provider.models if each.name == model_name), None) if provider else None
-    if model is None:
+    listed = listed_backend(label, catalogue)
+    return None if listed is None else (listed.input_usd_per_million, listed.output_usd_per_million)
+
+
+def accelerator_usd_per_hour(name: str, catalogue: Catalogue) -> float | None:
+    """Return USD per hour of one accelerator of a class; None when the class is gone or has no price."""
+    accelerator = catalogue.accelerator_classes.get(name)
+    if accelerator is None:
         return None
-    return float(model.input_usd_per_million_tokens), float(model.output_usd_per_million_tokens)
+    return usd_per_replica_hour(accelerator.price, tensor_parallel_size=1, per_node=accelerator.per_node)
 
 
 def with_last_prices(ledger: Ledger, seen: Observation) -> Ledger:
@@ -35,10 +40,8 @@ def with_last_prices(ledger: Ledger, seen: Observation) -> Ledger:
 
 
 def _accelerator_price(name: str, catalogue: Catalogue, ledger: Ledger) -> float | None:
-    accelerator = catalogue.accelerator_classes.get(name)
-    if accelerator is None:
-        return ledger.last_usd_per_accelerator_hour.get(name)
-    return usd_per_replica_hour(accelerator.price, tensor_parallel_size=1, per_node=accelerator.per_node)
+    listed = name in catalogue.accelerator_classes
+    return accelerator_usd_per_hour(name, catalogue) if listed else ledger.last_usd_per_accelerator_hour.get(name)
 
 
 def replica_usd_per_hour(pod: ReplicaPod, catalogue: Catalogue, ledger: Ledger) -> float | None:

@@ -27,7 +27,7 @@ from typing import Any
 
 from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
-from spillway.plan.last_prices import price_of, replica_usd_per_hour, token_price, with_last_prices
+from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, ReplicaPod, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import finite
@@ -397,8 +397,7 @@ def settle(ledger: Ledger, catalogue: Catalogue) -> Ledger:
             del tokens[label]
     dedicated, times = ledger.dedicated_usd, dict(ledger.unpriced_accelerator_s)
     for name, seconds in ledger.unpriced_accelerator_s.items():
-        accelerator = catalogue.accelerator_classes.get(name)
-        each = usd_per_replica_hour(accelerator.price, tensor_parallel_size=1, per_node=accelerator.per_node) if accelerator else None
+        each = accelerator_usd_per_hour(name, catalogue)
         if each is not None:
             dedicated += each * seconds / 3600
             del times[name]

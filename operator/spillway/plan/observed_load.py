@@ -3,13 +3,11 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from spillway.api.workload import InferenceWorkloadSpec, RequestRate, TokenLengths, Traffic
+from spillway.api.workload import MOST_TOKENS, InferenceWorkloadSpec, RequestRate, TokenLengths, Traffic
 from spillway.plan.load import declared_load, default_peak_ratio
 from spillway.plan.observation import Signals
 from spillway.plan.placed import ObservedLoad
 from spillway.plan.readings import number, positive
-
-MOST_TOKENS = 10**7  # that the API takes of a length: a spread that was declared of short ones may exceed it once they are long
 
 
 def observe_load(before: ObservedLoad | None, signals: Signals, now: datetime, *, over: timedelta, gap: timedelta) -> ObservedLoad | None:
@@ -72,6 +70,7 @@ def _blended(before: float | None, found: float | None, share: float) -> float |
 def _lengths(before: TokenLengths | None, mean: float | None) -> TokenLengths | None:
     if mean is None:
         return before
+    # A spread that was declared of short ones may exceed what the API takes once they are long.
     p95 = min(MOST_TOKENS, round(mean * before.p95 / before.mean)) if before is not None and before.p95 else None
     whole = min(MOST_TOKENS, max(1, round(mean)))
     return TokenLengths(mean=whole, p95=None if p95 is None else max(whole, p95))

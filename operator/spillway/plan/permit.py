@@ -113,7 +113,8 @@ def plan_permit(
     """
     if needs_permit(spec, backends):
         return _renewed(spec, backends, seen=seen, ledger=ledger, now=now)
-    held, permit = _held(ledger, now), _farewell(ledger.permit, seen, now) if spec.rents and backends else None
+    held = _held(ledger, now)
+    permit = _farewell(ledger.permit, seen, now) if ledger.permit is not None and spec.rents and backends else None
     return ledger if ledger.permit is permit and ledger.grants == held else replace(ledger, permit=permit, grants=held)
 
 
@@ -127,13 +128,17 @@ def keep_permit(spec: InferenceWorkloadSpec, permit: Permit, *, seen: Observatio
     return _renewed(spec, backends, seen=seen, ledger=ledger, now=now) if spec.rents and backends else ledger
 
 
-def _farewell(previous: Permit | None, seen: Observation, now: datetime) -> Permit | None:
+def _farewell(previous: Permit, seen: Observation, now: datetime) -> Permit | None:
     """Return what lets all through at gateways that ask for a permit until the rollout that ends it has replaced them; None without any."""
     there = {pod.name for pod in seen.gateways}
-    lanes = [each.lane for each in previous.allowances if each.lane.pod in there] if previous is not None else []
-    allowances = tuple(Allowance(lane=lane) for lane in lanes)
-    if not allowances or (previous is not None and previous.expires_at is None and previous.allowances == allowances):
-        return previous if allowances else None
+    allowances = tuple(Allowance(lane=each.lane) for each in previous.allowances if each.lane.pod in there)
+    return _endless(allowances, previous, now) if allowances else None
+
+
+def _endless(allowances: tuple[Allowance, ...], previous: Permit | None, now: datetime) -> Permit:
+    """Return a permit that no time ends: the previous one where it says just that."""
+    if previous is not None and previous.expires_at is None and previous.allowances == allowances:
+        return previous
     return Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
 
 
@@ -146,9 +151,7 @@ def _renewed(spec: InferenceWorkloadSpec, backends: Sequence[HostedBackend], *, 
     backends, lanes = _lanes(seen, backends, previous)
     rates = _rates(backends, seen, lanes)
     if not metered(spec):
-        allowances = tuple(_allowance(lane, rates) for lane in lanes)
-        same = previous is not None and previous.expires_at is None and previous.allowances == allowances
-        permit = previous if same else Permit(issued_at=now, expires_at=None, retry_at=now, allowances=allowances)
+        permit = _endless(tuple(_allowance(lane, rates) for lane in lanes), previous, now)
         return replace(ledger, permit=permit, grants=held)
     if isinstance(seen.signals.spill_meters, Missing) or isinstance(seen.signals.counters, Missing):
         # One that was made when only a provider's limits were known never expires, and lets all through.

@@ -42,7 +42,7 @@ HUNG_GRACE_S = 30
 def engine_deployment(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> KubernetesObject:
     """Return the engine Deployment. `replicas` is always there: once applied and then left out it would fall back to 1."""
     own = {**selector(workload, COMPONENT_ENGINE), LABEL_POOL: pool.name}
-    start_up_s = pool.start_up_budget_s or start_up_budget_s(workload)
+    start_up_s = _start_up_s(workload, pool)
     spec = {
         "replicas": pool.replicas,
         "revisionHistoryLimit": 2,
@@ -72,6 +72,10 @@ def start_up_budget_s(workload: Workload) -> int:
     weights = weights_bytes(known.architecture, known.quantization)
     loading_s = math.ceil(weights / START_UP_BYTES_PER_S / 60) * 60
     return max(START_UP_S, START_UP_S // 2 + loading_s)
+
+
+def _start_up_s(workload: Workload, pool: OwnedPool) -> int:
+    return pool.start_up_budget_s or start_up_budget_s(workload)
 
 
 def engine_image(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> str:
@@ -197,7 +201,7 @@ def _probes(workload: Workload, pool: OwnedPool) -> KubernetesObject:
         "startupProbe": {
             **health,
             "periodSeconds": 1,
-            "failureThreshold": pool.start_up_budget_s or start_up_budget_s(workload),
+            "failureThreshold": _start_up_s(workload, pool),
             "terminationGracePeriodSeconds": HUNG_GRACE_S,
         },
         "readinessProbe": {**health, "periodSeconds": 2, "failureThreshold": 3},

@@ -1,5 +1,6 @@
 """How the promise holds, spilled and failed requests included."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spillway.api.status import SideSlo, SloStatus
@@ -39,7 +40,7 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
     def of_streams(*sides: tuple[float, float | None]) -> float | None:
         # Who is answered and does not stream sees no first token: then a failure is of no stream either, as far as anybody knows.
         unstreamed = not sum(requests for requests, _ in sides) and answered > NO_REQUEST
-        return None if unstreamed else _share(list(sides), failed)
+        return None if unstreamed else _share(sides, failed)
 
     paced_elsewhere = (hosted.paced, hosted.within_inter_token) if hosted else (0.0, None)
     return Attainment(
@@ -93,7 +94,7 @@ def _paced(owned: SideLatency | None, signals: Signals, kept: float | None) -> t
     return (0.0 if told is None else kept or 0.0, told)
 
 
-def _share(sides: list[tuple[float, float | None]], failed: float) -> float | None:
+def _share(sides: Sequence[tuple[float, float | None]], failed: float) -> float | None:
     """Return the share that met the target over both sides and the failed; None when a side with requests is not known."""
     total, within = failed, 0.0
     for requests, share in sides:
