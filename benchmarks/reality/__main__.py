@@ -1,15 +1,17 @@
 """The simulator held against reality: one vLLM on this machine's CPU behind the real gateway, and the same minutes simulated.
 
     python -m benchmarks.reality [--minutes 4] [--write]
+    python -m benchmarks.reality --gpu --keep FILE          # on a machine with an NVIDIA GPU and a vLLM of this Python (gpu.py)
 
 Lone requests and a rehearsal fit the step model of that vLLM (fitting.py), then traffic of which about a quarter spills is replayed
 through the gateway (traffic.py), then the very same requests are simulated with the fitted step, the same cap and limits, and the
-distribution from which the hosted side draws its latencies (stage.py). Needs what `make test` needs. --keep writes down what was measured,
---again simulates that once more without measuring. Exits 1 when a bar is missed.
+distribution from which the hosted side draws its latencies (stage.py). Needs what `make test` needs, with --gpu a GPU instead.
+--keep writes down what was measured, --again simulates that once more without measuring. Exits 1 when a bar is missed.
 """
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import sys
@@ -26,15 +28,18 @@ from benchmarks.readme import write_results
 from benchmarks.reality import figures, stage
 from benchmarks.reality.client import Client, Measured
 from benchmarks.reality.fitting import Fit, Point, asked_alone, decoding_point, difference, rehearsed, slowdown
+from benchmarks.reality.lab import Engine, Lab, Limits
+from benchmarks.reality.promise import STREAMS, Promise, drained, kept
 from benchmarks.reality.traffic import traffic
 from spillway.plan.roofline import StepModel
 from spillway.simulate.policy import Seen
 from spillway.simulate.run import Run
-from spillway.simulate.setting import EngineModel, Rules
+from spillway.simulate.setting import EngineModel, HostedModel, Rules, Targets
 from spillway.simulate.simulate import run
 from spillway.simulate.trace import Trace
 
-README = Path(__file__).parent / "README.md"
+README, GPU_README = (Path(__file__).parent / name for name in ("README.md", "GPU.md"))
+CPU = "cpu"  # the lab of this machine's own cores
 REHEARSAL = 1_000  # between the seeds of what is learned from and what is predicted
 
 
@@ -56,26 +61,32 @@ class Session:
     """What was measured, and when."""
 
     fit: Fit
+    lab: str
+    limits: Limits
     kv_tokens: int
     measured: Measured
     slowdown: float  # of the mean step during the replay, by the engine's own counters, over what the fit has for its load
     machine: str
     date: str
     load: tuple[float, float, float]  # mean number of runnable processes over the minute before the fit, before the replay, at the end
+    promise: Promise | None = None  # where something was planned
+    drained: int | None = None  # of promise.STREAMS streams
 
 
 def main() -> int:
     """Measure, simulate, print, and say by the exit status whether the bars are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reality", description=__doc__)
+    parser.add_argument("--gpu", action="store_true", help="measure on this machine's GPU instead of its CPU")
     parser.add_argument("--minutes", type=float, default=4.0, help="of traffic")
     parser.add_argument("--cell-seconds", type=float, default=7.0, help="of lone requests of each of four lengths")
     parser.add_argument("--rehearsal-minutes", type=float, default=3.0, help="of traffic that the step is fitted to")
+    parser.add_argument("--promise-seconds", type=float, default=50.0, help="of traffic at the planned rate, where one is planned")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="rewrite the README's tables")
     parser.add_argument("--keep", type=Path, help="write what was measured to this file")
     parser.add_argument("--again", type=Path, help="simulate what was kept in this file")
     arguments = parser.parse_args()
-    session = restored(arguments.again) if arguments.again else asyncio.run(measure(arguments))
+    session = restored(arguments.again) if arguments.again else asyncio.run(measure(_lab(gpu=arguments.gpu), arguments))
     if arguments.keep:
         keep(session, arguments.keep)
     predicted, paced = (simulated(session, seed=arguments.seed, slower=slower) for slower in (1.0, session.slowdown))
@@ -83,38 +94,63 @@ def main() -> int:
     told = report(session, found)
     print(told)
     if arguments.write:
-        write_results(README, told)
+        write_results(README if session.lab == CPU else GPU_README, told)
     return 0 if all(each.met is not False for each in found) else 1
 
 
-async def measure(arguments: argparse.Namespace) -> Session:
+def _lab(*, gpu: bool) -> Lab:
+    """Return where to measure. Each lab needs what the other's machine does not have."""
+    found: Lab = importlib.import_module("benchmarks.reality.gpu").lab() if gpu else importlib.import_module("benchmarks.reality.cpu").LAB
+    return found
+
+
+async def measure(lab: Lab, arguments: argparse.Namespace) -> Session:
     """Fit, then replay."""
     date = datetime.now(UTC).date().isoformat()
-    async with stage.staged(seed=arguments.seed) as staged, Client(staged.gateway.url, seed=arguments.seed) as client:
+    async with (
+        stage.staged(lab, seed=arguments.seed) as staged,
+        Client(staged.gateway.url, token_ids=lab.token_ids, seed=arguments.seed) as client,
+    ):
         loads = [os.getloadavg()[0]]
-        kv_tokens, lone = await staged.kv_tokens(), await asked_alone(staged, client, cell_s=arguments.cell_seconds)
-        before_it = traffic(engine(lone.rough, kv_tokens), duration_s=arguments.rehearsal_minutes * 60, seed=arguments.seed + REHEARSAL)
+        kv_tokens, lone = await staged.kv_tokens(), await asked_alone(staged, client, lab.lone, cell_s=arguments.cell_seconds)
+        before_it = traffic(
+            lab, engine(lone.rough, lab.limits, kv_tokens), duration_s=arguments.rehearsal_minutes * 60, seed=arguments.seed + REHEARSAL
+        )
         fit = await rehearsed(staged, client, before_it, lone)
         print(fitted_table(fit), file=sys.stderr)
         loads.append(os.getloadavg()[0])
-        trace = traffic(engine(fit, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed)
+        trace = traffic(lab, engine(fit, lab.limits, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed)
         counters = await staged.counters()
         measured = await client.replay(trace)
         counted = difference(counters, await staged.counters())
         before, between, after = (*loads, os.getloadavg()[0])
+        promise, whole = await _alone(lab, staged.engine, arguments) if lab.planned_requests_per_s else (None, None)
     mean = decoding_point(counted, input_tokens=float(trace.input_tokens.mean()), output_tokens=float(trace.output_tokens.mean()))
     return Session(
         fit=fit,
+        lab=lab.name,
+        limits=lab.limits,
         kv_tokens=kv_tokens,
         measured=measured,
         slowdown=slowdown(fit.step, mean),
         machine=f"{os.cpu_count()} x {processor()}",
         date=date,
         load=(before, between, after),
+        promise=promise,
+        drained=whole,
     )
 
 
-def engine(fit: Fit, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
+async def _alone(lab: Lab, running: Engine, arguments: argparse.Namespace) -> tuple[Promise, int]:
+    """Return what a replica by itself keeps of its plan, and how many streams it ends well when it is told to stop."""
+    assert lab.planned_requests_per_s
+    rate, seed = lab.planned_requests_per_s, arguments.seed + REHEARSAL + 1
+    found = await kept(running.url, lab, requests_per_s=rate, duration_s=arguments.promise_seconds, seed=seed)
+    print(found, file=sys.stderr, flush=True)
+    return found, await drained(running.url, running.pid, lab, seed=seed)
+
+
+def engine(fit: Fit, limits: Limits, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
     """Return the engine as fitted, or so much slower, with the limits that it was started with."""
     step = fit.step
     return EngineModel(
@@ -126,8 +162,8 @@ def engine(fit: Fit, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
             prompt_ms=slower * step.prompt_ms,
         ),
         kv_tokens=kv_tokens,
-        max_num_seqs=stage.MAX_NUM_SEQS,
-        step_tokens=stage.STEP_TOKENS,
+        max_num_seqs=limits.max_num_seqs,
+        step_tokens=limits.step_tokens,
         step_overhead_ms=0.0,  # in the fitted base
         request_overhead_ms=fit.request_overhead_ms,
         start_up_s=0.0,
@@ -136,12 +172,13 @@ def engine(fit: Fit, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
 
 def simulated(session: Session, *, seed: int, slower: float = 1.0) -> Run:
     """Return the same requests simulated."""
+    limits = session.limits
     return run(
         session.measured.trace,
-        engine=engine(session.fit, session.kv_tokens, slower=slower),
-        rules=Rules(spills=True, slots_per_replica=stage.SLOTS, gateways=1, max_queued_requests=stage.MAX_QUEUED_REQUESTS),
-        hosted=stage.HOSTED,
-        targets=figures.TARGETS,
+        engine=engine(session.fit, limits, session.kv_tokens, slower=slower),
+        rules=Rules(spills=True, slots_per_replica=limits.slots, gateways=1, max_queued_requests=limits.max_queued_requests),
+        hosted=limits.hosted,
+        targets=limits.targets,
         policy=Always(),
         name="predicted",
         seed=seed,
@@ -151,7 +188,7 @@ def simulated(session: Session, *, seed: int, slower: float = 1.0) -> Run:
 
 def report(session: Session, found: Sequence[figures.Figure]) -> str:
     """Return the tables with how they came about."""
-    trace, targets = session.measured.trace, figures.TARGETS
+    trace, targets = session.measured.trace, session.limits.targets
     loads = ", ".join(f"{each:.1f}" for each in session.load)
     when = f"{session.date}, {session.machine}; load average before the fit, before the replay and at its end: {loads}."
     what = (
@@ -159,7 +196,22 @@ def report(session: Session, found: Sequence[figures.Figure]) -> str:
     )
     pace = f"By the engine's own counters its mean step took {session.slowdown:.2f} times what the fit has for the replay's mean load."
     slo = f"SLO: first token within {targets.ttft_ms:.0f} ms, mean gap at most {targets.inter_token_ms:.0f} ms."
-    return "\n\n".join((f"{when} {what} {slo} {pace}", figures.table(found), fitted_table(session.fit)))
+    told = [f"{when} {what} {slo} {pace}", figures.table(found), fitted_table(session.fit)]
+    return "\n\n".join(told if session.promise is None else [*told, promised_table(session, session.promise)])
+
+
+def promised_table(session: Session, promise: Promise) -> str:
+    """Return what a replica by itself kept."""
+    targets, limits = session.limits.targets, session.limits
+    return (
+        f"By itself at {promise.requests_per_s:.1f} requests/s, all that its plan allows ({limits.max_num_seqs} at once, cap "
+        f"{limits.slots}, {session.kv_tokens:,} tokens of cache), {promise.requests} requests counted, {promise.failed} "
+        f"failed; sent SIGTERM, it ended {session.drained} of {STREAMS} streams whole:\n\n"
+        "| | target | p50 | p95 | p99 |\n|---|---|---|---|---|\n"
+        f"| first token | {targets.ttft_ms:.0f} ms | {promise.ttft_p50_ms:.0f} | {promise.ttft_p95_ms:.0f} | {promise.ttft_p99_ms:.0f} |\n"
+        f"| gap between tokens | {targets.inter_token_ms:.0f} ms | {promise.gap_p50_ms:.1f} | {promise.gap_p95_ms:.1f} "
+        f"| {promise.gap_p99_ms:.1f} |\n\nBoth were met by {promise.met_percent:.1f} % of requests."
+    )
 
 
 def fitted_table(fit: Fit) -> str:
@@ -189,6 +241,14 @@ def restored(path: Path) -> Session:
     trace = measured["trace"]
     return Session(
         fit=Fit(**{**fit, "step": StepModel(**fit["step"]), "points": tuple(Point(**each) for each in fit["points"])}),
+        lab=raw["lab"],
+        limits=Limits(
+            **{
+                **raw["limits"],
+                "targets": Targets(**raw["limits"]["targets"]),
+                "hosted": HostedModel(**{**raw["limits"]["hosted"], "inter_token_ms": tuple(raw["limits"]["hosted"]["inter_token_ms"])}),
+            }
+        ),
         kv_tokens=raw["kv_tokens"],
         measured=Measured(
             trace=Trace(
@@ -207,6 +267,8 @@ def restored(path: Path) -> Session:
         machine=raw["machine"],
         date=raw["date"],
         load=tuple(raw["load"]),
+        promise=Promise(**raw["promise"]) if raw["promise"] else None,
+        drained=raw["drained"],
     )
 
 

@@ -15,7 +15,6 @@ from spillway.simulate.layout import FAILED, HOSTED, OWNED
 from spillway.simulate.trace import Floats, Trace
 from tests.dataplane.decisions import SERVED
 
-FIRST_TOKEN, LAST_TOKEN = 300, 500  # of the vocabulary of 512: bytes and merges, nothing special
 TIMEOUT_S = 60.0
 
 
@@ -43,7 +42,8 @@ class Measured:
 class Client:
     """HTTP to one gateway, a connection per request that is under way."""
 
-    def __init__(self, url: str, *, seed: int) -> None:
+    def __init__(self, url: str, *, token_ids: tuple[int, int], seed: int) -> None:
+        self._token_ids = token_ids
         self._url, self._chance = f"{url}/v1/completions", random.Random(seed)
         self._clock = asyncio.get_running_loop().time
 
@@ -57,7 +57,7 @@ class Client:
 
     async def ask(self, *, input_tokens: int, output_tokens: int) -> Timed:
         """Stream one answer of exactly so many tokens to a random prompt of exactly so many."""
-        prompt = [self._chance.randint(FIRST_TOKEN, LAST_TOKEN) for _ in range(input_tokens)]
+        prompt = [self._chance.randint(*self._token_ids) for _ in range(input_tokens)]
         body = {"model": SERVED, "prompt": prompt, "max_tokens": output_tokens, "ignore_eos": True, "temperature": 0.0, "stream": True}
         data = json.dumps(body).encode()
         sent_s, first_s, tail = self._clock(), np.nan, b""

@@ -9,10 +9,8 @@ from numpy.typing import NDArray
 from benchmarks.reality.client import Measured
 from spillway.simulate.layout import FAILED, HOSTED, OWNED
 from spillway.simulate.run import Run, inter_token_ms
-from spillway.simulate.setting import Targets
 from spillway.simulate.trace import Floats
 
-TARGETS = Targets(ttft_ms=350.0, inter_token_ms=25.0)
 MOST_MEDIAN = 0.20  # share by which a median may be off
 MOST_POINTS = 10.0  # and shares of requests, in percentage points
 

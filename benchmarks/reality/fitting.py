@@ -18,7 +18,6 @@ from benchmarks.reality.stage import Stage
 from spillway.plan.roofline import StepModel
 from spillway.simulate.trace import Floats, Trace
 
-LENGTHS = ((16, 64), (128, 48), (384, 32), (256, 12))  # prompt and answer tokens
 SETTLE_S = 1.0
 WINDOW_S = 5.0
 FEWEST_STEPS = 20  # of a window that says something
@@ -62,11 +61,11 @@ class Lone:
         return fitted(self.points, request_overhead_ms=self.overhead_ms)
 
 
-async def asked_alone(stage: Stage, client: Client, *, cell_s: float) -> Lone:
-    """Send one request after another, of each of the lengths for so long."""
+async def asked_alone(stage: Stage, client: Client, lengths: Sequence[tuple[int, int]], *, cell_s: float) -> Lone:
+    """Send one request after another, of each of these lengths (prompt and answer tokens) for so long."""
     points: list[Point] = []
     overheads_ms: list[float] = []
-    for input_tokens, output_tokens in LENGTHS:
+    for input_tokens, output_tokens in lengths:
         over = asyncio.Event()
         loop = asyncio.create_task(client.ask_on(input_tokens=input_tokens, output_tokens=output_tokens, until=over))
         await asyncio.sleep(SETTLE_S)

@@ -2,27 +2,26 @@
 
 import numpy as np
 
+from benchmarks.reality.lab import Lab
 from spillway.simulate.arrivals import poisson
 from spillway.simulate.setting import EngineModel
 from spillway.simulate.trace import Trace
 
 QUIET, BURST = 0.55, 2.2  # of what the engine can do
 BEGINS, ENDS = 0.45, 0.62  # the burst, as shares of the time
-INPUT_TOKENS = (16, 320)
-OUTPUT_TOKENS = (20, 80)
 
 
-def traffic(engine: EngineModel, *, duration_s: float, seed: int) -> Trace:
-    """Return requests of which about a quarter find all places taken; the same seed and engine give the same."""
+def traffic(lab: Lab, engine: EngineModel, *, duration_s: float, seed: int) -> Trace:
+    """Return requests of which about a quarter find all places taken; the same seed, lab and engine give the same."""
     chance = np.random.default_rng(seed)
-    mean = [np.array([sum(each) / 2]) for each in (INPUT_TOKENS, OUTPUT_TOKENS)]
+    mean = [np.array([sum(each) / 2]) for each in (lab.input_tokens, lab.output_tokens)]
     most_per_s = 1.0 / float(engine.work_s(mean[0], mean[1])[0])
     parts = [(BEGINS, QUIET), (ENDS - BEGINS, BURST), (1.0 - ENDS, QUIET)]
     arrivals = poisson([(share * duration_s, load * most_per_s) for share, load in parts], input_tokens=1, output_tokens=1, seed=seed)
     return Trace(
         name="quiet, burst, quiet",
         arrival_s=arrivals.arrival_s,
-        input_tokens=chance.integers(*INPUT_TOKENS, size=arrivals.requests, endpoint=True),
-        output_tokens=chance.integers(*OUTPUT_TOKENS, size=arrivals.requests, endpoint=True),
+        input_tokens=chance.integers(*lab.input_tokens, size=arrivals.requests, endpoint=True),
+        output_tokens=chance.integers(*lab.output_tokens, size=arrivals.requests, endpoint=True),
         duration_s=duration_s,
     )

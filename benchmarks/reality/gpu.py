@@ -1,0 +1,191 @@
+"""One real vLLM on an NVIDIA GPU, called as the operator calls it for a workload of its chart's class, with weights of random values.
+
+Needs a vLLM that this Python imports (`vllm serve` by `python -m vllm.entrypoints.cli.main serve`) and downloads nothing: the model is
+Llama 3.1 8B by its configuration, its weights are random (vLLM's load format "dummy"), and its tokenizer has a word for each id. All limits
+are those that the planner chooses for the SLO below on the class that `nvidia-smi` names.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.reality.lab import Engine, Lab, Limits
+from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.plan.capacity import size
+from spillway.plan.decision import Capacity, Memory, OwnedPool
+from spillway.plan.memory import step_tokens
+from spillway.plan.start_up import start_up
+from spillway.render import vllm
+from spillway.simulate.setting import HostedModel, Targets
+from tests.dataplane import decisions
+from tests.dataplane.process import free_port
+
+ENGINE_VERSION = "0.26.0"
+READY_S = 300.0
+CLASSES = {"NVIDIA H100 80GB HBM3": "nvidia-h100-80gb", "NVIDIA H200": "nvidia-h200"}
+TARGETS = Targets(ttft_ms=1500.0, inter_token_ms=25.0)
+HOSTED = HostedModel(ttft_median_ms=400.0, ttft_p99_ms=900.0, inter_token_ms=(10.0, 16.0))
+INPUT_TOKENS, OUTPUT_TOKENS = (100, 1900), (40, 160)
+CONTEXT_TOKENS = 4096
+VOCABULARY = 128_256
+SHAPE = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 14_336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 131_072,
+    "rope_theta": 500_000.0,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+SPEC = {
+    "model": {"id": "meta-llama/Llama-3.1-8B-Instruct", "servedName": decisions.SERVED, "maxContextTokens": CONTEXT_TOKENS},
+    "slo": {"timeToFirstTokenMs": TARGETS.ttft_ms, "interTokenLatencyMs": TARGETS.inter_token_ms},
+    "traffic": {
+        "inputTokens": {"mean": sum(INPUT_TOKENS) // 2, "p95": round(INPUT_TOKENS[1] * 0.95)},
+        "outputTokens": {"mean": sum(OUTPUT_TOKENS) // 2, "p95": round(OUTPUT_TOKENS[1] * 0.95)},
+    },
+    "placement": {"mode": "Hybrid"},
+    "hosted": {"backends": [{"providerRef": {"name": "alpha"}, "model": "vendor/alpha-model"}]},
+    "dedicated": {"engine": {"version": ENGINE_VERSION, "extraArgs": ["--load-format", "dummy"]}},
+}
+
+
+def lab() -> Lab:
+    """Return the lab of this machine's GPU."""
+    accelerator, capacity = _planned()
+    workload = decisions.workload(SPEC)
+    alone = size(decisions.workload({**SPEC, "placement": {"mode": "Dedicated"}, "hosted": None}).spec, accelerator, Memory())
+    assert workload.spec.dedicated
+    limits = Limits(
+        max_num_seqs=capacity.max_num_seqs,
+        slots=capacity.slots,
+        max_queued_requests=capacity.max_queued_requests,
+        step_tokens=step_tokens(workload.spec.dedicated.engine, accelerator),
+        targets=TARGETS,
+        hosted=HOSTED,
+    )
+    return Lab(
+        name=accelerator_class(),
+        limits=limits,
+        lone=((64, 100), (1000, 60), (3000, 40), (256, 12)),
+        input_tokens=INPUT_TOKENS,
+        output_tokens=OUTPUT_TOKENS,
+        token_ids=(10, VOCABULARY - 1),
+        start=_engine,
+        planned_requests_per_s=alone.requests_per_s,
+    )
+
+
+def accelerator_class() -> str:
+    """Return the chart's class for the GPU of this machine."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    name = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+    try:
+        return CLASSES[name]
+    except KeyError:
+        known = ", ".join(CLASSES)
+        raise SystemExit(f"no class of the chart's catalogue is known for {name!r}, only for {known}; add it to CLASSES") from None
+
+
+def _planned() -> tuple[AcceleratorClassSpec, Capacity]:
+    """Return the class, and what the operator makes of a replica on it before anything was measured."""
+    catalogue = json.loads(files("spillway.cli").joinpath("accelerator_classes.json").read_text())
+    accelerator = AcceleratorClassSpec.model_validate(catalogue[accelerator_class()])
+    return accelerator, size(decisions.workload(SPEC).spec, accelerator, Memory())
+
+
+def command() -> list[str]:
+    """Return what the operator's Deployment runs."""
+    accelerator, capacity = _planned()
+    pool = OwnedPool(
+        name="measured",
+        accelerator_class=accelerator_class(),
+        accelerator=accelerator,
+        tensor_parallel_size=1,
+        replicas=1,
+        usd_per_replica_hour=None,
+        capacity=capacity,
+        start_up=start_up(None, estimate_s=180.0),
+        surge=False,
+    )
+    return vllm.arguments(decisions.workload(SPEC), pool, vllm.Version.parse(ENGINE_VERSION))
+
+
+@contextlib.contextmanager
+def _engine(folder: Path) -> Iterator[Engine]:
+    """Run the engine. Its host, port and model are this machine's; all else is as rendered."""
+    model, port = _model(folder / "model"), free_port()
+    program, _, _, *rendered = command()
+    assert program == "vllm"
+    given = [*rendered, "--host", "127.0.0.1", "--port", str(port)]  # the last of a flag holds
+    print("vllm serve", *given, file=sys.stderr, flush=True)
+    begun, log = time.monotonic(), Path(os.environ.get("OUT", folder)) / "engine.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model), *given],
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1"},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        while not _serves(url):
+            if process.poll() is not None or time.monotonic() > begun + READY_S:
+                raise SystemExit(f"the engine does not serve; the end of its log:\n{log.read_text(errors='replace')[-6000:]}")
+            time.sleep(0.2)
+        print(f"the engine serves after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        yield Engine(url=url, pid=process.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _model(folder: Path) -> Path:
+    """Write the configuration and a tokenizer with a word of its own for each id."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(SHAPE))
+    words = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"w{number}": number for number in range(3, VOCABULARY)}
+    tokenizer: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": words, "unk_token": "<unk>"},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    described = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    return folder
