@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -25,9 +26,9 @@ import numpy as np
 
 from benchmarks.machine import processor
 from benchmarks.readme import write_results
-from benchmarks.reality import figures, stage
+from benchmarks.reality import figures, gpu, stage
 from benchmarks.reality.client import Client, Measured
-from benchmarks.reality.fitting import Fit, Point, asked_alone, decoding_point, difference, rehearsed, slowdown
+from benchmarks.reality.fitting import Fit, Point, asked_alone, fitted, replayed, slowdown
 from benchmarks.reality.lab import Engine, Lab, Limits
 from benchmarks.reality.promise import STREAMS, Promise, drained, kept
 from benchmarks.reality.traffic import traffic
@@ -65,12 +66,13 @@ class Session:
     limits: Limits
     kv_tokens: int
     measured: Measured
-    slowdown: float  # of the mean step during the replay, by the engine's own counters, over what the fit has for its load
+    slowdown: float | None  # of steps during the replay, by the engine's own counters, over the fit's for their load; None: not taken
     machine: str
     date: str
     load: tuple[float, float, float]  # mean number of runnable processes over the minute before the fit, before the replay, at the end
     promise: Promise | None = None  # where something was planned
     drained: int | None = None  # of promise.STREAMS streams
+    learned: Promise | None = None  # what another engine kept of what was learned of the first
 
 
 def main() -> int:
@@ -86,21 +88,22 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="write what was measured to this file")
     parser.add_argument("--again", type=Path, help="simulate what was kept in this file")
     arguments = parser.parse_args()
-    session = restored(arguments.again) if arguments.again else asyncio.run(measure(_lab(gpu=arguments.gpu), arguments))
+    session = restored(arguments.again) if arguments.again else asyncio.run(measure(_lab(on_gpu=arguments.gpu), arguments))
     if arguments.keep:
         keep(session, arguments.keep)
-    predicted, paced = (simulated(session, seed=arguments.seed, slower=slower) for slower in (1.0, session.slowdown))
-    found = figures.compared(predicted, paced, session.measured)
-    told = report(session, found)
+    predicted = simulated(session, seed=arguments.seed)
+    paced = simulated(session, seed=arguments.seed, slower=session.slowdown) if session.slowdown else None
+    found = figures.compared(predicted, session.measured)
+    told = report(session, found, figures.compared(paced, session.measured) if paced else None)
     print(told)
     if arguments.write:
         write_results(README if session.lab == CPU else GPU_README, told)
     return 0 if all(each.met is not False for each in found) else 1
 
 
-def _lab(*, gpu: bool) -> Lab:
-    """Return where to measure. Each lab needs what the other's machine does not have."""
-    found: Lab = importlib.import_module("benchmarks.reality.gpu").lab() if gpu else importlib.import_module("benchmarks.reality.cpu").LAB
+def _lab(*, on_gpu: bool) -> Lab:
+    """Return where to measure. The CPU's needs more of this repository than a machine with a GPU must have."""
+    found: Lab = gpu.lab() if on_gpu else importlib.import_module("benchmarks.reality.cpu").LAB
     return found
 
 
@@ -116,28 +119,27 @@ async def measure(lab: Lab, arguments: argparse.Namespace) -> Session:
         before_it = traffic(
             lab, engine(lone.rough, lab.limits, kv_tokens), duration_s=arguments.rehearsal_minutes * 60, seed=arguments.seed + REHEARSAL
         )
-        fit = await rehearsed(staged, client, before_it, lone)
+        _, windows = await replayed(staged, client, before_it)
+        fit = fitted(lone.points, windows, request_overhead_ms=lone.overhead_ms)
         print(fitted_table(fit), file=sys.stderr)
         loads.append(os.getloadavg()[0])
         trace = traffic(lab, engine(fit, lab.limits, kv_tokens), duration_s=arguments.minutes * 60, seed=arguments.seed)
-        counters = await staged.counters()
-        measured = await client.replay(trace)
-        counted = difference(counters, await staged.counters())
+        measured, windows = await replayed(staged, client, trace)
         before, between, after = (*loads, os.getloadavg()[0])
         promise, whole = await _alone(lab, staged.engine, arguments) if lab.planned_requests_per_s else (None, None)
-    mean = decoding_point(counted, input_tokens=float(trace.input_tokens.mean()), output_tokens=float(trace.output_tokens.mean()))
     return Session(
         fit=fit,
         lab=lab.name,
         limits=lab.limits,
         kv_tokens=kv_tokens,
         measured=measured,
-        slowdown=slowdown(fit.step, mean),
+        slowdown=slowdown(fit.step, windows),
         machine=f"{os.cpu_count()} x {processor()}",
         date=date,
         load=(before, between, after),
         promise=promise,
         drained=whole,
+        learned=await _as_learned(fit, lab, arguments) if lab.planned_requests_per_s else None,
     )
 
 
@@ -148,6 +150,16 @@ async def _alone(lab: Lab, running: Engine, arguments: argparse.Namespace) -> tu
     found = await kept(running.url, lab, requests_per_s=rate, duration_s=arguments.promise_seconds, seed=seed)
     print(found, file=sys.stderr, flush=True)
     return found, await drained(running.url, running.pid, lab, seed=seed)
+
+
+async def _as_learned(fit: Fit, lab: Lab, arguments: argparse.Namespace) -> Promise:
+    """Return what a new engine keeps at the batch and the rate that production's learner made of the plan."""
+    capacity = gpu.learned(fit, lab.name)
+    assert capacity.requests_per_s
+    again = gpu.lab(max_num_seqs=capacity.batch)
+    with tempfile.TemporaryDirectory() as folder, again.start(Path(folder)) as running:
+        rate, seed = capacity.requests_per_s, arguments.seed + REHEARSAL + 2
+        return await kept(running.url, again, requests_per_s=rate, duration_s=arguments.promise_seconds, seed=seed)
 
 
 def engine(fit: Fit, limits: Limits, kv_tokens: int, *, slower: float = 1.0) -> EngineModel:
@@ -186,7 +198,7 @@ def simulated(session: Session, *, seed: int, slower: float = 1.0) -> Run:
     )
 
 
-def report(session: Session, found: Sequence[figures.Figure]) -> str:
+def report(session: Session, found: Sequence[figures.Figure], paced: Sequence[figures.Figure] | None) -> str:
     """Return the tables with how they came about."""
     trace, targets = session.measured.trace, session.limits.targets
     loads = ", ".join(f"{each:.1f}" for each in session.load)
@@ -194,24 +206,32 @@ def report(session: Session, found: Sequence[figures.Figure]) -> str:
     what = (
         f"{trace.requests} requests in {trace.duration_s / 60:.1f} minutes, each sent at most {session.measured.late_s * 1e3:.0f} ms late."
     )
-    pace = f"By the engine's own counters its mean step took {session.slowdown:.2f} times what the fit has for the replay's mean load."
+    pace = "" if session.slowdown is None else f" By the engine's own counters steps took {session.slowdown:.2f} times what the fit has."
     slo = f"SLO: first token within {targets.ttft_ms:.0f} ms, mean gap at most {targets.inter_token_ms:.0f} ms."
-    told = [f"{when} {what} {slo} {pace}", figures.table(found), fitted_table(session.fit)]
-    return "\n\n".join(told if session.promise is None else [*told, promised_table(session, session.promise)])
+    told = [f"{when} {what} {slo}{pace}", figures.table(found, paced), fitted_table(session.fit)]
+    return "\n\n".join(told if session.promise is None else [*told, promised_table(session)])
 
 
-def promised_table(session: Session, promise: Promise) -> str:
-    """Return what a replica by itself kept."""
-    targets, limits = session.limits.targets, session.limits
+def promised_table(session: Session) -> str:
+    """Return what a replica by itself kept of its plan, and of what was learned of it."""
+    assert session.promise
+    learned, limits = gpu.learned(session.fit, session.lab), session.limits
+    rows = [_promised_row("its plan", limits.max_num_seqs, session.promise)]
+    rows += [_promised_row("what was learned", learned.batch, session.learned)] if session.learned else []
     return (
-        f"By itself at {promise.requests_per_s:.1f} requests/s, all that its plan allows ({limits.max_num_seqs} at once, cap "
-        f"{limits.slots}, {session.kv_tokens:,} tokens of cache), {promise.requests} requests counted, {promise.failed} "
-        f"failed; sent SIGTERM, it ended {session.drained} of {STREAMS} streams whole:\n\n"
-        "| | target | p50 | p95 | p99 |\n|---|---|---|---|---|\n"
-        f"| first token | {targets.ttft_ms:.0f} ms | {promise.ttft_p50_ms:.0f} | {promise.ttft_p95_ms:.0f} | {promise.ttft_p99_ms:.0f} |\n"
-        f"| gap between tokens | {targets.inter_token_ms:.0f} ms | {promise.gap_p50_ms:.1f} | {promise.gap_p95_ms:.1f} "
-        f"| {promise.gap_p99_ms:.1f} |\n\nBoth were met by {promise.met_percent:.1f} % of requests."
+        f"A replica by itself at the whole rate of its plan, and a new one at that which production's learner made of it after the "
+        f"rehearsal's {len(session.fit.windows)} windows; the cache holds {session.kv_tokens:,} tokens. Sent SIGTERM, the first ended "
+        f"{session.drained} of {STREAMS} streams whole.\n\n"
+        "| by | at once | requests/s | counted, failed | first token p50, p95, p99 | mean gap p50, p95, p99 | both targets met |\n"
+        "|---|---|---|---|---|---|---|\n" + "\n".join(rows)
     )
+
+
+def _promised_row(by: str, at_once: int, found: Promise) -> str:
+    first = f"{found.ttft_p50_ms:.0f}, {found.ttft_p95_ms:.0f}, {found.ttft_p99_ms:.0f} ms"
+    gap = f"{found.gap_p50_ms:.1f}, {found.gap_p95_ms:.1f}, {found.gap_p99_ms:.1f} ms"
+    counted = f"{found.requests}, {found.failed}"
+    return f"| {by} | {at_once} | {found.requests_per_s:.1f} | {counted} | {first} | {gap} | {found.met_percent:.1f} % |"
 
 
 def fitted_table(fit: Fit) -> str:
@@ -240,7 +260,14 @@ def restored(path: Path) -> Session:
     fit, measured = raw["fit"], raw["measured"]
     trace = measured["trace"]
     return Session(
-        fit=Fit(**{**fit, "step": StepModel(**fit["step"]), "points": tuple(Point(**each) for each in fit["points"])}),
+        fit=Fit(
+            **{
+                **fit,
+                "step": StepModel(**fit["step"]),
+                "lone": tuple(Point(**each) for each in fit["lone"]),
+                "windows": tuple(Point(**each) for each in fit["windows"]),
+            }
+        ),
         lab=raw["lab"],
         limits=Limits(
             **{
@@ -269,6 +296,7 @@ def restored(path: Path) -> Session:
         load=tuple(raw["load"]),
         promise=Promise(**raw["promise"]) if raw["promise"] else None,
         drained=raw["drained"],
+        learned=Promise(**raw["learned"]) if raw["learned"] else None,
     )
 
 

@@ -21,24 +21,20 @@ class Figure:
 
     name: str
     predicted: float
-    paced: float  # predicted with a step as long as it was on average during the replay
     measured: float
     percent: bool  # of requests; else milliseconds
     median: bool = False
 
     @property
     def off(self) -> float:
-        """How far the prediction is off."""
-        return self._off(self.predicted)
+        """How far the prediction is off: points of a share, else the share of what was measured."""
+        return self.predicted - self.measured if self.percent else self.predicted / self.measured - 1
 
     @property
-    def paced_off(self) -> float:
-        """How far the one with the replay's own step is off."""
-        return self._off(self.paced)
-
-    def _off(self, predicted: float) -> float:
-        """Return points of a share, else the share of what was measured."""
-        return predicted - self.measured if self.percent else predicted / self.measured - 1
+    def told(self) -> tuple[str, str]:
+        """The prediction and how far it is off, for people."""
+        unit, off = ("%", f"{self.off:+.1f} points") if self.percent else ("ms", f"{self.off * 100:+.0f} %")
+        return f"{self.predicted:.1f} {unit}", off
 
     @property
     def met(self) -> bool | None:
@@ -48,7 +44,7 @@ class Figure:
         return abs(self.off) <= MOST_MEDIAN if self.median else None
 
 
-def compared(predicted: Run, paced: Run, measured: Measured) -> list[Figure]:
+def compared(predicted: Run, measured: Measured) -> list[Figure]:
     """Return the figures of the whole, then of each side."""
     trace = measured.trace
     real = Run(
@@ -70,10 +66,10 @@ def compared(predicted: Run, paced: Run, measured: Measured) -> list[Figure]:
         "failed": lambda run: run.side == FAILED,
         "SLO attainment": lambda run: run.met(),
     }
-    runs, found = (predicted, paced, real), []
+    runs, found = (predicted, real), []
     for name, share in shares.items():
-        one, other, truth = (float(share(run).mean() * 100) for run in runs)
-        found.append(Figure(name=name, predicted=one, paced=other, measured=truth, percent=True))
+        one, truth = (float(share(run).mean() * 100) for run in runs)
+        found.append(Figure(name=name, predicted=one, measured=truth, percent=True))
     latencies: Mapping[str, Callable[[Run], Floats]] = {
         "first token": lambda run: run.ttft_ms,
         "gap between tokens": lambda run: run.inter_token_ms,
@@ -83,19 +79,18 @@ def compared(predicted: Run, paced: Run, measured: Measured) -> list[Figure]:
         for name, latency in latencies.items():
             for quantile in (50, 95):
                 values = [latency(run)[np.isin(run.side, sides)] for run in runs]
-                one, other, truth = (float(np.nanpercentile(each, quantile)) for each in values)
+                one, truth = (float(np.nanpercentile(each, quantile)) for each in values)
                 title = f"{whose}{name}, p{quantile}"
-                found.append(Figure(name=title, predicted=one, paced=other, measured=truth, percent=False, median=quantile == 50))
+                found.append(Figure(name=title, predicted=one, measured=truth, percent=False, median=quantile == 50))
     return found
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Return the figures for people."""
-    lines = ["| figure | measured | predicted | off | bar | at the replay's pace | off |", "|---|---|---|---|---|---|---|"]
+def table(figures: Sequence[Figure], paced: Sequence[Figure] | None) -> str:
+    """Return the figures for people, and beside them those that the replay's own pace makes, where it was taken."""
+    heads = ["figure", "measured", "predicted", "off", "bar", *(["at the replay's pace", "off"] if paced else [])]
+    lines = [heads, ["---"] * len(heads)]
     verdicts = {True: "met", False: "**missed**", None: ""}
-    for each in figures:
+    for row, each in enumerate(figures):
         unit = "%" if each.percent else "ms"
-        off, paced_off = (f"{off:+.1f} points" if each.percent else f"{off * 100:+.0f} %" for off in (each.off, each.paced_off))
-        told = f"| {each.name} | {each.measured:.1f} {unit} | {each.predicted:.1f} {unit} | {off} | {verdicts[each.met]} "
-        lines.append(f"{told}| {each.paced:.1f} {unit} | {paced_off} |")
-    return "\n".join(lines)
+        lines.append([each.name, f"{each.measured:.1f} {unit}", *each.told, verdicts[each.met], *(paced[row].told if paced else ())])
+    return "\n".join(f"| {' | '.join(line)} |".replace("  ", " ") for line in lines)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.reality.client import Client
+from benchmarks.reality.client import Client, Measured
 from benchmarks.reality.stage import Stage
 from spillway.plan.roofline import StepModel
 from spillway.simulate.trace import Floats, Trace
@@ -44,8 +44,9 @@ class Fit:
 
     step: StepModel  # without STEP_OVERHEAD_MS apart: it is in the base
     request_overhead_ms: float
-    points: tuple[Point, ...]
-    error: float  # median of |fitted / measured - 1| over the points
+    lone: tuple[Point, ...]  # what it is fitted to: requests with no other beside them,
+    windows: tuple[Point, ...]  # and windows of traffic
+    error: float  # median of |fitted / measured - 1| over all of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ class Lone:
     @property
     def rough(self) -> Fit:
         """Return an engine whose steps take as long with several requests as with one, but for their prompts."""
-        return fitted(self.points, request_overhead_ms=self.overhead_ms)
+        return fitted(self.points, (), request_overhead_ms=self.overhead_ms)
 
 
 async def asked_alone(stage: Stage, client: Client, lengths: Sequence[tuple[int, int]], *, cell_s: float) -> Lone:
@@ -81,8 +82,8 @@ async def asked_alone(stage: Stage, client: Client, lengths: Sequence[tuple[int,
     return Lone(points=tuple(points), overhead_ms=statistics.median(overheads_ms))
 
 
-async def rehearsed(stage: Stage, client: Client, trace: Trace, lone: Lone) -> Fit:
-    """Send traffic and return the fit of its windows and of the lone requests."""
+async def replayed(stage: Stage, client: Client, trace: Trace) -> tuple[Measured, tuple[Point, ...]]:
+    """Send traffic and return what became of it, and the mean steps of its windows."""
     points: list[Point] = []
     lengths = {"input_tokens": float(trace.input_tokens.mean()), "output_tokens": float(trace.output_tokens.mean())}
     replay = asyncio.create_task(client.replay(trace))
@@ -94,8 +95,7 @@ async def rehearsed(stage: Stage, client: Client, trace: Trace, lone: Lone) -> F
         if counted["vllm:iteration_tokens_total_count"] >= FEWEST_STEPS:
             points.append(decoding_point(counted, **lengths))
         before = after
-    await replay
-    return fitted((*lone.points, *points), request_overhead_ms=lone.overhead_ms)
+    return await replay, tuple(points)
 
 
 def decoding_point(counted: Mapping[str, float], *, input_tokens: float, output_tokens: float) -> Point:
@@ -111,13 +111,17 @@ def decoding_point(counted: Mapping[str, float], *, input_tokens: float, output_
     )
 
 
-def slowdown(step: StepModel, found: Point) -> float:
-    """Return how much longer a mean step took than the fit has it."""
-    return found.step_ms / step.step_ms(sequences=found.sequences, kv_tokens=found.kv_tokens, prompt_tokens=found.prompt_tokens)
+def slowdown(step: StepModel, windows: Sequence[Point]) -> float:
+    """Return how much longer a step took than the fit has it: the median over windows, in each of which the load is about the same."""
+    return statistics.median(
+        each.step_ms / step.step_ms(sequences=each.sequences, kv_tokens=each.kv_tokens, prompt_tokens=each.prompt_tokens)
+        for each in windows
+    )
 
 
-def fitted(points: Sequence[Point], *, request_overhead_ms: float) -> Fit:
+def fitted(lone: tuple[Point, ...], windows: tuple[Point, ...], *, request_overhead_ms: float) -> Fit:
     """Return the least squares of relative errors with no coefficient below zero: one that would be is left out."""
+    points = (*lone, *windows)
     terms = np.array([each.terms for each in points])
     took = np.array([each.step_ms for each in points])
     coefficients = _non_negative(terms / took[:, None])
@@ -125,7 +129,8 @@ def fitted(points: Sequence[Point], *, request_overhead_ms: float) -> Fit:
     return Fit(
         step=StepModel(base_ms=base, experts_ms=0.0, expert_share=1.0, sequence_ms=sequence, kv_ms=cache, prompt_ms=prompt, square_ms=0.0),
         request_overhead_ms=request_overhead_ms,
-        points=tuple(points),
+        lone=lone,
+        windows=windows,
         error=float(np.median(np.abs(terms @ coefficients / took - 1))),
     )
 

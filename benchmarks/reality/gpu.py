@@ -12,17 +12,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from benchmarks.reality.fitting import WINDOW_S, Fit, Point
 from benchmarks.reality.lab import Engine, Lab, Limits
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.plan.capacity import size
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.capacity import expected_service, size
 from spillway.plan.decision import Capacity, Memory, OwnedPool
+from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
+from spillway.plan.lengths import declared_lengths
 from spillway.plan.memory import step_tokens
 from spillway.plan.start_up import start_up
 from spillway.render import vllm
@@ -57,6 +62,7 @@ SHAPE = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+ENGINE = {"version": ENGINE_VERSION, "extraArgs": ["--load-format", "dummy"]}
 SPEC = {
     "model": {"id": "meta-llama/Llama-3.1-8B-Instruct", "servedName": decisions.SERVED, "maxContextTokens": CONTEXT_TOKENS},
     "slo": {"timeToFirstTokenMs": TARGETS.ttft_ms, "interTokenLatencyMs": TARGETS.inter_token_ms},
@@ -66,15 +72,16 @@ SPEC = {
     },
     "placement": {"mode": "Hybrid"},
     "hosted": {"backends": [{"providerRef": {"name": "alpha"}, "model": "vendor/alpha-model"}]},
-    "dedicated": {"engine": {"version": ENGINE_VERSION, "extraArgs": ["--load-format", "dummy"]}},
+    "dedicated": {"engine": ENGINE},
 }
 
 
-def lab() -> Lab:
-    """Return the lab of this machine's GPU."""
-    accelerator, capacity = _planned()
-    workload = decisions.workload(SPEC)
-    alone = size(decisions.workload({**SPEC, "placement": {"mode": "Dedicated"}, "hosted": None}).spec, accelerator, Memory())
+def lab(*, max_num_seqs: int | None = None) -> Lab:
+    """Return the lab of this machine's GPU, with the planner's batch or, as a user may state it, another."""
+    spec = SPEC if max_num_seqs is None else {**SPEC, "dedicated": {"engine": {**ENGINE, "maxNumSeqs": max_num_seqs}}}
+    accelerator, capacity = _planned(spec)
+    workload = decisions.workload(spec)
+    alone = size(_alone(), accelerator, Memory())
     assert workload.spec.dedicated
     limits = Limits(
         max_num_seqs=capacity.max_num_seqs,
@@ -91,7 +98,7 @@ def lab() -> Lab:
         input_tokens=INPUT_TOKENS,
         output_tokens=OUTPUT_TOKENS,
         token_ids=(10, VOCABULARY - 1),
-        start=_engine,
+        start=lambda folder: _engine(command(spec), folder),
         planned_requests_per_s=alone.requests_per_s,
     )
 
@@ -107,16 +114,55 @@ def accelerator_class() -> str:
         raise SystemExit(f"no class of the chart's catalogue is known for {name!r}, only for {known}; add it to CLASSES") from None
 
 
-def _planned() -> tuple[AcceleratorClassSpec, Capacity]:
+def _planned(spec: Mapping[str, Any]) -> tuple[AcceleratorClassSpec, Capacity]:
     """Return the class, and what the operator makes of a replica on it before anything was measured."""
+    accelerator = _catalogued(accelerator_class())
+    return accelerator, size(decisions.workload(spec).spec, accelerator, Memory())
+
+
+def _catalogued(name: str) -> AcceleratorClassSpec:
     catalogue = json.loads(files("spillway.cli").joinpath("accelerator_classes.json").read_text())
-    accelerator = AcceleratorClassSpec.model_validate(catalogue[accelerator_class()])
-    return accelerator, size(decisions.workload(SPEC).spec, accelerator, Memory())
+    return AcceleratorClassSpec.model_validate(catalogue[name])
 
 
-def command() -> list[str]:
+def _alone() -> InferenceWorkloadSpec:
+    """Return the spec of the same replica with nowhere to spill."""
+    return decisions.workload({**SPEC, "placement": {"mode": "Dedicated"}, "hosted": None}).spec
+
+
+def learned(fit: Fit, name: str) -> Capacity:
+    """Return what the operator makes of a replica by itself once it has learned from the rehearsal's windows, as in production."""
+    accelerator = _catalogued(name)
+    spec = _alone()
+    lengths = declared_lengths(spec)
+    service = expected_service(spec, accelerator, lengths)
+    assert service
+    batch = size(spec, accelerator, Memory()).max_num_seqs
+    step, at = LearnedStep(prior=service.step), datetime(2026, 1, 1, tzinfo=UTC)
+    for window in fit.windows:
+        at += timedelta(seconds=WINDOW_S)
+        found = MeasuredStep(load=_load(window), step_ms=window.step_ms, at=at, window_s=WINDOW_S)
+        others = (batch - 1) / lengths.output_mean * lengths.input_mean
+        full = Point(sequences=batch, kv_tokens=batch * lengths.context_mean, prompt_tokens=others, step_ms=0.0)
+        step = learn(step, found, full=_load(full))
+    return size(spec, accelerator, Memory(step=step))
+
+
+def _load(point: Point) -> StepLoad:
+    """Return a mean step as production's learner takes it, with the squares that prompts of the traffic have."""
+    least, most = INPUT_TOKENS
+    squares_each = (most**3 - least**3) / 3 / (most - least) / ((least + most) / 2)
+    return StepLoad(
+        batch=point.sequences,
+        kv_tokens=point.kv_tokens,
+        prompt_tokens=point.prompt_tokens,
+        prompt_squares=point.prompt_tokens * squares_each,
+    )
+
+
+def command(spec: Mapping[str, Any]) -> list[str]:
     """Return what the operator's Deployment runs."""
-    accelerator, capacity = _planned()
+    accelerator, capacity = _planned(spec)
     pool = OwnedPool(
         name="measured",
         accelerator_class=accelerator_class(),
@@ -128,14 +174,14 @@ def command() -> list[str]:
         start_up=start_up(None, estimate_s=180.0),
         surge=False,
     )
-    return vllm.arguments(decisions.workload(SPEC), pool, vllm.Version.parse(ENGINE_VERSION))
+    return vllm.arguments(decisions.workload(spec), pool, vllm.Version.parse(ENGINE_VERSION))
 
 
 @contextlib.contextmanager
-def _engine(folder: Path) -> Iterator[Engine]:
-    """Run the engine. Its host, port and model are this machine's; all else is as rendered."""
+def _engine(called: list[str], folder: Path) -> Iterator[Engine]:
+    """Run an engine that is called so. Its host, port and model are this machine's; all else is as rendered."""
     model, port = _model(folder / "model"), free_port()
-    program, _, _, *rendered = command()
+    program, _, _, *rendered = called
     assert program == "vllm"
     given = [*rendered, "--host", "127.0.0.1", "--port", str(port)]  # the last of a flag holds
     print("vllm serve", *given, file=sys.stderr, flush=True)

@@ -36,17 +36,22 @@ class Promise:
     late_ms: float  # by which one was sent too late, at most
 
 
-async def kept(url: str, lab: Lab, *, requests_per_s: float, duration_s: float, seed: int) -> Promise:
-    """Send Poisson arrivals of the lab's lengths at this rate and say what became of them."""
+def steady(input_tokens: tuple[int, int], output_tokens: tuple[int, int], *, requests_per_s: float, duration_s: float, seed: int) -> Trace:
+    """Return Poisson arrivals with lengths between these."""
     arrivals = poisson([(duration_s, requests_per_s)], input_tokens=1, output_tokens=1, seed=seed)
     chance = np.random.default_rng(seed)
-    trace = Trace(
-        name="planned",
+    return Trace(
+        name="steady",
         arrival_s=arrivals.arrival_s,
-        input_tokens=chance.integers(*lab.input_tokens, size=arrivals.requests, endpoint=True),
-        output_tokens=chance.integers(*lab.output_tokens, size=arrivals.requests, endpoint=True),
+        input_tokens=chance.integers(*input_tokens, size=arrivals.requests, endpoint=True),
+        output_tokens=chance.integers(*output_tokens, size=arrivals.requests, endpoint=True),
         duration_s=duration_s,
     )
+
+
+async def kept(url: str, lab: Lab, *, requests_per_s: float, duration_s: float, seed: int) -> Promise:
+    """Send Poisson arrivals of the lab's lengths at this rate and say what became of them."""
+    trace = steady(lab.input_tokens, lab.output_tokens, requests_per_s=requests_per_s, duration_s=duration_s, seed=seed)
     async with Client(url, token_ids=lab.token_ids, seed=seed) as client:
         found = await client.replay(trace)
     counted = found.trace.arrival_s >= SETTLED_S
