@@ -1,6 +1,6 @@
 #define _GNU_SOURCE
 /* Closed loop over HTTP/1.1: each connection sends the same POST again and again.
- *   client PORT CONNECTIONS REQUESTS SECONDS BODY_FILE
+ *   client PORT CONNECTIONS REQUESTS SECONDS BODY_FILE PATH_PREFIX
  * It ends after REQUESTS answers in all, or when SECONDS have passed and what was asked is answered; 0: no such end. Anything but 200 ends
  * the program with 1. Prints lines, times in nanoseconds:
  *   R TOTAL FIRST SERVED   an answer: its time, that to the first byte of its body, where it came from (o: owned, h: another, -: not said)
@@ -43,16 +43,16 @@ static void fail(const char *what) {
   exit(1);
 }
 
-static void compose(const char *path) {
+static void compose(const char *path, const char *prefix) {
   static char body[1 << 20];
   FILE *file = fopen(path, "rb");
   if (!file) fail("no body file");
   size_t length = fread(body, 1, sizeof body, file);
   fclose(file);
   size_t head = (size_t)sprintf(request,
-                                "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+                                "POST %.200s/v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
                                 "authorization: Bearer client\r\ncontent-length: %zu\r\n\r\n",
-                                length);
+                                prefix, length);
   memcpy(request + head, body, length);
   request_length = head + length;
 }
@@ -103,10 +103,10 @@ static int receive(struct connection *c) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) fail("usage: client PORT CONNECTIONS REQUESTS SECONDS BODY_FILE");
+  if (argc != 7) fail("usage: client PORT CONNECTIONS REQUESTS SECONDS BODY_FILE PATH_PREFIX");
   long count = atol(argv[2]), most = atol(argv[3]), asked = 0, open = 0;
   double seconds = atof(argv[4]);
-  compose(argv[5]);
+  compose(argv[5], argv[6]);
   struct rlimit files = {4096, 4096};
   setrlimit(RLIMIT_NOFILE, &files);
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};

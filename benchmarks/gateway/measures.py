@@ -121,7 +121,7 @@ def run_load(
     stream = {"stream": True, "max_tokens": events} if events else {}
     body = scratch / f"body-{events}.json"
     body.write_text(json.dumps(request(messages=[{"role": "user", "content": _PROMPT}], **stream)))
-    command = [str(client), str(target.port), str(connections), str(most), str(seconds), str(body)]
+    command = [str(client), str(target.port), str(connections), str(most), str(seconds), str(body), target.prefix]
     before, started = target.cpu_us(), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wall_s, after = time.monotonic() - started, target.cpu_us()

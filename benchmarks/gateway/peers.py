@@ -15,7 +15,8 @@ from tests.dataplane.process import free_port
 from tests.e2e.cluster.cache import artifact
 
 VLLM_ROUTER = "vllm-router 0.1.17"
-# A command in which {listen} and {engine} stand for ports of loopback, or the URL of one that runs and asks the engine at ENGINE_PORT.
+# A command in which {listen} and {engine} stand for ports of loopback, or the URL of one that runs and asks the engine at ENGINE_PORT. What
+# the URL has after the port goes before the paths; the same name with _PID says which process it is, to tell its CPU and memory.
 NAMED = {"KubeAI": "SPILLWAY_BENCH_KUBEAI", "Envoy AI Gateway": "SPILLWAY_BENCH_ENVOY_AI_GATEWAY"}
 ENGINE_PORT = "SPILLWAY_BENCH_ENGINE_PORT"
 
@@ -75,7 +76,9 @@ def _install(folder: Path) -> None:
 @contextlib.contextmanager
 def _named(name: str, said: str, scratch: Path, *, engine: int) -> Iterator[Target]:
     if said.startswith("http://127.0.0.1:"):
-        target = Target(name=name, port=int(said.removeprefix("http://127.0.0.1:").rstrip("/")))
+        port, _, prefix = said.removeprefix("http://127.0.0.1:").rstrip("/").partition("/")
+        process = os.environ.get(f"{NAMED[name]}_PID")
+        target = Target(name=name, port=int(port), pid=int(process) if process else None, prefix=f"/{prefix}" if prefix else "")
         await_answer(target)
         yield target
         return

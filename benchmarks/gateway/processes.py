@@ -24,6 +24,7 @@ class Target:
     name: str
     port: int
     pid: int | None = None  # None: a process that is not ours to look at
+    prefix: str = ""  # of its paths
 
     def cpu_us(self) -> float | None:
         """Return the CPU time of all its threads until now, as the scheduler has it."""
@@ -79,7 +80,7 @@ def await_answer(target: Target, log: Path | None = None) -> None:
     while time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=5)
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-            connection.request("POST", CHAT, body=body, headers=headers)
+            connection.request("POST", target.prefix + CHAT, body=body, headers=headers)
             if connection.getresponse().status == http.HTTPStatus.OK:
                 return
         time.sleep(0.1)
