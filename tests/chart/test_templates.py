@@ -111,6 +111,15 @@ def test_the_operator_is_told_everything_by_environment(bundled: Rendered) -> No
     assert all(isinstance(value, dict | str) for value in environment.values())
 
 
+@pytest.mark.parametrize(
+    ("size", "kept"), [("8Gi", "6871947673B"), ("500M", "400000000B"), ("1.5Ti", "1319413953331B"), ("1000000", "800000B")]
+)
+def test_the_bundled_prometheus_ends_before_its_volume_is_full(size: str, kept: str, tmp_path: Path) -> None:
+    made = template(tmp_path, {"prometheus": {"install": True, "persistence": {"size": size}}})
+    (container,) = made.pod("spillway-prometheus")["containers"]
+    assert f"--storage.tsdb.retention.size={kept}" in container["args"]
+
+
 def test_without_a_prometheus_the_operator_gets_no_url_and_the_notes_say_what_is_missing(plain: Rendered, tmp_path: Path) -> None:
     (container,) = plain.pod("spillway-operator")["containers"]
     assert "SPILLWAY_PROMETHEUS_URL" not in {e["name"] for e in container["env"]}

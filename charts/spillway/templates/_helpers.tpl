@@ -81,6 +81,14 @@ http://{{ include "spillway.prometheus" . }}.{{ .Release.Namespace }}.svc.{{ .Va
 {{- end -}}
 {{- end -}}
 
+{{/* What the bundled Prometheus may keep: four fifths of its volume, since its log of what is newest comes on top. A full volume ends it. */}}
+{{- define "spillway.prometheusRetentionSize" -}}
+{{- $size := .Values.prometheus.persistence.size -}}
+{{- $unit := regexFind "[A-Za-z]*$" $size -}}
+{{- $bytes := dict "" 1.0 "K" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 -}}
+{{- printf "%dB" (mulf 0.8 (get $bytes $unit) (trimSuffix $unit $size | float64) | int64) -}}
+{{- end -}}
+
 {{/* Both halves of Pod Security "restricted". The user is that of the operator's image, and any number will do for the others. */}}
 {{- define "spillway.podSecurityContext" -}}
 runAsNonRoot: true

@@ -96,6 +96,7 @@ def report_cost(
         prices_as_of=_prices_as_of(pool, alternatives),
         unaccounted_s=ledger.unaccounted_s,
         estimated_requests=ledger.estimated_requests,
+        unpriced=tuple(sorted(filter(None, {*ledger.unpriced_accelerator_s, *ledger.unpriced_tokens}))),
     )
 
 

@@ -253,6 +253,7 @@ class CostReport:
     prices_as_of: str | None
     unaccounted_s: float
     estimated_requests: float
+    unpriced: tuple[str, ...] = ()  # accelerator classes, and backends as "provider/model", that were used this month without a known price
 
     @property
     def usd_per_hour(self) -> float | None:

@@ -1,7 +1,7 @@
 """What each condition says. One function per condition; none of them puts a live number into a message."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
@@ -236,9 +236,17 @@ def within_budget(this: Pass) -> Finding:
         case Reason.WITHIN_BUDGET:
             return yes(Reason.WITHIN_BUDGET, "The month stays within budget.monthlyUSD.")
         case Reason.NO_PRICES:
-            return unknown(Reason.NO_PRICES, "The cost is not known: an accelerator class or a hosted model has no price.")
+            return unknown(Reason.NO_PRICES, f"The cost is not known: {_unpriced(this.decision.cost.unpriced)}.")
         case _:
             return unknown(Reason.NO_BUDGET, "No budget is set.")
+
+
+def _unpriced(names: Sequence[str]) -> str:
+    """Return what has no price and where to give it one; a backend's name has a slash."""
+    if not names:
+        return "an accelerator class or a hosted model has no price"
+    places = {"AcceleratorClass": [name for name in names if "/" not in name], "HostedProvider": [name for name in names if "/" in name]}
+    return "; ".join(f"no price for {', '.join(found)}, give one in its {kind}" for kind, found in places.items() if found)
 
 
 def _budget_consequence(this: Pass) -> str:

@@ -230,4 +230,4 @@ def test_no_cost_is_negative(arrivals: float, spilled: float, tokens: float, ste
     found = cost(workload(model={"architecture": LLAMA_8B}), seen)
     for name in found.__slots__:
         amount = getattr(found, name)
-        assert amount is None or isinstance(amount, str) or amount >= 0
+        assert amount is None or isinstance(amount, str | tuple) or amount >= 0

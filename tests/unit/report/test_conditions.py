@@ -441,6 +441,7 @@ CASES = [
         workload(budget={"monthlyUSD": "1"}),
         observe(1, catalogue=catalogue({"h100": accelerator(price=None)})),
         ("Unknown", Reason.NO_PRICES),
+        "no price for h100, give one in its AcceleratorClass",
         id="cost unknown",
     ),
     case(K.METRICS_AVAILABLE, HYBRID, observe(1), ("True", Reason.METRICS_FOUND), id="all there"),
