@@ -202,7 +202,8 @@ def report(session: Session, found: Sequence[figures.Figure], paced: Sequence[fi
     """Return the tables with how they came about."""
     trace, targets = session.measured.trace, session.limits.targets
     loads = ", ".join(f"{each:.1f}" for each in session.load)
-    when = f"{session.date}, {session.machine}; load average before the fit, before the replay and at its end: {loads}."
+    where = session.machine if session.lab == CPU else f"one {session.lab}, {session.machine}"
+    when = f"{session.date}, {where}; load average before the fit, before the replay and at its end: {loads}."
     what = (
         f"{trace.requests} requests in {trace.duration_s / 60:.1f} minutes, each sent at most {session.measured.late_s * 1e3:.0f} ms late."
     )
