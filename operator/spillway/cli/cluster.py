@@ -142,9 +142,10 @@ def _namespace_beside(token: str) -> str:
 
 
 def _namespace_of(config: Any, kubeconfig: str | None, context: str | None) -> str:
-    contexts, active = config.list_kube_config_contexts(config_file=kubeconfig)
-    chosen = next((each for each in contexts if each["name"] == context), active)
-    return str(chosen.get("context", {}).get("namespace") or "default")
+    # Not by the library's list of contexts, which takes a current one for granted: --context does without.
+    read = config.kube_config.KubeConfigMerger(kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config
+    chosen = read["contexts"].get_with_name(read["current-context"] if context is None else context)
+    return str(chosen["context"].safe_get("namespace") or "default")
 
 
 def _unusable(kubeconfig: str | None, context: str | None, problem: Exception) -> str:

@@ -134,6 +134,16 @@ def test_the_namespace_is_the_one_asked_for(tmp_path: Path, options: list[str], 
     assert path in asked
 
 
+@pytest.mark.parametrize("current", [None, ""], ids=["left out", "unset"])
+def test_a_context_that_is_named_takes_no_current_one(tmp_path: Path, current: str | None) -> None:
+    with serving(tmp_path, answers()) as (config, asked):
+        read = yaml.safe_load(Path(config).read_text())
+        del read["current-context"]
+        Path(config).write_text(yaml.safe_dump(read if current is None else read | {"current-context": current}))
+        assert main(["report", "--kubeconfig", config, "--context", "plain"]) == 0
+    assert "/apis/spillway.dev/v1alpha1/namespaces/team/inferenceworkloads" in asked
+
+
 def test_the_document_has_the_workload_and_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(tmp_path, answers()) as (config, _):
         assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
