@@ -671,6 +671,12 @@ class InferenceWorkloadSpec(ApiModel):
         return self.rents and self.owns and self.overflow is not None and self.overflow.when_exceeded is LimitAction.WAIT
 
     @property
+    def keeps_to_one_node(self) -> bool:
+        """Whether a replica on another node waits for its volume until the one that has it is gone."""
+        cache = self.dedicated.model_cache if self.dedicated else None
+        return cache is not None and cache.access_mode is CacheAccessMode.READ_WRITE_ONCE
+
+    @property
     def spills_long_prompts(self) -> bool:
         """Whether a prompt that no own replica reads in time goes to a hosted backend first."""
         return self.rents and self.owns and self.overflow is not None and self.overflow.long_prompts is LongPrompts.SPILL

@@ -200,7 +200,7 @@ def _pool(
         ),
         capacity=capacity,
         start_up=_start_up(memory, workload, choice),
-        surge=not backends,
+        surge=not backends and not workload.spec.keeps_to_one_node,
         tells_config=tells_config(workload.spec.model, running, sized_for=capacity.sized_for, unknown=unknown),
         start_up_budget_s=running.start_up_budget_s if running and is_as_made(running, capacity.sized_for) else None,
         engine_image=running.engine_image if running else None,

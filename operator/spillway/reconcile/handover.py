@@ -31,7 +31,7 @@ def hand_over(
 ) -> Handover:
     """Return what stays: while old replicas do, also what makes them reachable and protects them."""
     old = {ChildRef("Deployment", pool.name) for pool in seen.pools} - wanted
-    if not old or _carried(seen, decision, config_hash=config_hash):
+    if not old or _carried(workload, seen, decision, config_hash=config_hash):
         return Handover(wanted=wanted, lingering=frozenset())
     name = workload.key.name
     around = {
@@ -50,13 +50,19 @@ def config_hash_of(objects: Sequence[Mapping[str, Any]], workload: Workload) -> 
     return str(found) if found is not None else None
 
 
-def _carried(seen: Observation, decision: Decision, *, config_hash: str | None) -> bool:
+def _carried(workload: Workload, seen: Observation, decision: Decision, *, config_hash: str | None) -> bool:
     if not seen.gateways or not all(pod.ready and pod.config_hash == config_hash for pod in seen.gateways):
         return False  # some gateway may still send everything to the old replicas
     pool = decision.pool
     if pool is not None and (_has_ready(pool, seen) or (pool.replicas == 0 and not decision.backends)):
         return True  # the latter: nobody else serves, and nothing is wanted to
+    if pool is not None and workload.spec.keeps_to_one_node and _has_node(pool, seen):
+        return True  # nothing carries it; but the one that is to come waits for the volume of the one that is there
     return hosted_serves(decision.backends, seen, decision.key_trouble)
+
+
+def _has_node(pool: OwnedPool, seen: Observation) -> bool:
+    return any(pod.pool == pool.name and pod.bound_at is not None and not pod.terminating and pod.ended_at is None for pod in seen.replicas)
 
 
 def _has_ready(pool: OwnedPool, seen: Observation) -> bool:

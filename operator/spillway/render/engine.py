@@ -97,7 +97,10 @@ def _overrides(workload: Workload) -> PodTemplate:
 
 
 def _rollout(pool: OwnedPool) -> dict[str, int]:
-    """Return who carries the gap of a rollout: one replica more, or the hosted backend while there is one replica less."""
+    """Return who carries the gap of a rollout: one replica more, or else the hosted backend while there is one replica less.
+
+    Nobody where the cache serves one node: on another one a replica more would wait for it for good.
+    """
     return {"maxSurge": 1, "maxUnavailable": 0} if pool.surge else {"maxSurge": 0, "maxUnavailable": 1}
 
 

@@ -27,14 +27,16 @@ def seen(**changes: Any) -> Observation:
     return observe(0, **(plain | changes))
 
 
-def stays(mode: str, there: Observation, *, healthy: Any = MISSING, **read: Any) -> bool:
+def stays(mode: str, there: Observation, *, healthy: Any = MISSING, cache: str = "ReadWriteMany", **read: Any) -> bool:
     """Return whether the old pool stays; what is around it must go and stay with it."""
+    cached = {"modelCache": {"claimName": "weights", "accessMode": cache}}
+    given = workload(mode) if mode == "Hosted" else workload(mode, dedicated=cached)
     there = replace(there, signals=signals(hosted_healthy={"acme/llama-8b": healthy}, **read))
-    decision, _ = one_pass(workload(mode), there)
+    decision, _ = one_pass(given, there)
     wanted = HOSTED if decision.pool is None else OWNED
     if decision.pool is None:
         there = replace(there, pools=there.pools[:1])
-    found = hand_over(workload(mode), there, decision, wanted=wanted, config_hash="new")
+    found = hand_over(given, there, decision, wanted=wanted, config_hash="new")
     kept = found.keeps(Ref("Deployment", "ml", OLD))
     if decision.pool is None:
         assert all(found.keeps(Ref(kind, "ml", name)) == kept for kind, name in AROUND)
@@ -65,3 +67,10 @@ def test_another_shape_takes_over_with_its_first_ready_replica() -> None:
     assert stays("Dedicated", seen(replicas=(replica(pool=OLD), starting)))
     assert not stays("Dedicated", seen(replicas=(replica(pool=OLD), replica(1))))
     assert not stays("Hybrid", seen(replicas=(replica(pool=OLD), replica(1))))
+
+
+def test_an_old_pool_lets_go_of_a_volume_for_one_node_once_its_successor_waits_on_another() -> None:
+    without_node, waiting = replica(1, ready=False, bound_at=None), replica(1, ready=False)
+    for mode in ("Dedicated", "Hybrid"):
+        assert stays(mode, seen(replicas=(replica(pool=OLD), without_node)), cache="ReadWriteOnce")
+        assert not stays(mode, seen(replicas=(replica(pool=OLD), waiting)), cache="ReadWriteOnce")

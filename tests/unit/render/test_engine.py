@@ -114,6 +114,12 @@ def test_another_replica_joins_a_rollout_only_where_nothing_hosted_can_carry_the
     assert hybrid().engine()["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
+def test_no_replica_joins_a_rollout_that_would_wait_for_the_volume_of_the_one_it_replaces() -> None:
+    for_one, for_many = ({"modelCache": {"claimName": "weights", "accessMode": f"ReadWrite{each}"}} for each in ("Once", "Many"))
+    assert dedicated(own=for_one).engine()["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert dedicated(own=for_many).engine()["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
 def test_replicas_are_always_stated_zero_included() -> None:
     assert hybrid({"scaling": {"minReplicas": 0, "maxReplicas": 2}}).engine()["spec"]["replicas"] == 0
 
