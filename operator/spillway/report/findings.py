@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.plan.hosted_keys import KEY_TROUBLES, backend_labels
+from spillway.plan.hosted_keys import backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import stops_spilling
 from spillway.plan.readings import number, value
@@ -37,6 +37,7 @@ _GAPS = {
     Reason.PROMETHEUS_ERROR: "Prometheus cannot be asked for {what}",
 }
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+_LASTING = (Reason.HOSTED_HEALTHY, Reason.HOSTED_UNREACHABLE)  # what is still true of hosted backends that are out of sight
 
 
 def find_all(this: Pass) -> dict[ConditionType, Finding]:
@@ -126,8 +127,8 @@ def hosted_backend_ready(this: Pass) -> Finding:
     if labels and all(label in troubles for label in labels):
         return no(troubles[labels[0]], told)
     before = this.previous.get(ConditionType.HOSTED_BACKEND_READY)
-    if before is not None and (before.observed_generation != this.workload.generation or before.reason in KEY_TROUBLES):
-        before = None  # of another spec, or what a request has since shown to be over
+    if before is not None and (before.observed_generation != this.workload.generation or before.reason not in _LASTING):
+        before = None  # of another spec, of another version, or what a request has since shown to be over
     if this.gateway_up and before is not None and before.status != "Unknown":
         # Losing sight of a backend is no news of it: MetricsAvailable says that this is what was known last.
         return Finding(status=before.status, reason=Reason(before.reason), message=before.message)

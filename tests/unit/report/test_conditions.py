@@ -618,6 +618,12 @@ def _raw(kind: ConditionType, status: str, *, reason: str = "AsExpected", genera
         pytest.param(_raw(K.HOSTED_BACKEND_READY, "True", generation=0), blind(), ("Unknown", "NoEvidence"), id="not for another spec"),
         pytest.param(_raw(K.HOSTED_BACKEND_READY, "Unknown"), blind(), ("Unknown", "NoEvidence"), id="nothing to keep"),
         pytest.param(
+            _raw(K.HOSTED_BACKEND_READY, "False", reason="OfAnotherVersion"),
+            blind(),
+            ("Unknown", "NoEvidence"),
+            id="nor what another version of the operator wrote",
+        ),
+        pytest.param(
             _raw(K.HOSTED_BACKEND_READY, "False", reason="HostedCredentialRejected"),
             FINE,
             ("False", "HostedCredentialRejected"),
