@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.observe.pods import Body, SharingPod, gateway_pod, has_ended, moment, pool, ready_since, replica_pod, sharing_pod
+from spillway.observe.pods import Body, SharingPod, gateway_pod, has_ended, moment, pool, ready_since, refused, replica_pod, sharing_pod
 from spillway.plan.decision import Key, Workload
 from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
 
@@ -75,6 +75,7 @@ class Child:
     config_generation: str | None = None  # of a gateway pod: the cap it was last told of
     ready_since: datetime | None = None  # of a gateway pod
     sharing: SharingPod | None = None  # of a gateway pod that can be told a share of the cap
+    refused: str | None = None  # of a gateway's Deployment: why the API server takes no pod of it
 
 
 ChildName = tuple[str, str]  # kind, name
@@ -187,6 +188,10 @@ class ClusterView:
         found = [each.facts for each in children if isinstance(each.facts, Pool) and each.controller_uid == uid]
         return tuple(sorted((_with_rollout(each, pods) for each in found), key=lambda each: each.name))
 
+    def gateway_refused(self, key: Key, uid: str) -> str | None:
+        """Return why the API server takes no pod of this very workload's gateway; None when it does."""
+        return next((each.refused for each in self.children(key).values() if each.refused and each.controller_uid == uid), None)
+
     def catalogue(self, namespace: str) -> Catalogue:
         """Return what a workload of this namespace can refer to: the very same until something in it changes."""
         found = self._catalogues.get(namespace)
@@ -238,7 +243,7 @@ class ClusterView:
         siblings[kind, child.name] = child
         if before is None:
             return frozenset({owner}) if child.facts is not None else frozenset()
-        return frozenset() if (before.uid, before.facts) == (child.uid, child.facts) else frozenset({owner})
+        return frozenset() if (before.uid, before.facts, before.refused) == (child.uid, child.facts, child.refused) else frozenset({owner})
 
     def _remove_child(self, owner: Key, child: ChildName, now: datetime) -> bool:
         gone = self._children.get(owner, {}).pop(child, None)
@@ -278,10 +283,12 @@ def controller_uid(body: Body) -> str | None:
 
 
 def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
-    """Return the pool, blocked when a pod of a new template finds no place while one of another template serves.
+    """Return the pool, blocked when a pod of a new template finds no place, or is not even taken, while all of another template serve.
 
     The Deployment itself says so only after its progress deadline, which is as long as a large model takes to load.
     """
+    if pool.rollout_blocked is None and pool.refused is not None and 0 < pool.replicas <= pool.ready_replicas:
+        return replace(pool, rollout_blocked=f"the API server takes no pod of the new spec: {pool.refused}.")
     own = [pod for pod in pods if pod.pool == pool.name and not pod.terminating and pod.ended_at is None]
     serving = {pod.template for pod in own if pod.ready}
     waiting = {pod.template for pod in own if pod.unschedulable is not None}
@@ -322,7 +329,7 @@ def _child(kind: str, body: Body) -> Child:
     metadata = body["metadata"]
     component = (metadata.get("labels") or {}).get(LABEL_COMPONENT)
     facts: ReplicaPod | GatewayPod | Pool | None = None
-    told, since, sharing = None, None, None
+    told, since, sharing, without_pods = None, None, None, None
     match kind, component:
         case "Pod", "engine":
             facts = replica_pod(body)
@@ -331,6 +338,8 @@ def _child(kind: str, body: Body) -> Child:
             told = (metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_GENERATION)
         case "Deployment", "engine":
             facts = pool(body)
+        case "Deployment", "gateway":
+            without_pods = refused(body)
     return Child(
         kind=kind,
         name=metadata["name"],
@@ -342,4 +351,5 @@ def _child(kind: str, body: Body) -> Child:
         config_generation=told,
         ready_since=since,
         sharing=sharing,
+        refused=without_pods,
     )

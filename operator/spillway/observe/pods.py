@@ -1,6 +1,7 @@
 """Pods and Deployments as facts. Whatever is odd or absent in the API server's answer reads as "not yet", never as an error."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ Body = Mapping[str, Any]
 
 # A container that is being made has no trouble yet.
 _STARTING = frozenset({"ContainerCreating", "PodInitializing"})
+_NO_POD = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
 
 
 def replica_pod(body: Body) -> ReplicaPod:
@@ -102,11 +104,20 @@ def pool(body: Body) -> Pool:
         engine_image=annotations.get(ANNOTATION_ENGINE_IMAGE),
         engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
+        refused=refused(body),
         max_num_seqs=_max_num_seqs(pods),
         limits=_limits(annotations.get(ANNOTATION_ENGINE_LIMITS)),
         tells_config=_telling(pods) is not None,
         start_up_budget_s=_start_up_budget_s(pods),
     )
+
+
+def refused(body: Body) -> str | None:
+    """Return why the API server takes no pod of a Deployment, in its words without the name that the pod would have had; None: it does."""
+    failure = _conditions(_part(body, "status")).get("ReplicaFailure", {})
+    if failure.get("status") != "True":
+        return None
+    return _NO_POD.sub("", str(failure.get("message") or "")).strip().rstrip(".") or str(failure.get("reason"))
 
 
 def has_ended(body: Body) -> bool:

@@ -92,6 +92,7 @@ class Pool:
     engine_image: str | None = None  # what its pods run: a changed default of the chart must not restart them
     engine_version: str | None = None
     rollout_blocked: str | None = None  # a changed spec cannot be rolled out, and why
+    refused: str | None = None  # why the API server takes no pod of it: a quota, a limit, a class that is not there
     max_num_seqs: int | None = None  # the batch its replicas are told
     limits: EngineLimits | None = None  # as it was made, and for what
     tells_config: bool = False  # whether its pods begin with telling their model's config.json
@@ -211,3 +212,4 @@ class Observation:
     signals: Signals
     watched_since: datetime  # since when this operator has watched without a break
     provider_users: Mapping[str, int] = field(default_factory=dict)  # by provider: workloads of the namespace that name it
+    gateway_refused: str | None = None  # why the API server takes no pod of the gateway

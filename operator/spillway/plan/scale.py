@@ -67,6 +67,16 @@ def unschedulable(seen: Observation) -> str | None:
     return ", ".join(sorted(grounds)) or None
 
 
+def refused(seen: Observation) -> str | None:
+    """Return why the API server takes no pod of a replica, in its words; None when it takes all."""
+    return "; ".join(sorted({pool.refused for pool in seen.pools if pool.refused})) or None
+
+
+def has_no_place(seen: Observation) -> bool:
+    """Whether some replica that is asked for cannot be: no node takes it, or the API server does not take its pod."""
+    return unschedulable(seen) is not None or refused(seen) is not None
+
+
 def _plain(sentence: str) -> str:
     return _PREEMPTION.sub("", sentence).strip().removesuffix(".")
 
@@ -131,7 +141,7 @@ def scale(
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
-        return _follow(spec, demand, shown, current), replace(memory, demand=())
+        return _follow(spec, seen, demand, shown, current), replace(memory, demand=())
     if current is None:
         return _first(spec, seen, capacity, demand, stakes), replace(memory, demand=())
     weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
@@ -308,7 +318,9 @@ class _Choosing:
             woken = Reason.WOKEN_BY_WAITING if waits else Reason.WOKEN_BY_SPILL
             return _Choice(replicas=min(self.wanted, upper), reason=woken, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
-            note = f"no more are asked for while one waits for a node ({unschedulable(self.seen)})"
+            grounds = unschedulable(self.seen)
+            lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen)})"
+            note = f"no more are asked for while one {lack}"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
         window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
         lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)
@@ -335,7 +347,7 @@ class _Choosing:
         return self.points[0].at <= self.now - window
 
     def _limit(self, upper: int) -> Reason | None:
-        if unschedulable(self.seen) is not None:
+        if has_no_place(self.seen):
             return Reason.UNSCHEDULABLE
         return Reason.AT_MAX_REPLICAS if self.wanted > upper else None
 
@@ -409,13 +421,13 @@ def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, d
     return ScaleDecision(replicas=replicas, previous=None, demand_replicas=demand.replicas, reason=Reason.INITIAL, why=why)
 
 
-def _follow(spec: InferenceWorkloadSpec, demand: Demand, shown: int | None, current: int | None) -> ScaleDecision:
+def _follow(spec: InferenceWorkloadSpec, seen: Observation, demand: Demand, shown: int | None, current: int | None) -> ScaleDecision:
     """Return what spec.replicas says, within the bounds; where nobody has said anything yet, what there is."""
     lower, upper = lower_bound(spec), upper_bound(spec)
     asked = spec.replicas if spec.replicas is not None else current
     replicas = min(upper, max(lower, asked if asked is not None else lower))
-    limited = None
-    if asked is not None and asked != replicas:
+    limited = Reason.UNSCHEDULABLE if has_no_place(seen) else None
+    if limited is None and asked is not None and asked != replicas:
         limited = Reason.AT_MAX_REPLICAS if asked > upper else Reason.AT_MIN_REPLICAS
     return ScaleDecision(
         replicas=replicas,

@@ -39,6 +39,7 @@ class World:
             signals=self.signals.get(key) or self._no_signals(workload),
             watched_since=self._watched_since(key, now),
             provider_users=self._provider_users(key.namespace),
+            gateway_refused=self.view.gateway_refused(key, workload.uid),
         )
 
     def foreign(self, workload: Workload) -> tuple[Ref, ...]:

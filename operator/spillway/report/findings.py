@@ -9,7 +9,7 @@ from spillway.plan.hosted_keys import backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import stops_spilling
 from spillway.plan.readings import number, value
-from spillway.plan.scale import lower_bound, unschedulable
+from spillway.plan.scale import has_no_place, lower_bound
 from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
 from spillway.report.conditions import Finding, no, unknown, yes
@@ -102,7 +102,7 @@ def replicas_ready(this: Pass) -> Finding:
     """ReplicasReady: as many own replicas serve as are wanted."""
     if not this.workload.spec.owns:
         return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
-    if unschedulable(this.seen) is not None:
+    if has_no_place(this.seen):
         return no(Reason.UNSCHEDULABLE, no_place(this))
     if (stuck := _stuck(this.seen)) is not None:
         return no(
@@ -168,7 +168,8 @@ def gateway_ready(this: Pass) -> Finding:
     if this.gateway_up:
         return yes(Reason.GATEWAY_READY, "The gateway is up.")
     stuck = sorted({pod.config_mounted_problem for pod in this.seen.gateways if pod.config_mounted_problem})
-    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *stuck]))
+    refused = [] if this.seen.gateway_refused is None else [f"The API server takes no pod of it ({this.seen.gateway_refused})."]
+    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *refused, *stuck]))
 
 
 def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.scale import unschedulable
+from spillway.plan.scale import refused, unschedulable
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
 
@@ -22,7 +22,7 @@ def scaling_limited(this: Pass) -> Finding:
         case None:
             return no(Reason.NOT_LIMITED, "The wanted count is possible.")
         case Reason.UNSCHEDULABLE:
-            return yes(Reason.UNSCHEDULABLE, no_place(this, meanwhile=True))
+            return yes(Reason.UNSCHEDULABLE, no_place(this, meanwhile=scaled.reason is not Reason.EXTERNAL))
         case Reason.AT_MIN_REPLICAS:
             return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
         case limit:
@@ -31,10 +31,15 @@ def scaling_limited(this: Pass) -> Finding:
 
 def no_place(this: Pass, *, meanwhile: bool = False) -> str:
     """Return which resource of which class no node has left for a replica, and what to do; `meanwhile`: also what happens until then."""
-    grounds = unschedulable(this.seen) or "no reason is given"
+    until = "; no more are asked for meanwhile" if meanwhile else ""
+    grounds = unschedulable(this.seen)
+    if grounds is None:
+        return (
+            f"The API server takes no pod of a replica ({refused(this.seen) or 'no reason is given'}){until}. Change what it names: quotas "
+            "and limits of the namespace, dedicated.podTemplate, or the AcceleratorClass."
+        )
     resources = list(dict.fromkeys(_INSUFFICIENT.findall(grounds)))
     lack = f"No node has enough {' and '.join(resources)} for" if resources else "No node takes"
-    until = "; no more are asked for meanwhile" if meanwhile else ""
     return f"{lack} a replica{_on_class(this)} ({grounds}){until}. {_remedy(resources)}"
 
 

@@ -324,3 +324,54 @@ def test_a_gateway_pod_tells_its_age_and_which_configuration_it_runs_and_an_ende
     found["status"]["phase"] = "Failed"
     view.put("Pod", found, NOW)
     assert view.gateways(KEY) == ()
+
+
+QUOTA = 'pods "x-engine-12345678-7d9f-abcde" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1.'
+
+
+def deployment(component: str, *, message: str | None, ready: int = 0) -> dict[str, Any]:
+    failure = [] if message is None else [{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]
+    return {
+        "metadata": {
+            "name": f"x-{component}",
+            "namespace": "ns",
+            "uid": component,
+            "labels": {"spillway.dev/workload": "x", "app.kubernetes.io/component": component},
+            "ownerReferences": [{"controller": True, "uid": "uid-x"}],
+        },
+        "spec": {"replicas": 1},
+        "status": {"readyReplicas": ready, "conditions": [{"type": "Available", "status": "False"}, *failure]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        pytest.param(QUOTA, "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1", id="a quota"),
+        pytest.param('Pod "x-1" is invalid: spec.runtimeClassName: no', "spec.runtimeClassName: no", id="invalid"),
+        pytest.param("denied by a webhook", "denied by a webhook", id="without a pod's name"),
+        pytest.param("", "FailedCreate", id="without words"),
+        pytest.param(None, None, id="taken"),
+    ],
+)
+def test_why_no_pod_is_taken_is_read_from_the_deployment(view: ClusterView, message: str | None, said: str | None) -> None:
+    for component in ("engine", "gateway"):
+        view.put("Deployment", deployment(component, message=message), NOW)
+    (found,) = view.pools(KEY, "uid-x")
+    assert (found.refused, found.rollout_blocked) == (said, None)
+    assert view.gateway_refused(KEY, "uid-x") == said
+    assert view.gateway_refused(KEY, "former") is None
+
+
+def test_that_no_pod_of_a_gateway_is_taken_is_news(view: ClusterView) -> None:
+    assert view.put("Deployment", deployment("gateway", message=None), NOW) == frozenset()
+    assert view.put("Deployment", deployment("gateway", message=QUOTA), NOW) == {KEY}
+    assert view.put("Deployment", deployment("gateway", message=QUOTA), NOW) == frozenset()
+    assert view.put("Deployment", deployment("gateway", message=None), NOW) == {KEY}
+
+
+def test_a_rollout_is_blocked_when_the_one_pod_more_that_it_takes_is_refused(view: ClusterView) -> None:
+    view.put("Deployment", deployment("engine", message=QUOTA, ready=1), NOW)
+    (found,) = view.pools(KEY, "uid-x")
+    assert found.rollout_blocked is not None
+    assert "exceeded quota" in found.rollout_blocked

@@ -364,6 +364,13 @@ def test_what_cannot_be_scheduled_is_not_chased() -> None:
     assert "nvidia.com/gpu" in found.why
 
 
+def test_what_the_api_server_does_not_take_is_not_chased() -> None:
+    seen = observe(1, pools=(pool(2, ready_replicas=1, refused="exceeded quota: gpus"),), signals=signals(running=32.0))
+    found = scaled(one_pass(workload(), seen)[0])
+    assert (found.replicas, found.reason, found.limited) == (2, Reason.UNSCHEDULABLE, Reason.UNSCHEDULABLE)
+    assert "while one is refused (exceeded quota: gpus)" in found.why
+
+
 @pytest.mark.parametrize(
     ("pods", "words"),
     [
@@ -452,6 +459,19 @@ def test_an_external_scaler_is_followed_within_the_bounds(asked: int | None, to:
     found = scaled(one_pass(wanted, observe(2, signals=signals(running=30.0)))[0])
     assert (found.replicas, found.reason, found.limited) == (to, Reason.EXTERNAL, limited)
     assert found.demand_replicas == pytest.approx(30 / 8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"replicas": (replica(0), replica(1, ready=False, bound_at=None, unschedulable=UNSCHEDULABLE))},
+        {"pools": (pool(2, ready_replicas=1, refused="exceeded quota: gpus"),)},
+    ],
+    ids=["no node", "no quota"],
+)
+def test_an_external_scaler_is_followed_and_told_where_there_is_no_place(changes: dict[str, Any]) -> None:
+    found = scaled(one_pass(workload(scaling={"mode": "External"}, replicas=3), observe(2, **changes))[0])
+    assert (found.replicas, found.reason, found.limited) == (3, Reason.EXTERNAL, Reason.UNSCHEDULABLE)
 
 
 def test_an_external_scaler_that_never_spoke_gets_the_lower_bound() -> None:

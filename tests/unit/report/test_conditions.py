@@ -90,6 +90,7 @@ def waiting(sentence: str) -> Observation:
 
 
 CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
+REFUSED = {"pools": (pool(2, ready_replicas=1, refused="exceeded quota: gpus"),)}
 KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
 WRONG = workload(dedicated={"accelerators": ["b200"]})
 ASLEEP = workload(scaling={"minReplicas": 0})
@@ -178,6 +179,14 @@ CASES = [
     case(K.REPLICAS_READY, HYBRID, observe(1), ("True", Reason.REPLICAS_READY), id="all of them"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **STARTING), ("False", Reason.REPLICAS_STARTING), id="not yet"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU free"),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        observe(1, **REFUSED),
+        ("False", Reason.UNSCHEDULABLE),
+        "The API server takes no pod of a replica (exceeded quota: gpus). Change what it names",
+        id="no quota left",
+    ),
     case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
     case(K.REPLICAS_READY, ASLEEP, observe(0), ("True", Reason.SCALED_TO_ZERO), id="none wanted"),
     case(K.REPLICAS_READY, HOSTED, observe(0), ("Unknown", Reason.NOT_REQUESTED), id="none asked for"),
@@ -334,6 +343,14 @@ CASES = [
     ),
     case(K.GATEWAY_READY, HYBRID, observe(1), ("True", Reason.GATEWAY_READY), id="up"),
     case(K.GATEWAY_READY, HYBRID, observe(1, gateways=()), ("False", Reason.GATEWAY_STARTING), id="none yet"),
+    case(
+        K.GATEWAY_READY,
+        HYBRID,
+        observe(1, gateways=(), gateway_refused="failed quota: cpu: must specify limits.cpu"),
+        ("False", Reason.GATEWAY_STARTING),
+        "No gateway is ready. The API server takes no pod of it (failed quota: cpu: must specify limits.cpu).",
+        id="not taken",
+    ),
     case(
         K.GATEWAY_READY,
         HYBRID,
@@ -514,6 +531,22 @@ CASES = [
         "No node takes a replica on accelerator class 'h100' (node(s) didn't match Pod's node affinity/selector); no more are asked for "
         "meanwhile. Compare the nodes' labels and taints",
         id="no node of that kind",
+    ),
+    case(
+        K.SCALING_LIMITED,
+        HYBRID,
+        observe(1, **REFUSED),
+        ("True", Reason.UNSCHEDULABLE),
+        "(exceeded quota: gpus); no more are asked for meanwhile",
+        id="no quota left",
+    ),
+    case(
+        K.SCALING_LIMITED,
+        workload(scaling={"mode": "External"}, replicas=2),
+        observe(1, **PENDING),
+        ("True", Reason.UNSCHEDULABLE),
+        "(Insufficient nvidia.com/gpu). Add nodes",
+        id="no GPU for what others ask for",
     ),
     case(
         K.SCALING_LIMITED,
