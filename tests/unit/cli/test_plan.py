@@ -151,6 +151,20 @@ def test_the_document_has_the_keys_that_are_promised_and_follows_its_schema(plan
     assert PlanOutput.model_validate(found).model_dump(by_alias=True, mode="json") == found
 
 
+OWN_WEIGHTS = "examples/pvc-model.yaml"  # whose shape only a replica can tell
+EXAMPLES = sorted(str(each) for each in Path("examples").glob("*.yaml") if str(each) != OWN_WEIGHTS)
+
+
+@pytest.mark.parametrize("file", EXAMPLES)
+def test_what_an_example_promises_is_possible_with_what_it_names(plan: Run, written: Callable[..., str], file: str) -> None:
+    documents = [each for each in yaml.safe_load_all(Path(file).read_text()) if each["apiVersion"].startswith("spillway.dev/")]
+    for each in documents:
+        if each["kind"] == "InferenceWorkload":
+            each["spec"].setdefault("traffic", {"requestsPerMonth": 100_000})
+    code, _, problems = plan("-f", written(*documents))
+    assert (code, problems) == (0, "")
+
+
 @pytest.mark.parametrize("file", [SCENARIO_1, SCENARIO_2, HYBRID, "examples/quickstart"])
 def test_the_table_fits_80_columns_and_says_the_recommendation_first(plan: Run, file: str) -> None:
     _, out, _ = plan("-f", file, "--sweep", "requestsPerMonth=1M..30M", "--engineering-once", "6000")
