@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field
 from spillway.api.base import ApiModel
 from spillway.api.workload import ApplyMode, Architecture, PlacementMode
 
+LONGEST_MESSAGE = 32768  # of a metav1.Condition, characters
+
 
 class Basis(StrEnum):
     """Where a capacity figure comes from."""
@@ -34,7 +36,7 @@ class Condition(Section):
     type: Annotated[str, Field(max_length=316, description="Type of the condition.")]
     status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
     reason: Annotated[str, Field(max_length=1024, description="Constant that says why.")]
-    message: Annotated[str, Field(max_length=32768, description="For people: what, which and what next.")] = ""
+    message: Annotated[str, Field(max_length=LONGEST_MESSAGE, description="For people: what, which and what next.")] = ""
     observed_generation: Annotated[int | None, Field(ge=0, description="Generation of the spec it speaks of.")] = None
     last_transition_time: Annotated[datetime, Field(description="When the status last changed.")]
 

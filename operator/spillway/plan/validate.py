@@ -1,5 +1,6 @@
 """What is wrong with a spec that only the cluster can tell. Every message says what, which, and what next."""
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec, ProviderModel
@@ -11,6 +12,8 @@ from spillway.plan.memory import memory, splits
 from spillway.plan.models import known_model
 from spillway.plan.observation import Catalogue
 from spillway.plan.same import of_the_same
+
+MOST_NAMED = 20
 
 
 def name_conflicts(foreign_objects: tuple[str, ...]) -> tuple[Problem, ...]:
@@ -54,7 +57,7 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
             continue
         model = next((each for each in provider.models if each.name == ref.model), None)
         if model is None:
-            listed = ", ".join(sorted(each.name for each in provider.models))
+            listed = _some(sorted(each.name for each in provider.models))
             problems.append(
                 Problem(
                     reason=Reason.UNKNOWN_PROVIDER_MODEL,
@@ -65,6 +68,12 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
             continue
         backends.append(_backend(name, provider, model))
     return tuple(backends), tuple(problems)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names as a sentence holds them: a provider may list two hundred."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def listed_backend(label: str, catalogue: Catalogue) -> HostedBackend | None:

@@ -4,13 +4,13 @@ What was not asked for (no hosted backend, no SLO, no budget) and what there is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from pydantic import ValidationError
 
-from spillway.api.status import Condition
+from spillway.api.status import LONGEST_MESSAGE, Condition
 from spillway.api.vocabulary import ConditionType, Reason
 
 Verdict = Literal["True", "False", "Unknown"]
@@ -59,7 +59,7 @@ def merge(
     """Return all conditions in display order. A transition time moves only when the status does."""
     merged: list[Condition] = []
     for kind in ConditionType:
-        finding, before = findings[kind], previous.get(kind)
+        finding, before = _within_bounds(findings[kind]), previous.get(kind)
         if before is not None and _says(before, finding, generation):
             merged.append(before)
             continue
@@ -75,6 +75,13 @@ def merge(
             )
         )
     return merged
+
+
+def _within_bounds(finding: Finding) -> Finding:
+    """Return a finding whose message the API server takes: the words of others, joined, may be longer than any condition's."""
+    if len(finding.message) <= LONGEST_MESSAGE:
+        return finding
+    return replace(finding, message=f"{finding.message[: LONGEST_MESSAGE - 1]}…")
 
 
 def _says(before: Condition, finding: Finding, generation: int) -> bool:

@@ -800,3 +800,20 @@ def test_settled_statuses_are_equal() -> None:
     again = replace(wanted, previous_status=stored(first))
     decision, memory = one_pass(again, seen, memory, later(15))
     assert stored(report(again, seen, decision, ApplyOutcome(), memory, later(15))) == stored(first)
+
+
+def test_a_message_is_never_longer_than_a_condition_takes() -> None:
+    refusals = tuple(f"Deployment chat-{index}: {'no ' * 1000}" for index in range(20))
+    first = status_of(outcome=ApplyOutcome(failures=refusals))
+    found = condition(K.DEGRADED, workload(previous_status=stored(first)), outcome=ApplyOutcome(failures=refusals), at=later(60))
+    assert (found.reason, len(found.message), found.message[-1]) == (Reason.APPLY_FAILED, 32768, "…")
+    assert found.last_transition_time == NOW, "it still says the same"
+
+
+def test_a_provider_of_many_models_is_told_by_some() -> None:
+    models = [
+        {"name": f"org/{index:03}{'m' * 190}", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "1"} for index in range(200)
+    ]
+    found = condition(K.SPEC_VALID, seen=observe(1, catalogue=catalogue(providers={"acme": provider(models=models)})))
+    assert found.reason == Reason.UNKNOWN_PROVIDER_MODEL
+    assert " and 180 more); add it" in found.message
