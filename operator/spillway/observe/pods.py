@@ -80,6 +80,8 @@ def gateway_pod(body: Body) -> GatewayPod:
     """Return a gateway pod's facts."""
     metadata, status = body["metadata"], _part(body, "status")
     reason, message = _waiting(status)
+    if reason == "CrashLoopBackOff":
+        message = "see its log (kubectl logs)"  # the kubelet's words hold the pod's name, and a pause that grows with each start
     return GatewayPod(
         uid=metadata.get("uid", ""),
         name=metadata["name"],

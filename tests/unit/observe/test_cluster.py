@@ -7,7 +7,7 @@ import pytest
 
 from spillway.api.base import ApiModel
 from spillway.observe.cluster import ClusterView
-from spillway.observe.pods import pool, replica_pod
+from spillway.observe.pods import gateway_pod, pool, replica_pod
 from spillway.plan.decision import Key
 from spillway.plan.observation import EngineLimits, ToldConfig
 from tests.unit.plan.situations import accelerator, provider
@@ -375,3 +375,16 @@ def test_a_rollout_is_blocked_when_the_one_pod_more_that_it_takes_is_refused(vie
     (found,) = view.pools(KEY, "uid-x")
     assert found.rollout_blocked is not None
     assert "exceeded quota" in found.rollout_blocked
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "said"),
+    [
+        ("CrashLoopBackOff", "back-off 40s restarting failed container=gateway pod=x-gateway-0_ns(uid)", "see its log (kubectl logs)"),
+        ("CreateContainerConfigError", 'configmap "x-gateway" not found', 'configmap "x-gateway" not found'),
+    ],
+)
+def test_why_a_gateway_does_not_start_is_told_without_what_changes_from_start_to_start(reason: str, message: str, said: str) -> None:
+    body = pod(component="gateway", ready=False)
+    body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": reason, "message": message}}}]
+    assert gateway_pod(body).config_mounted_problem == f"{reason}: {said}"
