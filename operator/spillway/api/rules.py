@@ -378,6 +378,15 @@ WORKLOAD_RULES = (
         reason="FieldValueForbidden",
     ),
     Rule(
+        name="extra-args-split",
+        model="Engine",
+        field="extraArgs",
+        each_item=True,
+        # No shell takes it apart: vllm serve ends with "unrecognized arguments".
+        rule="!self.matches('^-[^= ]* ')",
+        message="an argument of vllm serve and its value are two entries of extraArgs, or one with = between them, such as --seed=7",
+    ),
+    Rule(
         name="env-owned",
         model="EnvVar",
         rule=f"!(self.name in {_literal(VARIABLES_WITH_A_FIELD)})",
