@@ -109,6 +109,7 @@ def test_every_variable_that_spillway_sets_is_refused_with_the_field_to_use(obje
         ("extra-args", "dedicated.engine.env", [{"name": "A"}, {"name": "A"}], "Duplicate value"),
         ("extra-args", "dedicated.podTemplate", {"labels": {"team": "a b"}}, "should match"),
         ("extra-args", "dedicated.podTemplate", {"resources": {"requests": {"cpu": "four"}}}, "should match"),
+        ("extra-args", "dedicated.podTemplate", {"resources": {"limits": {"memory": -1}}}, "should be greater than or equal to 0"),
         ("extra-args", "traffic", {"requestsPerSecond": {"mean": "x", "peak": "1"}}, "should match"),
         ("provider-https", "models", [PRICED, PRICED], "Duplicate value"),
         ("provider-https", "models", [], "should have at least 1 items"),

@@ -46,6 +46,8 @@ def amount(quantity: str) -> Decimal:
 Quantity = Annotated[
     str,
     BeforeValidator(_text),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": QUANTITY_PATTERN}),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": QUANTITY_PATTERN, "minimum": 0}
+    ),
 ]
 """A Kubernetes quantity such as 4, "500m" or "32Gi"; a plain number may be written without quotes."""
