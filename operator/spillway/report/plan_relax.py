@@ -31,7 +31,7 @@ def _nearness(option: Option) -> tuple[bool, int, float, float]:
 def _way_out(option: Option) -> str:
     if option.usd is None and option.size is not None and not option.size.feasible:
         return f"slo, model.quantization or the accelerator classes. Nearest is {named(option)}: {describe(option)}"
-    steps = "; and ".join(_step(each, option) for each in option.obstacles)
+    steps = "; and ".join(dict.fromkeys(_step(each, option) for each in option.obstacles))  # one step may clear several obstacles
     if option.usd is None:
         return f"{steps}."
     return f"{steps}: {named(option)} would then cost {dollars(option.usd)} a month."

@@ -165,6 +165,20 @@ def test_what_an_example_promises_is_possible_with_what_it_names(plan: Run, writ
     assert (code, problems) == (0, "")
 
 
+def test_a_field_that_stands_in_the_way_twice_is_named_once(plan: Run, written: Callable[..., str]) -> None:
+    (document,) = (each for each in yaml.safe_load_all(Path("examples/dedicated-cluster-only.yaml").read_text()))
+    document["spec"]["traffic"] = {"requestsPerMonth": 100_000}
+    document["spec"]["dedicated"]["accelerators"] = ["nvidia-l40s-x4"]
+    document["spec"]["model"]["quantization"] = "fp8"
+    code, out, _ = plan("-f", written(document), "-o", "json")
+    assert code == 3
+    ways_out = json.loads(out)["relax"]
+    assert any("allow 1 x nvidia-rtx-pro-6000 " in each for each in ways_out)
+    for each in ways_out:
+        steps = each.rpartition(": ")[0].split("; and ")
+        assert len(steps) == len(set(steps)), each
+
+
 @pytest.mark.parametrize("file", [SCENARIO_1, SCENARIO_2, HYBRID, "examples/quickstart"])
 def test_the_table_fits_80_columns_and_says_the_recommendation_first(plan: Run, file: str) -> None:
     _, out, _ = plan("-f", file, "--sweep", "requestsPerMonth=1M..30M", "--engineering-once", "6000")
