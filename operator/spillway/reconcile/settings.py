@@ -11,6 +11,7 @@ from spillway.render.settings import RenderSettings
 
 PREFIX = "SPILLWAY_"
 LONGEST_HOLD_S = 30 * 86_400
+LOG_FORMATS = ("text", "json")
 
 
 class SettingsError(Exception):
@@ -72,6 +73,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"{PREFIX}ENGINE_VERSION {render['engine_version']!r}: {problem}") from problem
     texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name", "LOG_FORMAT": "log_format"}
     _copy(found, values, texts)
+    if values.get("log_format", LOG_FORMATS[0]) not in LOG_FORMATS:
+        raise SettingsError(f"{PREFIX}LOG_FORMAT is {values['log_format']!r}; it takes {' or '.join(LOG_FORMATS)}")
     values["namespace"] = namespace
     values["identity"] = found.get("POD_NAME") or environment.get("POD_NAME") or environment.get("HOSTNAME") or "spillway"
     seconds = {

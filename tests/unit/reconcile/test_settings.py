@@ -55,6 +55,7 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("TICK_SECONDS", "soon"),
         ("LEASE_SECONDS", "0"),
         ("METRICS_PORT", "99999"),
+        ("LOG_FORMAT", "JSON"),
         ("SCRAPE_NAMESPACE_LABELS", "["),
         ("OPERATOR_LABELS", "{"),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
