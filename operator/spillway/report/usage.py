@@ -9,6 +9,7 @@ from spillway.plan.case import Usage
 from spillway.plan.ledger import month_start
 from spillway.plan.options import ServedBy
 from spillway.plan.placed import ObservedLoad
+from spillway.plan.readings import finite
 
 LEAST_OBSERVED_S = 3600  # less than an hour says no more than the last minutes
 LEAST_WATCHED = timedelta(days=1)  # a mean over less is no mean over day and night
@@ -31,9 +32,9 @@ class Seen:
 
 
 def number(text: str | None) -> float | None:
-    """Return the number that a status holds as text; None without one."""
+    """Return the number that a status holds as text; None without one, or where it is none that an operator writes."""
     try:
-        return None if text is None else float(text)
+        return None if text is None else finite(float(text))
     except ValueError:
         return None
 
@@ -106,7 +107,8 @@ def _mean_of_month(seen: Seen, status: InferenceWorkloadStatus, now: datetime) -
     spent = number(cost.month_to_date_usd) if cost else None
     per_million = number(cost.usd_per_million_tokens) if cost else None
     each = (traffic.input_tokens_mean or 0) + (traffic.output_tokens_mean or 0) if traffic else 0
-    watched = now - max(month_start(now), seen.created_at) - timedelta(seconds=cost.unaccounted_seconds if cost else 0)
+    age = now - max(month_start(now), seen.created_at)
+    watched = age - timedelta(seconds=min(age.total_seconds(), cost.unaccounted_seconds if cost else 0))
     if not spent or not per_million or not each or watched < LEAST_WATCHED:
         return None
     return spent / per_million * 1e6 / each / watched.total_seconds()

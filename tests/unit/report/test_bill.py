@@ -24,6 +24,18 @@ def test_a_total_of_which_nothing_is_known_is_null_and_not_zero() -> None:
     assert (totals.now.usd, totals.now.workloads, totals.now.unknown) == (None, 0, 1)
 
 
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "-1", "much"])
+def test_what_in_a_status_is_no_amount_is_not_known_and_ends_nothing(odd: str) -> None:
+    traffic = {"requestsPerSecond": odd, "inputTokensMean": 1000, "outputTokensMean": 250}
+    found = report(seen("odd", status={"cost": COST | {"usdPerHour": odd, "monthToDateUSD": odd}, "traffic": traffic}), seen("plain"))
+    assert (found.totals.now.usd, found.totals.now.unknown, found.totals.month_to_date.unknown) == (1440.0, 1, 1)
+    assert ReportOutput.model_validate_json(found.model_dump_json(by_alias=True)) == found
+
+
+def test_more_time_unwatched_than_there_was_is_all_of_it() -> None:
+    assert usage_of(seen(status={"cost": COST | {"unaccountedSeconds": 10**15}}), NOW).seen_over == "in the last minutes"
+
+
 def test_now_and_the_extremes_are_compared_over_the_same_workloads() -> None:
     compared = report(seen("a"), seen("b", status={"cost": COST | {"ifAllHostedMonthlyUSD": None}})).totals.compared
     assert compared is not None
