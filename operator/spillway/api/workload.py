@@ -394,7 +394,11 @@ class ModelCache(ApiModel):
 
     claim_name: Annotated[str, Field(min_length=1, max_length=253, description="PersistentVolumeClaim in the workload's namespace.")]
     access_mode: Annotated[
-        CacheAccessMode, Field(description="Access mode of the claim. ReadWriteOnce serves one node, so maxReplicas must be 1.")
+        CacheAccessMode,
+        Field(
+            description="Access mode of the claim. ReadWriteOnce serves one node, so maxReplicas must be 1, and a rollout ends the replica "
+            "before it starts the next one."
+        ),
     ] = CacheAccessMode.READ_WRITE_MANY
 
 
