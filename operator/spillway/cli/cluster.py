@@ -54,10 +54,9 @@ class Cluster:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
                 self.namespace = _namespace_beside(config.incluster_config.SERVICE_TOKEN_FILENAME) or self.namespace
             else:
-                config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=kubeconfig, context=context, client_configuration=configuration
-                )
-                self.namespace = _namespace_of(config, kubeconfig, context)
+                file = kubeconfig or _kubeconfig()
+                config.load_kube_config(config_file=file, context=context, client_configuration=configuration)  # type: ignore[no-untyped-call]
+                self.namespace = _namespace_of(config, file, context)
         except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
             raise BadInputError(_unusable(kubeconfig, context, problem)) from None
         configuration.retries = False
@@ -124,6 +123,13 @@ class Cluster:
         return f"no answer from the cluster at {self._host}: {reason}; see that it runs and is reachable"
 
 
+def _kubeconfig() -> str:
+    """Return where the kubeconfig is when nobody says: the library takes a KUBECONFIG that is set to nothing for a path."""
+    import os
+
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
 def _has_kubeconfig() -> bool:
     import os
     from pathlib import Path
@@ -141,16 +147,16 @@ def _namespace_beside(token: str) -> str:
     return told.read_text(encoding="utf-8").strip() if told.is_file() else ""
 
 
-def _namespace_of(config: Any, kubeconfig: str | None, context: str | None) -> str:
+def _namespace_of(config: Any, kubeconfig: str, context: str | None) -> str:
     # Not by the library's list of contexts, which takes a current one for granted: --context does without.
-    read = config.kube_config.KubeConfigMerger(kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config
+    read = config.kube_config.KubeConfigMerger(kubeconfig).config
     chosen = read["contexts"].get_with_name(read["current-context"] if context is None else context)
     return str(chosen["context"].safe_get("namespace") or "default")
 
 
 def _unusable(kubeconfig: str | None, context: str | None, problem: Exception) -> str:
     where = kubeconfig or "the kubeconfig"
-    what = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+    what = str(problem).splitlines()[0].rstrip(".") if str(problem) else type(problem).__name__
     which = f" (context {context})" if context else ""
     return f"{where}{which} cannot be used: {what}; name a file with --kubeconfig, or one of its contexts with --context"
 

@@ -1,6 +1,7 @@
 """`spillway report` against an API server that answers what a test wants: it is replaced at the wire."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -268,6 +269,16 @@ def test_a_broken_kubeconfig_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     broken.write_text(text)
     assert main(["report", "--kubeconfig", str(broken)]) == 2
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_kubeconfig_that_is_set_to_nothing_is_the_one_at_home(tmp_path: Path) -> None:
+    with serving(tmp_path, answers()) as (config, asked):
+        (tmp_path / ".kube").mkdir()
+        Path(config).rename(tmp_path / ".kube" / "config")
+        # A process of its own: the library looks at the variable once.
+        environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": ""}
+        subprocess.run([sys.executable, "-m", "spillway", "report"], env=environment, check=True, capture_output=True)
+    assert "/apis/spillway.dev/v1alpha1/namespaces/team/inferenceworkloads" in asked
 
 
 @pytest.mark.parametrize(("written", "found"), [("team\n", "team"), (None, "default")])
