@@ -19,7 +19,7 @@ OLD_PRICE_DAYS = 90
 def amount(number: float) -> str:
     """Return a large number in three digits: 10.9M."""
     number = float(f"{number:.3g}")  # first, lest what rounds up to the next unit is told in this one
-    for bound, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for bound, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= bound:
             return f"{number / bound:.3g}{unit}"
     return f"{number:.3g}"

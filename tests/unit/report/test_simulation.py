@@ -99,7 +99,16 @@ def test_the_plots_are_pictures_with_a_name() -> None:
 
 @pytest.mark.parametrize(
     ("number", "told"),
-    [(0, "0"), (999.4, "999"), (999.6, "1k"), (10_890_240, "10.9M"), (999_499, "999k"), (999_600, "1M"), (999_999_999, "1G")],
+    [
+        (0, "0"),
+        (999.4, "999"),
+        (999.6, "1k"),
+        (10_890_240, "10.9M"),
+        (999_499, "999k"),
+        (999_600, "1M"),
+        (999_999_999, "1G"),
+        (10**12, "1T"),
+    ],
 )
 def test_a_large_number_has_three_digits_and_its_unit(number: float, told: str) -> None:
     assert amount(number) == told
