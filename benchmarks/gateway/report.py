@@ -48,8 +48,9 @@ def bars(figures: Mapping[str, Figures], *, peers: list[str], absent: Mapping[st
             times = ratio(figures, name, other)
             found.append(Bar(what=f"{name}: p50 over {other}", wanted=f"≤ {bar}x", found=_times(figures, name, other), met=times <= bar))
     for peer in peers:
-        times = ratio(figures, OWNED, peer)
-        found.append(Bar(what=f"{OWNED}: p50 over {peer}", wanted="< 1x", found=_times(figures, OWNED, peer), met=times < 1))
+        for name in (OWNED, DEDICATED):
+            times = ratio(figures, name, peer)
+            found.append(Bar(what=f"{name}: p50 over {peer}", wanted="< 1x", found=_times(figures, name, peer), met=times < 1))
     found += [Bar(what=f"{OWNED}: p50 over {peer}", wanted="< 1x", found=f"not run: {why}", met=False) for peer, why in absent.items()]
     times = ratio(figures, SPILLED, PLAIN)
     found.append(
