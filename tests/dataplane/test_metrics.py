@@ -79,6 +79,23 @@ async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answ
     assert await counted(scene, "output_tokens", backend="owned") == (0 if "embeddings" in path else 3)
 
 
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_an_answer_that_is_longer_than_a_request_may_be_passes_whole_and_is_counted(
+    stage: SetStage, cap: int, *, limited: bool
+) -> None:
+    scene = await stage(engines=1, cap=cap, model={"capabilities": ["Tools"]} if limited else None)
+    answer = json.dumps({"data": [{"embedding": "x" * (20 * 1024 * 1024)}], "usage": {"prompt_tokens": 11, "total_tokens": 11}})
+
+    async def embeddings(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.Response(text=answer, content_type="application/json")
+
+    (scene.engines[0] if cap else scene.alpha).script = embeddings
+    got = await scene.client.post(path="/v1/embeddings", input=["text"])
+    assert (got.status, got.body == answer.encode()) == (200, True)
+    assert await counted(scene, "input_tokens", backend="owned" if cap else ALPHA) == 11
+
+
 async def test_a_stream_that_the_gateway_did_not_see_asked_for_is_counted_too(stage: SetStage) -> None:
     scene = await stage(engines=1)
     body = json.dumps(request(stream=True, **ASKED)).replace('"stream"', '"\\u0073tream"')

@@ -13,6 +13,7 @@ from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_hold import ARRIVED, HELD_SINCE, MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
+    MAX_ANSWER_BYTES,
     MAX_BODY_BYTES,
     MODEL_PATHS,
     NO_CAPACITY,
@@ -193,7 +194,7 @@ def _to_backends(headers: list[EnvoyConfig], to: EnvoyConfig, *, without: str | 
     return {
         "name": BACKEND_NONE,  # what is counted until a backend has answered
         "match": {**MODEL_PATHS, "headers": headers},
-        "request_body_buffer_limit": MAX_BODY_BYTES,
+        "request_body_buffer_limit": MAX_ANSWER_BYTES,
         **filters,
         **to,
     }

@@ -9,8 +9,7 @@ from spillway.api.vocabulary import hosted_cluster_name
 from spillway.plan.decision import HostedBackend
 from spillway.render.envoy_address import Address, GatewayAddresses
 from spillway.render.envoy_http import (
-    CONNECTION_BUFFER_BYTES,
-    MAX_BODY_BYTES,
+    MAX_ANSWER_BYTES,
     MODEL_PATHS,
     STREAMED,
     EnvoyConfig,
@@ -179,7 +178,7 @@ def _routes(backend: HostedBackend, *, served_name: str, owns: bool, patience: _
             "match": match,
             "metadata": {"filter_metadata": {"envoy.filters.http.lua": metadata}},
             "request_headers_to_remove": marks,
-            "request_body_buffer_limit": MAX_BODY_BYTES + CONNECTION_BUFFER_BYTES,
+            "request_body_buffer_limit": MAX_ANSWER_BYTES,
             "response_headers_to_add": [set_header("x-served-by", backend.label)],
             "route": {**to, "retry_policy": retry},
         }

@@ -9,6 +9,9 @@ from typing import TypedDict
 EnvoyConfig = dict[str, object]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+# Of a plain answer, which is kept until its tokens have been read (for a moment in nine times as much memory). Embeddings of some hundred
+# texts are longer than any request may be. For what is kept of a request and of its answer a route has one limit.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # What costs tokens of the served model, all told. Anything else of an engine (metrics, adapters, sleep) or of a provider (files, batches,
 # fine-tuning) is not what this workload offers. Paths are compared after Envoy has normalised them, in full and with their case.
 MODEL_PATHS: EnvoyConfig = {"safe_regex": {"regex": "/v1/(chat/completions|completions|embeddings|responses)"}}
