@@ -227,6 +227,20 @@ async def test_the_last_event_of_a_stream_may_lack_its_blank_line(stage: SetStag
     assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == (fakes.OUTPUT_TOKENS if counted else 0)
 
 
+async def test_a_stream_that_states_its_length_is_whole_without_the_hidden_token_counts(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    shown, done = fakes.event(fakes.delta("a")), b"data: [DONE]\n\n"
+    counts = fakes.event({"object": "chat.completion.chunk", "choices": [], "usage": fakes.usage()})
+
+    async def stated(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.Response(body=shown + counts + done, headers={"content-type": "text/event-stream"})
+
+    scene.engines[0].script = stated
+    answers = [await scene.client.post(stream=True) for _ in range(2)]
+    assert [each.body for each in answers] == [shown + done] * 2
+    assert (await scene.client.post(stream=True, stream_options={"include_usage": True})).body == shown + counts + done
+
+
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:
     scene = await stage(engines=1)
     had = asyncio.Event()

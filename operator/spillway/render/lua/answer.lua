@@ -78,6 +78,7 @@ function envoy_on_response(h)
   local mine = h:streamInfo():dynamicMetadata():get("spillway")
   if not mine then return end
   local started, hide, first_at, rest = mine.started, mine.hide_usage, nil, ""
+  if hide then headers:remove("content-length") end  -- a stream that states one gets shorter
   for chunk in h:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
