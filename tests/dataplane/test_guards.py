@@ -482,12 +482,23 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         ({"response_format": {"type": "json_object"}}, CHAT),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}]}, CHAT),
         ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, "/v1/responses"),
+        ({"text": {"format": {"type": "json_schema", "schema": {"format": {"type": "text"}}}}, "input": "x"}, "/v1/responses"),
         ({"max_tokens": 5000}, CHAT),
         ({"prompt": "word " * 4000}, "/v1/completions"),
         ({"prompt": ["a", "word " * 4000]}, "/v1/completions"),
         ({"input": ["word " * 4000, "b"]}, "/v1/embeddings"),
     ],
-    ids=["tools", "response-format", "image", "text-format", "long-answer", "long-prompt", "one-of-two-prompts", "one-of-two-texts"],
+    ids=[
+        "tools",
+        "response-format",
+        "image",
+        "text-format",
+        "text-format-within",
+        "long-answer",
+        "long-prompt",
+        "one-of-two-prompts",
+        "one-of-two-texts",
+    ],
 )
 async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
     stage: SetStage, asked: dict[str, object], path: str
@@ -498,7 +509,18 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
     assert "hosted backend does not answer" in answer.json["error"]["message"]
 
 
-@pytest.mark.parametrize("asked", [{"tools": []}, {"tools": None}, {"max_tokens": 4000}, {"response_format": None}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"tools": []},
+        {"tools": None},
+        {"max_tokens": 4000},
+        {"response_format": None},
+        {"response_format": {"type": "text"}},
+        {"text": {"format": {"type": "text"}, "verbosity": "low"}},
+        {"text": {"format": None}},
+    ],
+)
 async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, Any]) -> None:
     scene = await stage(cap=0, model={"capabilities": [], "contextTokens": 4096})
     assert (await scene.client.post(**asked)).served_by == ALPHA

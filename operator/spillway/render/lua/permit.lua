@@ -99,6 +99,15 @@ local function asked(s, span)
   return text ~= "null" and not find(text, "^%[%s*%]")
 end
 
+-- Whether the answer is to have a form other than plain text, which any model writes and some clients ask for in so many words.
+local PLAIN = '{%s*"type"%s*:%s*"text"%s*}'
+local function formatted(s, found)
+  local form = found.response_format
+  if asked(s, form) and not find(sub(s, form[1], form[2]), "^" .. PLAIN .. "$") then return true end
+  local text = found.text and sub(s, found.text[1], found.text[2]):gsub('"format"%s*:%s*' .. PLAIN, ""):gsub('"format"%s*:%s*null', "")
+  return text and find(text, '"format"', 1, true)
+end
+
 -- How many prompts a request has, the bytes of the longest and of all: each is answered, and has to fit the context, for itself. Strings, or
 -- lists of tokens; a flat list of tokens is one.
 local function prompts(s, span)
@@ -122,9 +131,7 @@ local function lacking(meta, s, found, images, length, limit)
   if listed then
     local tools = asked(s, found.tools) or asked(s, found.functions)
     if tools and not find(listed, " Tools ", 1, true) then return "tools" end
-    local formatted = asked(s, found.response_format)
-      or (found.text and find(sub(s, found.text[1], found.text[2]), '"format"', 1, true))
-    if formatted and not find(listed, " ResponseFormat ", 1, true) then return "response_format" end
+    if formatted(s, found) and not find(listed, " ResponseFormat ", 1, true) then return "response_format" end
     if images and not find(listed, " Vision ", 1, true) then return "images" end
   end
   local context = meta:get("context_tokens")
