@@ -1,7 +1,6 @@
 """Requests that no limit lets go to hosted backends wait for own replicas: `gateway.hold` with `hosted.overflow.whenExceeded: Wait`."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -161,7 +160,7 @@ async def test_a_client_cannot_wait_before_the_hosted_backend_was_asked_nor_pret
     assert await polls(scene) >= 2, "it pretended to have waited"
 
 
-async def test_without_a_hold_it_waits_some_seconds_as_before(stage: SetStage) -> None:
-    scene = await stage(engines=1, overflow=CAPPED)
-    bootstrap = json.loads(scene.gateway.config.read("envoy.json"))
-    assert "hold" not in {each["name"] for each in bootstrap["static_resources"]["listeners"]}
+async def test_without_a_hold_it_waits_some_seconds_and_is_then_told_to_come_again(stage: SetStage) -> None:
+    scene = await capped(stage, {})
+    assert [(each.status, each.headers["retry-after"]) for each in await asyncio.gather(*ask(scene, 2))] == [(503, "5")] * 2
+    assert await polls(scene) >= 4

@@ -300,10 +300,10 @@ async def test_no_more_requests_wait_than_a_gateway_can_hold(stage: SetStage, au
     async with another(scene, authority, tmp_path, '"max_retries":1024', '"max_retries":5') as small, Client(small.url) as client:
         small.set_permit(None)
         answers = await asyncio.gather(*(client.post() for _ in range(40)))
-    attempts = sorted(answer.attempts for answer in answers)
-    assert 30 <= attempts.count(1) <= 35
-    assert attempts[-5:] == [18] * 5  # own replicas, the hosted backend, then own replicas sixteen times more
+        told_at_once = await small.metric("envoy_cluster_upstream_rq_retry_overflow", envoy_cluster_name="hop-again")
+    assert 30 <= told_at_once <= 35
     assert {(answer.status, error_of(answer)) for answer in answers} == {(503, "no_capacity")}
+    assert {answer.attempts for answer in answers} == {3}  # own replicas, the hosted backend, then own replicas for as long as it waits
 
 
 async def test_a_body_that_hides_its_limit_is_refused(stage: SetStage) -> None:
@@ -362,8 +362,22 @@ async def test_an_outage_brings_requests_back_to_own_replicas_and_not_to_the_pro
 async def test_a_request_that_waited_in_vain_is_told_to_come_back(stage: SetStage) -> None:
     scene = await stage(cap=0, engines=1, overflow={**LIMITED, "whenExceeded": "Wait"})
     answer = await scene.client.post(max_tokens=TOKENS)
-    assert (answer.status, error_of(answer), answer.headers["retry-after"]) == (503, "no_capacity", "1")
+    assert (answer.status, error_of(answer), answer.headers["retry-after"]) == (503, "no_capacity", "5")
     assert (scene.engines[0].requests, scene.alpha.requests) == (0, 0)
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-spillway-spill": "never"}], ids=["any", "never"])
+@pytest.mark.parametrize("script", [fakes.fail(500), fakes.fail(429), fakes.reset], ids=["500", "429", "resets"])
+async def test_what_replicas_answer_or_break_off_is_not_asked_of_them_again_and_again(
+    stage: SetStage, script: fakes.Script, headers: dict[str, str]
+) -> None:
+    """It may be the request that breaks them: once before the limit, once where requests wait, and no more."""
+    scene = await stage(cap=16, engines=2, overflow={**LIMITED, "whenExceeded": "Wait"})
+    for engine in scene.engines:
+        engine.script = script
+    answer = await scene.client.post(max_tokens=TOKENS, headers=headers)
+    assert answer.status in {429, 500, 503}
+    assert sum(engine.requests for engine in scene.engines) <= 2
 
 
 @pytest.mark.parametrize("value", ["never", "Never", "never, ever"])

@@ -210,7 +210,7 @@ async def test_what_no_limit_lets_go_has_waited_its_moment_and_then_waits_as_whe
     asked = asyncio.create_task(scene.client.post())
 
     async def refused_by_the_limit() -> bool:
-        return await scene.gateway.metric("envoy_spillway_not_taken", flags="UO") >= 2
+        return await scene.gateway.metric("envoy_cluster_upstream_rq_retry", envoy_cluster_name="hop-again") >= 2
 
     await until(refused_by_the_limit, "it waits once more")
     assert scene.engines[0].hold

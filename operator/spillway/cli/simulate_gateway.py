@@ -13,7 +13,7 @@ from spillway.render.envoy_hold import most_held
 from spillway.render.envoy_wait import MOST_WAITING, wait_ms
 from spillway.simulate.setting import HostedModel, Rules
 
-POLLS_S = 3.0  # what whenExceeded Wait comes to without gateway.hold, on average (render/envoy_edge.py)
+POLLS_S = 3.0  # what whenExceeded Wait comes to without gateway.hold, at least (render/envoy_hold.py)
 MOST_POLLING = 1024  # at a gateway
 
 

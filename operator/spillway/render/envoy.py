@@ -13,9 +13,7 @@ from functools import lru_cache
 
 import yaml
 
-from spillway.api.holding import Hold
 from spillway.api.vocabulary import CLUSTER_OWNED, PORT_GATEWAY_METRICS
-from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Decision, HostedBackend, Workload
 from spillway.plan.permit import WORKERS, needs_permit
 from spillway.render import envoy_capped as capped
@@ -65,7 +63,6 @@ __all__ = [
 _SHORTEST_HEADER_TIMEOUT_MS = 1_000  # an engine that tokenizes a long prompt is not dead
 _LONGEST_HEADER_TIMEOUT_MS = 30_000
 _HEADER_TIMEOUT_WITHOUT_TARGET_MS = 10_000
-_MOST_WAITING = 1024  # requests of a gateway that wait for own replicas, or are on their way to the next backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,14 +223,10 @@ def _second_tier(
         most_ms = wait_ms(workload.spec) if spills else 0
         given_up_ms = patience_ms if spills else None
         long = decision.gateway.longest_own_prompt_tokens is not None
-        listeners.append(
-            owned.owned_listener(
-                gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, is_last=workload.spec.waits, long_prompts=long
-            )
-        )
+        listeners.append(owned.owned_listener(gateway, header_timeout_ms=given_up_ms, hold=hold, wait_ms=most_ms, long_prompts=long))
         first = WAIT if most_ms else owned.LISTENER
         clusters += [
-            internal_cluster(first, owned.HOP, most_retries=_most_waiting(workload.spec, hold, spills=spills)),
+            internal_cluster(first, owned.HOP, most_retries=None if hold is None or spills else most_held(gateway, hold)),
             owned.owned_cluster(workload, addresses, spills=spills),
         ]
         if most_ms:
@@ -255,13 +248,6 @@ def _stats_of_waiting(workload: Workload, decision: Decision) -> tuple[str, ...]
     hold, spills = hold_of(workload, decision), bool(decision.pool and decision.backends)
     held = () if hold is None else (capped.STATS if spills else HOLD_STATS,)
     return (*held, *((WAIT_STATS,) if wait_ms(workload.spec) and spills else ()))
-
-
-def _most_waiting(spec: InferenceWorkloadSpec, hold: Hold | None, *, spills: bool) -> int | None:
-    """Return how many requests of a gateway may be asked again at a time; None where that waits for nothing."""
-    if hold is not None:
-        return None if spills else most_held(spec.gateway, hold)
-    return _MOST_WAITING if spills and spec.waits else None
 
 
 def _hosted(

@@ -1,4 +1,4 @@
-"""Requests that no limit lets go wait for a replica: `gateway.hold` with hosted backends and `hosted.overflow.whenExceeded: Wait`.
+"""Requests that no limit lets go wait for a replica: `hosted.overflow.whenExceeded: Wait`, as long as `gateway.hold` says or some seconds.
 
     edge ── owned listener ── replicas
        ├─ next ─ hosted listener ...

@@ -43,15 +43,12 @@ from spillway.render.envoy_room import TICKET, is_bounded, ticket
 from spillway.render.envoy_routing import KEY, hashes, key_filters
 from spillway.render.envoy_tls import tls_socket
 from spillway.render.envoy_tracing import tracing
-from spillway.render.envoy_wait import SLOT, wait_ms
+from spillway.render.envoy_wait import wait_ms
 
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
 _ANSWER = "spillway.answer"  # the filter that streamed answers pass
 _UNKNOWN_PATH = "unknown path; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/responses"
-# A request that waits asks own replicas again after a drawn part of 1, 2, 4 ... ms, at most of a second: 3 s on average, 7 s at most.
-_POLLS = 16
-_LONGEST_POLL_S = 1.0
 _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
@@ -120,7 +117,7 @@ def edge_listener(
 def _never_from_clients(workload: Workload, *, guarded: bool) -> tuple[str, ...]:
     permit, key = (PERMITTED,) if guarded else (), (KEY,) if hashes(workload.spec.gateway) else ()
     arrived = (ARRIVED,) if wait_ms(workload.spec) else ()
-    held = (HELD_SINCE, TICKET) if workload.spec.holds and workload.spec.rents else ()
+    held = (HELD_SINCE, TICKET) if workload.spec.waits else ()
     return (*_NEVER_FROM_CLIENTS, *permit, *key, *arrived, *held)
 
 
@@ -132,7 +129,7 @@ def _routes(
     model_paths = ["/v1/models", *(f"/v1/models/{name}" for name in sorted({served, quote(served, safe="/")}))]
     again = _again(workload.spec, kept or ())
     gateway = workload.spec.gateway
-    to = _backends(gateway, (*backends, *again), waits=len(again) > 1, hold=hold)
+    to = _backends(gateway, (*backends, *again), hold=hold)
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
@@ -158,11 +155,7 @@ def _routes(
 
 def _again(spec: InferenceWorkloadSpec, kept: tuple[str, ...]) -> tuple[str, ...]:
     """Return where a request that no limit lets go asks again, which has waited its moment before the limit."""
-    if not (kept and spec.waits):
-        return ()
-    if spec.holds:
-        return (capped.HOP,)
-    return (SLOT if wait_ms(spec) else kept[0],) * _POLLS
+    return (capped.HOP,) if kept and spec.waits else ()
 
 
 def _wrong_method(match: EnvoyConfig, *, allow: str) -> EnvoyConfig:
@@ -174,7 +167,7 @@ def _staying(gateway: Gateway, kept: tuple[str, ...], *, again: tuple[str, ...])
     post = method_is("POST")
     if not kept:
         return [{"match": {**MODEL_PATHS, "headers": [stays(), post]}, "direct_response": {"status": 503}}]
-    to = _backends(gateway, (*kept, *again), waits=len(again) > 1)
+    to = _backends(gateway, (*kept, *again))
     return [_to_backends([stays(), post, is_set(STREAMED)], to), _to_backends([stays(), post], to, without=_ANSWER)]
 
 
@@ -183,7 +176,7 @@ def _hosted_first(
 ) -> EnvoyConfig:
     """Return the route of streams whose prompt no replica reads in time."""
     order = (*(each for each in backends if each not in kept), *kept, *again)
-    to = _backends(gateway, order, waits=len(again) > 1, also_next=REFUSED_STATUSES)
+    to = _backends(gateway, order, also_next=REFUSED_STATUSES)
     route = _to_backends([method_is("POST"), is_set(STREAMED), longer_than(longest_tokens)], to)
     return {**route, "request_headers_to_add": [marked()]}
 
@@ -213,9 +206,7 @@ def _answer(match: EnvoyConfig, *, body: EnvoyConfig) -> EnvoyConfig:
     return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": json_text(body)}}}
 
 
-def _backends(
-    gateway: Gateway, backends: tuple[str, ...], *, waits: bool = False, hold: Hold | None = None, also_next: tuple[int, ...] = ()
-) -> EnvoyConfig:
+def _backends(gateway: Gateway, backends: tuple[str, ...], *, hold: Hold | None = None, also_next: tuple[int, ...] = ()) -> EnvoyConfig:
     """Return where a route goes. Replicas that are all there is need no tier behind this one, which costs a third of a request's CPU.
 
     `also_next`: further statuses on which the next backend is asked.
@@ -236,8 +227,7 @@ def _backends(
             "retriable_status_codes": [*also_next, *_NEXT_BACKEND_STATUSES],
             "num_retries": len(backends) - 1,
             "refresh_cluster_on_retry": True,
-            # The next backend is another one; do not wait for it. Asking the same one again does, twice as long each time.
-            "retry_back_off": {"base_interval": "0.001s", "max_interval": seconds(_LONGEST_POLL_S) if waits else "0.001s"},
+            "retry_back_off": {"base_interval": "0.001s", "max_interval": "0.001s"},  # the next backend is another one; do not wait for it
         }
     return {"route": route}
 

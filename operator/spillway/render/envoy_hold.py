@@ -30,6 +30,8 @@ HOLD_STATS = "cluster.hop-owned.upstream_rq_retry"  # prefix of the statistics t
 _FIRST_POLL_S = 0.025  # a drawn part of 25, 75, 175 ... ms: a slot that is about to be free is found soon
 _LONGEST_POLL_S = 1.0  # then of a second: as late is a replica found that has become ready
 _POLLS_PER_S = 20  # far more than are drawn (two): the time ends a wait, never the count
+# Without `gateway.hold`, where `whenExceeded: Wait` is all that is said: of one that no limit lets go.
+_SOME_SECONDS, _MOST_AT_A_GATEWAY, _MOST = 4, 1024, 10_000
 _METADATA = "hold"
 _KEPT = {ARRIVED: "since", HELD_SINCE: "held_since"}
 # Envoy's own words for what no replica has seen: no replica, the cap, a replica that refuses connections.
@@ -41,7 +43,12 @@ _UNSEEN = (
 
 def hold_of(workload: Workload, decision: Decision) -> Hold | None:
     """Return how requests wait for replicas; None where they do not."""
-    return workload.spec.gateway.hold if workload.spec.holds and decision.pool else None
+    spec = workload.spec
+    if spec.holds and decision.pool:
+        return spec.gateway.hold
+    if spec.waits and decision.pool and decision.backends:
+        return Hold(seconds=_SOME_SECONDS, max_requests=min(_MOST, _MOST_AT_A_GATEWAY * spec.gateway.most_replicas))
+    return None
 
 
 def most_held(gateway: Gateway, hold: Hold) -> int:

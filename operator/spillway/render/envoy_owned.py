@@ -48,24 +48,23 @@ def owned_listener(
     header_timeout_ms: int | None,
     hold: Hold | None = None,
     wait_ms: int = 0,
-    is_last: bool = False,
     long_prompts: bool = False,
 ) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 
     A header timeout is there only where a next backend is. `hold`: how requests wait where there is none, or where it did not take them.
-    `wait_ms`: how long they do before they go there, 0: not. `is_last`: whether its refusal may be what a client sees in the end, though
-    there is a next backend. `long_prompts`: whether the edge marks some, which come here only when no hosted backend took them.
+    `wait_ms`: how long they do before they go there, 0: not. `long_prompts`: whether the edge marks some, which come here only when no
+    hosted backend took them.
     """
     spills, bounded = header_timeout_ms is not None, hold is not None and is_bounded(hold)
-    brief = spills and not wait_ms and hold is None and not is_last
+    brief = spills and not wait_ms and hold is None
     logs = [
         *([not_taken(unless=MAY_WAIT if wait_ms or hold else None)] if spills else []),
         *([not_held()] if bounded else []),
     ]
     since = [*([ARRIVED] if wait_ms or (hold and not spills) else []), *([HELD_SINCE] if hold and spills else [])]
     told: EnvoyConfig = {"access_log": logs} if logs else {}
-    routes = _routes(gateway, header_timeout_ms, brief=brief, long_prompts=long_prompts)
+    routes = _routes(gateway, header_timeout_ms, brief=brief, holds=hold is not None, long_prompts=long_prompts)
     return internal_listener(
         name=LISTENER,
         idle_s=gateway.max_request_seconds + 5,
@@ -89,7 +88,7 @@ def _replies(hold: Hold | None, wait_ms: int, *, spills: bool) -> list[EnvoyConf
     return [*held, *(wait_replies(wait_ms) if wait_ms else [error_reply(None, **NO_CAPACITY)])]
 
 
-def _routes(gateway: Gateway, header_timeout_ms: int | None, *, brief: bool, long_prompts: bool) -> list[EnvoyConfig]:
+def _routes(gateway: Gateway, header_timeout_ms: int | None, *, brief: bool, holds: bool, long_prompts: bool) -> list[EnvoyConfig]:
     """Return one route for streams, which may be given up when no header comes, and one for all else, which may take its time.
 
     A stream that must stay is not given up, nor one that no hosted backend took: nobody else answers it. With `brief`, the same for small
@@ -103,7 +102,7 @@ def _routes(gateway: Gateway, header_timeout_ms: int | None, *, brief: bool, lon
     hasty = to_replicas(gateway, timeout="0s", marks=marks, per_try_timeout=seconds(header_timeout_ms / 1000))
     first: list[EnvoyConfig] = [is_not_long()] if long_prompts else []
     small = [small_route(hasty, headers=[is_set(STREAMED), *first]), small_route(patient, headers=first)] if brief else []
-    held: list[EnvoyConfig] = [] if gateway.hold is None else [{"name": HELD_SINCE, "present_match": False}]
+    held: list[EnvoyConfig] = [{"name": HELD_SINCE, "present_match": False}] if holds else []
     streamed: EnvoyConfig = {"prefix": "/", "headers": [is_set(STREAMED), stays(inverted=True), *held, *first]}
     return [*small, {"match": streamed, **hasty}, rest]
 
