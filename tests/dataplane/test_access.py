@@ -412,6 +412,9 @@ async def test_a_token_of_the_issuer_lets_its_subject_in_and_anything_else_is_re
         answer = await scene.client.post(headers=bearer(token))
         refused = (403, "access_denied") if "audience" in what else (401, "invalid_token")
         assert (answer.status, error_of(answer), answer.served_by) == (*refused, "none"), what
+    in_the_path = f"{scene.client.url}{CHAT}?access_token={mine.token()}"
+    async with scene.client.session.post(in_the_path, json=request()) as response:
+        assert response.status == 401, "paths end in the logs of whoever passes them on"
     assert scene.engines[0].requests == 2
     assert not any("authorization" in each for each in scene.engines[0].headers)
     assert [(await scene.client.post(headers=bearer(mine.token()))).status for _ in range(3)] == [200, 200, 429]

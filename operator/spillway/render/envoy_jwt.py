@@ -33,6 +33,7 @@ def token_filter(jwt: Jwt) -> EnvoyConfig:
     provider: EnvoyConfig = {
         "issuer": jwt.issuer,
         "audiences": list(jwt.audiences),
+        "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],  # else a path's access_token is one, too
         "require_expiration": True,
         "clock_skew_seconds": _SKEW_S,
         "forward": False,
