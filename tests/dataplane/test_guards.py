@@ -159,6 +159,25 @@ async def test_an_answer_that_is_cut_or_tells_no_usage_stays_at_its_longest(stag
     assert await _meter(scene, "charged_micro_usd") == 3 * worst_case()
 
 
+async def test_a_plain_answer_that_breaks_off_is_told_as_such_and_stays_at_its_longest(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case()))
+
+    async def cut(_: Backend, call: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "5000"})
+        await response.prepare(call)
+        await response.write(b'{"choices":' + b" " * 2000)
+        assert call.transport
+        call.transport.close()
+        return response
+
+    scene.alpha.script = cut
+    answer = await in_force(scene, lambda answer: answer.status != 429)
+    assert (answer.status, error_of(answer), answer.served_by) == (502, "gateway_error", "none")
+    assert is_refused(await scene.client.post(max_tokens=TOKENS))
+    assert await _meter(scene, "charged_micro_usd") == worst_case()
+
+
 async def test_what_a_permit_is_too_small_for_is_counted_at_what_it_might_have_cost(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     await scene.client.post(max_tokens=TOKENS)

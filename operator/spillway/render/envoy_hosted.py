@@ -16,6 +16,8 @@ from spillway.render.envoy_http import (
     breakers,
     dns_cluster,
     endpoints,
+    error_reply,
+    expression,
     extension,
     http1,
     http_filter,
@@ -119,7 +121,9 @@ def hosted_listener(
     if guard is not None:
         permission = {"and_rules": {"rules": [permission, permitted()]}}
     passed = {"rewritten": {"permissions": [permission], "principals": [{"any": True}]}}
-    metered: dict[str, object] = {} if guard is None else {"access_log": meter(backend)}
+    metered: dict[str, object] = {}
+    if guard is not None:
+        metered = {"access_log": meter(backend), "local_reply_config": {"mappers": [_broken_off()]}}
     return internal_listener(
         name=name,
         idle_s=longest_s + 5,
@@ -133,6 +137,13 @@ def hosted_listener(
         routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
         **metered,
     )
+
+
+def _broken_off() -> EnvoyConfig:
+    """Return how it reads that a plain answer broke off, or was too long, while it was kept for its token count: no script sees that."""
+    begun = "response.code_details.contains('after_response_started') || response.code_details == 'response_payload_too_large'"
+    reply = error_reply(None, message="gateway error: %RESPONSE_CODE_DETAILS%", kind="server_error", code="gateway_error")
+    return {**reply, "filter": expression(begun)}
 
 
 def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:
