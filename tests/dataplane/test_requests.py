@@ -1,6 +1,7 @@
 """What passes the gateway and how: credentials, models, paths, bodies, streams."""
 
 import asyncio
+import gzip
 import json
 
 import aiohttp
@@ -239,6 +240,24 @@ async def test_a_stream_that_states_its_length_is_whole_without_the_hidden_token
     answers = [await scene.client.post(stream=True) for _ in range(2)]
     assert [each.body for each in answers] == [shown + done] * 2
     assert (await scene.client.post(stream=True, stream_options={"include_usage": True})).body == shown + counts + done
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_an_answer_that_a_hosted_endpoint_compresses_unasked_can_be_read(stage: SetStage, *, stream: bool) -> None:
+    """Nobody asks for it, as the tokens of such an answer cannot be counted; but who is not asked may (RFC 9110, 12.5.3)."""
+    scene = await stage(cap=0)
+    said = fakes.event(fakes.delta("hello")) if stream else b'{"choices": []}'
+    kind = "text/event-stream" if stream else "application/json"
+
+    async def compressed(backend: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        assert "accept-encoding" not in received.headers
+        headers = {"content-type": kind, "content-encoding": "gzip"}
+        return web.Response(status=200 if backend.requests == 1 else 500, body=gzip.compress(said), headers=headers)
+
+    scene.alpha.script = compressed
+    assert (await scene.client.post(stream=stream)).body == said
+    failed = await scene.client.post(stream=stream)
+    assert (failed.status, error_of(failed)) == (503, "no_capacity")
 
 
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:

@@ -2,7 +2,7 @@
 local REQUEST = { ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["accept"] = true, ["x-request-id"] = true }
 local RESPONSE = {
   ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["cache-control"] = true, ["date"] = true,
-  ["retry-after"] = true, ["x-served-by"] = true, ["x-request-id"] = true,
+  ["retry-after"] = true, ["x-served-by"] = true, ["x-request-id"] = true, ["content-encoding"] = true,
 }
 local MODEL = { model = true }
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
@@ -74,6 +74,7 @@ function envoy_on_response(h)
   local retry_after = headers:get("retry-after") or "1"
   headers:replace(":status", "503")  -- every header before body(): the wrapper dies when body() yields
   headers:replace("content-type", "application/json")
+  headers:remove("content-encoding")
   headers:replace("content-length", tostring(#json))
   headers:replace("retry-after", retry_after)
   headers:replace("x-served-by", "none")
