@@ -135,8 +135,9 @@ def scale(
     spec, capacity = workload.spec, pool.capacity
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
-    demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
-    arriving = _arriving_work(spec, seen, capacity, memory, demand, asleep=current == 0)
+    asleep = current == 0 and not ready_replicas(seen)  # where a count is only told, replicas may serve though none is wanted
+    demand = measure_demand(spec, seen, capacity, memory, asleep=asleep)
+    arriving = _arriving_work(spec, seen, capacity, memory, demand, asleep=asleep)
     if arriving is not None:
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
