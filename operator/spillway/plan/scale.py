@@ -233,8 +233,15 @@ def _weighed(
     # Before a day was seen nothing says when more will come; the errors of busy minutes do not either. So without a request for a minute
     # nothing is wanted, and while what there is has next to nothing to do, no more of it.
     if not arriving:
-        return replace(weighed, wanted=0)
-    return replace(weighed, wanted=current) if weighed.wanted > current and arriving < HARDLY_USED * current else weighed
+        return _overruled(weighed, 0)
+    return _overruled(weighed, current) if weighed.wanted > current and arriving < HARDLY_USED * current else weighed
+
+
+def _overruled(weighed: Weighed, wanted: int) -> Weighed:
+    """Return another count than the one that pays; what replicas would save did not decide it, and is not told."""
+    if weighed.wanted == wanted:
+        return weighed
+    return replace(weighed, wanted=wanted, figures=replace(weighed.figures, marginal_saving_usd_per_hour=None, rejected=None))
 
 
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:

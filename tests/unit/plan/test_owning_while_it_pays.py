@@ -189,6 +189,14 @@ def test_a_workload_that_nobody_uses_goes_to_zero() -> None:
     assert (found.replicas, found.reason) == (0, Reason.IDLE)
 
 
+def test_a_count_that_money_did_not_decide_is_told_without_what_replicas_would_save() -> None:
+    _, busy = lasted(hybrid(), 3.0, count=3, minutes=6, kappa=6.0)
+    found, _ = lasted(hybrid(), 0.0, count=3, minutes=2, kappa=6.0, memory=busy)
+    assert found.figures is not None
+    assert (found.figures.marginal_saving_usd_per_hour, found.figures.rejected) == (None, None)
+    assert "USD/h" not in found.why
+
+
 def test_after_a_burst_and_a_quiet_minute_a_request_or_two_do_not_bring_back_what_went() -> None:
     _, busy = lasted(hybrid(), 3.0, count=2, minutes=6, kappa=6.0)
     _, quiet = lasted(hybrid(), 0.0, count=1, minutes=2, kappa=6.0, memory=busy)
