@@ -337,6 +337,30 @@ def test_limits_that_the_simulated_gateways_do_not_keep_are_named(simulate: Run,
     ]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"placement": {"mode": "Hybrid", "apply": "Recommend"}}, id="who only recommends"),
+        pytest.param({"scaling": {"mode": "External"}}, id="who is scaled by somebody else"),
+        pytest.param({"committedReplicas": 4}, id="whose replicas are paid for, since a simulation bills them all"),
+    ],
+)
+def test_decisions_are_followed_and_weighed_by_what_is_billed_whatever_the_manifest_does_with_them(
+    simulate: Run, crowd: str, written: Callable[..., str], more: dict[str, Any]
+) -> None:
+    own = copy.deepcopy(documents()["InferenceWorkload"]["spec"]["dedicated"])
+    asked = {"placement": more["placement"]} if "placement" in more else {}
+    own["scaling"] |= more.get("scaling", {})
+    own |= {name: value for name, value in more.items() if name == "committedReplicas"}
+    plain, found = (
+        told(simulate, changed(written, **spec), crowd, "spillway", "--start-up", "15s", "--kappa", "8")
+        for spec in ({}, asked | {"dedicated": own})
+    )
+    assert plain["policies"][0]["starts"] > 1, "the crowd makes it scale"
+    assert found["policies"] == plain["policies"]
+    assert any("committedReplicas is not simulated" in each for each in found["warnings"]) == ("committedReplicas" in more)
+
+
 def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     second = copy.deepcopy(parts["InferenceWorkload"])
