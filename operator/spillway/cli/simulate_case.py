@@ -69,6 +69,15 @@ class Case:
         return self.chosen.offer is not None
 
     @property
+    def runs_on(self) -> tuple[str, int]:
+        """Class and tensor parallel size of a replica."""
+        return self.chosen.accelerator_class, self.chosen.tensor_parallel_size
+
+    def replicas_filled_by(self, trace: Trace) -> float:
+        """Return how many replicas the work of a trace fills on average."""
+        return float(self.engine.trace_work_s(trace).sum()) / max(trace.duration_s, 1.0)
+
+    @property
     def scaling(self) -> Scaling:
         """Bounds of the number of replicas."""
         return self.spec.dedicated.scaling if self.spec.dedicated else Scaling()

@@ -361,6 +361,30 @@ def test_decisions_are_followed_and_weighed_by_what_is_billed_whatever_the_manif
     assert any("committedReplicas is not simulated" in each for each in found["warnings"]) == ("committedReplicas" in more)
 
 
+def test_traffic_is_scaled_to_the_replicas_that_so_much_of_it_is_owned_on(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    faster = copy.deepcopy(parts["AcceleratorClass"])
+    faster["metadata"]["name"] = "h100"
+    faster["spec"] |= {"product": "NVIDIA H100 SXM 80GB", "memoryGiB": 80, "memoryBandwidthGBps": 3350, "teraFLOPs": {"bf16": 989}}
+    faster["spec"]["price"] |= {"onDemandUSDPerHour": "4"}
+    own = parts["InferenceWorkload"]["spec"]["dedicated"]
+    del own["accelerators"]
+    own["scaling"]["maxReplicas"] = 40
+    file = written(*parts.values(), faster)
+    small, large = (told(simulate, file, trace, "all-hosted", *more) for more in ((), ("--scale-to", "6")))
+    assert [each["engine"]["acceleratorClass"] for each in (small, large)] == ["l40s-g6e", "h100"]
+    assert large["trace"]["demandReplicasMean"] == pytest.approx(6, rel=0.05)
+
+
+def test_less_traffic_is_told_as_a_part_of_it_and_more_as_copies(simulate: Run, trace: str) -> None:
+    less, more = (
+        as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--scale-to", replicas)["assumptions"] for replicas in ("0.02", "0.5")
+    )
+    assert any("so many of its requests, drawn by chance" in each for each in less)
+    assert not any("copies" in each for each in less)
+    assert any("from copies within two minutes" in each for each in more)
+
+
 def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     second = copy.deepcopy(parts["InferenceWorkload"])
@@ -395,6 +419,7 @@ def test_without_a_manifest_it_says_that_it_takes_one(simulate: Run, trace: str)
         (("--trace", "TRACE", "--from-prometheus", "http://x"), "give one of them"),
         (("--trace", "TRACE", "--kappa", "0"), "--kappa: is 0; give a number above 0"),
         (("--trace", "TRACE", "--scale-to", "-1"), "--scale-to: is -1"),
+        (("--trace", "TRACE", "--scale-to", "1e6"), "and 1000 are the most; give fewer, or a trace with more requests"),
         (("--trace", "TRACE", "--days", "nan"), "--days: is nan"),
         (("--trace", "TRACE", "--copies", "0"), "--copies: is 0; give a number from 1"),
         (("--trace", "TRACE", "--seed", "-1"), "--seed: is -1"),
