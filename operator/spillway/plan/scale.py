@@ -231,9 +231,9 @@ def _weighed(
     if model.knows_days:
         return weighed
     # Before a day was seen nothing says when more will come; the errors of busy minutes do not either. So without a request for a minute
-    # nothing is wanted, and while what there is has next to nothing to do, no more of it.
+    # nothing is wanted but what is paid for anyway, and while what there is has next to nothing to do, no more of it.
     if not arriving:
-        return _overruled(weighed, 0)
+        return _overruled(weighed, min(weighed.wanted, stakes.committed))
     return _overruled(weighed, current) if weighed.wanted > current and arriving < HARDLY_USED * current else weighed
 
 

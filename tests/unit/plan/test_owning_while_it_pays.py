@@ -189,6 +189,14 @@ def test_a_workload_that_nobody_uses_goes_to_zero() -> None:
     assert (found.replicas, found.reason) == (0, Reason.IDLE)
 
 
+def test_what_is_paid_for_anyway_is_kept_by_a_workload_that_nobody_uses() -> None:
+    scaling = {"minReplicas": 0, "maxReplicas": 9}
+    paid = workload(**KNOWN, traffic=LENGTHS, dedicated={"committedReplicas": 2, "engine": {"maxNumSeqs": 8}, "scaling": scaling})
+    _, memory = lasted(paid, 1.0, count=3, minutes=60)
+    found, _ = lasted(paid, 0.0, count=3, minutes=10, memory=memory)
+    assert found.replicas == 2
+
+
 def test_a_count_that_money_did_not_decide_is_told_without_what_replicas_would_save() -> None:
     _, busy = lasted(hybrid(), 3.0, count=3, minutes=6, kappa=6.0)
     found, _ = lasted(hybrid(), 0.0, count=3, minutes=2, kappa=6.0, memory=busy)
