@@ -20,6 +20,7 @@ from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_
 from spillway.plan.decision import Capacity, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
 from spillway.plan.forecast import learn
 from spillway.plan.observation import Observation, Signals
+from spillway.plan.options import MOST_REPLICAS
 from spillway.plan.readings import number, positive
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.settings import PlanSettings
@@ -225,8 +226,9 @@ def _weighed(
         stakes=stakes,
         fleet=_fleet(seen, pool, stakes, current, now),
         lazy=memory.lazy,
-        most=upper_bound(spec),
+        most=MOST_REPLICAS,  # beyond what the spec allows, too: that it is in the way is to be told
         now_s=now.timestamp(),
+        allowed=upper_bound(spec),
     )
     if model.knows_days:
         return weighed

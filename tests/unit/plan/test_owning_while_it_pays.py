@@ -106,6 +106,17 @@ def test_a_decision_tells_what_it_was_weighed_by() -> None:
         assert part in found.why
 
 
+def test_a_bound_that_is_in_the_way_of_what_pays_is_told_with_what_one_more_would_save() -> None:
+    found, _ = lasted(hybrid(maxReplicas=2), 6.0, count=2, minutes=30, kappa=6.0)
+    assert (found.replicas, found.reason, found.limited) == (2, Reason.AT_MAX_REPLICAS, Reason.AT_MAX_REPLICAS)
+    assert found.figures is not None
+    assert found.figures.rejected is not None
+    assert found.figures.rejected.startswith("replica 3: saves ")
+    assert found.why.endswith("wanted, at most 2")
+    enough, _ = lasted(hybrid(maxReplicas=9), 3.0, count=3, minutes=30, kappa=2.5)
+    assert (enough.replicas, enough.reason, enough.limited) == (3, Reason.CHEAPEST_COUNT, None)
+
+
 def test_replicas_on_their_way_are_counted_and_not_chased() -> None:
     pods = tuple(replica(index, ready=index == 0, bound_at=None if index == 2 else later(0)) for index in range(3))
     found, _ = lasted(hybrid(), 2.8, count=3, minutes=2, replicas=pods, memory=lasted(hybrid(), 2.8, count=3)[1])
