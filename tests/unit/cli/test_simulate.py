@@ -308,6 +308,21 @@ def test_a_days_limit_is_kept_and_what_it_does_not_let_go_is_held_where_the_gate
     assert any("no more than $1.00 a day" in each for each in assumed)
 
 
+def test_where_nobody_else_answers_there_is_a_replica_from_the_start_as_in_a_cluster(
+    simulate: Run, written: Callable[..., str], tmp_path: Path
+) -> None:
+    sparse = tmp_path / "sparse.csv"
+    sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *(f"{at},800,20" for at in range(0, 600, 20))]))
+    parts = documents()
+    mine = parts["InferenceWorkload"]["spec"]
+    del mine["hosted"]
+    mine["placement"] = {"mode": "Dedicated"}
+    mine["dedicated"]["scaling"] = {"minReplicas": 0, "maxReplicas": 2}
+    file = written(parts["AcceleratorClass"], parts["InferenceWorkload"])
+    policies = by_name(told(simulate, file, str(sparse), "spillway,hpa-utilisation,knative-kpa"))
+    assert [each["failedPercent"] for each in policies.values()] == [0, 0, 0]
+
+
 def test_requests_that_wait_at_the_gateway_wake_the_first_replica(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
     sparse = tmp_path / "sparse.csv"
     sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", "0,800,20", *["4000,800,20"] * 20, "4300,800,20"]))
