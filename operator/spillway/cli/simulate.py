@@ -260,6 +260,11 @@ def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
     if case.rents:
         speed = "a median of 0.5 s and 10 to 20 ms a token" if parsed.hosted == "fast" else "a median of 2 s and 50 to 90 ms a token"
         told.append(f"The hosted side answers after {speed}, with 0.5 % errors, each tried once more.")
+    if case.rents and case.scaling.min_replicas:
+        told.append(
+            f"minReplicas ({case.scaling.min_replicas}) holds for every policy but all-hosted and the clairvoyant ones, which own fewer "
+            "where that is cheaper."
+        )
     if scale > 1:
         told.append(
             f"The traffic is {scale:.3g} times the recorded one, from copies within two minutes of each other: its bursts are smoother."

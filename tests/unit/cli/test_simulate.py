@@ -400,6 +400,16 @@ def test_less_traffic_is_told_as_a_part_of_it_and_more_as_copies(simulate: Run, 
     assert any("from copies within two minutes" in each for each in more)
 
 
+def test_who_is_not_held_to_the_manifests_least_is_told(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    own = copy.deepcopy(documents()["InferenceWorkload"]["spec"]["dedicated"])
+    assumed = {}
+    for least in (0, 2):
+        own["scaling"]["minReplicas"] = least
+        assumed[least] = told(simulate, changed(written, dedicated=own), trace, "static")["assumptions"]
+    assert any(each.startswith("minReplicas (2) holds for every policy but all-hosted and the clairvoyant ones") for each in assumed[2])
+    assert not any("minReplicas" in each for each in assumed[0])
+
+
 def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     second = copy.deepcopy(parts["InferenceWorkload"])
