@@ -326,7 +326,8 @@ class _Choosing:
         if self.current == 0:
             waits = self.spec.holds and (not self.spec.rents or is_held_from_hosted(self.spec, self.seen))
             woken = Reason.WOKEN_BY_WAITING if waits else Reason.WOKEN_BY_SPILL
-            return _Choice(replicas=min(self.wanted, upper), reason=woken, limited=limited)
+            reason = Reason.DEMAND_ROSE if ready_replicas(self.seen) else woken  # the former where counts are only told
+            return _Choice(replicas=min(self.wanted, upper), reason=reason, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
             grounds = unschedulable(self.seen)
             lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen)})"

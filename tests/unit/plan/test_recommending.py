@@ -112,6 +112,7 @@ def test_none_is_recommended_no_longer_once_requests_come_that_own_replicas_serv
     _, told, memory = once(wanted, observe(2, signals=busy, catalogue=dear()), Memory(recommended_replicas=0))
     assert told.recommended is not None
     assert told.recommended > 0
+    assert told.reason is Reason.DEMAND_ROSE, "nothing spilled"
     assert memory.demand_model is not None
     assert (memory.demand_model.reading or 0.0) > 0
 
