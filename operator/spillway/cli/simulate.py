@@ -31,6 +31,7 @@ from spillway.simulate.trace import Trace
 BAD_INPUT = 2
 NARROWEST = 100  # characters that the table needs
 MOST_COPIES = 1000
+MOST_CHOICES = 3  # of another class for traffic that is scaled to fill it: one for more of it is chosen once or twice
 LONGEST_S = 10 * 366 * 86_400.0  # of an option that is a time: calendars end
 LIST = "list"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -122,13 +123,37 @@ def _sized(
         "they are left out."
     )
     remarks = [refused] if longer else []
-    scale = float(parsed.copies or 1) if parsed.scale_to is None else parsed.scale_to / case.demand_replicas_mean
+    scale = float(parsed.copies or 1) if parsed.scale_to is None else _scale_to(parsed.scale_to, case, fitting)
     if not longer and scale == 1:
         return trace, scale, case, remarks
-    sized = scaled(fitting, scale, seed=parsed.seed)
+    sized, found = _at_scale(scale, fitting, question, wanted, parsed, workload)
+    for _ in range(MOST_CHOICES):
+        if parsed.scale_to is None or found.runs_on == case.runs_on:
+            break
+        case, scale = found, _scale_to(parsed.scale_to, found, fitting)  # so much is owned on other replicas, which it fills otherwise
+        sized, found = _at_scale(scale, fitting, question, wanted, parsed, workload)
+    return sized, scale, found, remarks
+
+
+def _at_scale(
+    scale: float, trace: Trace, question: Question, wanted: Wanted, parsed: argparse.Namespace, workload: NamedWorkload
+) -> tuple[Trace, Case]:
+    """Return so many times a trace, and what it is simulated with."""
+    sized = scaled(trace, scale, seed=parsed.seed)
     if not sized.requests:
         raise BadInputError(f"--scale-to {parsed.scale_to:g}: leaves no request of {trace.name}; give more replicas")
-    return sized, scale, make_case(question, sized, wanted, file=workload.file), remarks
+    return sized, make_case(question, sized, wanted, file=workload.file)
+
+
+def _scale_to(replicas: float, case: Case, trace: Trace) -> float:
+    """Return how many times a trace fills so many of the case's replicas on average. Raises BadInputError for too many copies."""
+    scale = replicas / case.replicas_filled_by(trace)
+    if scale > MOST_COPIES:
+        raise BadInputError(
+            f"--scale-to: {replicas:g} replicas take {scale:,.0f} copies of {trace.name}, and {MOST_COPIES} are the most; give fewer, or a "
+            "trace with more requests"
+        )
+    return scale
 
 
 def _fitting(trace: Trace, longest: int) -> Trace:
@@ -235,10 +260,17 @@ def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
     if case.rents:
         speed = "a median of 0.5 s and 10 to 20 ms a token" if parsed.hosted == "fast" else "a median of 2 s and 50 to 90 ms a token"
         told.append(f"The hosted side answers after {speed}, with 0.5 % errors, each tried once more.")
-    if scale != 1:
+    if case.rents and case.scaling.min_replicas:
+        told.append(
+            f"minReplicas ({case.scaling.min_replicas}) holds for every policy but all-hosted and the clairvoyant ones, which own fewer "
+            "where that is cheaper."
+        )
+    if scale > 1:
         told.append(
             f"The traffic is {scale:.3g} times the recorded one, from copies within two minutes of each other: its bursts are smoother."
         )
+    elif scale < 1:
+        told.append(f"The traffic is {scale:.3g} times the recorded one: so many of its requests, drawn by chance.")
     told.append("All baselines are our own versions of documented rules with their projects' default values, and spill as ours does.")
     return told
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from spillway.api.base import NamedRef
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.workload import Dedicated, Hosted, HostedBackendRef, InferenceWorkloadSpec, PlacementMode, Scaling, ScalingMode
+from spillway.api.workload import (
+    ApplyMode,
+    Dedicated,
+    Hosted,
+    HostedBackendRef,
+    InferenceWorkloadSpec,
+    PlacementMode,
+    Scaling,
+    ScalingMode,
+)
 from spillway.cli.manifests import BadInputError
 from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
@@ -60,6 +69,15 @@ class Case:
         return self.chosen.offer is not None
 
     @property
+    def runs_on(self) -> tuple[str, int]:
+        """Class and tensor parallel size of a replica."""
+        return self.chosen.accelerator_class, self.chosen.tensor_parallel_size
+
+    def replicas_filled_by(self, trace: Trace) -> float:
+        """Return how many replicas the work of a trace fills on average."""
+        return float(self.engine.trace_work_s(trace).sum()) / max(trace.duration_s, 1.0)
+
+    @property
     def scaling(self) -> Scaling:
         """Bounds of the number of replicas."""
         return self.spec.dedicated.scaling if self.spec.dedicated else Scaling()
@@ -108,7 +126,10 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
 
 
 def _as_simulated(spec: InferenceWorkloadSpec, chosen: Chosen, trace: Trace) -> InferenceWorkloadSpec:
-    """Return the spec that leaves production's code nothing else to choose. Lengths it does not declare are the trace's."""
+    """Return the spec that leaves production's code nothing else to choose, and acts. Lengths it does not declare are the trace's.
+
+    No replica is committed: each is billed, and those that spillway took to be paid for would be held for nothing.
+    """
     own, offer = spec.dedicated or Dedicated(), chosen.offer
     engine = own.engine.model_copy(update={"stated_tensor_parallel_size": chosen.tensor_parallel_size})
     backends = [] if offer is None else [HostedBackendRef(provider_ref=NamedRef(name=offer.provider_name), model=offer.listing.name)]
@@ -116,8 +137,10 @@ def _as_simulated(spec: InferenceWorkloadSpec, chosen: Chosen, trace: Trace) -> 
     declares = spec.traffic is not None and spec.traffic.input_tokens is not None and spec.traffic.output_tokens is not None
     return spec.model_copy(
         update={
-            "dedicated": own.model_copy(update={"accelerators": [chosen.accelerator_class], "engine": engine}),
-            "placement": spec.placement.model_copy(update={"mode": PlacementMode.HYBRID if offer else PlacementMode.DEDICATED}),
+            "dedicated": own.model_copy(update={"accelerators": [chosen.accelerator_class], "engine": engine, "committed_replicas": 0}),
+            "placement": spec.placement.model_copy(
+                update={"mode": PlacementMode.HYBRID if offer else PlacementMode.DEDICATED, "apply": ApplyMode.AUTOMATIC}
+            ),
             "hosted": (spec.hosted or Hosted()).model_copy(update={"backends": backends}) if backends else None,
             "traffic": spec.traffic if declares else seen,
         }
@@ -194,5 +217,9 @@ def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: 
         told.append(
             f"dedicated.scaling.maxReplicas is {scaling.max_replicas}, and the busiest minute's work fills {peak:.1f} replicas: no "
             "policy may own more; raise it to see whether that pays."
+        )
+    if asked.dedicated is not None and asked.dedicated.committed_replicas:
+        told.append(
+            "dedicated.committedReplicas is not simulated: every replica is billed, and spillway decides as if none were committed."
         )
     return [*told, *not_simulated(spec)]

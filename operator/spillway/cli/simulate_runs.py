@@ -15,6 +15,7 @@ from spillway.cli.simulate_gateway import limited, rules_of
 from spillway.plan.capacity import size
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
+from spillway.plan.scale import lower_bound
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule
@@ -219,7 +220,7 @@ class _Bench:
             kv_tokens=engine.kv_tokens,
             work_s_per_input_token=per_input,
             work_s_per_output_token=per_output,
-            min_replicas=0 if rule.name == "all-hosted" else self.case.scaling.min_replicas,
+            min_replicas=0 if rule.name == "all-hosted" else lower_bound(self.case.spec),
         )
 
     @cached_property
@@ -230,8 +231,7 @@ class _Bench:
         """Return how many replicas are ready at the start: a recording begins in the middle of a service."""
         early = self.trace.arrival_s < WARM_S
         filled = float(self._work_s[early].sum()) / min(WARM_S, max(1.0, self.trace.duration_s))
-        scaling = self.case.scaling
-        return min(scaling.max_replicas, max(scaling.min_replicas, round(filled)))
+        return min(self.case.scaling.max_replicas, max(lower_bound(self.case.spec), round(filled)))
 
 
 def replay_savings(case: Case, trace: Trace) -> Savings:

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 BIN_S = 60.0
 HORIZONS = np.array([1, 3, 7, 15, 30, 60])  # minutes, at which forecasts are compared with what came
 RING = int(HORIZONS[-1])
+CLOCK_MINUTES = 2  # by which a clock may be set back without a minute being learned twice
 LEVEL_WEIGHTS = np.array([0.5, 0.2, 0.08, 0.03])  # of the newest minute
 TREND_WEIGHTS = np.array([0.2, 0.08])
 TREND_OF_TREND = 0.02
@@ -103,6 +104,8 @@ def learn(model: DemandModel | None, demand: float, now_s: float, expected: floa
     minute = int(now_s // BIN_S)
     if model is None:
         model = new_model(minute, math.nan if expected is None else expected)
+    if minute < model.opened - CLOCK_MINUTES:  # the clock was ahead: until it is there again, nothing would be learned
+        model = replace(model, opened=minute, reading=None, made=np.full_like(model.made, np.nan))
     if minute > model.opened:
         model = _closed(model, minute)
     return replace(model, reading=demand)
@@ -126,9 +129,9 @@ def _closed(model: DemandModel, minute: int) -> DemandModel:
     value = model.reading
     model = _fitted(_scored(model, value), value)
     made = model.made.copy()
-    for unseen in range(model.opened + 1, min(minute, model.opened + RING)):
-        made[unseen % RING] = np.nan
     made[model.opened % RING] = _experts(model, model.opened, HORIZONS.astype(float))
+    for unseen in range(model.opened + 1, min(minute, model.opened + RING + 1)):
+        made[unseen % RING] = np.nan
     return replace(model, made=made, opened=minute, reading=None, seen=model.seen + 1)
 
 

@@ -33,15 +33,12 @@ def carried(*, batch: int, slots: int, most: int) -> Floats:
     K = n x slots, spills. Erlang's recursion place by place, and its closed form for those that only wait.
     """
     demands = np.arange(2 * most * STEPS_PER_REPLICA + 1) / STEPS_PER_REPLICA
-    replicas = np.arange(most + 1)
-    if most > MOST_BY_PLACES:
-        return np.minimum(demands[:, None], replicas)
     working = min(batch, LARGEST_BATCH)
     waiting = round(working * (slots - batch) / batch)
     load = np.maximum(demands * working, TINY)
     turned_away = np.ones_like(load)
     table = np.zeros((len(demands), most + 1))
-    for count in replicas[1:]:
+    for count in range(1, most + 1):
         for place in range((count - 1) * working + 1, count * working + 1):
             turned_away = load * turned_away / (place + load * turned_away)
         lost = _after_waiting(turned_away, load / (count * working), count * waiting)
@@ -133,9 +130,15 @@ def realized_gains(demand: float, terms: Terms) -> Floats:
 
 def _gains(samples: Floats, terms: Terms) -> Floats:
     """Return the saving of each level in each slot, per second: (slots, levels)."""
+    return np.asarray(terms.kappa * _carried_at(samples, terms).mean(axis=1) - prices(terms))
+
+
+def _carried_at(samples: Floats, terms: Terms) -> Floats:
+    """Return what each level carries beside those before it at each of these demands: (slots, quantiles, levels)."""
+    if terms.most > MOST_BY_PLACES:  # without a table: one of a thousand replicas has 300 MiB
+        return np.clip(samples[..., None] - np.arange(terms.most), 0.0, 1.0)
     more = _carried_more(batch=terms.batch, slots=terms.slots, most=terms.most)
     place = np.minimum(samples * STEPS_PER_REPLICA, len(more) - 1.001)
     low = place.astype(int)
     share = (place - low)[..., None]
-    saved = ((1 - share) * more[low] + share * more[low + 1]).mean(axis=1)
-    return np.asarray(terms.kappa * saved - prices(terms))
+    return np.asarray((1 - share) * more[low] + share * more[low + 1])

@@ -14,7 +14,7 @@ from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import BATCH_SLOPE, current_lengths, engine_limits, expected_service, kv_capacity_tokens
 from spillway.plan.decision import Memory
 from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
-from spillway.plan.lengths import Lengths, declared_lengths, length_spread
+from spillway.plan.lengths import Lengths, length_spread
 from spillway.plan.models import known_model
 from spillway.plan.observation import Missing, Pool, Signals
 from spillway.plan.readings import number, positive
@@ -68,11 +68,11 @@ def remember(memory: Memory, signals: Signals, subject: Measured | None, now: da
 
 
 def _with_shape(memory: Memory, signals: Signals, subject: Measured, now: datetime) -> Memory:
-    """Return the memory with what requests were like in this reading; before any, what is declared.
+    """Return the memory with what requests were like in this reading; before any, what was so before a restart, else what is declared.
 
     The lengths that caps are reckoned with are those of the last minutes, and move only when these moved visibly.
     """
-    shape = memory.shape or declared_shape(declared_lengths(subject.spec), now.timestamp())
+    shape = memory.shape or declared_shape(current_lengths(subject.spec, memory), now.timestamp())
     arrivals = number(signals.arrivals_per_s)
     prompts, answers = positive(signals.input_tokens_mean), positive(signals.output_tokens_mean)
     if arrivals is None or prompts is None or answers is None:

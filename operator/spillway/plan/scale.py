@@ -20,6 +20,7 @@ from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_
 from spillway.plan.decision import Capacity, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
 from spillway.plan.forecast import learn
 from spillway.plan.observation import Observation, Signals
+from spillway.plan.options import MOST_REPLICAS
 from spillway.plan.readings import number, positive
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.settings import PlanSettings
@@ -135,8 +136,9 @@ def scale(
     spec, capacity = workload.spec, pool.capacity
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
-    demand = measure_demand(spec, seen, capacity, memory, asleep=current == 0)
-    arriving = _arriving_work(spec, seen, capacity, memory, demand, asleep=current == 0)
+    asleep = current == 0 and not ready_replicas(seen)  # where a count is only told, replicas may serve though none is wanted
+    demand = measure_demand(spec, seen, capacity, memory, asleep=asleep)
+    arriving = _arriving_work(spec, seen, capacity, memory, demand, asleep=asleep)
     if arriving is not None:
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
@@ -224,16 +226,24 @@ def _weighed(
         stakes=stakes,
         fleet=_fleet(seen, pool, stakes, current, now),
         lazy=memory.lazy,
-        most=upper_bound(spec),
+        most=MOST_REPLICAS,  # beyond what the spec allows, too: that it is in the way is to be told
         now_s=now.timestamp(),
+        allowed=upper_bound(spec),
     )
     if model.knows_days:
         return weighed
     # Before a day was seen nothing says when more will come; the errors of busy minutes do not either. So without a request for a minute
-    # nothing is wanted, and while what there is has next to nothing to do, no more of it.
+    # nothing is wanted but what is paid for anyway, and while what there is has next to nothing to do, no more of it.
     if not arriving:
-        return replace(weighed, wanted=0)
-    return replace(weighed, wanted=current) if weighed.wanted > current and arriving < HARDLY_USED * current else weighed
+        return _overruled(weighed, min(weighed.wanted, stakes.committed))
+    return _overruled(weighed, current) if weighed.wanted > current and arriving < HARDLY_USED * current else weighed
+
+
+def _overruled(weighed: Weighed, wanted: int) -> Weighed:
+    """Return another count than the one that pays; what replicas would save did not decide it, and is not told."""
+    if weighed.wanted == wanted:
+        return weighed
+    return replace(weighed, wanted=wanted, figures=replace(weighed.figures, marginal_saving_usd_per_hour=None, rejected=None))
 
 
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:
@@ -316,7 +326,8 @@ class _Choosing:
         if self.current == 0:
             waits = self.spec.holds and (not self.spec.rents or is_held_from_hosted(self.spec, self.seen))
             woken = Reason.WOKEN_BY_WAITING if waits else Reason.WOKEN_BY_SPILL
-            return _Choice(replicas=min(self.wanted, upper), reason=woken, limited=limited)
+            reason = Reason.DEMAND_ROSE if ready_replicas(self.seen) else woken  # the former where counts are only told
+            return _Choice(replicas=min(self.wanted, upper), reason=reason, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
             grounds = unschedulable(self.seen)
             lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen)})"

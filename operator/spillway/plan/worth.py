@@ -71,8 +71,21 @@ def worth_at(demand: float, stakes: Stakes, *, most: int) -> int:
     return _first_not(gains > 0)
 
 
-def weigh(model: DemandModel, *, demand: float, stakes: Stakes, fleet: Fleet, lazy: Lazy | None, most: int, now_s: float) -> Weighed:
-    """Return how many of at most `most` replicas are worth owning. `demand` is the present one, in replicas."""
+def weigh(
+    model: DemandModel,
+    *,
+    demand: float,
+    stakes: Stakes,
+    fleet: Fleet,
+    lazy: Lazy | None,
+    most: int,
+    now_s: float,
+    allowed: int | None = None,
+) -> Weighed:
+    """Return how many of at most `most` replicas are worth owning. `demand` is the present one, in replicas.
+
+    Figures are those of the count that is `allowed`, whose alternative may be worth more; None: of any.
+    """
     slot_s = max(LEAST_SLOT_S, stakes.start_up_s / SLOTS_PER_START)
     slots = math.ceil(max(LEAST_HORIZON_S, STARTS_AHEAD * stakes.start_up_s) / slot_s)
     ahead = forecast(model, now_s=now_s, slots=slots, slot_s=slot_s)
@@ -82,7 +95,8 @@ def weigh(model: DemandModel, *, demand: float, stakes: Stakes, fleet: Fleet, la
     middle = float(ahead.samples[min(slots - 1, int(stakes.start_up_s / slot_s))].mean())
     lazy = watch(lazy, demand=demand, forecast=middle, horizon_s=stakes.start_up_s, now_s=now_s, terms=terms, longest_s=LEAST_SLOT_S)
     count = min(most, clamped(lazy, count, terms))
-    return Weighed(wanted=count, figures=_figures(ahead, worth, stakes, count=count, fleet=fleet), lazy=lazy)
+    taken = count if allowed is None else min(count, allowed)
+    return Weighed(wanted=count, figures=_figures(ahead, worth, stakes, count=taken, fleet=fleet), lazy=lazy)
 
 
 def peak_demand(model: DemandModel, *, share: float, within_s: float, now_s: float) -> float:

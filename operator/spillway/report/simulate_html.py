@@ -35,8 +35,8 @@ th:first-child, td:first-child { text-align: left; }
 th { color: var(--quiet); font-weight: 500; } .missed { color: var(--bad); }
 """
 FOOTER = (
-    "oracle: a lower bound that knows the future, and that no scaler can reach. oracle-replay: its plan, run in the same simulator. Red: "
-    "misses the SLO. Spilled and failed requests count as everybody's."
+    "oracle: a lower bound that knows the future, and that no scaler that answers all as promised can reach. oracle-replay: its plan, "
+    "run in the same simulator. Red: misses the SLO. Spilled and failed requests count as everybody's."
 )
 NOTHING = "–"  # noqa: RUF001  a dash in a table's empty cell
 COLUMNS: tuple[tuple[str, Callable[[PolicyOutput], str]], ...] = (

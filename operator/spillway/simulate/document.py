@@ -1,7 +1,7 @@
 """From simulated runs to the document that is printed: figures rounded as they are read, plots no finer than a screen."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,7 +65,7 @@ def simulate_output(
         cheapest=cheapest.policy if cheapest else None,
         verdict=verdict(policies, setting.slo.attainment_percent),
         policies=policies,
-        warnings=list(warnings),
+        warnings=[*warnings, *_below_bound(policies)],
         assumptions=list(assumptions),
     )
 
@@ -96,6 +96,16 @@ def verdict(policies: Sequence[PolicyOutput], attainment_percent: float) -> str:
         kept = "" if ours.keeps_slo else f" and keeps it for {_percent(ours.slo_attainment_percent)} only"
         return f"{told}. {OURS} costs {dollars(ours.cost_usd)}{kept}."
     return f"{told}."
+
+
+def _below_bound(policies: Sequence[PolicyOutput]) -> Iterator[str]:
+    """Say why what costs less than the bound does: the bound is of who does all the work, in time."""
+    below = [each.policy for each in policies if each.cost_over_oracle is not None and each.cost_over_oracle < 1 and each.policy != ORACLE]
+    if below:
+        yield (
+            f"{', '.join(below)}: less than {ORACLE}, which answers every request within its promise and pays for all of them. What "
+            "failed, was answered late, or was left over when the trace ended cost less."
+        )
 
 
 def coarse(course: Course, *, duration_s: float, most: int = MOST_POINTS) -> CourseOutput:
@@ -157,12 +167,13 @@ def _trace(trace: Trace, setting: Setting) -> TraceOutput:
     some = trace.requests > 0
     duration_s = max(trace.duration_s, 1.0)
     busiest = np.bincount((trace.arrival_s // MINUTE_S).astype(np.int64)).max() / min(MINUTE_S, duration_s) if some else 0.0
+    mean = trace.requests / duration_s
     return TraceOutput(
         name=trace.name,
         requests=trace.requests,
         duration_hours=round(trace.duration_s / 3600, 3),
-        requests_per_second_mean=round(trace.requests / duration_s, 4),
-        requests_per_second_peak=round(float(busiest), 4),
+        requests_per_second_mean=round(mean, 4),
+        requests_per_second_peak=round(max(mean, float(busiest)), 4),  # the last minute may be a part of one
         input_tokens_mean=round(float(trace.input_tokens.mean()), 1) if some else None,
         output_tokens_mean=round(float(trace.output_tokens.mean()), 1) if some else None,
         demand_replicas_mean=round(setting.demand_replicas_mean, 3),

@@ -15,6 +15,7 @@ from spillway.simulate.trace import Floats, Trace, Whole
 
 SHIFTED_FROM = 1e8  # seconds: whoever counts from more than three years back counts from 1970, and the trace starts at its first request
 SHORTEST_S = 1.0  # a trace all of whose requests come at its start lasts no time, and has no rate
+MOST_YEARS = 10  # that a trace lasts: a longer one is in another unit, or has a request that is not of it
 MOST_TOLD = 3  # rows left out that are told one by one
 MOST_TOKENS = 1e9  # of one request: more is another column
 
@@ -126,7 +127,9 @@ def make_trace(cells: Cells, *, name: str, skip_bad: bool) -> Reading:
         remarks.append(_left_out(cells, faults, bad))
     good = ~bad
     return Reading(
-        trace=_in_order(seconds[good], cells.input_tokens[good], cells.output_tokens[good], name=name, remarks=remarks),
+        trace=_no_longer_than_anybody_records(
+            _in_order(seconds[good], cells.input_tokens[good], cells.output_tokens[good], name=name, remarks=remarks), cells
+        ),
         remarks=tuple(remarks),
         columns={column: named.name for column, named in cells.columns.items()},
     )
@@ -147,6 +150,17 @@ def _in_order(seconds: Floats, inputs: Floats, outputs: Floats, *, name: str, re
         output_tokens=outputs.astype(np.int64),
         duration_s=max(float(seconds[-1]), SHORTEST_S),
     )
+
+
+def _no_longer_than_anybody_records(trace: Trace, cells: Cells) -> Trace:
+    years = trace.duration_s / (366 * 86_400)
+    if years > MOST_YEARS:
+        name = cells.columns[Column.ARRIVAL].name
+        raise TraceError(
+            f"lasts {years:.3g} years by its column {name!r}, and {MOST_YEARS} are the most; say its unit with --columns arrival={name}:ms "
+            "(or s, us, ns), or take out the request that is so late"
+        )
+    return trace
 
 
 def _seconds(cells: Cells) -> tuple[Floats, list[str]]:

@@ -308,6 +308,21 @@ def test_a_days_limit_is_kept_and_what_it_does_not_let_go_is_held_where_the_gate
     assert any("no more than $1.00 a day" in each for each in assumed)
 
 
+def test_where_nobody_else_answers_there_is_a_replica_from_the_start_as_in_a_cluster(
+    simulate: Run, written: Callable[..., str], tmp_path: Path
+) -> None:
+    sparse = tmp_path / "sparse.csv"
+    sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *(f"{at},800,20" for at in range(0, 600, 20))]))
+    parts = documents()
+    mine = parts["InferenceWorkload"]["spec"]
+    del mine["hosted"]
+    mine["placement"] = {"mode": "Dedicated"}
+    mine["dedicated"]["scaling"] = {"minReplicas": 0, "maxReplicas": 2}
+    file = written(parts["AcceleratorClass"], parts["InferenceWorkload"])
+    policies = by_name(told(simulate, file, str(sparse), "spillway,hpa-utilisation,knative-kpa"))
+    assert [each["failedPercent"] for each in policies.values()] == [0, 0, 0]
+
+
 def test_requests_that_wait_at_the_gateway_wake_the_first_replica(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
     sparse = tmp_path / "sparse.csv"
     sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", "0,800,20", *["4000,800,20"] * 20, "4300,800,20"]))
@@ -335,6 +350,64 @@ def test_limits_that_the_simulated_gateways_do_not_keep_are_named(simulate: Run,
         "hosted.overflow.maxSharePercent",
         "budget.whenExceeded StopSpilling",
     ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"placement": {"mode": "Hybrid", "apply": "Recommend"}}, id="who only recommends"),
+        pytest.param({"scaling": {"mode": "External"}}, id="who is scaled by somebody else"),
+        pytest.param({"committedReplicas": 4}, id="whose replicas are paid for, since a simulation bills them all"),
+    ],
+)
+def test_decisions_are_followed_and_weighed_by_what_is_billed_whatever_the_manifest_does_with_them(
+    simulate: Run, crowd: str, written: Callable[..., str], more: dict[str, Any]
+) -> None:
+    own = copy.deepcopy(documents()["InferenceWorkload"]["spec"]["dedicated"])
+    asked = {"placement": more["placement"]} if "placement" in more else {}
+    own["scaling"] |= more.get("scaling", {})
+    own |= {name: value for name, value in more.items() if name == "committedReplicas"}
+    plain, found = (
+        told(simulate, changed(written, **spec), crowd, "spillway", "--start-up", "15s", "--kappa", "8")
+        for spec in ({}, asked | {"dedicated": own})
+    )
+    assert plain["policies"][0]["starts"] > 1, "the crowd makes it scale"
+    assert found["policies"] == plain["policies"]
+    assert any("committedReplicas is not simulated" in each for each in found["warnings"]) == ("committedReplicas" in more)
+
+
+def test_traffic_is_scaled_to_the_replicas_that_so_much_of_it_is_owned_on(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    faster = copy.deepcopy(parts["AcceleratorClass"])
+    faster["metadata"]["name"] = "h100"
+    faster["spec"] |= {"product": "NVIDIA H100 SXM 80GB", "memoryGiB": 80, "memoryBandwidthGBps": 3350, "teraFLOPs": {"bf16": 989}}
+    faster["spec"]["price"] |= {"onDemandUSDPerHour": "4"}
+    own = parts["InferenceWorkload"]["spec"]["dedicated"]
+    del own["accelerators"]
+    own["scaling"]["maxReplicas"] = 40
+    file = written(*parts.values(), faster)
+    small, large = (told(simulate, file, trace, "all-hosted", *more) for more in ((), ("--scale-to", "6")))
+    assert [each["engine"]["acceleratorClass"] for each in (small, large)] == ["l40s-g6e", "h100"]
+    assert large["trace"]["demandReplicasMean"] == pytest.approx(6, rel=0.05)
+
+
+def test_less_traffic_is_told_as_a_part_of_it_and_more_as_copies(simulate: Run, trace: str) -> None:
+    less, more = (
+        as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--scale-to", replicas)["assumptions"] for replicas in ("0.02", "0.5")
+    )
+    assert any("so many of its requests, drawn by chance" in each for each in less)
+    assert not any("copies" in each for each in less)
+    assert any("from copies within two minutes" in each for each in more)
+
+
+def test_who_is_not_held_to_the_manifests_least_is_told(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    own = copy.deepcopy(documents()["InferenceWorkload"]["spec"]["dedicated"])
+    assumed = {}
+    for least in (0, 2):
+        own["scaling"]["minReplicas"] = least
+        assumed[least] = told(simulate, changed(written, dedicated=own), trace, "static")["assumptions"]
+    assert any(each.startswith("minReplicas (2) holds for every policy but all-hosted and the clairvoyant ones") for each in assumed[2])
+    assert not any("minReplicas" in each for each in assumed[0])
 
 
 def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trace: str, written: Callable[..., str]) -> None:
@@ -371,6 +444,7 @@ def test_without_a_manifest_it_says_that_it_takes_one(simulate: Run, trace: str)
         (("--trace", "TRACE", "--from-prometheus", "http://x"), "give one of them"),
         (("--trace", "TRACE", "--kappa", "0"), "--kappa: is 0; give a number above 0"),
         (("--trace", "TRACE", "--scale-to", "-1"), "--scale-to: is -1"),
+        (("--trace", "TRACE", "--scale-to", "1e6"), "and 1000 are the most; give fewer, or a trace with more requests"),
         (("--trace", "TRACE", "--days", "nan"), "--days: is nan"),
         (("--trace", "TRACE", "--copies", "0"), "--copies: is 0; give a number from 1"),
         (("--trace", "TRACE", "--seed", "-1"), "--seed: is -1"),

@@ -166,8 +166,21 @@ def test_many_bad_rows_are_told_by_number_and_the_first_three(write: Write) -> N
         (b"\xff\xfe\x00\x01", "neither UTF-8 text nor Parquet"),
         (b"PAR1 and nothing else", "cannot be read as Parquet"),
         (gzip.compress(PLAIN.encode())[:40], "ends too early"),
+        ("time,input_tokens,output_tokens\n0,5,6\n3600000000,5,6\n", "lasts 114 years by its column 'time', and 10 are the most"),
+        ("arrival_s,input_tokens,output_tokens\n0,5,6\n1e300,5,6\n", "say its unit with --columns arrival=arrival_s:ms"),
     ],
-    ids=["nothing", "no rows", "no good rows", "unknown names", "no names", "binary", "broken Parquet", "broken gzip"],
+    ids=[
+        "nothing",
+        "no rows",
+        "no good rows",
+        "unknown names",
+        "no names",
+        "binary",
+        "broken Parquet",
+        "broken gzip",
+        "another unit",
+        "a time without end",
+    ],
 )
 def test_what_is_no_trace_is_refused_in_a_sentence(write: Write, text: str | bytes, told: str) -> None:
     file = write(text)

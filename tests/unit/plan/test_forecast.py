@@ -102,6 +102,27 @@ def test_a_gap_teaches_nothing() -> None:
     assert 2.0 < middle(after(went_on, 701), 5) < 3.2
 
 
+@pytest.mark.parametrize("minutes", [70, 100])
+def test_what_was_forecast_before_a_long_gap_is_not_held_against_what_comes_after_it(minutes: int) -> None:
+    before = taught([2.0] * 120)
+    first = taught([50.0], first=120 + minutes, model=before)  # closes the minute that was open
+    within_the_hour = taught([50.0] * 58, first=121 + minutes, model=first)
+    assert within_the_hour.scored[-1] == pytest.approx(first.scored[-1])
+
+
+def test_a_clock_that_was_an_hour_ahead_leaves_no_hour_in_which_nothing_is_learned() -> None:
+    ahead = taught([2.0] * 30, first=60)
+    back = taught([8.0] * 30, first=30, model=ahead)
+    assert back.seen == ahead.seen + 29
+    assert middle(after(back, 60), 5) == pytest.approx(8.0, rel=0.1)
+
+
+def test_a_clock_that_is_set_back_by_seconds_learns_no_minute_twice() -> None:
+    before = taught([2.0] * 30)
+    assert learn(before, 2.0, 28.9 * BIN_S).seen == before.seen
+    assert learn(before, 2.0, 28.9 * BIN_S).opened == before.opened
+
+
 def test_several_readings_of_a_minute_count_as_the_last() -> None:
     often = taught([2.0] * 10)
     for second in (0, 15, 30, 45):

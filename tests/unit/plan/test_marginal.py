@@ -1,6 +1,7 @@
 """What each replica is worth: what it carries, and when it is kept, waited for and started."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
@@ -85,10 +86,19 @@ def test_places_to_wait_in_carry_more() -> None:
     assert with_places[2 * STEPS_PER_REPLICA, 2] > without[2 * STEPS_PER_REPLICA, 2] + 0.1
 
 
-def test_a_large_fleet_carries_what_comes() -> None:
-    table = carried(batch=4, slots=4, most=80)
-    assert table[70 * STEPS_PER_REPLICA, 72] == 70
-    assert table[75 * STEPS_PER_REPLICA, 72] == 72
+@pytest.mark.parametrize("demand", [0.0, 0.4, 70.0, 71.25, 75.0, 400.0])
+def test_a_large_fleet_carries_what_comes(demand: float) -> None:
+    each = (realized_gains(demand, replace(TERMS, most=80, batch=4, slots=4)) + 1) / TERMS.kappa
+    assert each == pytest.approx(np.clip(demand - np.arange(80), 0, 1))
+
+
+def test_the_largest_fleet_that_is_allowed_takes_little_memory() -> None:
+    tracemalloc.start()
+    try:
+        assert (realized_gains(3.0, replace(TERMS, most=1000)) > 0).sum() == 3
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 # What it is worth

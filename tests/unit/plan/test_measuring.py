@@ -8,6 +8,7 @@ import pytest
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan import capacity
 from spillway.plan.decision import Memory
+from spillway.plan.learned import Learned, from_json, to_json
 from spillway.plan.learned_step import LearnedStep
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.measuring import Measured, remember
@@ -113,6 +114,17 @@ def test_a_minute_of_odd_requests_moves_no_cap() -> None:
     first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0)
     odd = busy_for(first, 1, begin=60, input_tokens_mean=600.0, output_tokens_mean=150.0)
     assert (odd.measured_input_tokens, odd.measured_output_tokens) == (first.measured_input_tokens, first.measured_output_tokens)
+
+
+def test_a_restart_goes_on_with_the_lengths_that_were_seen_and_not_with_the_declared_ones() -> None:
+    before = busy_for(Memory(), 60, begin=0, input_tokens_mean=200.0, output_tokens_mean=900.0)
+    written = Learned.of(before)
+    assert written is not None
+    restarted = from_json(to_json(written)).into(Memory())
+    after = remember(restarted, signals(arrivals_per_s=0.1, input_tokens_mean=200.0, output_tokens_mean=900.0), subject(), later(3600))
+    assert (after.measured_input_tokens, after.measured_output_tokens) == (before.measured_input_tokens, before.measured_output_tokens)
+    assert after.shape is not None
+    assert (after.shape.hours.input_tokens, after.shape.hours.output_tokens) == pytest.approx((200, 900), rel=0.2)
 
 
 def test_caps_rest_while_readings_only_tremble() -> None:

@@ -106,6 +106,17 @@ def test_a_decision_tells_what_it_was_weighed_by() -> None:
         assert part in found.why
 
 
+def test_a_bound_that_is_in_the_way_of_what_pays_is_told_with_what_one_more_would_save() -> None:
+    found, _ = lasted(hybrid(maxReplicas=2), 6.0, count=2, minutes=30, kappa=6.0)
+    assert (found.replicas, found.reason, found.limited) == (2, Reason.AT_MAX_REPLICAS, Reason.AT_MAX_REPLICAS)
+    assert found.figures is not None
+    assert found.figures.rejected is not None
+    assert found.figures.rejected.startswith("replica 3: saves ")
+    assert found.why.endswith("wanted, at most 2")
+    enough, _ = lasted(hybrid(maxReplicas=9), 3.0, count=3, minutes=30, kappa=2.5)
+    assert (enough.replicas, enough.reason, enough.limited) == (3, Reason.CHEAPEST_COUNT, None)
+
+
 def test_replicas_on_their_way_are_counted_and_not_chased() -> None:
     pods = tuple(replica(index, ready=index == 0, bound_at=None if index == 2 else later(0)) for index in range(3))
     found, _ = lasted(hybrid(), 2.8, count=3, minutes=2, replicas=pods, memory=lasted(hybrid(), 2.8, count=3)[1])
@@ -187,6 +198,22 @@ def test_a_workload_that_nobody_uses_goes_to_zero() -> None:
     _, memory = lasted(hybrid(), 1.0, count=1, minutes=60)
     found, _ = lasted(hybrid(), 0.0, count=1, minutes=10, memory=memory)
     assert (found.replicas, found.reason) == (0, Reason.IDLE)
+
+
+def test_what_is_paid_for_anyway_is_kept_by_a_workload_that_nobody_uses() -> None:
+    scaling = {"minReplicas": 0, "maxReplicas": 9}
+    paid = workload(**KNOWN, traffic=LENGTHS, dedicated={"committedReplicas": 2, "engine": {"maxNumSeqs": 8}, "scaling": scaling})
+    _, memory = lasted(paid, 1.0, count=3, minutes=60)
+    found, _ = lasted(paid, 0.0, count=3, minutes=10, memory=memory)
+    assert found.replicas == 2
+
+
+def test_a_count_that_money_did_not_decide_is_told_without_what_replicas_would_save() -> None:
+    _, busy = lasted(hybrid(), 3.0, count=3, minutes=6, kappa=6.0)
+    found, _ = lasted(hybrid(), 0.0, count=3, minutes=2, kappa=6.0, memory=busy)
+    assert found.figures is not None
+    assert (found.figures.marginal_saving_usd_per_hour, found.figures.rejected) == (None, None)
+    assert "USD/h" not in found.why
 
 
 def test_after_a_burst_and_a_quiet_minute_a_request_or_two_do_not_bring_back_what_went() -> None:

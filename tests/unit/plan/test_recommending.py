@@ -104,6 +104,19 @@ def test_placed_by_auto_it_is_told_as_well() -> None:
     assert (told.replicas, told.recommended) == (1, 3)
 
 
+def test_none_is_recommended_no_longer_once_requests_come_that_own_replicas_serve() -> None:
+    wanted = advised(scaling={"minReplicas": 0}, model={"architecture": LLAMA_8B})
+    busy = signals(
+        arrivals_per_s=20.0, in_flight_owned=16.0, running=16.0, residence_s=1.0, input_tokens_mean=1000.0, output_tokens_mean=250.0
+    )
+    _, told, memory = once(wanted, observe(2, signals=busy, catalogue=dear()), Memory(recommended_replicas=0))
+    assert told.recommended is not None
+    assert told.recommended > 0
+    assert told.reason is Reason.DEMAND_ROSE, "nothing spilled"
+    assert memory.demand_model is not None
+    assert (memory.demand_model.reading or 0.0) > 0
+
+
 def test_without_metrics_nothing_new_is_recommended() -> None:
     _, told, _ = once(advised(), observe(1, signals=signals(running=8.0)), Memory(recommended_replicas=3))
     assert told.recommended == 3

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.simulate_output import SimulateOutput
-from spillway.simulate.document import coarse
+from spillway.simulate.document import coarse, simulate_output
 from spillway.simulate.outcome import Outcome
-from tests.unit.report.simulations import UNKNOWN, bound, course, outcome, simulation
+from spillway.simulate.trace import Trace
+from tests.unit.report.simulations import UNKNOWN, bound, course, outcome, setting, simulation
 
 PROMISED = {
     "policy", "costUSD", "costOverOracle", "costOverOracleReplay", "ownUSD", "hostedUSD", "sloAttainmentPercent",
@@ -54,6 +55,19 @@ def test_the_bound_says_nothing_of_what_it_does_not_serve() -> None:
         None,
         True,
     )
+
+
+def test_who_costs_less_than_the_bound_is_named_with_why_and_nobody_else() -> None:
+    assert simulation(outcome(), outcome("all-owned", 6.0, 0.0), bound()).warnings == ["Look here."]
+    assert simulation(outcome(), outcome("all-owned", 1.0, 0.0, 70.0), bound()).warnings[1].startswith("all-owned: less than oracle")
+
+
+def test_the_busiest_minute_is_no_quieter_than_the_whole() -> None:
+    arrivals = np.concatenate([np.arange(60.0), np.linspace(60, 90, 90)])  # the last minute is a half
+    ones = np.ones(len(arrivals), dtype=np.int64)
+    late = Trace(name="late", arrival_s=arrivals, input_tokens=ones, output_tokens=ones, duration_s=90.0)
+    found = simulate_output(setting(), late, [outcome()]).trace
+    assert found.requests_per_second_peak >= found.requests_per_second_mean
 
 
 KEPT = "is the cheapest that keeps the SLO of 99 %:"
