@@ -36,6 +36,7 @@ from typing import Self
 
 REMAINS = 1e-6  # share of requests below which nobody is said to meet a full batch
 PRECISION = 1e-3  # of a time that is looked for
+NOTHING = 1e-17  # of a sum: below what it can hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +181,18 @@ def erlang_c(places: float, load: float) -> float:
 
     For a part of a place Erlang's B formula is taken as geometric between its values for none and for one.
     """
+    if load <= 0:
+        return 0.0
     whole = int(places)
-    blocked: float = (load / (1 + load)) ** (places - whole)
-    for place in range(1, whole + 1):
-        blocked = load * blocked / (places - whole + place + load * blocked)  # Erlang's B formula, place by place
+    # Erlang's B formula place by place, 1/B(n) = 1 + n/a * 1/B(n-1), written out from the last place on: of a million places the terms of
+    # some thousands count.
+    product, total = 1.0, 1.0
+    for taken in range(whole):
+        product *= (places - taken) / load
+        total += product
+        if product < NOTHING * total or total == math.inf:
+            break
+    else:
+        total += product * (((1 + load) / load) ** (places - whole) - 1)
+    blocked = 1 / total
     return blocked / (1 - load / places * (1 - blocked))

@@ -110,6 +110,15 @@ def test_prompts_make_the_batch_swing_more_than_arrivals_alone() -> None:
     assert 1.5 < prompts(0.4 / 42, works=((1.0, 42.0),)).swing < prompts(0.4 / 42).swing
 
 
+@given(places=st.floats(0.1, 300), used=st.floats(0, 0.999))
+def test_the_share_that_waits_is_that_of_the_recursion_place_by_place(places: float, used: float) -> None:
+    load, whole = places * used, int(places)
+    blocked = (load / (1 + load)) ** (places - whole)
+    for place in range(1, whole + 1):
+        blocked = load * blocked / (places - whole + place + load * blocked)
+    assert erlang_c(places, load) == pytest.approx(blocked / (1 - used * (1 - blocked)), rel=1e-9, abs=1e-200)
+
+
 def test_places_that_are_no_whole_number_lie_between_those_that_are() -> None:
     shares = [erlang_c(places / 10, 2.5) for places in range(30, 61)]
     assert all(later < sooner for sooner, later in pairwise(shares))
