@@ -29,13 +29,13 @@ from benchmarks.readme import write_results
 from benchmarks.reality import figures, gpu, stage
 from benchmarks.reality.client import Client, Measured
 from benchmarks.reality.fitting import Fit, Point, asked_alone, fitted, replayed, slowdown
-from benchmarks.reality.lab import Engine, Lab, Limits
+from benchmarks.reality.lab import Engine, Lab, Limits, restored_hosted
 from benchmarks.reality.promise import STREAMS, Promise, drained, kept
 from benchmarks.reality.traffic import traffic
 from spillway.plan.roofline import StepModel
 from spillway.simulate.policy import Seen
 from spillway.simulate.run import Run
-from spillway.simulate.setting import EngineModel, HostedModel, Rules, Targets
+from spillway.simulate.setting import EngineModel, Rules, Targets
 from spillway.simulate.simulate import run
 from spillway.simulate.trace import Trace
 
@@ -274,7 +274,7 @@ def restored(path: Path) -> Session:
             **{
                 **raw["limits"],
                 "targets": Targets(**raw["limits"]["targets"]),
-                "hosted": HostedModel(**{**raw["limits"]["hosted"], "inter_token_ms": tuple(raw["limits"]["hosted"]["inter_token_ms"])}),
+                "hosted": restored_hosted(raw["limits"]["hosted"]),
             }
         ),
         kv_tokens=raw["kv_tokens"],

@@ -20,7 +20,9 @@ from typing import Any
 
 import httpx
 
+from benchmarks.capacity.on_gpu import COMMON, SHAPES
 from benchmarks.reality.fitting import WINDOW_S, Fit, Point
+from benchmarks.reality.hosted import MODEL
 from benchmarks.reality.lab import Engine, Lab, Limits
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
@@ -42,26 +44,8 @@ TARGETS = Targets(ttft_ms=1500.0, inter_token_ms=25.0)
 HOSTED = HostedModel(ttft_median_ms=400.0, ttft_p99_ms=900.0, inter_token_ms=(10.0, 16.0))
 INPUT_TOKENS, OUTPUT_TOKENS = (100, 1900), (40, 160)
 CONTEXT_TOKENS = 4096
-VOCABULARY = 128_256
-SHAPE = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "intermediate_size": 14_336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": VOCABULARY,
-    "max_position_embeddings": 131_072,
-    "rope_theta": 500_000.0,
-    "rms_norm_eps": 1e-5,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SHAPE = SHAPES["llama-3.1-8b"] | COMMON
+VOCABULARY = int(SHAPE["vocab_size"])
 ENGINE = {"version": ENGINE_VERSION, "extraArgs": ["--load-format", "dummy"]}
 SPEC = {
     "model": {"id": "meta-llama/Llama-3.1-8B-Instruct", "servedName": decisions.SERVED, "maxContextTokens": CONTEXT_TOKENS},
@@ -71,7 +55,7 @@ SPEC = {
         "outputTokens": {"mean": sum(OUTPUT_TOKENS) // 2, "p95": round(OUTPUT_TOKENS[1] * 0.95)},
     },
     "placement": {"mode": "Hybrid"},
-    "hosted": {"backends": [{"providerRef": {"name": "alpha"}, "model": "vendor/alpha-model"}]},
+    "hosted": {"backends": [{"providerRef": {"name": "alpha"}, "model": MODEL}]},
     "dedicated": {"engine": ENGINE},
 }
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from benchmarks.reality.lab import restored_hosted
 from spillway.simulate.setting import HostedModel
 from spillway.simulate.simulate import NORMAL_99
 from tests.dataplane import certificates, fakes
@@ -51,7 +52,7 @@ async def hosted(model: HostedModel, *, authority: certificates.Authority, api_k
 async def _serve(setting: dict[str, Any]) -> list[str]:
     """Serve until standard input ends; return what was wrong with requests."""
     chance = random.Random(setting["seed"])
-    model = HostedModel(**{**setting["hosted"], "inter_token_ms": tuple(setting["hosted"]["inter_token_ms"])})
+    model = restored_hosted(setting["hosted"])
     backend = fakes.Backend(
         model=setting["model"],
         keys=frozenset({setting["api_key"]}),

@@ -1,9 +1,10 @@
 """What is measured with: an engine's limits as it was started, what its clients expect, and the traffic that suits it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spillway.simulate.setting import HostedModel, Targets
 
@@ -18,6 +19,11 @@ class Limits:
     step_tokens: int
     targets: Targets
     hosted: HostedModel
+
+
+def restored_hosted(written: Mapping[str, Any]) -> HostedModel:
+    """Return a distribution that was written as JSON, which has lists for tuples."""
+    return HostedModel(**{**written, "inter_token_ms": tuple(written["inter_token_ms"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

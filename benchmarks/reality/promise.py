@@ -9,10 +9,9 @@ import numpy as np
 
 from benchmarks.reality.client import Client
 from benchmarks.reality.lab import Lab
-from spillway.simulate.arrivals import poisson
+from benchmarks.reality.traffic import arriving
 from spillway.simulate.layout import FAILED
 from spillway.simulate.run import inter_token_ms
-from spillway.simulate.trace import Trace
 
 SETTLED_S = 10.0  # from when on answers count
 STREAMS = 40
@@ -36,22 +35,9 @@ class Promise:
     late_ms: float  # by which one was sent too late, at most
 
 
-def steady(input_tokens: tuple[int, int], output_tokens: tuple[int, int], *, requests_per_s: float, duration_s: float, seed: int) -> Trace:
-    """Return Poisson arrivals with lengths between these."""
-    arrivals = poisson([(duration_s, requests_per_s)], input_tokens=1, output_tokens=1, seed=seed)
-    chance = np.random.default_rng(seed)
-    return Trace(
-        name="steady",
-        arrival_s=arrivals.arrival_s,
-        input_tokens=chance.integers(*input_tokens, size=arrivals.requests, endpoint=True),
-        output_tokens=chance.integers(*output_tokens, size=arrivals.requests, endpoint=True),
-        duration_s=duration_s,
-    )
-
-
 async def kept(url: str, lab: Lab, *, requests_per_s: float, duration_s: float, seed: int) -> Promise:
     """Send Poisson arrivals of the lab's lengths at this rate and say what became of them."""
-    trace = steady(lab.input_tokens, lab.output_tokens, requests_per_s=requests_per_s, duration_s=duration_s, seed=seed)
+    trace = arriving(lab, "steady", [(duration_s, requests_per_s)], seed=seed)
     async with Client(url, token_ids=lab.token_ids, seed=seed) as client:
         found = await client.replay(trace)
     counted = found.trace.arrival_s >= SETTLED_S
