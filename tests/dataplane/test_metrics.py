@@ -258,6 +258,67 @@ async def test_a_stream_that_begins_with_an_error_is_counted_as_one_and_has_no_f
     assert await counted(scene, "stream_errors", backend="owned") == 1
 
 
+_DIED = {"error": {"message": "EngineCore encountered an issue", "code": 500}}
+_LAST_WORDS = {
+    "vLLM's of a dead engine": _DIED,
+    "a chunk with an error beside its choices": {**fakes.delta(""), "error": {"code": 502, "message": "provider is gone"}},
+    "OpenAI's error event": {"type": "error", "code": "server_error", "message": "sorry"},
+    "OpenAI's failed response": {"type": "response.failed", "response": {"id": "r", "error": {"code": "server_error"}}},
+}
+_NO_ERRORS = {
+    "a response without one": {"type": "response.created", "response": {"id": "r", "error": None}},
+    "a chunk without one": {**fakes.delta("hi"), "error": None},
+    "a model that writes about one": fakes.delta('data: {"error": {"code": 500}}'),
+    "a choice that ended so": {"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]},
+}
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "in two parts"])
+async def test_a_stream_that_fails_after_it_has_begun_is_counted_as_failed_and_met_no_target(stage: SetStage, *, split: bool) -> None:
+    scene = await stage(engines=1)
+    said: dict[str, Any] = {}
+
+    async def fail(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write(fakes.event(fakes.delta("hel")))
+        last = fakes.event(said)
+        for part in (last[:-20], last[-20:]) if split else (last,):
+            await asyncio.sleep(0.01)  # paces the parts; that they arrive apart is likely, and enough over all of them
+            await response.write(part)
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    scene.engines[0].script = fail
+    for place, words in enumerate([*_LAST_WORDS.values(), *_NO_ERRORS.values()]):
+        said = words
+        answer = await scene.client.post(stream=True)
+        assert json.loads(answer.events[1]) == words
+        failed = min(place + 1, len(_LAST_WORDS))
+        await until(lambda wanted=failed: _failed(scene, "owned", wanted), f"{failed} are counted after {words}")
+    await until(lambda: _bucket(scene, "first_body_ms", "+Inf", len(_NO_ERRORS)), "the good ones are flushed")
+
+
+async def _failed(scene: Stage, backend: str, wanted: int) -> bool:
+    return await counted(scene, "stream_errors", backend=backend) == wanted
+
+
+@pytest.mark.parametrize(("mode", "cap"), [("Hybrid", 16), ("Hybrid", 0), ("Dedicated", 16)], ids=["owned", "hosted", "Dedicated"])
+async def test_a_stream_that_is_cut_is_counted_as_failed_unless_its_client_left(stage: SetStage, mode: str, cap: int) -> None:
+    scene = await stage(engines=1, mode=mode, cap=cap, spec={"gateway": {"maxRequestSeconds": 10}})
+    backend, label = (scene.engines[0], "owned") if cap else (scene.alpha, ALPHA)
+    backend.hold = asyncio.Event()
+    (await scene.client.open()).abort()
+    too_long = await scene.client.open()
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await too_long.rest()
+    await until(lambda: _failed(scene, label, 1), "the one that took too long is counted")
+    backend.script = fakes.die_after_first_event
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await scene.client.post(stream=True)
+    await until(lambda: _failed(scene, label, 2), "the one that its backend left is counted")
+    await until(lambda: _bucket(scene, "first_body_ms", "+Inf", 1), "that which its client left is flushed, and it alone")
+
+
 async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage: SetStage) -> None:
     scene = await stage(engines=1, cap=2)
     late = asyncio.Event()

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import AsyncOpenAI
+from openai import APIError, AsyncOpenAI
 from pydantic import BaseModel, Field
 
 from spillway.render.envoy import Address, GatewayAddresses
@@ -210,6 +210,32 @@ def _without_own(value: Any) -> Any:
 
 def _compared(name: str) -> bool:
     return name not in _OWN and not name.endswith("_id")
+
+
+@pytest.mark.parametrize("usage", [False, True], ids=["", "with usage"])
+async def test_a_client_is_told_by_an_event_that_the_engine_behind_its_stream_died(tmp_path: Path, *, usage: bool) -> None:
+    """What a replica dies of as a rule, memory or a fault of its GPU, takes vLLM's worker; its server lives to say so."""
+    ask: Any = {"model": MODEL, "prompt": "hello", "max_tokens": 1800, "extra_body": {"ignore_eos": True}, "stream": True}
+    if usage:
+        ask["stream_options"] = {"include_usage": True}
+    with started("vllm") as engine:
+        engine.complete(tokens=2)
+        async with (
+            _gateway(engine, tmp_path, cap=16) as gateway,
+            AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client,
+        ):
+            stream = await client.completions.create(**ask)
+            await anext(stream)
+            engine.kill_worker()
+            with pytest.raises(APIError, match="EngineCore") as told:
+                [_ async for _ in stream]
+            await until(lambda: _failed_streams(gateway, 1), "the stream is counted as failed")
+    assert isinstance(told.value.body, dict)
+    assert told.value.body["code"] == 500
+
+
+async def _failed_streams(gateway: Gateway, wanted: int) -> bool:
+    return await gateway.metric("envoy_spillway_stream_errors", backend="owned") == wanted
 
 
 class Place(BaseModel):

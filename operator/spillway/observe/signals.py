@@ -259,7 +259,7 @@ class _Reader:
         return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted(labels)))
 
     def _failures(self) -> Reading[float]:
-        """Return refusals and failures; a stream that was opened with 200 and began with an error is one."""
+        """Return refusals and failures; a stream that was opened with 200 and then brought an error or broke off is one."""
         refused, broken = self._requests(_failed), self._at_gateway(queries.STREAM_ERRORS)
         if isinstance(refused, Missing):
             return refused

@@ -168,7 +168,7 @@ class Signals:
         float
     ]  # at the gateway, spilled and failed ones included; not what the gateway itself turns down as no request to the model
     spilled_per_s: Reading[float]  # answered by a hosted backend
-    failed_per_s: Reading[float]  # the client got 5xx, 429, or a stream that began with an error
+    failed_per_s: Reading[float]  # the client got 5xx, 429, or a stream that brought an error or broke off
     refused_per_s: Reading[float]  # those of them that no backend answered
     cancelled_per_s: Reading[float]  # the client left before anybody answered
     in_flight_owned: Reading[float]  # open requests on own replicas, seen at the gateways

@@ -13,6 +13,10 @@ _PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT = "input_tokens", "output_tokens"
+_STREAM_ERROR = ("spillway", "stream_error")  # where the script puts that an event was an error
+# Ended by their backend or by `maxRequestSeconds` after they had begun, as flags and as what Envoy 1.40 writes beside them.
+_BROKEN_OFF = ["UC", "UPE", "UR", "UT"]
+_BROKE_OFF = "response.code_details.startsWith('upstream_reset_after') || response.code_details == 'response_timeout'"
 # Where APIs put the counts: chat and completions; responses and messages; their streams' last and first event.
 _PLACES = (
     ((_USAGE, "prompt_tokens"), _INPUT),
@@ -106,7 +110,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
     over = [*([LIMITED] if access.limits_requests else []), *([TOKENS_LIMITED] if access.limits_tokens else [])]
-    demand: EnvoyConfig = {"and_filter": {"filters": [post, *(expression(f"!({each})") for each in over)]}} if over else post
+    demand: EnvoyConfig = _all(post, *(expression(f"!({each})") for each in over)) if over else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
         _line(access, traced=traced, more=more or {}),
@@ -119,16 +123,20 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             has_metadata(_USAGE, _INPUT), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
         ),
         stats_logger(
-            {"and_filter": {"filters": unmetered}},
+            _all(*unmetered),
             counters=[
                 counter("unmetered_requests", fixed=1),
                 counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
                 counter("unmetered_response_bytes", value="%BYTES_SENT%"),
             ],
         ),
-        stats_logger(has_metadata("spillway", "stream_error"), counters=[counter("stream_errors", fixed=1)]),
         stats_logger(
-            has_metadata("spillway", "first_body_ms"),
+            {"or_filter": {"filters": [has_metadata(*_STREAM_ERROR), _all(*_success(), {"response_flag_filter": {"flags": _BROKEN_OFF}})]}},
+            counters=[counter("stream_errors", fixed=1)],
+        ),
+        stats_logger(
+            # Whoever fails later has met no target.
+            _all(has_metadata("spillway", "first_body_ms"), _lacks(*_STREAM_ERROR), expression(f"!({_BROKE_OFF})")),
             histograms=[_histogram("first_body_ms", _FIRST_BODY_MS)],
         ),
         stats_logger(
@@ -147,7 +155,7 @@ def _streamed() -> EnvoyConfig:
     """
     whole = [has_metadata("spillway", "first_body_ms"), has_metadata(_USAGE, _OUTPUT)]
     return stats_logger(
-        {"and_filter": {"filters": whole}},
+        _all(*whole),
         counters=[
             counter("streamed_answers", fixed=1),
             counter("streamed_ms", value="%DURATION%"),
@@ -169,7 +177,7 @@ def not_taken(*, unless: str | None = None) -> EnvoyConfig:
         "or_filter": {"filters": [{"status_code_filter": status_is("EQ", 429)}, {"status_code_filter": status_is("GE", 500)}]}
     }
     if unless is not None:
-        failed = {"and_filter": {"filters": [failed, expression(f"!('{unless}' in response.headers)")]}}
+        failed = _all(failed, expression(f"!('{unless}' in response.headers)"))
     return stats_logger(failed, counters=[_not_taken()])
 
 
@@ -186,14 +194,13 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
     """Return what each client used, by a digest of its name: who may read metrics need not know who the clients are."""
     client = {"client": _CLIENT_HASH}
     known = has_metadata("access", "client_hash")
-    counted: EnvoyConfig = {"and_filter": {"filters": [known, has_metadata(_USAGE, _INPUT)]}}
     tokens = [counter(f"client_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%", tags=client) for key in (_INPUT, _OUTPUT)]
     return [
         stats_logger(
-            {"and_filter": {"filters": [known, post]}},
+            _all(known, post),
             counters=[counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
         ),
-        stats_logger(counted, counters=tokens),
+        stats_logger(_all(known, has_metadata(_USAGE, _INPUT)), counters=tokens),
         stats_logger(has_metadata("access", "closed"), counters=[counter("closed_requests", fixed=1)]),
     ]
 
@@ -201,6 +208,10 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
 _BACKEND = "%RESP(x-served-by)%"  # who answered
 # The same, and "none", which is the route's name, where a client left before anybody did.
 _BACKEND_OR_NONE = '%COALESCE({"operators":[{"command":"RESP","param":"x-served-by"},{"command":"ROUTE_NAME"}]})%'
+
+
+def _all(*filters: EnvoyConfig) -> EnvoyConfig:
+    return {"and_filter": {"filters": list(filters)}}
 
 
 def _success() -> list[EnvoyConfig]:

@@ -107,7 +107,7 @@ def alerts() -> tuple[Alert, ...]:
             expr=f"sum {BY} (rate(envoy_spillway_stream_errors[5m])) > 0",
             hold="10m",
             severity="warning",
-            summary="streams begin with an error instead of a token",
+            summary="streams fail after they have been opened with 200",
         ),
         Alert(
             name="SpillwaySLOBurnsFast",

@@ -101,7 +101,7 @@ def _clients() -> list[Graph]:
             asks={
                 "5xx": _or_none(_rate("envoy_spillway_requests", more=',code=~"5.."'), requests),
                 "429": _or_none(_rate("envoy_spillway_requests", more=',code="429"'), requests),
-                "streams that began with an error": _or_none(_rate("envoy_spillway_stream_errors"), requests),
+                "streams that failed after their 200": _or_none(_rate("envoy_spillway_stream_errors"), requests),
             },
         ),
         Graph(

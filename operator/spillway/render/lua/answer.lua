@@ -1,7 +1,6 @@
--- Streamed answers at the edge: takes the time to the first byte of the body, tells when that is an error, reads token counts, and hides
+-- Streamed answers at the edge: takes the time to the first byte of the body, tells when an event is an error, reads token counts, and hides
 -- them from a client that did not ask. Envoy's own filter for the counts (sse_to_metadata) parses the JSON of every event, for a third of what
 -- an event costs the gateway; here a search at memory speed passes by all that cannot have them.
-local ERROR = 'data: {"error"'  -- vLLM may open a stream with 200 and then refuse the request
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
 -- Where APIs put the counts: chat and completions; the last event of responses; the first of messages, whose output is not yet written.
 local PLACES, WITHIN = { usage = true, response = true, message = true }, { usage = true }
@@ -34,6 +33,22 @@ local function only_counts(h, event)
   return counts and find(event, '"choices"%s*:%s*%[%s*%]')
 end
 
+-- Whether an event says that its request failed, as no status can once a stream has been opened with 200: vLLM's of a full queue or a dead
+-- engine, OpenAI's `error` and `response.failed`, the last chunk of providers that route to others.
+local FAILED = { error = true, type = true, response = true }
+local function is_error(event)
+  local brace = find(event, "{", 1, true)
+  local text = brace and sub(event, brace)
+  local found = text and members(text, FAILED)
+  if not found then return false end
+  if found.type and sub(text, found.type[1], found.type[2]) == '"error"' then return true end
+  if not found.error and found.response then
+    text = sub(text, found.response[1], found.response[2])
+    found = members(text, FAILED) or {}
+  end
+  return found.error ~= nil and sub(text, found.error[1], found.error[2]) ~= "null"
+end
+
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
 -- A quote within a JSON string is always escaped, so these patterns cannot match generated text. A search for plain text is several times
 -- as fast as one for a pattern, and nearly every event is done with it.
@@ -44,6 +59,7 @@ local function without_usage(h, text)
     local _, last = find(text, plain and "\n\n" or "\r?\n\r?\n", pos, plain)
     if not last then break end
     local event = sub(text, pos, last)
+    if find(event, '"error"', 1, true) and is_error(event) then h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true) end
     if not only_counts(h, event) then kept[#kept + 1] = event end
     pos = last + 1
   end
@@ -82,22 +98,20 @@ function envoy_on_response(h)
   for chunk in h:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
-      if not first_at then
-        first_at = h:timestamp(EnvoyTimestampResolution.MILLISECOND)
-        if length >= #ERROR and chunk:getBytes(0, #ERROR) == ERROR then
-          h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true)
-          return
-        end
-        -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.
-        if first_at >= started then h:streamInfo():dynamicMetadata():set("spillway", "first_body_ms", first_at - started) end
-      end
+      local at, over = h:timestamp(EnvoyTimestampResolution.MILLISECOND), false
       local text = chunk:getBytes(0, length)
-      if rest ~= "" or find(text, '"usage"', 1, true) or not is_whole(text) then
-        local shown, over
+      if rest ~= "" or find(text, '"usage"', 1, true) or find(text, '"error"', 1, true) or not is_whole(text) then
+        local shown
         shown, rest, over = without_usage(h, rest .. text)
         if hide then chunk:setBytes(shown) end
-        if over then return pace(h, first_at) end
       end
+      if not first_at then
+        first_at = at
+        local told = h:streamInfo():dynamicMetadata()
+        -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.
+        if at >= started and not told:get("spillway").stream_error then told:set("spillway", "first_body_ms", at - started) end
+      end
+      if over then return pace(h, first_at) end
     elseif hide and rest ~= "" then  -- the end, after an event that lacks its blank line
       if not only_counts(h, rest) then chunk:setBytes(rest) end
       rest = ""
