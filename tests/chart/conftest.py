@@ -86,9 +86,11 @@ def values_file(folder: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-def template(folder: Path, values: dict[str, Any], chart: Path = CHART, *, release: str = "spillway") -> Rendered:
+def template(
+    folder: Path, values: dict[str, Any], chart: Path = CHART, *, release: str = "spillway", namespace: str = NAMESPACE
+) -> Rendered:
     """Return what a release of that name would install."""
-    done = helm("template", release, str(chart), "-n", NAMESPACE, "-f", str(values_file(folder, values)))
+    done = helm("template", release, str(chart), "-n", namespace, "-f", str(values_file(folder, values)))
     assert done.returncode == 0, done.stderr
     return Rendered(objects=tuple(o for o in yaml.safe_load_all(done.stdout) if o))
 

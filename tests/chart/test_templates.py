@@ -210,12 +210,39 @@ def test_one_pod_monitor_scrapes_engines_and_gateways_of_every_workload(stack: R
         assert {r["targetLabel"] for r in endpoint["relabelings"] if "targetLabel" in r} == WORKLOAD_LABELS
 
 
-@pytest.mark.parametrize("release", ["team.llm", "platform-production-cluster-eu-west-1-of-the-team-llm"], ids=["a dot", "53 characters"])
+@pytest.mark.parametrize(
+    "release",
+    ["team.llm", "platform-production-cluster-eu-west-1-of-the-team-llm", "1team", "1"],
+    ids=["a dot", "53 characters", "a digit first", "a digit alone"],
+)
 def test_services_have_a_name_that_services_may_have(release: str, tmp_path: Path) -> None:
     found = template(tmp_path, {"prometheus": {"install": True}}, release=release)
     names = [each["metadata"]["name"] for each in found.all("Service")]
     assert len(names) == 2
     assert all(re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name) for name in names), names
+
+
+def test_what_is_text_stays_text_where_it_looks_like_a_number(tmp_path: Path) -> None:
+    card = {"product": "card", "memoryGiB": 23, "memoryBandwidthGBps": 1008, "teraFLOPs": {"bf16": 165}, "perNode": 1}
+    values = {
+        "clusterDomain": "1",
+        "priorityClassName": "2",
+        "serviceAccount": {"name": "3"},
+        "prometheus": {"install": True, "persistence": {"enabled": True, "storageClassName": "4"}},
+        "acceleratorClasses": {"catalogue": {"4090": card}},
+        **{name: STACK[name] for name in ("podMonitor", "serviceMonitor", "prometheusRule", "dashboard")},
+    }
+    found = template(tmp_path, values, release="5", namespace="6")
+    assert found.one("AcceleratorClass", "4090")
+    for each in found.objects:
+        metadata = each["metadata"]
+        assert all(isinstance(text, str) for text in (metadata["name"], metadata.get("namespace", ""), *metadata["labels"].values())), each
+    assert {subject["namespace"] for binding in found.all("RoleBinding") for subject in binding["subjects"]} == {"6"}
+    pod = found.pod("r-5-spillway-operator")
+    environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    told = (pod["priorityClassName"], pod["serviceAccountName"], environment["SPILLWAY_CLUSTER_DOMAIN"])
+    assert (*told, found.one("PersistentVolumeClaim", "r-5-spillway-prometheus")["spec"]["storageClassName"]) == ("2", "3", "1", "4")
+    assert json.loads(environment["SPILLWAY_OPERATOR_LABELS"] or "")["app.kubernetes.io/instance"] == "5"
 
 
 def test_the_service_monitor_finds_the_metrics_service(stack: Rendered) -> None:

@@ -4,7 +4,7 @@
 {{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- $release := .Release.Name | replace "." "-" -}}{{/* a Service's name has no dot */}}
+{{- $release := regexReplaceAll "^[0-9]" (.Release.Name | replace "." "-") "r-${0}" -}}{{/* a Service's name has no dot, and a letter first */}}
 {{- if contains $name $release -}}
 {{- $release | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
@@ -34,7 +34,7 @@
 {{/* Labels that select the pods of a component: call with (dict "root" $ "component" "operator"). */}}
 {{- define "spillway.selectorLabels" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 

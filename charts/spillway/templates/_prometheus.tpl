@@ -26,7 +26,7 @@ scrape_configs:
     kubernetes_sd_configs:
       - role: pod
         namespaces:
-          names: [{{ .Release.Namespace }}]
+          names: [{{ .Release.Namespace | quote }}]
         selectors:
           - role: pod
             label: app.kubernetes.io/name={{ .Chart.Name }},app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=operator
