@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from spillway.api.vocabulary import LABEL_COMPONENT, LABEL_WORKLOAD
+from spillway.reconcile.settings import read_settings
 from tests.chart.conftest import CHART, NAMESPACE, STACK, Rendered, helm, template, values_file
 from tests.e2e.cluster import binaries
 
@@ -178,22 +179,34 @@ def test_placement_values_reach_the_operators_pod(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"prometheus": {"install": True}}, {"kubernetes.io/metadata.name": NAMESPACE}),
-        ({"prometheus": {"url": "http://prometheus.monitoring.svc:9090"}}, {"kubernetes.io/metadata.name": "monitoring"}),
-        ({"prometheus": {"url": "http://p.obs.svc.cluster.local/api"}}, {"kubernetes.io/metadata.name": "obs"}),
-        ({"prometheus": {"url": "https://prometheus.example.com"}}, {}),
-        ({}, {}),
-        ({"prometheus": {"install": True}, "networkPolicy": {"scrapeNamespaceLabels": {"team": "obs"}}}, {"team": "obs"}),
+        ({"prometheus": {"install": True}}, [{"kubernetes.io/metadata.name": NAMESPACE}]),
+        ({"prometheus": {"url": "http://prometheus.monitoring.svc:9090"}}, [{"kubernetes.io/metadata.name": "monitoring"}]),
+        ({"prometheus": {"url": "http://p.obs.svc.cluster.local/api"}}, [{"kubernetes.io/metadata.name": "obs"}]),
+        ({"prometheus": {"url": "https://prometheus.example.com"}}, []),
+        ({}, []),
+        (
+            {"prometheus": {"url": "http://thanos.query.svc"}, "networkPolicy": {"scrapeNamespaceLabels": {"team": "obs"}}},
+            [{"team": "obs"}],
+        ),
+        (
+            {"prometheus": {"install": True}, "networkPolicy": {"scrapeNamespaceLabels": {"team": "obs"}}},
+            [{"team": "obs"}, {"kubernetes.io/metadata.name": NAMESPACE}],
+        ),
+        (
+            {"prometheus": {"install": True}, "networkPolicy": {"scrapeNamespaceLabels": {"kubernetes.io/metadata.name": NAMESPACE}}},
+            [{"kubernetes.io/metadata.name": NAMESPACE}],
+        ),
     ],
-    ids=["bundled", "namespace of the URL", "long URL", "outside the cluster", "none", "named"],
+    ids=["bundled", "namespace of the URL", "long URL", "outside the cluster", "none", "named", "both", "both the same"],
 )
-def test_the_scraping_namespace_is_admitted_and_no_other(values: dict[str, Any], expected: dict[str, str], tmp_path: Path) -> None:
+def test_the_scraping_namespaces_are_admitted_and_no_other(values: dict[str, Any], expected: list[dict[str, str]], tmp_path: Path) -> None:
     found = template(tmp_path, values)
     (container,) = found.pod("spillway-operator")["containers"]
     environment = {e["name"]: e.get("value") for e in container["env"]}
-    assert json.loads(environment["SPILLWAY_SCRAPE_NAMESPACE_LABELS"] or "") == expected
+    told = read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": environment["SPILLWAY_SCRAPE_NAMESPACE_LABELS"] or ""}).render
+    assert list(told.scrape_namespace_labels) == expected
     ingress = found.one("NetworkPolicy", "spillway-operator")["spec"]["ingress"]
-    assert [i["from"] for i in ingress] == ([[{"namespaceSelector": {"matchLabels": expected}}]] if expected else [])
+    assert [i["from"] for i in ingress] == ([[{"namespaceSelector": {"matchLabels": each}} for each in expected]] if expected else [])
 
 
 def test_one_pod_monitor_scrapes_engines_and_gateways_of_every_workload(stack: Rendered) -> None:

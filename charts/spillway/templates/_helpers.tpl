@@ -67,18 +67,19 @@ http://{{ include "spillway.prometheus" . }}.{{ .Release.Namespace }}.svc.{{ .Va
 {{- end -}}
 {{- end -}}
 
-{{/* Labels, as JSON, of the namespace that may scrape; {} when it is not known. */}}
+{{/* Labels, as a JSON array, of each namespace that may scrape; [] when none is known. */}}
 {{- define "spillway.scrapeNamespaceLabels" -}}
 {{- $host := (urlParse (default "" .Values.prometheus.url)).hostname -}}
-{{- if .Values.networkPolicy.scrapeNamespaceLabels -}}
-{{- .Values.networkPolicy.scrapeNamespaceLabels | toJson -}}
-{{- else if .Values.prometheus.install -}}
-{{- dict "kubernetes.io/metadata.name" .Release.Namespace | toJson -}}
-{{- else if regexMatch "^[a-z0-9-]+\\.[a-z0-9-]+\\.svc(\\.|$)" $host -}}
-{{- dict "kubernetes.io/metadata.name" (index (splitList "." $host) 1) | toJson -}}
-{{- else -}}
-{}
+{{- $found := list -}}
+{{- with .Values.networkPolicy.scrapeNamespaceLabels -}}
+{{- $found = append $found . -}}
 {{- end -}}
+{{- if .Values.prometheus.install -}}
+{{- $found = append $found (dict "kubernetes.io/metadata.name" .Release.Namespace) -}}
+{{- else if and (not $found) (regexMatch "^[a-z0-9-]+\\.[a-z0-9-]+\\.svc(\\.|$)" $host) -}}
+{{- $found = append $found (dict "kubernetes.io/metadata.name" (index (splitList "." $host) 1)) -}}
+{{- end -}}
+{{- uniq $found | toJson -}}
 {{- end -}}
 
 {{/* What the bundled Prometheus may keep: four fifths of its volume, since its log of what is newest comes on top. A full volume ends it. */}}

@@ -64,8 +64,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
     }
     _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
-    labels = {"SCRAPE_NAMESPACE_LABELS": "scrape_namespace_labels", "OPERATOR_LABELS": "operator_labels"}
-    render |= {field: _labels(name, found[name]) for name, field in labels.items() if name in found}
+    told = {"SCRAPE_NAMESPACE_LABELS": ("scrape_namespace_labels", _each_labels), "OPERATOR_LABELS": ("operator_labels", _labels)}
+    render |= {field: read(name, _json(name, found[name])) for name, (field, read) in told.items() if name in found}
     render["operator_namespace"] = namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
     try:
         values: dict[str, Any] = {"render": RenderSettings(**render)}
@@ -127,11 +127,19 @@ def _port(name: str, text: str) -> int:
     return int(text)
 
 
-def _labels(name: str, text: str) -> dict[str, str]:
+def _json(name: str, text: str) -> object:
     try:
-        labels = json.loads(text)
+        return json.loads(text)
     except ValueError as problem:
         raise SettingsError(f"{PREFIX}{name} is no JSON: {problem}") from problem
+
+
+def _each_labels(name: str, given: object) -> tuple[dict[str, str], ...]:
+    """Return the labels of each namespace: a list of objects, or the object of the only one."""
+    return tuple(_labels(name, each) for each in (given if isinstance(given, list) else [given]))
+
+
+def _labels(name: str, labels: object) -> dict[str, str]:
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         raise SettingsError(f'{PREFIX}{name} takes a JSON object of strings, for example {{"kubernetes.io/metadata.name": "monitoring"}}')
     return labels

@@ -1,6 +1,6 @@
 """Who may disturb a workload's pods: PodDisruptionBudgets, NetworkPolicies and the account without rights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from spillway.api.access import Callers
 from spillway.api.vocabulary import COMPONENT_ENGINE, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS, PORT_HTTP
@@ -47,7 +47,7 @@ def gateway_network_policy(workload: Workload, decision: Decision, settings: Ren
     return _network_policy(workload, name=names.gateway(workload.key.name), component=COMPONENT_GATEWAY, ingress=ingress, egress=egress)
 
 
-def engine_network_policy(workload: Workload, *, scrape: Mapping[str, str]) -> KubernetesObject:
+def engine_network_policy(workload: Workload, *, scrape: Sequence[Mapping[str, str]]) -> KubernetesObject:
     """Return the replicas' policy: only their own gateway and the scraping namespace reach them.
 
     Calling out stays allowed, because weights come from a hub, unless they are on a volume and the data must not leave the cluster.
@@ -83,11 +83,10 @@ def _callers(workload: Workload) -> KubernetesObject:
     return {"from": [{"podSelector": {}}]} if workload.spec.gateway.access.admits is Callers.NAMESPACE else {}
 
 
-def _scraped(scrape: Mapping[str, str], port: int) -> list[KubernetesObject]:
-    """Admit the scraping namespace; none is named: admit none, since an empty selector would admit all."""
-    if not scrape:
-        return []
-    return [{"from": [{"namespaceSelector": {"matchLabels": dict(scrape)}}], "ports": [_port(port)]}]
+def _scraped(scrape: Sequence[Mapping[str, str]], port: int) -> list[KubernetesObject]:
+    """Admit the scraping namespaces; none is named: admit none, since an empty selector would admit all."""
+    named = [{"namespaceSelector": {"matchLabels": dict(each)}} for each in scrape if each]
+    return [{"from": named, "ports": [_port(port)]}] if named else []
 
 
 def _asked(settings: RenderSettings) -> list[KubernetesObject]:

@@ -20,7 +20,7 @@ class RenderSettings:
     gateway_image: str
     image_pull_policy: str = "IfNotPresent"
     cluster_domain: str = "cluster.local"
-    scrape_namespace_labels: Mapping[str, str] = field(default_factory=dict)  # namespace of Prometheus; empty: nobody may scrape
+    scrape_namespace_labels: tuple[Mapping[str, str], ...] = ()  # of each namespace that may scrape
     operator_namespace: str = "default"
     operator_labels: Mapping[str, str] = field(
         default_factory=dict

@@ -27,7 +27,7 @@ SETTINGS = RenderSettings(
     engine_image="vllm/vllm-openai:v0.32.0",
     engine_version="0.32.0",
     gateway_image="envoyproxy/envoy:v1.40.0",
-    scrape_namespace_labels={"kubernetes.io/metadata.name": "monitoring"},
+    scrape_namespace_labels=({"kubernetes.io/metadata.name": "monitoring"},),
     operator_namespace="spillway-system",
     operator_labels={"app.kubernetes.io/name": "spillway", "app.kubernetes.io/component": "operator"},
 )

@@ -35,13 +35,19 @@ def test_reads_what_the_chart_sets() -> None:
         }
     )
     assert settings.render.engine_version == "0.31.0"
-    assert settings.render.scrape_namespace_labels == {"kubernetes.io/metadata.name": "monitoring"}
+    assert settings.render.scrape_namespace_labels == ({"kubernetes.io/metadata.name": "monitoring"},)
     assert settings.render.operator_labels == {"app.kubernetes.io/component": "operator"}
     assert settings.render.operator_namespace == "spillway-system"
     assert (settings.namespace, settings.identity, settings.metrics_port) == ("spillway-system", "operator-0", 9000)
     assert settings.plan.metrics_window.total_seconds() == 30
     plan = settings.plan
     assert (plan.placement_interval.total_seconds(), plan.placement_hold.total_seconds(), plan.placement_saving) == (60, 7200, 0.25)
+
+
+def test_several_namespaces_may_scrape() -> None:
+    found = read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": '[{"team": "obs"}, {"team": "spillway"}]'}).render
+    assert found.scrape_namespace_labels == ({"team": "obs"}, {"team": "spillway"})
+    assert read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": "[]"}).render.scrape_namespace_labels == ()
 
 
 def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
@@ -59,6 +65,7 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("SCRAPE_NAMESPACE_LABELS", "["),
         ("OPERATOR_LABELS", "{"),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
+        ("SCRAPE_NAMESPACE_LABELS", '[["a"]]'),
         ("ENGINE_VERSION", "latest"),
         ("PLACEMENT_HOLD_SECONDS", "0"),
         ("PLACEMENT_INTERVAL_SECONDS", "1d"),

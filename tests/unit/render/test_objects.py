@@ -169,11 +169,21 @@ def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only()
     assert [list(peer) for rule in rules for peer in rule["from"]] == [["podSelector"], ["namespaceSelector"]]
 
 
-def test_without_a_scraping_namespace_nobody_scrapes_and_without_the_operators_labels_it_asks_nobody() -> None:
+@pytest.mark.parametrize("nobody", [(), ({},)], ids=["none named", "no label named"])
+def test_without_a_scraping_namespace_nobody_scrapes_and_without_the_operators_labels_it_asks_nobody(
+    nobody: tuple[dict[str, str], ...],
+) -> None:
     """An empty selector would admit every namespace."""
-    case = with_settings(hybrid(), scrape_namespace_labels={}, operator_labels={})
+    case = with_settings(hybrid(), scrape_namespace_labels=nobody, operator_labels={})
     assert len(one(case, "NetworkPolicy", "chat-engine")["spec"]["ingress"]) == 1
     assert len(one(case, "NetworkPolicy", "chat-gateway")["spec"]["ingress"]) == 1
+
+
+def test_each_of_several_scraping_namespaces_is_admitted() -> None:
+    case = with_settings(hybrid(), scrape_namespace_labels=({"team": "obs"}, {"team": "spillway"}))
+    for name in ("chat-engine", "chat-gateway"):
+        peers = one(case, "NetworkPolicy", name)["spec"]["ingress"][1]["from"]
+        assert [each["namespaceSelector"]["matchLabels"]["team"] for each in peers] == ["obs", "spillway"]
 
 
 def test_cluster_only_is_kept_by_the_network_as_well() -> None:
