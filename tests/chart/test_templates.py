@@ -156,6 +156,18 @@ def test_images_are_named_by_tag_or_by_digest(tmp_path: Path, plain: Rendered) -
     assert by_digest.pod("spillway-operator")["containers"][0]["image"] == f"spillway/operator@{digest}"
 
 
+def test_pull_secrets_of_replicas_and_gateways_reach_the_operator(tmp_path: Path, plain: Rendered) -> None:
+    found = template(
+        tmp_path, {"engine": {"imagePullSecrets": [{"name": "a"}]}, "gateway": {"imagePullSecrets": [{"name": "b"}, {"name": "c"}]}}
+    )
+    (container,) = found.pod("spillway-operator")["containers"]
+    told = read_settings({each["name"]: each["value"] for each in container["env"] if "value" in each}).render
+    assert (told.engine_pull_secrets, told.gateway_pull_secrets) == (("a",), ("b", "c"))
+    assert "imagePullSecrets" not in found.pod("spillway-operator")
+    (container,) = plain.pod("spillway-operator")["containers"]
+    assert not [each for each in container["env"] if "PULL_SECRETS" in each["name"]]
+
+
 def test_placement_values_reach_the_operators_pod(tmp_path: Path) -> None:
     values = {
         "nodeSelector": {"pool": "system"},

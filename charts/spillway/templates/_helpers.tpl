@@ -56,6 +56,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
+{{/* The names, as a JSON array, in a list of (dict "name" …). */}}
+{{- define "spillway.names" -}}
+{{- $names := list -}}
+{{- range . -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
 {{/* URL of the Prometheus that the operator asks; empty when there is none. */}}
 {{- define "spillway.prometheusURL" -}}
 {{- if and .Values.prometheus.url .Values.prometheus.install -}}

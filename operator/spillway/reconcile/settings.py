@@ -1,7 +1,7 @@
 """What the installation decides, read once from the environment (SPILLWAY_*) and passed down."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -64,7 +64,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
     }
     _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
-    told = {"SCRAPE_NAMESPACE_LABELS": ("scrape_namespace_labels", _each_labels), "OPERATOR_LABELS": ("operator_labels", _labels)}
+    told: dict[str, tuple[str, Callable[[str, object], Any]]] = {
+        "SCRAPE_NAMESPACE_LABELS": ("scrape_namespace_labels", _each_labels),
+        "OPERATOR_LABELS": ("operator_labels", _labels),
+        "ENGINE_PULL_SECRETS": ("engine_pull_secrets", _names),
+        "GATEWAY_PULL_SECRETS": ("gateway_pull_secrets", _names),
+    }
     render |= {field: read(name, _json(name, found[name])) for name, (field, read) in told.items() if name in found}
     render["operator_namespace"] = namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
     try:
@@ -137,6 +142,12 @@ def _json(name: str, text: str) -> object:
 def _each_labels(name: str, given: object) -> tuple[dict[str, str], ...]:
     """Return the labels of each namespace: a list of objects, or the object of the only one."""
     return tuple(_labels(name, each) for each in (given if isinstance(given, list) else [given]))
+
+
+def _names(name: str, given: object) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(each, str) and each for each in given):
+        raise SettingsError(f'{PREFIX}{name} takes a JSON list of names, for example ["registry"]')
+    return tuple(given)
 
 
 def _labels(name: str, labels: object) -> dict[str, str]:

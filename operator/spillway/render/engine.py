@@ -23,7 +23,7 @@ from spillway.plan.decision import OwnedPool, Workload
 from spillway.plan.memory import weights_bytes
 from spillway.plan.models import known_model
 from spillway.render import drain, names, told_config, vllm
-from spillway.render.manifest import KubernetesObject, child, container_security, label_value, labels, pod_security, selector
+from spillway.render.manifest import KubernetesObject, child, container_security, label_value, labels, pod_security, pull_secrets, selector
 from spillway.render.settings import RenderSettings
 
 # What OpenCost groups the cost of serving by.
@@ -154,7 +154,7 @@ def _pod(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> Kuber
         **({"initContainers": [_telling_container(workload, pool, settings)]} if pool.tells_config else {}),
         "containers": [_container(workload, pool, settings)],
         "volumes": _volumes(workload, pool),
-        **_scheduling(pool, overrides),
+        **_scheduling(pool, overrides, settings),
     }
     return {"metadata": metadata, "spec": spec}
 
@@ -251,7 +251,7 @@ def _mounts(workload: Workload) -> list[KubernetesObject]:
     ]
 
 
-def _scheduling(pool: OwnedPool, overrides: PodTemplate) -> KubernetesObject:
+def _scheduling(pool: OwnedPool, overrides: PodTemplate, settings: RenderSettings) -> KubernetesObject:
     """Return where replicas may run. The class's node labels win: its price and arithmetic are those of its nodes."""
     accelerator = pool.accelerator
     tolerations = [_toleration(each) for each in (*accelerator.tolerations, *overrides.tolerations)]
@@ -260,7 +260,7 @@ def _scheduling(pool: OwnedPool, overrides: PodTemplate) -> KubernetesObject:
         "tolerations": [each for place, each in enumerate(tolerations) if each not in tolerations[:place]],
         "runtimeClassName": overrides.runtime_class_name or accelerator.runtime_class_name,
         "priorityClassName": overrides.priority_class_name,
-        "imagePullSecrets": [{"name": secret.name} for secret in overrides.image_pull_secrets],
+        "imagePullSecrets": pull_secrets(*(secret.name for secret in overrides.image_pull_secrets), *settings.engine_pull_secrets),
     }
     return {field: value for field, value in wanted.items() if value}
 

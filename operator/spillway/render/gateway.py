@@ -17,7 +17,7 @@ from spillway.plan.permit import WORKERS
 from spillway.render import envoy, names
 from spillway.render.envoy_operations import DRAIN_IDLE_S
 from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
-from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
+from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, pull_secrets, selector
 from spillway.render.settings import RenderSettings
 
 # The preStop hook takes until the last request is done; after it Envoy has nothing left to do.
@@ -101,6 +101,7 @@ def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files
         "topologySpreadConstraints": [_spread(workload)],
         "containers": [_container(workload, decision, settings)],
         "volumes": _volumes(workload, decision, config=names.gateway(workload.key.name), cap=names.gateway_cap(workload.key.name)),
+        **({"imagePullSecrets": pull_secrets(*settings.gateway_pull_secrets)} if settings.gateway_pull_secrets else {}),
     }
     return {"metadata": metadata, "spec": spec}
 

@@ -78,6 +78,11 @@ def container_security() -> KubernetesObject:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 
 
+def pull_secrets(*names: str) -> list[KubernetesObject]:
+    """Return the Secrets by which a pod's images are pulled, each once: the API server takes no name twice."""
+    return [{"name": name} for name in dict.fromkeys(names)]
+
+
 def _owner(workload: Workload) -> KubernetesObject:
     return {
         "apiVersion": API_VERSION,

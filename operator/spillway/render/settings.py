@@ -19,6 +19,8 @@ class RenderSettings:
     engine_version: str
     gateway_image: str
     image_pull_policy: str = "IfNotPresent"
+    engine_pull_secrets: tuple[str, ...] = ()  # names, in the workload's namespace; of replicas behind those of their podTemplate
+    gateway_pull_secrets: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
     scrape_namespace_labels: tuple[Mapping[str, str], ...] = ()  # of each namespace that may scrape
     operator_namespace: str = "default"

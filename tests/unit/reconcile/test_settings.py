@@ -23,6 +23,8 @@ def test_reads_what_the_chart_sets() -> None:
             "SPILLWAY_ENGINE_VERSION": "0.31.0",
             "SPILLWAY_GATEWAY_IMAGE": "gateway:1",
             "SPILLWAY_IMAGE_PULL_POLICY": "Never",
+            "SPILLWAY_ENGINE_PULL_SECRETS": '["registry"]',
+            "SPILLWAY_GATEWAY_PULL_SECRETS": '["mirror", "registry"]',
             "SPILLWAY_CLUSTER_DOMAIN": "corp.local",
             "SPILLWAY_SCRAPE_NAMESPACE_LABELS": '{"kubernetes.io/metadata.name": "monitoring"}',
             "SPILLWAY_OPERATOR_LABELS": '{"app.kubernetes.io/component": "operator"}',
@@ -36,6 +38,7 @@ def test_reads_what_the_chart_sets() -> None:
     )
     assert settings.render.engine_version == "0.31.0"
     assert settings.render.scrape_namespace_labels == ({"kubernetes.io/metadata.name": "monitoring"},)
+    assert (settings.render.engine_pull_secrets, settings.render.gateway_pull_secrets) == (("registry",), ("mirror", "registry"))
     assert settings.render.operator_labels == {"app.kubernetes.io/component": "operator"}
     assert settings.render.operator_namespace == "spillway-system"
     assert (settings.namespace, settings.identity, settings.metrics_port) == ("spillway-system", "operator-0", 9000)
@@ -64,6 +67,8 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("LOG_FORMAT", "JSON"),
         ("SCRAPE_NAMESPACE_LABELS", "["),
         ("OPERATOR_LABELS", "{"),
+        ("ENGINE_PULL_SECRETS", "registry"),
+        ("GATEWAY_PULL_SECRETS", '[{"name": "registry"}]'),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
         ("SCRAPE_NAMESPACE_LABELS", '[["a"]]'),
         ("ENGINE_VERSION", "latest"),

@@ -169,6 +169,14 @@ def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only()
     assert [list(peer) for rule in rules for peer in rule["from"]] == [["podSelector"], ["namespaceSelector"]]
 
 
+def test_images_are_pulled_with_the_installations_secrets_behind_the_workloads_own() -> None:
+    case = dedicated(own={"podTemplate": {"imagePullSecrets": [{"name": "own"}, {"name": "both"}]}})
+    case = with_settings(case, engine_pull_secrets=("both", "registry"), gateway_pull_secrets=("mirror", "mirror"))
+    assert [each["name"] for each in case.engine()["spec"]["template"]["spec"]["imagePullSecrets"]] == ["own", "both", "registry"]
+    assert one(case, "Deployment", "chat-gateway")["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "mirror"}]
+    assert not [pod for pod in pods(dedicated()) if "imagePullSecrets" in pod["spec"]]
+
+
 @pytest.mark.parametrize("nobody", [(), ({},)], ids=["none named", "no label named"])
 def test_without_a_scraping_namespace_nobody_scrapes_and_without_the_operators_labels_it_asks_nobody(
     nobody: tuple[dict[str, str], ...],
