@@ -76,7 +76,7 @@ def test_default_images_are_the_public_ones_of_the_image_list() -> None:
 def test_every_value_is_described_and_in_the_schema() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert set(values) == set(schema["properties"]) - {"global"}
+    assert set(values) == set(schema["properties"]) - {"global", "enabled"}
     described = re.findall(r"^\| ([a-zA-Z0-9.]+) \| \w+ \| .* \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
     assert [name for name, text in described if not text.strip()] == []
     assert set(values) == {name.split(".")[0] for name, _ in described} - {"Key"}
@@ -148,6 +148,21 @@ WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("values", "named"), WRONG_VALUES.values(), ids=WRONG_VALUES)
 def test_wrong_values_are_refused_by_name(values: dict[str, Any], named: str, tmp_path: Path) -> None:
     assert named in refusal(tmp_path, values)
+
+
+def test_both_charts_can_be_switched_on_by_a_parent_charts_condition(tmp_path: Path) -> None:
+    parent = tmp_path / "platform"
+    dependencies = []
+    for chart in CHARTS:
+        shutil.copytree(chart, parent / "charts" / chart.name)
+        version = yaml.safe_load((chart / "Chart.yaml").read_text())["version"]
+        dependencies.append({"name": chart.name, "version": version, "condition": f"{chart.name}.enabled"})
+    described = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": dependencies}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(described))
+    found = template(tmp_path, {"spillway": {"enabled": True}, "spillway-crds": {"enabled": True}}, parent, release="platform")
+    assert found.pod("platform-spillway-operator")
+    assert len(found.all("CustomResourceDefinition")) == len(KINDS)
+    assert not template(tmp_path, {"spillway": {"enabled": False}, "spillway-crds": {"enabled": False}}, parent).objects
 
 
 def test_a_cluster_that_is_too_old_is_refused(tmp_path: Path) -> None:
