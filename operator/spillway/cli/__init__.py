@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "written. Exit codes: 0, 1 when the cluster cannot be asked, 2 for bad input.",
     )
     add_report_arguments(report)
-    crds = commands.add_parser("crds", help="print the CRDs, for kubectl apply --server-side -f -")
+    crds = commands.add_parser("crds", help="print the CRDs, for kubectl apply --server-side --force-conflicts -f -")
     crds.add_argument("folder", nargs="*", help="write all generated files below these folders instead")
     commands.add_parser("version", help="print the version")
     return parser

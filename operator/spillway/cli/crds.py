@@ -76,7 +76,7 @@ def catalogue(values: str) -> str:
 
 
 def render() -> str:
-    """Return all CRDs as one stream of YAML documents, for `kubectl apply --server-side -f -`."""
+    """Return all CRDs as one stream of YAML documents, for `kubectl apply --server-side --force-conflicts -f -`."""
     return "---\n".join(to_yaml(definition) for definition in crds())
 
 
