@@ -134,6 +134,7 @@ WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "a tag in the repository": ({"image": {"repository": "spillway/operator:1"}}, "repository"),
     "an engine without a version": ({"engine": {"version": "latest"}}, "version"),
     "a URL without a scheme": ({"prometheus": {"url": "prometheus:9090"}}, "url"),
+    "an address that is not all of them": ({"listenAddress": "127.0.0.1"}, "listenAddress"),
     "an interval without a unit": ({"prometheus": {"scrapeInterval": "5"}}, "scrapeInterval"),
     "a floating-point price": ({"acceleratorClasses": {"catalogue": {"mine": {"price": {"onDemandUSDPerHour": 1.5}}}}}, "mine"),
     "a price without a source": (

@@ -156,6 +156,12 @@ def test_images_are_named_by_tag_or_by_digest(tmp_path: Path, plain: Rendered) -
     assert by_digest.pod("spillway-operator")["containers"][0]["image"] == f"spillway/operator@{digest}"
 
 
+def test_pods_listen_on_ipv6_where_the_values_say_so(tmp_path: Path, plain: Rendered) -> None:
+    for found, expected in ((plain, "0.0.0.0"), (template(tmp_path, {"listenAddress": "::"}), "::")):
+        (container,) = found.pod("spillway-operator")["containers"]
+        assert read_settings({each["name"]: each.get("value", "") for each in container["env"]}).render.listen_address == expected
+
+
 def test_pull_secrets_of_replicas_and_gateways_reach_the_operator(tmp_path: Path, plain: Rendered) -> None:
     found = template(
         tmp_path, {"engine": {"imagePullSecrets": [{"name": "a"}]}, "gateway": {"imagePullSecrets": [{"name": "b"}, {"name": "c"}]}}

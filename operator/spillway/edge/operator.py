@@ -116,7 +116,7 @@ class _Process:
 
     async def run(self) -> int:
         with contextlib.ExitStack() as stack:
-            stop, metrics_port = _serve_metrics(self._settings.metrics_port, self._telemetry)
+            stop, metrics_port = _serve_metrics(self._settings, self._telemetry)
             stack.callback(stop)
             logger.info("metrics on port %d", metrics_port)
             probes, probe_port = await serve_probes(
@@ -250,13 +250,13 @@ def _unasked(settings: Settings) -> Missing:
     return Missing(reason=Reason.METRICS_MISSING, detail="Prometheus was not asked yet")
 
 
-def _serve_metrics(port: int, telemetry: Telemetry) -> tuple[Callable[[], None], int]:
+def _serve_metrics(settings: Settings, telemetry: Telemetry) -> tuple[Callable[[], None], int]:
     """Serve /metrics from a thread; return how to stop that, and the port."""
     registry = CollectorRegistry()
     for make in (ProcessCollector, PlatformCollector, GCCollector):
         make(registry=registry)
     registry.register(telemetry)
-    server, _ = start_http_server(port, registry=registry)
+    server, _ = start_http_server(settings.metrics_port, addr=settings.render.listen_address, registry=registry)
 
     def stop() -> None:
         server.shutdown()

@@ -1,7 +1,7 @@
 """What the installation decides, read once from the environment (SPILLWAY_*) and passed down."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from spillway.render.settings import RenderSettings
 PREFIX = "SPILLWAY_"
 LONGEST_HOLD_S = 30 * 86_400
 LOG_FORMATS = ("text", "json")
+LISTEN_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104  of pods, each in a network namespace of its own
 
 
 class SettingsError(Exception):
@@ -58,28 +59,12 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Return the settings found in the environment; what is not set has the chart's default."""
     found = {name.removeprefix(PREFIX): text for name, text in environment.items() if name.startswith(PREFIX) and text != ""}
-    render: dict[str, Any] = {
-        "engine_image": found.get("ENGINE_IMAGE", "vllm/vllm-openai:v0.32.0"),
-        "engine_version": found.get("ENGINE_VERSION", "0.32.0"),
-        "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
-    }
-    _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
-    told: dict[str, tuple[str, Callable[[str, object], Any]]] = {
-        "SCRAPE_NAMESPACE_LABELS": ("scrape_namespace_labels", _each_labels),
-        "OPERATOR_LABELS": ("operator_labels", _labels),
-        "ENGINE_PULL_SECRETS": ("engine_pull_secrets", _names),
-        "GATEWAY_PULL_SECRETS": ("gateway_pull_secrets", _names),
-    }
-    render |= {field: read(name, _json(name, found[name])) for name, (field, read) in told.items() if name in found}
-    render["operator_namespace"] = namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
-    try:
-        values: dict[str, Any] = {"render": RenderSettings(**render)}
-    except ValueError as problem:
-        raise SettingsError(f"{PREFIX}ENGINE_VERSION {render['engine_version']!r}: {problem}") from problem
-    texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name", "LOG_FORMAT": "log_format"}
+    namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
+    values: dict[str, Any] = {"render": _render_settings(found, namespace)}
+    texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name"}
     _copy(found, values, texts)
-    if values.get("log_format", LOG_FORMATS[0]) not in LOG_FORMATS:
-        raise SettingsError(f"{PREFIX}LOG_FORMAT is {values['log_format']!r}; it takes {' or '.join(LOG_FORMATS)}")
+    if "LOG_FORMAT" in found:
+        values["log_format"] = _one_of("LOG_FORMAT", found["LOG_FORMAT"], LOG_FORMATS)
     values["namespace"] = namespace
     values["identity"] = found.get("POD_NAME") or environment.get("POD_NAME") or environment.get("HOSTNAME") or "spillway"
     seconds = {
@@ -102,8 +87,37 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+def _render_settings(found: Mapping[str, str], namespace: str) -> RenderSettings:
+    render: dict[str, Any] = {
+        "engine_image": found.get("ENGINE_IMAGE", "vllm/vllm-openai:v0.32.0"),
+        "engine_version": found.get("ENGINE_VERSION", "0.32.0"),
+        "gateway_image": found.get("GATEWAY_IMAGE", "envoyproxy/envoy:v1.40.0"),
+        "operator_namespace": namespace,
+    }
+    _copy(found, render, {"IMAGE_PULL_POLICY": "image_pull_policy", "CLUSTER_DOMAIN": "cluster_domain"})
+    if "LISTEN_ADDRESS" in found:
+        render["listen_address"] = _one_of("LISTEN_ADDRESS", found["LISTEN_ADDRESS"], LISTEN_ADDRESSES)
+    told: dict[str, tuple[str, Callable[[str, object], Any]]] = {
+        "SCRAPE_NAMESPACE_LABELS": ("scrape_namespace_labels", _each_labels),
+        "OPERATOR_LABELS": ("operator_labels", _labels),
+        "ENGINE_PULL_SECRETS": ("engine_pull_secrets", _names),
+        "GATEWAY_PULL_SECRETS": ("gateway_pull_secrets", _names),
+    }
+    render |= {field: read(name, _json(name, found[name])) for name, (field, read) in told.items() if name in found}
+    try:
+        return RenderSettings(**render)
+    except ValueError as problem:
+        raise SettingsError(f"{PREFIX}ENGINE_VERSION {render['engine_version']!r}: {problem}") from problem
+
+
 def _copy(found: Mapping[str, str], values: dict[str, Any], fields: Mapping[str, str]) -> None:
     values.update({field: found[name] for name, field in fields.items() if name in found})
+
+
+def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
+    if text not in allowed:
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes {' or '.join(allowed)}")
+    return text
 
 
 def _seconds(name: str, text: str, *, most: int = 3600) -> float:

@@ -166,7 +166,7 @@ def _container(workload: Workload, pool: OwnedPool, settings: RenderSettings) ->
         "name": COMPONENT_ENGINE,
         "image": engine_image(workload, pool, settings),
         "imagePullPolicy": settings.image_pull_policy,
-        "command": vllm.arguments(workload, pool, version),
+        "command": vllm.arguments(workload, pool, version, host=settings.listen_address),
         "env": vllm.environment(workload),
         "ports": [{"name": "http", "containerPort": PORT_HTTP, "protocol": "TCP"}],
         "resources": _resources(pool, _overrides(workload).resources, settings.engine_resources),

@@ -25,11 +25,11 @@ from spillway.render.envoy_http import (
     http_filter,
     is_set,
     json_text,
+    listening,
     lua,
     method_is,
     seconds,
     set_header,
-    socket_address,
     status_is,
     stays,
     typed,
@@ -107,7 +107,7 @@ def edge_listener(
     )
     return {
         "name": "edge",
-        "address": socket_address(addresses.listen.host, addresses.listen.port),
+        "address": listening(addresses.listen.host, addresses.listen.port),
         "traffic_direction": "INBOUND",  # what the drain closes
         "per_connection_buffer_limit_bytes": CONNECTION_BUFFER_BYTES,
         "filter_chains": [{**chain, **tls_socket(workload.spec.gateway.tls, addresses)}],

@@ -145,6 +145,12 @@ def socket_address(host: str, port: int) -> EnvoyConfig:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def listening(host: str, port: int) -> EnvoyConfig:
+    """Return a TCP address to listen at; "::" is every address of IPv4, too."""
+    both = {"ipv4_compat": True} if host == "::" else {}
+    return {"socket_address": {"address": host, "port_value": port, **both}}
+
+
 def set_header(name: str, value: str) -> EnvoyConfig:
     """Return an option that sets a header whatever it was."""
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}

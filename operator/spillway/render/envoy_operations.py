@@ -11,10 +11,10 @@ from spillway.render.envoy_http import (
     http_filter,
     internal_cluster,
     internal_listener,
+    listening,
     lua,
     method_is,
     seconds,
-    socket_address,
 )
 
 DRAIN_PATH = "/drain"
@@ -46,7 +46,7 @@ def operations_listener(workload: Workload, addresses: GatewayAddresses, *, tell
     )
     return {
         "name": "operations",
-        "address": socket_address(addresses.metrics.host, addresses.metrics.port),
+        "address": listening(addresses.metrics.host, addresses.metrics.port),
         "bypass_overload_manager": True,  # a gateway that is full is neither dead nor unseen
         "ignore_global_conn_limit": True,
         "filter_chains": [chain],

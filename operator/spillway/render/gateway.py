@@ -79,7 +79,12 @@ def gateway_autoscaler(workload: Workload) -> tuple[KubernetesObject, ...]:
 
 
 def _addresses(settings: RenderSettings) -> envoy.GatewayAddresses:
-    return envoy.GatewayAddresses(cluster_domain=settings.cluster_domain)
+    host = settings.listen_address
+    return envoy.GatewayAddresses(
+        cluster_domain=settings.cluster_domain,
+        listen=envoy.Address(host=host, port=PORT_GATEWAY),
+        metrics=envoy.Address(host=host, port=PORT_GATEWAY_METRICS),
+    )
 
 
 def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> KubernetesObject:

@@ -22,6 +22,7 @@ class RenderSettings:
     engine_pull_secrets: tuple[str, ...] = ()  # names, in the workload's namespace; of replicas behind those of their podTemplate
     gateway_pull_secrets: tuple[str, ...] = ()
     cluster_domain: str = "cluster.local"
+    listen_address: str = "0.0.0.0"  # noqa: S104  a pod's own network namespace; or "::", for IPv6 and IPv4
     scrape_namespace_labels: tuple[Mapping[str, str], ...] = ()  # of each namespace that may scrape
     operator_namespace: str = "default"
     operator_labels: Mapping[str, str] = field(

@@ -42,11 +42,11 @@ SHUTDOWN_TIMEOUT = Version(0, 18)  # vllm-project/vllm#34730
 QUEUE_LIMITS = Version(0, 29)  # vllm-project/vllm#49445
 
 
-def arguments(workload: Workload, pool: OwnedPool, version: Version) -> list[str]:
+def arguments(workload: Workload, pool: OwnedPool, version: Version, *, host: str = "0.0.0.0") -> list[str]:  # noqa: S104  see below
     """Return the command of a replica; the user's extra arguments come last, and the last one counts."""
     return [
         *("vllm", "serve", loaded_model(workload)),
-        *("--host", "0.0.0.0", "--port", str(PORT_HTTP)),  # noqa: S104 the kubelet probes from outside the pod; a NetworkPolicy guards it
+        *("--host", host, "--port", str(PORT_HTTP)),  # the kubelet probes from outside the pod; a NetworkPolicy guards it
         *("--served-model-name", workload.spec.served_name),
         *_weights(workload),
         *_size(workload, pool),

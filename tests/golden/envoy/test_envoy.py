@@ -177,6 +177,15 @@ def test_the_drain_needs_a_token_of_the_workload_alone() -> None:
     assert load(HOSTED).files()["envoy.json"].count(mine["httpHeaders"][0]["value"]) == 1  # type: ignore[index]
 
 
+def test_envoy_takes_the_addresses_of_both_families(tmp_path: Path) -> None:
+    case = load(HOSTED)
+    listen, metrics = (envoy.Address(host="::", port=port) for port in (8080, 9902))
+    addresses = replace(mounted(case, tmp_path), listen=listen, metrics=metrics)
+    path = tmp_path / "both.json"
+    path.write_text(case.files(addresses)["envoy.json"])
+    validate(path)
+
+
 def mounted(case: Case, folder: Path) -> GatewayAddresses:
     """Write the files where a gateway pod has them, under `folder`."""
     addresses = GatewayAddresses(

@@ -23,6 +23,7 @@ def test_reads_what_the_chart_sets() -> None:
             "SPILLWAY_ENGINE_VERSION": "0.31.0",
             "SPILLWAY_GATEWAY_IMAGE": "gateway:1",
             "SPILLWAY_IMAGE_PULL_POLICY": "Never",
+            "SPILLWAY_LISTEN_ADDRESS": "::",
             "SPILLWAY_ENGINE_PULL_SECRETS": '["registry"]',
             "SPILLWAY_GATEWAY_PULL_SECRETS": '["mirror", "registry"]',
             "SPILLWAY_CLUSTER_DOMAIN": "corp.local",
@@ -41,6 +42,7 @@ def test_reads_what_the_chart_sets() -> None:
     assert (settings.render.engine_pull_secrets, settings.render.gateway_pull_secrets) == (("registry",), ("mirror", "registry"))
     assert settings.render.operator_labels == {"app.kubernetes.io/component": "operator"}
     assert settings.render.operator_namespace == "spillway-system"
+    assert settings.render.listen_address == "::"
     assert (settings.namespace, settings.identity, settings.metrics_port) == ("spillway-system", "operator-0", 9000)
     assert settings.plan.metrics_window.total_seconds() == 30
     plan = settings.plan
@@ -65,6 +67,7 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("LEASE_SECONDS", "0"),
         ("METRICS_PORT", "99999"),
         ("LOG_FORMAT", "JSON"),
+        ("LISTEN_ADDRESS", "127.0.0.1"),
         ("SCRAPE_NAMESPACE_LABELS", "["),
         ("OPERATOR_LABELS", "{"),
         ("ENGINE_PULL_SECRETS", "registry"),

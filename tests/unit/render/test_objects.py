@@ -169,6 +169,18 @@ def test_replicas_are_reached_by_their_gateway_and_the_scraping_namespace_only()
     assert [list(peer) for rule in rules for peer in rule["from"]] == [["podSelector"], ["namespaceSelector"]]
 
 
+def test_pods_listen_where_the_installation_says() -> None:
+    case = with_settings(hybrid(), listen_address="::")
+    command = container(case.engine())["command"]
+    assert command[command.index("--host") + 1] == "::"
+    listeners = json.loads(one(case, "ConfigMap", "chat-gateway")["data"]["envoy.json"])["static_resources"]["listeners"]
+    found = {each["name"]: each["address"]["socket_address"] for each in listeners if each["name"] in {"edge", "operations"}}
+    assert found == {
+        "edge": {"address": "::", "port_value": 8080, "ipv4_compat": True},
+        "operations": {"address": "::", "port_value": 9902, "ipv4_compat": True},
+    }
+
+
 def test_images_are_pulled_with_the_installations_secrets_behind_the_workloads_own() -> None:
     case = dedicated(own={"podTemplate": {"imagePullSecrets": [{"name": "own"}, {"name": "both"}]}})
     case = with_settings(case, engine_pull_secrets=("both", "registry"), gateway_pull_secrets=("mirror", "mirror"))
