@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ HOSTED_NAMESPACE = stand_in.NAMESPACE
 HOSTED_KEY = "the-rented-endpoints-own-key"
 HOSTED_MODEL = stand_in.SERVED_NAME
 POLL_S = 0.25
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 OURS = {"app.kubernetes.io/managed-by": "spillway-e2e"}  # on namespaces that `down` deletes on a cluster that stays
 
 
@@ -142,8 +143,7 @@ class Stack:
         _, leaf = self._hosted_certificates()
         objects = stand_in.manifests(leaf, api_key=HOSTED_KEY, image=self.reference(self.engine), volume="")
         namespace, *rest = [each for each in objects if each["kind"] != "PersistentVolumeClaim"]
-        namespace["metadata"]["labels"].update(OURS)
-        self.apply(namespace)
+        self.namespace(HOSTED_NAMESPACE, namespace["metadata"]["labels"])
         self.claim(HOSTED_NAMESPACE, "hosted-model", model.model_dir("med"), mode="ReadOnlyMany")
         self.apply(*rest)
 
@@ -163,9 +163,18 @@ class Stack:
         """Make a namespace with a claim `models` that holds the tiny or the medium model. One of that name that ends is waited for."""
         if self.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", "jsonpath={.status.phase}") == "Terminating":
             self.kubectl("wait", f"namespace/{namespace}", "--for=delete", "--timeout=180s")
-        labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+        self.namespace(namespace, RESTRICTED)
         self.claim(namespace, "models", model.model_dir(size))
+
+    def namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a namespace that `down` may delete. One that somebody else made is left alone, and all that is in it: SystemExit."""
+        found = self.kubectl("get", "namespace", name, "--ignore-not-found", "-o", "json").strip()
+        if found and not OURS.items() <= json.loads(found)["metadata"].get("labels", {}).items():
+            raise SystemExit(
+                f"namespace {name} is there already and was not made by these tests, which change what is in it and delete it in the end; "
+                "use a cluster without it"
+            )
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {**labels, **OURS}}})
 
     def claim(self, namespace: str, name: str, folder: Path, *, mode: str = "ReadWriteMany") -> None:
         """Make a claim with a folder's content: on a cluster of ours the folder itself, elsewhere a copy on the default StorageClass."""
@@ -246,8 +255,7 @@ class Stack:
     def install(self) -> None:
         """Install or upgrade the chart and wait until its Deployments are up."""
         say("installing the chart with Helm …")
-        labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE, "labels": labels}})
+        self.namespace(SYSTEM_NAMESPACE, RESTRICTED)
         values = self.cluster.kubeconfig.parent / "values.yaml"
         values.write_text(yaml.safe_dump(self.values()))
         self.helm(

@@ -1,11 +1,13 @@
 """A cluster that somebody else made is touched only when it was named."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.e2e.cluster.existing import CONTEXT_VARIABLE, ExistingCluster
+from tests.e2e.stack import Stack
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,24 @@ def test_a_context_that_the_environment_names_is_used(production: str, monkeypat
 
 def test_taking_down_what_was_never_used_touches_nothing() -> None:
     ExistingCluster("spillway").down()
+
+
+class Other(ExistingCluster):
+    """A cluster on which somebody else has made every namespace there is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("spillway", any_context=True)
+        self.asked: list[str] = []
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Answer as kubectl would; nothing is ever applied."""
+        assert stdin is None, arguments
+        self.asked.append(arguments[0])
+        return json.dumps({"metadata": {"name": arguments[2], "labels": {"kubernetes.io/metadata.name": arguments[2]}}})
+
+
+def test_an_installation_that_is_there_already_is_neither_changed_nor_deleted_in_the_end() -> None:
+    cluster = Other()
+    with pytest.raises(SystemExit, match=r"spillway-system is there already"):
+        Stack(cluster).install()
+    assert cluster.asked == ["get"]
