@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.made-from-$(shell cat requirements-dev.txt pyproject.toml | sha256sum | cut -c1-16)
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 venv: $(STAMP) ## the virtual environment in .venv with the project and its tools
 $(STAMP):
