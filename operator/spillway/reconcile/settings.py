@@ -154,8 +154,9 @@ def _json(name: str, text: str) -> object:
 
 
 def _each_labels(name: str, given: object) -> tuple[dict[str, str], ...]:
-    """Return the labels of each namespace: a list of objects, or the object of the only one."""
-    return tuple(_labels(name, each) for each in (given if isinstance(given, list) else [given]))
+    """Return the labels of each namespace: a list of objects, or the object of the only one. Without a label, none is meant."""
+    each = [_labels(name, labels) for labels in (given if isinstance(given, list) else [given])]
+    return tuple(labels for labels in each if labels)
 
 
 def _names(name: str, given: object) -> tuple[str, ...]:

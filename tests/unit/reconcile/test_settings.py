@@ -52,7 +52,8 @@ def test_reads_what_the_chart_sets() -> None:
 def test_several_namespaces_may_scrape() -> None:
     found = read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": '[{"team": "obs"}, {"team": "spillway"}]'}).render
     assert found.scrape_namespace_labels == ({"team": "obs"}, {"team": "spillway"})
-    assert read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": "[]"}).render.scrape_namespace_labels == ()
+    for none in ("{}", "[]", "[{}]"):
+        assert read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": none}).render.scrape_namespace_labels == ()
 
 
 def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
