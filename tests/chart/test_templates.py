@@ -276,6 +276,27 @@ def test_what_is_text_stays_text_where_it_looks_like_a_number(tmp_path: Path) ->
     assert json.loads(environment["SPILLWAY_OPERATOR_LABELS"] or "")["app.kubernetes.io/instance"] == "5"
 
 
+def test_no_key_comes_twice_and_ours_win(tmp_path: Path) -> None:
+    labels = {"app.kubernetes.io/part-of": "platform", "team": "ml"}
+    values = {
+        "podLabels": labels,
+        "podAnnotations": {"kubectl.kubernetes.io/default-container": "sidecar"},
+        "podMonitor": {"enabled": True, "additionalLabels": labels},
+        "serviceMonitor": {"enabled": True, "additionalLabels": labels},
+        "prometheusRule": {"enabled": True, "additionalLabels": labels},
+        "dashboard": {"enabled": True, "labels": labels},
+    }
+    shown = helm("template", "spillway", str(CHART), "-n", NAMESPACE, "-f", str(values_file(tmp_path, values)))
+    kustomization = {"resources": ["all.yaml"]}
+    (tmp_path / "all.yaml").write_text(shown.stdout)
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    done = subprocess.run([binaries.kubectl(), "kustomize", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each["metadata"].get("labels", {}).get("team")]
+    assert {each["kind"] for each in objects} == {"PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap"}
+    assert {each["metadata"]["labels"]["app.kubernetes.io/part-of"] for each in objects} == {"spillway"}
+
+
 def test_the_service_monitor_finds_the_metrics_service(stack: Rendered) -> None:
     (monitor,) = stack.all("ServiceMonitor")
     service = stack.one("Service", "spillway-operator-metrics")

@@ -47,6 +47,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
+{{/* The same with further ones, where ours win: call with (dict "root" $ "component" "operator" "more" .Values.podLabels). No key comes twice,
+which kustomize, and so Flux, refuses. */}}
+{{- define "spillway.labelsAnd" -}}
+{{- merge (include "spillway.labels" . | fromYaml) (default dict .more) | toYaml -}}
+{{- end -}}
+
 {{/* An image's reference: call with (dict "image" .Values.image "default" .Chart.AppVersion). */}}
 {{- define "spillway.image" -}}
 {{- if .image.digest -}}
