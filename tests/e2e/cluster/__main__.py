@@ -4,7 +4,8 @@ import argparse
 import signal
 import sys
 
-from tests.e2e.cluster.choice import PROVIDERS, choose
+from tests.e2e.cluster.cache import say
+from tests.e2e.cluster.choice import PROVIDERS, choose, made_by
 from tests.e2e.cluster.provider import NEEDED_IMAGES, PORT_LIMIT, Cluster, run_folder
 
 INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
@@ -21,7 +22,7 @@ def main() -> int:
         elif arguments.command == "down" and arguments.all:
             _down_all(arguments.provider)
         else:
-            _run(choose(arguments.provider, arguments.name, any_context=arguments.yes_this_context), arguments)
+            _run(choose(_provider(arguments), arguments.name, any_context=arguments.yes_this_context), arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (RuntimeError, OSError, ValueError) as trouble:
@@ -30,10 +31,19 @@ def main() -> int:
     return 0
 
 
+def _provider(arguments: argparse.Namespace) -> str:
+    """Return the provider that was asked for. `down` takes down what is in use, be it somebody else's, who then has to allow it."""
+    used = made_by(arguments.name) if arguments.command == "down" and arguments.provider == "auto" else None
+    return used or str(arguments.provider)
+
+
 def _down_all(provider: str) -> None:
-    """Remove every cluster there is a trace of; where there is none, neither root nor Docker is asked for."""
+    """Remove every cluster there is a trace of; where there is none, neither root nor Docker is asked for. Clusters of others are left."""
     for name in sorted(path.name for path in run_folder("").glob("*") if path.is_dir()):
-        choose(provider, name).down()
+        if made_by(name) == "existing":
+            say(f"what is on the existing cluster stays there: `down --provider existing --name {name}` removes it")
+        else:
+            choose(provider, name).down()
 
 
 def _make(what: str, names: list[str]) -> None:
