@@ -75,4 +75,6 @@ def _mirror() -> str:
         site, _, source = line.partition("|")
         if source == "Debian|Debian|main":
             return site
-    raise SystemExit("apt has no Debian mirror configured; set SPILLWAY_DEBIAN_MIRROR to one (in workflows: the repository variable DEBIAN_MIRROR)")
+    raise SystemExit(
+        "apt has no Debian mirror configured; set SPILLWAY_DEBIAN_MIRROR to one (in workflows: the repository variable DEBIAN_MIRROR)"
+    )
