@@ -243,6 +243,16 @@ def test_what_is_wrong_in_a_list_is_told(plan: Run, written: Callable[..., str])
     assert "a document is no Kubernetes object" in err
 
 
+@pytest.mark.parametrize("version", ["v1alpha1", "spillway.io/v1alpha1", "spillway.dev/v1"])
+def test_one_of_our_kinds_in_another_group_or_version_is_no_other_object_of_the_installation(
+    plan: Run, written: Callable[..., str], version: str
+) -> None:
+    of_ours, other = {"kind": "InferenceWorkload", "metadata": {"name": "x"}}, {"apiVersion": "v1", "kind": "Namespace"}
+    code, _, err = plan("-f", written({"apiVersion": version, **of_ours}, other))
+    assert code == 2
+    assert f"InferenceWorkload x: {version} InferenceWorkload is not known; there are" in err
+
+
 def test_the_example_that_scales_from_zero_has_a_replica_that_can_pay(plan: Run) -> None:
     found = as_json(plan, "-f", "examples/scale-to-zero.yaml")
     (hybrid,) = options(found, mode="Hybrid", feasible=True)
