@@ -183,7 +183,7 @@ def _draw(output: PlanOutput, file: str) -> None:
     try:
         from spillway.cli.plot import draw
     except ImportError:
-        raise BadInputError("--plot needs matplotlib, which is not installed; run: pip install 'spillway[plot]'") from None
+        raise BadInputError("--plot needs matplotlib, which is not installed; run: pip install matplotlib") from None
     try:
         draw(output, file)
     except (OSError, ValueError) as problem:
