@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spillway.api.vocabulary import ConditionType, Reason
 from spillway.reconcile.telemetry import Telemetry
 from tests.chart.conftest import ROOT
 from tests.chart.monitoring import rules
@@ -55,3 +56,9 @@ def test_the_page_on_metrics_lists_what_is_recorded() -> None:
         stem = re.sub(r"_(bucket|sum|count)$", "", first)
         told |= {first, *(stem + each[1:] if each.startswith("…") else each for each in others)}
     assert told == {rule["record"] for rule in rules.groups()["groups"][0]["rules"]}
+
+
+def test_the_page_on_conditions_has_every_condition_and_reason() -> None:
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("conditions.md", "access.md"))
+    told = set(re.findall(r"`(\w+)`", pages))
+    assert {*map(str, ConditionType), *map(str, Reason)} <= told
