@@ -274,6 +274,12 @@ def test_what_mode_auto_decides_itself_is_not_asked_for(plan: Run, written: Call
     assert as_json(plan, "-f", written(*files))["settings"]["placement.mode"] in {"Dedicated", "Hybrid"}
 
 
+def test_room_for_more_replicas_than_are_planned_is_left_alone(plan: Run) -> None:
+    found = as_json(plan, "-f", HYBRID)
+    assert found["recommended"]["replicasPeak"] < 4, "which the example allows"
+    assert "dedicated.scaling.maxReplicas" not in found["settings"]
+
+
 def test_without_a_class_in_the_files_the_charts_catalogue_counts(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     workload = parts["InferenceWorkload"]
