@@ -165,6 +165,22 @@ def test_what_an_example_promises_is_possible_with_what_it_names(plan: Run, writ
     assert (code, problems) == (0, "")
 
 
+def test_examples_name_no_class_on_which_their_promise_cannot_be_kept(plan: Run, written: Callable[..., str]) -> None:
+    catalogue = json.loads(Path("operator/spillway/cli/accelerator_classes.json").read_text())
+    for file in sorted(Path("examples").glob("*.yaml")):
+        ours = [each for each in yaml.safe_load_all(file.read_text()) if each["apiVersion"].startswith("spillway.dev/")]
+        (workload,) = (each for each in ours if each["kind"] == "InferenceWorkload")
+        if "hosted" in workload["spec"] or str(file) == OWN_WEIGHTS:
+            continue
+        workload["spec"].setdefault("traffic", {"requestsPerMonth": 100_000})
+        named = workload["spec"]["dedicated"]["accelerators"]
+        for name in named:
+            known = {"apiVersion": workload["apiVersion"], "kind": "AcceleratorClass", "metadata": {"name": name}, "spec": catalogue[name]}
+            workload["spec"]["dedicated"]["accelerators"] = [name]
+            code, _, _ = plan("-f", written(workload, known), "-o", "json")
+            assert code == 0, f"{file}: {name}"
+
+
 def test_a_field_that_stands_in_the_way_twice_is_named_once(plan: Run, written: Callable[..., str]) -> None:
     (document,) = (each for each in yaml.safe_load_all(Path("examples/dedicated-cluster-only.yaml").read_text()))
     document["spec"]["traffic"] = {"requestsPerMonth": 100_000}
