@@ -129,7 +129,7 @@ def test_requests_out_of_order_are_sorted_and_that_is_told(write: Write) -> None
         ("1,many,5", "line 3: input_tokens is 'many', which is no number of tokens"),
         ("1,5.5,5", "line 3: input_tokens is 5.5, which is no whole number"),
         ("-1,5,5", "line 3: arrival_s is -1, which is before the start"),
-        ("soon,5,5", "line 3: arrival_s is 'soon', which is no time"),
+        ("soon,5,5", "line 3: arrival_s is 'soon', which is no time (ISO 8601, or a number)"),
     ],
     ids=lambda value: value if value.count(",") and len(value) < 12 else "",
 )
