@@ -20,6 +20,7 @@ from tests.unit.observe.test_history import Past, serving
 
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 Run = Callable[..., tuple[int, str, str]]
+HERE = "own replicas first, and what they cannot take is rented"
 FEW = ("--policy", "spillway,static,oracle")
 
 
@@ -435,6 +436,15 @@ def test_all_policies_are_listed_without_anything_to_simulate(simulate: Run) -> 
 
 def test_without_a_manifest_it_says_that_it_takes_one(simulate: Run, trace: str) -> None:
     assert "-f FILE: give the manifest" in refusal(simulate, "--trace", trace)
+
+
+@pytest.mark.parametrize("mode", ["Auto", "Hosted", "Dedicated", "Hybrid"])
+def test_another_mode_than_the_manifests_is_told(simulate: Run, written: Callable[..., str], trace: str, mode: str) -> None:
+    parts = documents()
+    parts["InferenceWorkload"]["spec"]["placement"] = {"mode": mode}
+    assumed = told(simulate, written(*parts.values()), trace, "all-hosted")["assumptions"]
+    said = [each for each in assumed if each.startswith("placement.mode is ")]
+    assert said == ([] if mode == "Hybrid" else [f"placement.mode is {mode} in the manifest and Hybrid here: {HERE}."])
 
 
 @pytest.mark.parametrize(
