@@ -124,7 +124,7 @@ def read_architecture(file: str) -> Architecture:
     from spillway.plan.architecture import Unreadable, architecture_of
 
     try:
-        config = json.loads(Path(file).read_text(encoding="utf-8"))
+        config = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
         raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give the model's config.json with --model-config") from None
     if not isinstance(config, dict):

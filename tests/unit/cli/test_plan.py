@@ -580,7 +580,8 @@ CONFIG = {
 }
 
 
-def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., str], tmp_path: Path, encoding: str) -> None:
     parts = documents(HYBRID)
     parts["InferenceWorkload"]["spec"]["model"] = {"id": "acme/secret"}
     del parts["InferenceWorkload"]["spec"]["budget"]
@@ -588,7 +589,7 @@ def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., 
     unknown = as_json(plan, "-f", file)
     assert unknown["recommended"]["mode"] == "Hosted"
     assert any("--model-config" in option["reason"] for option in options(unknown, mode="Dedicated"))
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding=encoding)
     known = as_json(plan, "-f", file, "--model-config", str(tmp_path / "config.json"))
     assert options(known, mode="Dedicated", feasible=True)
 

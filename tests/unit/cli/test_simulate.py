@@ -130,7 +130,7 @@ def test_a_slow_hosted_side_breaks_the_promise_and_is_warned_of(simulate: Run, t
 
 def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, tmp_path: Path) -> None:
     engine = tmp_path / "engine.json"
-    engine.write_text(json.dumps({"a": 60.0, "b": 1.0, "c": 0.2, "delta": 0.2}))
+    engine.write_text(json.dumps({"a": 60.0, "b": 1.0, "c": 0.2, "delta": 0.2}), encoding="utf-8-sig")  # as some editors write it
     slow, planned = (as_json(simulate, "--trace", trace, "--policy", "static", *more) for more in (("--engine", str(engine)), ()))
     assert (slow["engine"]["basis"], slow["engine"]["stepBaseMs"]) == ("Given", 60.0)
     assert slow["trace"]["demandReplicasMean"] > 1.5 * planned["trace"]["demandReplicasMean"]
