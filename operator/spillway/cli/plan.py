@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.plan_output import PlanOutput
+from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture
 from spillway.cli.manifests import BadInputError, Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
@@ -102,7 +103,8 @@ def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceList
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"architecture": architecture})})
     offers = find_offers(spec, manifests.providers_for(workload), listed=lists.offers)
     if isinstance(offers, Problem):
-        raise BadInputError(f"{workload.file}: InferenceWorkload {workload.label}: spec.hosted.backends: {offers.message}")
+        here = " Its manifest has to be among the files: add it with -f." if offers.reason is Reason.UNKNOWN_PROVIDER else ""
+        raise BadInputError(f"{workload.file}: InferenceWorkload {workload.label}: spec.hosted.backends: {offers.message}{here}")
     classes = lists.priced(manifests.classes or default_classes())
     unknown = [name for name in (spec.dedicated.accelerators if spec.dedicated else []) if name not in classes]
     if unknown:

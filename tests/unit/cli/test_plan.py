@@ -422,7 +422,7 @@ def test_when_nothing_is_possible_it_says_which_constraint_to_relax(plan: Run, w
     ("change", "said"),
     [
         (lambda parts: parts.pop("InferenceWorkload"), "there is no InferenceWorkload"),
-        (lambda parts: parts.pop("HostedProvider"), "spec.hosted.backends: HostedProvider 'together' does not exist"),
+        (lambda parts: parts.pop("HostedProvider"), "Its manifest has to be among the files: add it with -f."),
         (lambda parts: parts["InferenceWorkload"]["spec"].pop("traffic"), "spec.traffic: states no volume"),
         (lambda parts: parts["InferenceWorkload"]["spec"]["dedicated"].update(accelerators=["b9"]), "there is no AcceleratorClass 'b9'"),
         (lambda parts: parts["InferenceWorkload"]["spec"]["traffic"].update(pattern="Odd"), "spec.traffic.pattern: is 'Odd'; write one of"),
