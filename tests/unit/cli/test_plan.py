@@ -165,6 +165,16 @@ def test_what_an_example_promises_is_possible_with_what_it_names(plan: Run, writ
     assert (code, problems) == (0, "")
 
 
+def test_examples_may_be_applied_one_after_the_other() -> None:
+    applied: dict[tuple[str, str], object] = {}
+    for file in sorted(Path("examples").glob("*.yaml")):
+        if str(file) in {SCENARIO_1, SCENARIO_2}:  # to be planned
+            continue
+        for each in yaml.safe_load_all(file.read_text()):
+            known = applied.setdefault((each["kind"], each["metadata"]["name"]), each)
+            assert known == each, f"{file} changes {each['kind']} {each['metadata']['name']} of another example"
+
+
 def test_examples_name_no_class_on_which_their_promise_cannot_be_kept(plan: Run, written: Callable[..., str]) -> None:
     catalogue = json.loads(Path("operator/spillway/cli/accelerator_classes.json").read_text())
     for file in sorted(Path("examples").glob("*.yaml")):
