@@ -166,7 +166,8 @@ def test_auto_is_placed_by_its_plan_and_a_new_price_is_told_before_anything_move
         assert condition(apiserver, namespace, "assistant", "PlacementResolved")["reason"] == "AutoResolved"
         assert {name for kind, name in children(apiserver, namespace) if kind == "deployment"} == {"assistant-gateway"}
         provider = next(each for each in found if each["kind"] == "HostedProvider")
-        provider["spec"]["models"][0] |= {"inputUSDPerMillionTokens": "50", "outputUSDPerMillionTokens": "50"}
+        for each in provider["spec"]["models"]:
+            each |= {"inputUSDPerMillionTokens": "50", "outputUSDPerMillionTokens": "50"}
         apply(apiserver, [provider])
         eventually(
             lambda: placement(apiserver, namespace)["recommended"]["mode"] in {"Dedicated", "Hybrid"}, "the price is told", within_s=45

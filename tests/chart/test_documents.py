@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from spillway.api.vocabulary import ConditionType, Reason
+from spillway.cli.manifests import read_manifests
 from spillway.reconcile.telemetry import Telemetry
 from tests.chart.conftest import ROOT
 from tests.chart.monitoring import rules
@@ -28,6 +30,16 @@ def links(page: Path) -> Iterator[str]:
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     missing = [target for target in links(page) if not (page.parent / target.partition("#")[0]).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_manifests_in_pages_are_read_as_the_command_line_reads_them(page: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    ours = [block for block in blocks if "apiVersion: spillway.dev/" in block]
+    for number, block in enumerate(ours):
+        (tmp_path / f"{number}.yaml").write_text(block)
+    found = read_manifests([str(tmp_path)])
+    assert len(found.workloads) + len(found.providers) + len(found.classes) == len(ours) > 0
 
 
 def test_every_decision_is_listed_and_has_its_four_parts() -> None:
@@ -55,3 +67,9 @@ def test_the_page_on_metrics_lists_what_is_recorded() -> None:
         stem = re.sub(r"_(bucket|sum|count)$", "", first)
         told |= {first, *(stem + each[1:] if each.startswith("…") else each for each in others)}
     assert told == {rule["record"] for rule in rules.groups()["groups"][0]["rules"]}
+
+
+def test_the_page_on_conditions_has_every_condition_and_reason() -> None:
+    pages = "".join((ROOT / "docs" / page).read_text() for page in ("conditions.md", "access.md"))
+    told = set(re.findall(r"`(\w+)`", pages))
+    assert {*map(str, ConditionType), *map(str, Reason)} <= told

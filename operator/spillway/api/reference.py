@@ -76,7 +76,7 @@ def _limits(field: Schema) -> str:
     if "maxItems" in field:
         found.append(f"at most {field['maxItems']}")
     if "default" in field and "properties" not in field:
-        found.append(f"default {field['default']}")
+        found.append("default empty" if field["default"] == "" else f"default {field['default']}")
     return f" ({'; '.join(found)})" if found else ""
 
 

@@ -4,6 +4,7 @@ What a command needs is imported when it is called.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,19 +17,35 @@ from spillway.cli.simulate_arguments import add_simulate_arguments
 __all__ = ["main"]
 
 
-CLOSED_PIPE = 141  # as a shell says it of a program that SIGPIPE ended
+CLOSED_PIPE, INTERRUPTED = 141, 130  # as a shell says it of programs that SIGPIPE and SIGINT ended
+UNWRITTEN = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     parsed = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as kubectl: who reads JSON or a page takes it for UTF-8, whatever the locale is
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = _run(parsed)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not be tried again at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head` has seen enough
+        _drop_output()
         return CLOSED_PIPE
+    except KeyboardInterrupt:
+        _drop_output()
+        return INTERRUPTED
+    except OSError as problem:  # commands tell of what they are given to read themselves
+        _drop_output()
+        what = f"{problem.filename} cannot be read or written" if problem.filename else "the output cannot be written"
+        print(f"spillway: {what}: {problem.strerror or problem}; try another place", file=sys.stderr)
+        return UNWRITTEN
     return code
+
+
+def _drop_output() -> None:
+    """Forget what is left in the buffer: it must not be tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(parsed: argparse.Namespace) -> int:

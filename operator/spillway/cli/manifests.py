@@ -149,9 +149,9 @@ def _parse(file: str, document: Any, problems: list[str]) -> tuple[Kind, dict[st
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str) or not isinstance(document.get("apiVersion"), str):
         problems.append(f"{file}: a document is no Kubernetes object; it needs apiVersion, kind, metadata and spec")
         return None
-    if not document["apiVersion"].startswith(f"{GROUP}/"):
-        return None  # a namespace, a secret: the file may hold the rest of an installation
     kind = _KINDS.get(document["kind"])
+    if kind is None and not document["apiVersion"].startswith(f"{GROUP}/"):
+        return None  # a namespace, a secret: the file may hold the rest of an installation
     metadata = document.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     where = f"{file}: {document['kind']} {name if isinstance(name, str) else '(without a name)'}"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.plan_output import PlanOutput
+from spillway.api.vocabulary import Reason
 from spillway.api.workload import Architecture
 from spillway.cli.manifests import BadInputError, Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
@@ -102,7 +103,8 @@ def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceList
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"architecture": architecture})})
     offers = find_offers(spec, manifests.providers_for(workload), listed=lists.offers)
     if isinstance(offers, Problem):
-        raise BadInputError(f"{workload.file}: InferenceWorkload {workload.label}: spec.hosted.backends: {offers.message}")
+        here = " Its manifest has to be among the files: add it with -f." if offers.reason is Reason.UNKNOWN_PROVIDER else ""
+        raise BadInputError(f"{workload.file}: InferenceWorkload {workload.label}: spec.hosted.backends: {offers.message}{here}")
     classes = lists.priced(manifests.classes or default_classes())
     unknown = [name for name in (spec.dedicated.accelerators if spec.dedicated else []) if name not in classes]
     if unknown:
@@ -124,7 +126,7 @@ def read_architecture(file: str) -> Architecture:
     from spillway.plan.architecture import Unreadable, architecture_of
 
     try:
-        config = json.loads(Path(file).read_text(encoding="utf-8"))
+        config = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
         raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give the model's config.json with --model-config") from None
     if not isinstance(config, dict):
@@ -183,7 +185,7 @@ def _draw(output: PlanOutput, file: str) -> None:
     try:
         from spillway.cli.plot import draw
     except ImportError:
-        raise BadInputError("--plot needs matplotlib, which is not installed; run: pip install 'spillway[plot]'") from None
+        raise BadInputError("--plot needs matplotlib, which is not installed; run: pip install matplotlib") from None
     try:
         draw(output, file)
     except (OSError, ValueError) as problem:

@@ -120,7 +120,11 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
         demand_replicas_mean=mean,
         demand_replicas_peak=peak,
         measured_engine=wanted.step is not None,
-        assumptions=(*_assumptions(chosen, wanted, engine, factor), *told_of_gateway(spec, accelerator, spills=chosen.offer is not None)),
+        assumptions=(
+            *_assumptions(chosen, wanted, engine, factor),
+            *_mode(question.spec, spec),
+            *told_of_gateway(spec, accelerator, spills=chosen.offer is not None),
+        ),
         warnings=tuple(_warnings(question.spec, spec, trace, chosen, peak=peak)),
     )
 
@@ -196,6 +200,14 @@ def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: fl
     else:
         told.append("Nothing is rented: no request may or can leave the cluster.")
     return told
+
+
+def _mode(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec) -> list[str]:
+    """Say it where the manifest has another mode than is simulated."""
+    if asked.placement.mode is spec.placement.mode:
+        return []
+    how = "own replicas first, and what they cannot take is rented" if spec.rents else "own replicas alone"
+    return [f"placement.mode is {asked.placement.mode} in the manifest and {spec.placement.mode} here: {how}."]
 
 
 def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: Trace, chosen: Chosen, *, peak: float) -> list[str]:

@@ -14,7 +14,7 @@ SHAPE = "a step of B sequences with KV tokens and P prompt tokens takes a + b B 
 def read_engine(file: str) -> StepModel:
     """Return the coefficients in a file: a, b, c, delta, and quad (per million of a prompt's tokens squared) where it is there."""
     try:
-        raw = json.loads(Path(file).read_text(encoding="utf-8"))
+        raw = json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
         raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give an object with a, b, c and delta: {SHAPE}") from None
     found = {key: _number(raw, key) for key in (*COEFFICIENTS, "quad")}

@@ -96,7 +96,8 @@ def _asked(given: str, *, rents: bool) -> Asked:
         raise BadInputError(f"--policy: there is no {name!r}; there are {', '.join(policy_names())}")
     if not rents and name in {"all-hosted", ORACLE}:
         raise BadInputError(
-            f"--policy {name}: needs a hosted side, and nothing can be rented; add a HostedProvider with -f, or give --kappa"
+            f"--policy {name}: needs a hosted side, and nothing can be rented; unless placement.dataResidency forbids it, add a "
+            "HostedProvider with -f, or give --kappa"
         )
     if not colon:
         return Asked(label=name, name=name)

@@ -178,7 +178,7 @@ def _from_parquet(stream: BinaryIO, stated: Mapping[Column, Named]) -> Cells:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise TraceError("is Parquet, which needs pyarrow; run: pip install 'spillway[simulate]', or give the trace as CSV") from None
+        raise TraceError("is Parquet, which needs pyarrow; run: pip install pyarrow, or give the trace as CSV") from None
     try:
         opened = parquet.ParquetFile(stream)
         columns = choose(opened.schema_arrow.names, stated)

@@ -17,6 +17,7 @@ from spillway.simulate.trace import Floats
 
 AT_ONCE = timedelta(days=1)  # of one query: Prometheus gives at most 11,000 points of a series, and a day is 1,440
 TIMEOUT_S = 60.0  # of one query: a day of a counter with its history takes seconds, not a minute
+_NO_URL = (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
 _TROUBLE = (requests.RequestException, PrometheusApiClientException, OSError, ValueError, LookupError, TypeError)
 
 
@@ -105,8 +106,10 @@ def _history(found: Mapping[str, Floats]) -> History:
 
 
 def _sentence(problem: BaseException) -> str:
+    if isinstance(problem, _NO_URL):
+        return "that is no URL; give it with http:// or https://, such as http://localhost:9090 after kubectl port-forward"
     if isinstance(problem, requests.ConnectionError):
         return "it cannot be reached; give its URL with --from-prometheus, such as http://localhost:9090 after kubectl port-forward"
     if isinstance(problem, requests.Timeout):
         return "it did not answer in time; ask for less with --since"
-    return f"it answered {type(problem).__name__}: {problem}"[:300]
+    return f"it answered {' '.join(f'{type(problem).__name__}: {problem}'.split())[:200]}; give the URL of Prometheus itself"

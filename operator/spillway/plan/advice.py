@@ -18,7 +18,7 @@ from spillway.plan.offers import find_offers, is_offline
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option, ServedBy
 from spillway.plan.renting import batch_options
-from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities
+from spillway.plan.rightsizing import highest_owned_usd, owned_opportunities, room_for
 from spillway.plan.rounding import dollars, rate
 from spillway.plan.smaller import smaller_model
 from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
@@ -64,7 +64,7 @@ def _placement(case: Case) -> Iterator[Opportunity]:
         usd_per_month=case.usd - (best.usd or 0.0),
         message=f"{rate_words(case)}, {_called(best)} costs {costs(best)} a month, and {_called(case.current)} {dollars(case.usd)}."
         + "".join(f" {each}" for each in doubts),
-        settings={"placement.apply": "Automatic"} if placement.mode is PlacementMode.AUTO else _settings(best),
+        settings={"placement.apply": "Automatic"} if placement.mode is PlacementMode.AUTO else _settings(case, best),
         takes=Takes.QUALITY_CHECK if doubts else Takes.NOTHING,
     )
 
@@ -80,13 +80,13 @@ def _doubts(case: Case, best: Option) -> list[str]:
     return found
 
 
-def _settings(best: Option) -> dict[str, str]:
+def _settings(case: Case, best: Option) -> dict[str, str]:
     settings = {"placement.mode": best.mode.value}
     if best.size is not None and best.cost is not None:
         settings |= {
             "dedicated.accelerators": f"[{best.size.accelerator_class}]",
             "dedicated.engine.tensorParallelSize": str(best.size.tensor_parallel_size),
-            "dedicated.scaling.maxReplicas": str(best.cost.replicas_peak),
+            **room_for(case, best),
         }
     if best.offer is not None:
         settings["hosted.backends"] = _backend(best)

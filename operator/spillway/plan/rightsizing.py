@@ -44,6 +44,13 @@ def highest_owned_usd(case: Case) -> float | None:
     return max(0, case.spec.dedicated.scaling.max_replicas - case.spec.dedicated.committed_replicas) * each * LONGEST_MONTH_HOURS
 
 
+def room_for(case: Case, option: Option) -> dict[str, str]:
+    """Return the bound to raise, where more replicas than it allows are needed."""
+    peak = option.cost.replicas_peak if option.cost else 0
+    allowed = case.spec.dedicated.scaling.max_replicas if case.spec.dedicated else 0
+    return {"dedicated.scaling.maxReplicas": str(peak)} if peak > allowed else {}
+
+
 def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     best = _cheapest(case, case.options, lambda each: each.accelerator_class != size.accelerator_class)
     if best is None or best.size is None or best.cost is None or not pays(case, best) or _done_anyway(case, best):
@@ -53,7 +60,7 @@ def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     settings = {} if listed == [chosen.accelerator_class] else {"dedicated.accelerators": f"[{chosen.accelerator_class}]"}
     if chosen.tensor_parallel_size != size.tensor_parallel_size:
         settings["dedicated.engine.tensorParallelSize"] = str(chosen.tensor_parallel_size)
-    settings |= _room_for(case, best)
+    settings |= room_for(case, best)
     yield Opportunity(
         topic=Topic.ACCELERATOR_CLASS,
         usd_per_month=case.usd - (best.usd or 0.0),
@@ -77,7 +84,7 @@ def _tensor_parallel(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
         usd_per_month=case.usd - (best.usd or 0.0),
         message=f"The model fits {_sized(best.size)} and keeps the promises there: {costs(best)} a month with up to "
         f"{_replicas(best.cost.replicas_peak)}, and {dollars(case.usd)} with {size.tensor_parallel_size} accelerators per replica.",
-        settings={"dedicated.engine.tensorParallelSize": str(best.size.tensor_parallel_size), **_room_for(case, best)},
+        settings={"dedicated.engine.tensorParallelSize": str(best.size.tensor_parallel_size), **room_for(case, best)},
     )
 
 
@@ -137,7 +144,7 @@ def _quantization(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
         usd_per_month=case.usd - (best.usd or 0.0),
         message=f"With fp8 weights the busiest minute needs {after} accelerators instead of {before}: {costs(best)} a month instead "
         f"of {dollars(case.usd)} (±{best.size.error_percent} %). The engine converts the weights when it loads them.",
-        settings=settings | _room_for(case, best),
+        settings=settings | room_for(case, best),
         takes=Takes.QUALITY_CHECK,
     )
 
@@ -189,13 +196,6 @@ def _cheapest(case: Case, options: tuple[Option, ...], wanted: Callable[[Replica
         Cause.BUDGET,
         where=lambda each: each.mode is case.current.mode and each.size is not None and wanted(each.size),
     )
-
-
-def _room_for(case: Case, option: Option) -> dict[str, str]:
-    """Return the bound to raise, where more replicas than it allows are needed."""
-    peak = option.cost.replicas_peak if option.cost else 0
-    allowed = case.spec.dedicated.scaling.max_replicas if case.spec.dedicated else 0
-    return {"dedicated.scaling.maxReplicas": str(peak)} if peak > allowed else {}
 
 
 def _replicas(count: int) -> str:

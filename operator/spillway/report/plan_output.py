@@ -67,10 +67,11 @@ def settings(plan: Plan) -> dict[str, str]:
     has: dict[str, str | None] = {"placement.mode": spec.placement.mode.value}
     if chosen.size is not None and chosen.cost is not None:
         own = spec.dedicated
+        most = max(chosen.cost.replicas_peak, own.scaling.max_replicas if own else 0)  # room for more is not in the way
         wanted |= {
             "dedicated.accelerators": f"[{chosen.size.accelerator_class}]",
             "dedicated.engine.tensorParallelSize": str(chosen.size.tensor_parallel_size),
-            "dedicated.scaling.maxReplicas": str(chosen.cost.replicas_peak),
+            "dedicated.scaling.maxReplicas": str(most),
         }
         has |= {
             "dedicated.accelerators": f"[{', '.join(own.accelerators)}]" if own else None,
@@ -89,14 +90,12 @@ def _left_to_auto(spec: InferenceWorkloadSpec, chosen: Option) -> frozenset[str]
     """Return the fields that mode Auto decides within what the spec allows."""
     if spec.placement.mode is not PlacementMode.AUTO:
         return frozenset()
-    own, size, cost = spec.dedicated, chosen.size, chosen.cost
+    own, size = spec.dedicated, chosen.size
     fields = {"placement.mode"}
     if own is not None and size is not None and (not own.accelerators or size.accelerator_class in own.accelerators):
         fields.add("dedicated.accelerators")
     if own is not None and own.engine.stated_tensor_parallel_size is None:
         fields.add("dedicated.engine.tensorParallelSize")
-    if own is not None and cost is not None and cost.replicas_peak <= own.scaling.max_replicas:
-        fields.add("dedicated.scaling.maxReplicas")
     return frozenset(fields)
 
 

@@ -185,7 +185,7 @@ _Fault = tuple[Column, NDArray[np.bool_], str]
 def _faults(cells: Cells, seconds: Floats) -> tuple[_Fault, ...]:
     """Return what each row may suffer from: column, in which rows, and what is wrong with it."""
     faults: list[_Fault] = [
-        (Column.ARRIVAL, ~np.isfinite(seconds), "which is no time"),
+        (Column.ARRIVAL, ~np.isfinite(seconds), "which is no time (ISO 8601, or a number)"),
         (Column.ARRIVAL, seconds < 0, "which is before the start"),
     ]
     for column, tokens, told in (

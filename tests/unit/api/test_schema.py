@@ -303,6 +303,7 @@ def test_the_reference_names_every_field_and_every_rule() -> None:
                     assert f".{name}`" in text, f"{path}.{name}"
             for rule in node.get("x-kubernetes-validations", []):
                 assert rule["message"] in text
+    assert "(default )" not in text
     assert all(f"| `{name}` |" in text for name in (*ARGUMENTS_WITH_A_FIELD, *VARIABLES_WITH_A_FIELD))
 
 

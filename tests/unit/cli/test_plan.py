@@ -165,6 +165,32 @@ def test_what_an_example_promises_is_possible_with_what_it_names(plan: Run, writ
     assert (code, problems) == (0, "")
 
 
+def test_examples_may_be_applied_one_after_the_other() -> None:
+    applied: dict[tuple[str, str], object] = {}
+    for file in sorted(Path("examples").glob("*.yaml")):
+        if str(file) in {SCENARIO_1, SCENARIO_2}:  # to be planned
+            continue
+        for each in yaml.safe_load_all(file.read_text()):
+            known = applied.setdefault((each["kind"], each["metadata"]["name"]), each)
+            assert known == each, f"{file} changes {each['kind']} {each['metadata']['name']} of another example"
+
+
+def test_examples_name_no_class_on_which_their_promise_cannot_be_kept(plan: Run, written: Callable[..., str]) -> None:
+    catalogue = json.loads(Path("operator/spillway/cli/accelerator_classes.json").read_text())
+    for file in sorted(Path("examples").glob("*.yaml")):
+        ours = [each for each in yaml.safe_load_all(file.read_text()) if each["apiVersion"].startswith("spillway.dev/")]
+        (workload,) = (each for each in ours if each["kind"] == "InferenceWorkload")
+        if "hosted" in workload["spec"] or str(file) == OWN_WEIGHTS:
+            continue
+        workload["spec"].setdefault("traffic", {"requestsPerMonth": 100_000})
+        named = workload["spec"]["dedicated"]["accelerators"]
+        for name in named:
+            known = {"apiVersion": workload["apiVersion"], "kind": "AcceleratorClass", "metadata": {"name": name}, "spec": catalogue[name]}
+            workload["spec"]["dedicated"]["accelerators"] = [name]
+            code, _, _ = plan("-f", written(workload, known), "-o", "json")
+            assert code == 0, f"{file}: {name}"
+
+
 def test_a_field_that_stands_in_the_way_twice_is_named_once(plan: Run, written: Callable[..., str]) -> None:
     (document,) = (each for each in yaml.safe_load_all(Path("examples/dedicated-cluster-only.yaml").read_text()))
     document["spec"]["traffic"] = {"requestsPerMonth": 100_000}
@@ -243,6 +269,16 @@ def test_what_is_wrong_in_a_list_is_told(plan: Run, written: Callable[..., str])
     assert "a document is no Kubernetes object" in err
 
 
+@pytest.mark.parametrize("version", ["v1alpha1", "spillway.io/v1alpha1", "spillway.dev/v1"])
+def test_one_of_our_kinds_in_another_group_or_version_is_no_other_object_of_the_installation(
+    plan: Run, written: Callable[..., str], version: str
+) -> None:
+    of_ours, other = {"kind": "InferenceWorkload", "metadata": {"name": "x"}}, {"apiVersion": "v1", "kind": "Namespace"}
+    code, _, err = plan("-f", written({"apiVersion": version, **of_ours}, other))
+    assert code == 2
+    assert f"InferenceWorkload x: {version} InferenceWorkload is not known; there are" in err
+
+
 def test_the_example_that_scales_from_zero_has_a_replica_that_can_pay(plan: Run) -> None:
     found = as_json(plan, "-f", "examples/scale-to-zero.yaml")
     (hybrid,) = options(found, mode="Hybrid", feasible=True)
@@ -262,6 +298,12 @@ def test_what_mode_auto_decides_itself_is_not_asked_for(plan: Run, written: Call
     assert set(as_json(plan, "-f", written(*files))["settings"]) == {"dedicated.scaling.maxReplicas"}
     files[-1]["spec"]["placement"] = {"mode": "Hosted"}
     assert as_json(plan, "-f", written(*files))["settings"]["placement.mode"] in {"Dedicated", "Hybrid"}
+
+
+def test_room_for_more_replicas_than_are_planned_is_left_alone(plan: Run) -> None:
+    found = as_json(plan, "-f", HYBRID)
+    assert found["recommended"]["replicasPeak"] < 4, "which the example allows"
+    assert "dedicated.scaling.maxReplicas" not in found["settings"]
 
 
 def test_without_a_class_in_the_files_the_charts_catalogue_counts(plan: Run, written: Callable[..., str]) -> None:
@@ -390,7 +432,7 @@ def test_when_nothing_is_possible_it_says_which_constraint_to_relax(plan: Run, w
     ("change", "said"),
     [
         (lambda parts: parts.pop("InferenceWorkload"), "there is no InferenceWorkload"),
-        (lambda parts: parts.pop("HostedProvider"), "spec.hosted.backends: HostedProvider 'together' does not exist"),
+        (lambda parts: parts.pop("HostedProvider"), "Its manifest has to be among the files: add it with -f."),
         (lambda parts: parts["InferenceWorkload"]["spec"].pop("traffic"), "spec.traffic: states no volume"),
         (lambda parts: parts["InferenceWorkload"]["spec"]["dedicated"].update(accelerators=["b9"]), "there is no AcceleratorClass 'b9'"),
         (lambda parts: parts["InferenceWorkload"]["spec"]["traffic"].update(pattern="Odd"), "spec.traffic.pattern: is 'Odd'; write one of"),
@@ -531,7 +573,7 @@ def test_without_matplotlib_it_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'spillway[plot]'" in done.stderr
+    assert "pip install matplotlib" in done.stderr
 
 
 # A model that the catalogue does not know
@@ -548,7 +590,8 @@ CONFIG = {
 }
 
 
-def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., str], tmp_path: Path, encoding: str) -> None:
     parts = documents(HYBRID)
     parts["InferenceWorkload"]["spec"]["model"] = {"id": "acme/secret"}
     del parts["InferenceWorkload"]["spec"]["budget"]
@@ -556,7 +599,7 @@ def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., 
     unknown = as_json(plan, "-f", file)
     assert unknown["recommended"]["mode"] == "Hosted"
     assert any("--model-config" in option["reason"] for option in options(unknown, mode="Dedicated"))
-    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding=encoding)
     known = as_json(plan, "-f", file, "--model-config", str(tmp_path / "config.json"))
     assert options(known, mode="Dedicated", feasible=True)
 

@@ -20,6 +20,7 @@ from tests.unit.observe.test_history import Past, serving
 
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 Run = Callable[..., tuple[int, str, str]]
+HERE = "own replicas first, and what they cannot take is rented"
 FEW = ("--policy", "spillway,static,oracle")
 
 
@@ -129,7 +130,7 @@ def test_a_slow_hosted_side_breaks_the_promise_and_is_warned_of(simulate: Run, t
 
 def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, tmp_path: Path) -> None:
     engine = tmp_path / "engine.json"
-    engine.write_text(json.dumps({"a": 60.0, "b": 1.0, "c": 0.2, "delta": 0.2}))
+    engine.write_text(json.dumps({"a": 60.0, "b": 1.0, "c": 0.2, "delta": 0.2}), encoding="utf-8-sig")  # as some editors write it
     slow, planned = (as_json(simulate, "--trace", trace, "--policy", "static", *more) for more in (("--engine", str(engine)), ()))
     assert (slow["engine"]["basis"], slow["engine"]["stepBaseMs"]) == ("Given", 60.0)
     assert slow["trace"]["demandReplicasMean"] > 1.5 * planned["trace"]["demandReplicasMean"]
@@ -435,6 +436,15 @@ def test_all_policies_are_listed_without_anything_to_simulate(simulate: Run) -> 
 
 def test_without_a_manifest_it_says_that_it_takes_one(simulate: Run, trace: str) -> None:
     assert "-f FILE: give the manifest" in refusal(simulate, "--trace", trace)
+
+
+@pytest.mark.parametrize("mode", ["Auto", "Hosted", "Dedicated", "Hybrid"])
+def test_another_mode_than_the_manifests_is_told(simulate: Run, written: Callable[..., str], trace: str, mode: str) -> None:
+    parts = documents()
+    parts["InferenceWorkload"]["spec"]["placement"] = {"mode": mode}
+    assumed = told(simulate, written(*parts.values()), trace, "all-hosted")["assumptions"]
+    said = [each for each in assumed if each.startswith("placement.mode is ")]
+    assert said == ([] if mode == "Hybrid" else [f"placement.mode is {mode} in the manifest and Hybrid here: {HERE}."])
 
 
 @pytest.mark.parametrize(

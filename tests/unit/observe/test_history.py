@@ -154,3 +154,15 @@ def test_a_server_that_hangs_is_not_waited_for() -> None:
 def test_a_server_that_is_not_there_is_told_with_what_to_do() -> None:
     with pytest.raises(HistoryError, match="cannot be reached; give its URL"):
         read_history(prometheus_at("http://127.0.0.1:9"), namespace="a", workload="b", since=timedelta(minutes=2), now=NOW)
+
+
+@pytest.mark.parametrize("url", ["localhost:9090", "prometheus", "ftp://prometheus", "http://"])
+def test_what_is_no_url_is_told_with_what_to_do(url: str) -> None:
+    with pytest.raises(HistoryError, match="no URL; give it with http://"):
+        read_history(prometheus_at(url), namespace="a", workload="b", since=timedelta(minutes=2), now=NOW)
+
+
+def test_a_page_that_somebody_else_answers_with_is_told_in_a_line() -> None:
+    told = refusal(lambda _: (404, "<html>\n" + "<p>not here</p>\n" * 100))
+    assert "\n" not in told
+    assert told.endswith("; give the URL of Prometheus itself")

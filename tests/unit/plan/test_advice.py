@@ -122,6 +122,15 @@ def test_an_idle_gpu_gives_way_to_renting() -> None:
     assert found.settings["hosted.backends"] == "[{providerRef: {name: acme}, model: llama-3.1-8b}]"
 
 
+@pytest.mark.parametrize(("most", "told"), [(8, False), (1, True)], ids=["there is room", "there is none"])
+def test_a_bound_is_named_where_it_has_to_be_raised_and_never_to_be_lowered(most: int, told: bool) -> None:  # noqa: FBT001  a table's column
+    spec = hosted(dedicated={"accelerators": [L40S], "scaling": {"maxReplicas": most}})
+    usage = rented(mean_per_s=8.0, peak_per_s=10.0)
+    found = advice(spec, usage, providers=acme("5", "15"))[Topic.PLACEMENT]
+    assert found.settings["placement.mode"] in {"Dedicated", "Hybrid"}
+    assert ("dedicated.scaling.maxReplicas" in found.settings) == told
+
+
 def test_an_offer_found_by_the_models_name_is_to_be_checked() -> None:
     found = advice(workload(placement={"mode": "Dedicated"}), owned(mean_per_s=0.05), providers=acme())[Topic.PLACEMENT]
     assert found.takes is Takes.QUALITY_CHECK

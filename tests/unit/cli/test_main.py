@@ -1,0 +1,39 @@
+"""What every command has in common: its output's encoding, and how it ends when that cannot be written or nobody waits for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
+SCRIPT = "import sys; from spillway.cli import main; sys.exit(main())"
+
+
+def test_output_is_utf_8_whatever_the_locale_says() -> None:
+    command = [sys.executable, "-c", SCRIPT, "plan", "-f", HYBRID, "-o", "json"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "±" in " ".join(json.loads(done.stdout.decode("utf-8"))["assumptions"])
+
+
+def test_a_full_disk_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-c", SCRIPT, "version"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "spillway: the output cannot be written: No space left on device; try another place\n")
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "crds", str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"spillway: {file}/docs cannot be read or written: Not a directory; try another place\n")
+
+
+def test_who_ends_a_command_sees_no_traceback() -> None:
+    # The manifest comes from standard input, so that the command is at work for as long as it is waited for.
+    waits = "import os, signal, sys; sys.stdin = type('Asked', (), {'read': lambda self: os.kill(os.getpid(), signal.SIGINT)})()\n"
+    done = subprocess.run([sys.executable, "-c", waits + SCRIPT, "plan", "-f", "-"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
