@@ -41,7 +41,7 @@ from spillway.plan.restoring import restored_placing
 from spillway.plan.rounding import usd
 from spillway.plan.scaling_log import scaling_entries
 from spillway.plan.settings import PlanSettings
-from spillway.plan.spill import plan_gateway, slots_in_use
+from spillway.plan.spill import plan_gateway, slots_in_use, slots_of
 from spillway.plan.stakes import is_alone, stakes_of
 from spillway.plan.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
 from spillway.plan.told_shape import ToldShape, as_stated, listen, tells_config, with_told
@@ -98,7 +98,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
         pool = replace(pool, replicas=scaled.replicas)
 
     # Replicas that are on their way out, or that a spec with problems leaves alone, go on holding what they held.
-    slots = pool.capacity.slots if pool is not None and not problems else slots_in_use(seen, memory.slots)
+    slots = slots_of(pool, seen, memory.slots) if pool is not None and not problems else slots_in_use(seen, memory.slots)
     memory = memory if slots == memory.slots else replace(memory, slots=slots)
 
     cost = report_cost(spec=spec, seen=seen, memory=memory, ledger=ledger, pool=pool, backends=backends, alternatives=resolved, now=now)

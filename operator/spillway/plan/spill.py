@@ -5,14 +5,19 @@ from collections.abc import Iterable, Mapping
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.decision import GatewayPlan, HostedBackend
+from spillway.plan.decision import GatewayPlan, HostedBackend, OwnedPool
 from spillway.plan.observation import Observation
 from spillway.plan.readings import positive, value
 
 
 def ready_replicas(seen: Observation) -> int:
     """Return how many replicas take requests: ready, and not on their way out."""
-    return sum(1 for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None)
+    return len(_serving_pools(seen))
+
+
+def _serving_pools(seen: Observation) -> list[str]:
+    """Return the pool of each replica that takes requests."""
+    return [pod.pool for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None]
 
 
 def hosted_serves(backends: Iterable[HostedBackend], seen: Observation, key_trouble: Mapping[str, Reason]) -> bool:
@@ -31,6 +36,18 @@ def slots_in_use(seen: Observation, remembered: int | None) -> int | None:
     """Return how many requests each replica that there is may hold, where nothing new is decided: as before, or at least its batch."""
     batches = [pool.max_num_seqs for pool in seen.pools if pool.max_num_seqs is not None]
     return remembered or min(batches, default=None)
+
+
+def slots_of(pool: OwnedPool, seen: Observation, remembered: int | None) -> int:
+    """Return how many requests each replica may hold: of another class than this pool's what it held, until this one's serve alone.
+
+    While both serve it is the least of both, since requests are spread evenly over them.
+    """
+    serving, slots = set(_serving_pools(seen)), pool.capacity.slots
+    if not serving - {pool.name}:
+        return slots
+    held = slots_in_use(seen, remembered) or slots
+    return min(held, slots) if pool.name in serving else held
 
 
 def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, slots: int | None) -> GatewayPlan:

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.plan.situations import NOW, gateway, observe, one_pass, replica, workload
+from spillway.plan.decision import Memory
+from spillway.plan.names import pool_name
+from spillway.plan.observation import ReplicaPod
+from tests.unit.plan.situations import NOW, gateway, observe, one_pass, pool, replica, workload
+
+BEFORE = pool_name("chat", "l4", 1)
+
+
+def old(index: int, **changes: Any) -> ReplicaPod:
+    """Return a replica of the class before this one."""
+    return replica(index, pool=BEFORE, accelerator_class="l4", **changes)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +44,19 @@ def test_histogram_edges_lie_at_the_targets() -> None:
 def test_a_hosted_workload_keeps_nothing() -> None:
     decision, _ = one_pass(workload("Hosted"))
     assert decision.gateway.cap_total == 0
+
+
+@pytest.mark.parametrize(
+    ("replicas", "total"),
+    [
+        pytest.param((old(0), old(1)), 8, id="those of the class before hold what they held"),
+        pytest.param((old(0), old(1), replica(2, ready=False)), 8, id="while the first of the new class starts"),
+        pytest.param((old(0), old(1), replica(2)), 12, id="and in the pass that sees it ready: requests are spread evenly"),
+        pytest.param((old(0, terminating=True), replica(2)), 16, id="those of the new class hold theirs once they serve alone"),
+    ],
+)
+def test_a_move_to_another_class_gives_replicas_that_serve_no_more_than_they_hold(replicas: tuple[Any, ...], total: int) -> None:
+    seen = observe(0, replicas=replicas, pools=(pool(2, name=BEFORE, max_num_seqs=2), pool(1)))
+    _, memory = one_pass(seen=seen, memory=Memory(slots=4))
+    decision, memory = one_pass(seen=seen, memory=memory)
+    assert decision.gateway.cap_total == total
