@@ -10,7 +10,8 @@ from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, current_lengths, declared_rate
 from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
 from spillway.plan.economics import break_even_of_replica, kappa
-from spillway.plan.ledger import month_end, replica_price
+from spillway.plan.last_prices import replica_usd_per_hour
+from spillway.plan.ledger import month_end
 from spillway.plan.lengths import Lengths
 from spillway.plan.observation import Missing, Observation, ReplicaPod
 from spillway.plan.readings import number
@@ -75,7 +76,7 @@ def report_cost(
 ) -> CostReport:
     """Return all cost figures. `alternatives` are the hosted backends to compare with, which a dedicated workload may name too."""
     committed = spec.dedicated.committed_replicas if spec.dedicated else 0
-    dedicated = _sum(replica_price(pod, seen.catalogue) for pod in billed_replicas(seen, committed=committed))
+    dedicated = _sum(replica_usd_per_hour(pod, seen.catalogue, ledger) for pod in billed_replicas(seen, committed=committed))
     hosted = _hosted_usd_per_hour(spec, seen, memory, backends)
     per_request = economics(spec, memory, pool, alternatives)
     to_date = _month_to_date(ledger)

@@ -25,10 +25,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from spillway.plan.capacity import usd_per_replica_hour
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
-from spillway.plan.observation import Catalogue, Missing, Observation, ReplicaPod, TokenCounters
+from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import finite
 from spillway.plan.settings import PlanSettings
@@ -71,14 +70,6 @@ def day_start(moment: datetime) -> datetime:
 def day_end(moment: datetime) -> datetime:
     """Return when the accounting day of a moment ends."""
     return day_start(moment) + timedelta(days=1)
-
-
-def replica_price(pod: ReplicaPod, catalogue: Catalogue) -> float | None:
-    """Return USD per hour of one running replica; None when its class is gone or has no price."""
-    accelerator = catalogue.accelerator_classes.get(pod.accelerator_class or "")
-    if accelerator is None:
-        return None
-    return usd_per_replica_hour(accelerator.price, tensor_parallel_size=pod.tensor_parallel_size, per_node=accelerator.per_node)
 
 
 def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:

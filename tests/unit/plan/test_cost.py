@@ -58,6 +58,14 @@ def test_own_cost_per_hour(pods: tuple[Any, ...], committed: int, usd: float | N
     assert cost(workload(dedicated={"committedReplicas": committed}), observe(1, replicas=pods)).dedicated_usd_per_hour == usd
 
 
+def test_replicas_of_a_class_that_is_no_longer_listed_cost_what_they_did() -> None:
+    _, memory = one_pass(seen=observe(1))
+    renamed = observe(1, catalogue=catalogue({"h100-sxm": accelerator()}))
+    found = cost(None, renamed, memory, later(15))
+    assert found.dedicated_usd_per_hour == 4.0
+    assert found.projected_monthly_usd is not None
+
+
 def test_hosted_cost_starts_from_spilled_requests_at_mean_lengths() -> None:
     found = cost(seen=observe(1, signals=signals(spilled_per_s=2.0)))
     assert found.hosted_usd_per_hour == pytest.approx(2 * PER_REQUEST * 3600)
