@@ -26,6 +26,8 @@ from spillway.plan.placed import Evaluation, ObservedLoad, Placed, PlannedTraffi
 from spillway.plan.rounding import rate, usd
 from spillway.plan.told_shape import told_architecture
 
+GIVE_A_PRICE = "give the AcceleratorClass a price"
+
 _RELAXED = {
     Cause.BUDGET: "raise budget.monthlyUSD",
     Cause.RESIDENCY: "set placement.dataResidency HostedAllowed and name hosted.backends",
@@ -35,7 +37,7 @@ _RELAXED = {
     Cause.UNKNOWN_MODEL: "give model.architecture",
     Cause.SIZE: "relax slo, set model.quantization, or allow larger accelerator classes",
     Cause.NOT_LISTED: "add a class to dedicated.accelerators",
-    Cause.NO_PRICE: "give the AcceleratorClass a price",
+    Cause.NO_PRICE: GIVE_A_PRICE,
     Cause.TOO_MANY: "raise dedicated.scaling.maxReplicas",
 }
 """What to do about an obstacle, without figures: it goes into a condition."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import ApplyMode, PlacementMode
+from spillway.plan.evaluation import GIVE_A_PRICE
 from spillway.plan.options import ServedBy
 from spillway.report.conditions import Finding, no, yes
 from spillway.report.passed import Pass
@@ -25,12 +26,19 @@ def placement_resolved(this: Pass) -> Finding:
         return no(
             Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} goes on, and nothing keeps the promises and the budget: {changes}."
         )
-    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_long_prompts(this), *_onwards(this)]))
+    return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_impossible(this), *_long_prompts(this), *_onwards(this)]))
 
 
 def is_unplaceable(this: Pass) -> bool:
     """Whether nothing serves because no way to serve is possible."""
     return any(problem.reason is Reason.NOTHING_FEASIBLE for problem in this.decision.problems)
+
+
+def _impossible(this: Pass) -> Iterator[str]:
+    """Return what to relax where the mode that was asked for keeps no promise by the plan: it serves all the same, as well as it can."""
+    plan = this.decision.placing.evaluation
+    if plan is not None and plan.is_stuck and GIVE_A_PRICE not in plan.relax:  # of what has no price only the cost is not known
+        yield f"By the plan it cannot keep the promises and the budget. To make that possible: {'; or '.join(plan.relax)}."
 
 
 def _long_prompts(this: Pass) -> Iterator[str]:

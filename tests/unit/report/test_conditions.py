@@ -18,6 +18,7 @@ from spillway.report.conditions import previous_conditions
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
 from tests.unit.plan.situations import (
+    LLAMA_8B,
     MISSING,
     NOW,
     QUIET,
@@ -97,6 +98,8 @@ ASLEEP = workload(scaling={"minReplicas": 0})
 HOLD: dict[str, Any] = {"gateway": {"hold": {"seconds": 300}}}
 HOLDING = workload("Dedicated", scaling={"minReplicas": 0}, **HOLD)
 HOLDING_ONE = workload("Dedicated", **HOLD)
+TEN: dict[str, Any] = {"traffic": {"requestsPerSecond": {"mean": "10"}}}
+IMPOSSIBLE = workload("Dedicated", model={"architecture": LLAMA_8B}, slo={"interTokenLatencyMs": 1}, **TEN)
 PROMISED = workload(slo={"timeToFirstTokenMs": 500, "interTokenLatencyMs": 50, "endToEndMs": 9000})
 TRAFFIC: dict[str, Any] = {"arrivals_per_s": 2.0, "owned_latency": latency(120.0), "inter_token_within_ratio": 1.0}
 K = ConditionType
@@ -176,6 +179,7 @@ CASES = [
     case(K.PLACEMENT_RESOLVED, WRONG, observe(1), ("False", Reason.INVALID_SPEC), id="not with problems"),
     case(K.PLACEMENT_RESOLVED, SPILLING_9000, observe(1), ("True", Reason.MODE_HYBRID), "more than 9000 tokens", id="long prompts"),
     case(K.PLACEMENT_RESOLVED, SPILLING_LONG, observe(1), ("True", Reason.MODE_HYBRID), "state model.architecture", id="no known length"),
+    case(K.PLACEMENT_RESOLVED, IMPOSSIBLE, observe(1), ("True", Reason.MODE_DEDICATED), "possible: relax slo", id="not as promised"),
     case(K.REPLICAS_READY, HYBRID, observe(1), ("True", Reason.REPLICAS_READY), id="all of them"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **STARTING), ("False", Reason.REPLICAS_STARTING), id="not yet"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU free"),
