@@ -38,9 +38,11 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
     answered = 0.0 if kept is None else kept + spilled
 
     def of_streams(*sides: tuple[float, float | None]) -> float | None:
-        # Who is answered and does not stream sees no first token: then a failure is of no stream either, as far as anybody knows.
-        unstreamed = not sum(requests for requests, _ in sides) and answered > NO_REQUEST
-        return None if unstreamed else _share(sides, failed)
+        streams = sum(requests for requests, _ in sides)
+        if answered <= NO_REQUEST:
+            return _share(sides, failed)
+        # Who does not stream sees no first token. Nobody knows who of the failed would have: as many of them as of the answered.
+        return _share(sides, failed * min(1.0, streams / answered)) if streams else None
 
     paced_elsewhere = (hosted.paced, hosted.within_inter_token) if hosted else (0.0, None)
     return Attainment(

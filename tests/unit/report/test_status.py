@@ -176,12 +176,12 @@ def test_attainment_weighs_both_sides_and_failures() -> None:
         ttft_p95_ms=512.3,
         inter_token_p95_ms=41.2,
     )
-    # TTFT: (54 + 20) of 60 + 20 + 30 failed. Gaps, as own replicas tell: 0.97 x 150 of 150 kept and 30 failed.
-    # End to end: (150 x 1 + 60 x 0.5) of 240, 30 failed among them.
+    # TTFT: (54 + 20) of 60 + 20 streams and of the 30 failed 80 in 210, as of those answered. Gaps, as own replicas tell: 0.97 x 150 of
+    # 150 kept and 30 x 150 in 210 failed. End to end: (150 x 1 + 60 x 0.5) of 240, 30 failed among them.
     assert found == {
-        "attainment_percent": "67.3",
-        "time_to_first_token_attainment_percent": "67.3",
-        "inter_token_latency_attainment_percent": "80.8",
+        "attainment_percent": "75.0",
+        "time_to_first_token_attainment_percent": "80.9",
+        "inter_token_latency_attainment_percent": "84.9",
         "end_to_end_attainment_percent": "75.0",
         "owned": {"attainment_percent": "90.0", "ttft_p95_ms": 480},
         "hosted": {"attainment_percent": "50.0", "ttft_p95_ms": 900},
@@ -222,8 +222,8 @@ def test_gaps_between_tokens_count_on_both_sides_and_failures_missed_them() -> N
         hosted_latency=latency(20.0, paced=20.0, within_inter_token=0.5, inter_token_p95_ms=88.8),
         inter_token_within_ratio=0.2,  # of own replicas' requests, streamed or not: the gateway knows better
     )
-    # 50 + 10 of 50 + 20 + 30 failed.
-    assert found["inter_token_latency_attainment_percent"] == "60.0"
+    # 50 + 10 of 50 + 20 and of the 30 failed 70 in 210.
+    assert found["inter_token_latency_attainment_percent"] == "75.0"
     assert (found["owned"]["inter_token_p95_ms"], found["hosted"]["inter_token_p95_ms"]) == (41, 89)
     assert found["hosted"]["attainment_percent"] == "50.0"
 
@@ -244,6 +244,19 @@ def test_where_nobody_streams_a_failed_request_is_no_late_first_token() -> None:
     found = slo(**plain)
     assert not found.keys() & {"time_to_first_token_attainment_percent", "inter_token_latency_attainment_percent"}
     assert found["attainment_percent"] == found["end_to_end_attainment_percent"] == "99.0"
+
+
+@pytest.mark.parametrize(
+    ("streams", "attained"),
+    [
+        pytest.param(1.0, "99.0", id="one that streams among hundreds that do not"),
+        pytest.param(594.0, "99.0", id="all stream"),
+    ],
+)
+def test_of_the_failed_as_many_count_as_streams_as_of_the_answered(streams: float, attained: str) -> None:
+    mixed = {"arrivals_per_s": 10.0, "failed_per_s": 0.1, "owned_latency": latency(streams, within_end_to_end=1.0)}
+    found = slo(**mixed)
+    assert (found["time_to_first_token_attainment_percent"], found["attainment_percent"]) == (attained, attained)
 
 
 def test_where_everybody_fails_every_target_is_missed() -> None:
