@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan.hosted_keys import backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
-from spillway.plan.permit import stops_spilling
+from spillway.plan.permit import stops_spilling, why_stopped
 from spillway.plan.readings import number, value
 from spillway.plan.scale import has_no_place, lower_bound
 from spillway.plan.spill import ready_replicas
@@ -67,10 +67,13 @@ def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:
     """Ready: the gateway is up and at least one permitted backend serves, or is what requests wait for at the gateway."""
     if not this.gateway_up:
         return _without_gateway(this)
-    if ready_replicas(this.seen) or hosted.status == "True":
+    stopped = _stopped(this)
+    if ready_replicas(this.seen) or (hosted.status == "True" and stopped is None):
         return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
     if _is_waited_for(this, owned):
         return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica has started.")
+    if stopped is not None:
+        return no(stopped, "The gateway is up; no own replica serves, and nothing may go to hosted backends, see SpillActive.")
     if hosted.status == "Unknown" and hosted.reason is not Reason.NOT_REQUESTED:
         return unknown(Reason.NO_EVIDENCE, "No own replica is ready, and it is not known yet whether a hosted backend is.")
     return no(Reason.NO_BACKEND, "The gateway is up but no backend serves, see ReplicasReady and HostedBackendReady.")
@@ -88,6 +91,12 @@ def _is_waited_for(this: Pass, owned: Finding) -> bool:
     """Whether no replica need run, and requests wait at the gateway for one that comes when they do."""
     spec = this.workload.spec
     return spec.holds and not lower_bound(spec) and owned.reason in (Reason.SCALED_TO_ZERO, Reason.REPLICAS_STARTING)
+
+
+def _stopped(this: Pass) -> Reason | None:
+    """Return why no request may go to hosted backends; None: it may, or none ever does."""
+    spec = this.workload.spec
+    return why_stopped(spec, this.decision.gateway.permit, this.now) if spec.rents else None
 
 
 def spec_valid(this: Pass) -> Finding:
@@ -190,6 +199,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
     unavailable = this.desired > 0 and not ready_replicas(this.seen)
     if this.workload.spec.owns and (unavailable or owned.reason is Reason.CRASH_LOOP):
         return yes(Reason.OWNED_UNAVAILABLE, "Own replicas are wanted and do not serve, see ReplicasReady.")
+    if (stopped := _stopped(this)) is not None and not ready_replicas(this.seen) and not _is_waited_for(this, owned):
+        return yes(stopped, "Nothing may go to hosted backends, and nobody else serves, see SpillActive.")
     if hosted.status == "False":
         return yes(Reason.HOSTED_UNAVAILABLE, "Nothing can be spilled, see HostedBackendReady.")
     if this.workload.spec.rents and _hosted_troubles(this):

@@ -135,6 +135,9 @@ def refused_by(spent_usd: float) -> Observation:
     return observe(1, signals=replace(read, spill_meters=Sample(value=(lane,), at=NOW)))
 
 
+SPENT = metered_by(hosted_healthy=UP, counters=(counters(input_tokens=1e9),))
+
+
 CASES = [
     case(K.READY, HYBRID, observe(1, signals=FINE), ("True", Reason.AS_EXPECTED), id="gateway and replica"),
     case(K.READY, HYBRID, observe(1, signals=FINE, **STARTING), ("True", Reason.AS_EXPECTED), id="waiting for a replica, hosted serves"),
@@ -160,6 +163,13 @@ CASES = [
         "requests wait there",
         id="at zero, with a hosted side away",
     ),
+    *(
+        case(kind, HOSTED_LIMITED, replace(SPENT, replicas=()), (verdict, Reason.SPILL_LIMIT_REACHED), id="a limit lets nothing go to it")
+        for kind, verdict in ((K.READY, "False"), (K.DEGRADED, "True"))
+    ),
+    case(K.READY, HOSTED_LIMITED, observe(0, signals=FINE), ("False", Reason.SPILL_PERMIT_MISSING), id="limits, and no permit yet"),
+    case(K.READY, LIMITED, SPENT, ("True", Reason.AS_EXPECTED), id="a limit is reached, and replicas serve"),
+    case(K.DEGRADED, LIMITED, SPENT, ("False", Reason.FULLY_SERVING), id="as the limit asks for, with replicas that serve"),
     case(K.READY, HOLDING_ONE, observe(1, **STARTING), ("False", Reason.NO_BACKEND), id="a replica that should always be there"),
     case(K.READY, HYBRID, observe(1, signals=FINE, **NO_GATEWAY), ("False", Reason.GATEWAY_STARTING), id="no gateway, no service"),
     case(K.READY, WRONG, observe(0, gateways=(), pools=()), ("False", Reason.INVALID_SPEC), "see SpecValid", id="nothing was ever applied"),
