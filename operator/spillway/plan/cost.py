@@ -112,8 +112,8 @@ def spend_points(memory: Memory, ledger: Ledger, seen: Observation, now: datetim
     if isinstance(seen.signals.counters, Missing):
         return memory.spend
     kept = memory.spend
-    if kept and ledger.hosted_usd < kept[-1].hosted_usd:
-        kept = ()  # a new month
+    if kept and (ledger.hosted_usd < kept[-1].hosted_usd or now < kept[-1].at):
+        kept = ()  # a new month, or the clock was set back
     points = (*kept, SpendPoint(at=now, hosted_usd=ledger.hosted_usd))
     oldest: timedelta = settings.metrics_window
     before = [index for index, point in enumerate(points) if point.at <= now - oldest]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -249,7 +249,8 @@ def _account(workload: Workload, seen: Observation, memory: Memory, now: datetim
         memory = replace(memory, spend=())  # what was owed from before is no rate
     written, billed = memory.numbers_written_at, len(billed_replicas(seen, committed=0))
     # A replica that came or went changes what an hour costs: who has just seen it scale is not told the price of before.
-    due = written is None or billed != memory.numbers_replicas or now - written >= settings.numbers_every
+    fresh = written is not None and timedelta(0) <= now - written < settings.numbers_every  # one from the future: the clock was set back
+    due = not fresh or billed != memory.numbers_replicas
     return ledger, replace(
         memory,
         ledger=ledger,

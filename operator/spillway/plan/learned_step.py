@@ -16,7 +16,7 @@ parts of a step that no coefficient is fitted for (experts, the square of long p
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ GATE = 7.378  # squared innovation over its variance: the 97.5 % quantile of chi
 PATIENCE_WINDOWS = 2.0  # overlapping windows show one event for one window, and two may follow each other; more is another engine
 REMEMBERED_WINDOWS = 20.0  # whole windows that a range of batches remembers
 DUST = 1e-6  # share by which rounding may make a sum of squares negative
+SET_BACK = timedelta(minutes=2)  # of a clock, from which on a reading of before the last is a new one
 VISIBLE = 0.05  # share by which a step must differ before the factors in use follow
 
 _AT_ESTIMATE: Factors = (1.0, 1.0, 1.0, 1.0)
@@ -92,6 +93,11 @@ class LearnedStep:
     measured_at: datetime | None = None  # the latest reading taken in or left out
     rejected_windows: float = 0.0  # how much of news was left out in a row
 
+    def knows(self, at: datetime) -> bool:
+        """Whether a reading of then is not newer than the last. One of long before it is: the clock was ahead."""
+        last = self.measured_at
+        return last is not None and last - SET_BACK <= at <= last
+
     @property
     def step(self) -> StepModel:
         """The coefficients to reckon with, milliseconds; STEP_OVERHEAD_MS is not in them, as in the planner's."""
@@ -121,13 +127,13 @@ class LearnedStep:
 
 def learn(learned: LearnedStep, found: MeasuredStep, *, full: StepLoad) -> LearnedStep:
     """Return the fit with one more reading; the same fit for one that is not newer than the last. `full`: a step with the full batch."""
-    last = learned.measured_at
-    if not found.usable or (last is not None and found.at <= last):
+    if not found.usable or learned.knows(found.at):
         return learned
     shares, ratio = _normalized(learned.prior, found)
     expected = float(shares @ np.array(learned.factors))
     # Windows that overlap tell the same twice: a reading counts for the part of its window that is new.
-    news = 1.0 if last is None else min(1.0, (found.at - last).total_seconds() / found.window_s)
+    last = learned.measured_at
+    news = 1.0 if last is None or found.at < last else min(1.0, (found.at - last).total_seconds() / found.window_s)
     noise = (NOISE * expected) ** 2 / news
     learned = replace(learned, measured_at=found.at)
     if (ratio - expected) ** 2 > GATE * (_variance(learned, shares) + noise):

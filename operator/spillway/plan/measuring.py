@@ -94,7 +94,7 @@ def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:
     if took_ms is None or batch is None or isinstance(signals.step_time_ms, Missing):
         return memory
     learned, at = memory.step, signals.step_time_ms.at
-    if learned is not None and learned.measured_at is not None and at <= learned.measured_at:
+    if learned is not None and learned.knows(at):
         return memory  # another pass between two ticks
     spec, lengths = subject.spec, current_lengths(subject.spec, memory)
     service = expected_service(spec, subject.accelerator, lengths)

@@ -1,5 +1,6 @@
 """What has been seen of a workload's traffic, and the spec that would have declared it."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -24,7 +25,7 @@ def observe_load(before: ObservedLoad | None, signals: Signals, now: datetime, *
         return ObservedLoad(mean_per_s=rate, peak_per_s=rate, input_tokens=prompt, output_tokens=answer, at=now)
     elapsed_s = min((now - before.at).total_seconds(), gap.total_seconds())
     if elapsed_s <= 0:
-        return before
+        return before if now == before.at else replace(before, at=now)  # the clock was set back
     watched_s = min(before.watched_s + elapsed_s, over.total_seconds())
     weight = elapsed_s / max(watched_s, elapsed_s)
     mean = before.mean_per_s + weight * (rate - before.mean_per_s)

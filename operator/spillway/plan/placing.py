@@ -7,7 +7,7 @@ are ready, to Hosted until a hosted backend is known to answer.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMode
@@ -247,7 +247,7 @@ def _evaluated(
 def _redated(placing: Placing, evaluation: Evaluation, settings: PlanSettings) -> Evaluation:
     """Return the plan with the date of the one of the operator before, where it says the same: a restart is no news."""
     before = placing.planned_at
-    if placing.evaluation is not None or before is None or evaluation.at - before >= settings.placement_interval:
+    if placing.evaluation is not None or before is None or not _is_recent(before, evaluation.at, settings):
         return evaluation
     if evaluation.recommended is None or str(evaluation.recommended) != placing.told:
         return evaluation
@@ -258,7 +258,12 @@ def _due(placing: Placing, asked: Asked, now: datetime, settings: PlanSettings, 
     if placing.evaluation is None or placing.asked != asked:
         return True
     last = placing.evidence_at if evidence else placing.evaluation.at
-    return last is None or now - last >= settings.placement_interval
+    return last is None or not _is_recent(last, now, settings)
+
+
+def _is_recent(then: datetime, now: datetime, settings: PlanSettings) -> bool:
+    """Whether less than the time between two plans has passed; what lies ahead is of a clock that was set back."""
+    return timedelta(0) <= now - then < settings.placement_interval
 
 
 def _saving_since(placing: Placing, evaluation: Evaluation, now: datetime, settings: PlanSettings) -> datetime | None:
@@ -270,7 +275,7 @@ def _saving_since(placing: Placing, evaluation: Evaluation, now: datetime, setti
     if not enough and evaluation.serving_feasible:
         return None
     last = placing.evidence_at
-    unbroken = last is not None and now - last <= 2 * settings.placement_interval + settings.longest_break
+    unbroken = last is not None and timedelta(0) <= now - last <= 2 * settings.placement_interval + settings.longest_break
     return placing.saving_since if unbroken and placing.saving_since is not None else now
 
 

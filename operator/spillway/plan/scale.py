@@ -370,7 +370,7 @@ def _scaling(spec: InferenceWorkloadSpec) -> Scaling:
 def _current(shown: int | None, *, pool: str, memory: Memory, now: datetime, settings: PlanSettings) -> int | None:
     """Return the count to reason from: what was decided a moment ago, even if what is shown has not caught up."""
     last = memory.settling
-    if last is not None and last.pool == pool and now - last.at < settings.settle:
+    if last is not None and last.pool == pool and timedelta(0) <= now - last.at < settings.settle:
         return last.replicas
     return shown
 
@@ -388,9 +388,9 @@ def _wanted(demand: Demand, current: int, tolerance: float) -> int:
 
 
 def _remembered(kept: tuple[DemandPoint, ...], latest: DemandPoint, scaling: Scaling, settings: PlanSettings) -> tuple[DemandPoint, ...]:
-    """Return the evaluations over the longer window and one before it. A break in them starts the windows anew."""
+    """Return the evaluations over the longer window and one before it. A break in them, or a clock set back, starts the windows anew."""
     window = timedelta(seconds=max(scaling.scale_up_stabilization_seconds, scaling.scale_down_stabilization_seconds))
-    if kept and latest.at - kept[-1].at > settings.longest_break:
+    if kept and not timedelta(0) <= latest.at - kept[-1].at <= settings.longest_break:
         kept = ()
     points = (*kept, latest)
     before = [index for index, point in enumerate(points) if point.at <= latest.at - window]

@@ -88,9 +88,13 @@ class World:
         return all_missing(self.window_s, self.unasked, _backends(workload))
 
     def _watched_since(self, key: Key, now: datetime) -> datetime:
+        """Return since when the workload is watched; what lies ahead is of a clock that was set back, since then at the latest."""
         seen = self.view.workloads.get(key)
         first = seen.seen_since if seen is not None else now
-        return max(first, self.leading_since or now)
+        if self.leading_since is not None:
+            self.leading_since = min(now, self.leading_since)
+        leading = self.leading_since or now
+        return max(first, leading) if first <= now else leading
 
 
 def _backends(workload: Workload) -> tuple[tuple[str, str], ...]:

@@ -79,6 +79,13 @@ def test_hosted_cost_follows_what_each_backend_billed_over_the_window() -> None:
     assert cost(None, seen, memory, later(60)).hosted_usd_per_hour == pytest.approx(2.1 * 60)
 
 
+def test_hosted_cost_is_no_rate_over_a_clock_that_was_set_back() -> None:
+    later_on = Memory(spend=(SpendPoint(at=later(3540), hosted_usd=0.0), SpendPoint(at=later(3600), hosted_usd=0.0)))
+    found, memory = one_pass(seen=observe(1, signals=signals(spilled_per_s=2.0)), memory=later_on)
+    assert [point.at for point in memory.spend] == [NOW]
+    assert found.cost.hosted_usd_per_hour == pytest.approx(2 * PER_REQUEST * 3600)
+
+
 @pytest.mark.parametrize(
     ("wanted", "readings", "usd"),
     [

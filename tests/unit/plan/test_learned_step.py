@@ -190,3 +190,11 @@ def test_a_mixture_of_experts_keeps_the_experts_place() -> None:
     learned = tell(LearnedStep(prior=mixture), scaled(mixture, 2.0), BUSY_DAY)
     assert learned.step.experts_ms == pytest.approx(2 * mixture.experts_ms, rel=0.15)
     assert error_at(learned, scaled(mixture, 2.0)) < 0.1
+
+
+def test_a_clock_that_was_ahead_does_not_stop_learning() -> None:
+    learned = replace(tell(FRESH, same(1.0), BUSY_DAY), measured_at=START + timedelta(days=365))
+    now = replace(learned, measured_at=None)
+    found = MeasuredStep(load=FULL, step_ms=step_ms(same(1.2), FULL), at=START + timedelta(hours=1), window_s=WINDOW_S)
+    assert learn(learned, found, full=FULL) == learn(now, found, full=FULL)
+    assert learn(replace(learned, measured_at=found.at + timedelta(seconds=30)), found, full=FULL).factors == learned.factors

@@ -52,6 +52,14 @@ def test_time_that_nobody_watched_counts_for_no_more_than_a_gap() -> None:
     assert watched([1.0, 1.0], every=timedelta(hours=5)).watched_s == GAP.total_seconds()
 
 
+def test_a_clock_that_was_ahead_does_not_stop_the_watch() -> None:
+    load = watched([1.0, 1.0])
+    back = observe_load(load, signals(arrivals_per_s=9.0), NOW - DAY, over=DAY, gap=GAP)
+    again = observe_load(back, signals(arrivals_per_s=9.0), NOW - DAY + TICK, over=DAY, gap=GAP)
+    assert again is not None
+    assert (again.watched_s, again.mean_per_s) == (2 * TICK.total_seconds(), 5.0)
+
+
 def test_lengths_are_weighed_by_requests_and_kept_while_there_are_none() -> None:
     load = watched([5.0] * 10, input_tokens_mean=800.0, output_tokens_mean=100.0)
     quiet = observe_load(load, signals(arrivals_per_s=0.0), load.at + TICK, over=DAY, gap=GAP)

@@ -340,6 +340,15 @@ def test_after_a_long_time_unseen_a_saving_has_to_hold_anew() -> None:
     assert cluster.decision.mode is MODE.HOSTED
 
 
+def test_after_a_clock_was_set_back_it_is_planned_at_once_and_a_saving_has_to_hold_anew() -> None:
+    cluster = rented()
+    cluster.catalogue = DEAR
+    cluster.step(rate=8.0)
+    cluster.step(-40 * HOUR, 8.0)
+    placement = cluster.placement
+    assert (placement.evaluated_at, placement.saving_since) == (cluster.now, cluster.now)
+
+
 def test_a_restart_in_the_middle_neither_loses_nor_resets_what_was_held() -> None:
     cluster = rented()
     cluster.catalogue = DEAR

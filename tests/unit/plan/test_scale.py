@@ -356,6 +356,13 @@ def test_a_scale_up_waits_for_its_window_where_there_is_one() -> None:
 # What cannot be scheduled
 
 
+def test_a_clock_that_is_set_back_holds_up_no_replica() -> None:
+    ahead = Memory(demand=tuple(DemandPoint(at=later(3600 - 15 * index), wanted=1) for index in range(22, 0, -1)))
+    decision, memory = one_pass(seen=observe(1, signals=signals(running=16.0)), memory=ahead)
+    assert (scaled(decision).replicas, scaled(decision).reason) == (2, Reason.DEMAND_ROSE)
+    assert [point.at for point in memory.demand] == [NOW]
+
+
 def test_what_cannot_be_scheduled_is_not_chased() -> None:
     pods = (replica(0), replica(1, ready=False, bound_at=None, unschedulable=UNSCHEDULABLE))
     seen = observe(2, replicas=pods, signals=signals(running=32.0))

@@ -1,6 +1,6 @@
 """What a pass may see of the world."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from spillway.api.vocabulary import Reason
@@ -47,3 +47,13 @@ def test_an_accounts_limits_are_shared_by_the_workloads_of_its_namespace_that_ma
     workload = world.view.workloads[Key(namespace="ns", name="x")].as_workload()
     assert workload is not None
     assert world.observation(workload, NOW).provider_users == {"p": 2}
+
+
+def test_a_clock_that_is_set_back_begins_the_watch_anew() -> None:
+    world = World(view=ClusterView(), known=KnownObjects(), window_s=60, unasked=Missing(reason=Reason.METRICS_MISSING), leading_since=NOW)
+    world.view.put("InferenceWorkload", renting("x", "p"), NOW)
+    workload = world.view.workloads[Key(namespace="ns", name="x")].as_workload()
+    assert workload is not None
+    back = NOW - timedelta(hours=1)
+    seen = [world.observation(workload, at).watched_since for at in (NOW, back, back + timedelta(minutes=10), NOW + timedelta(minutes=10))]
+    assert seen == [NOW, back, back, NOW]

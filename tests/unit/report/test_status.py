@@ -325,6 +325,11 @@ def test_numbers_are_written_at_most_once_a_minute_and_the_rest_at_once() -> Non
     assert (minute.traffic.requests_per_second, minute.dedicated.gpu_utilization_percent) == ("9", 99)
 
 
+def test_numbers_are_written_when_the_clock_was_set_back() -> None:
+    _, memory = one_pass(at=later(3600))
+    assert one_pass(memory=memory)[1].numbers_written_at == NOW
+
+
 def test_numbers_are_written_where_none_were() -> None:
     decision, memory = one_pass()
     decision, memory = one_pass(PROMISED, observe(1), memory, later(15))
