@@ -24,6 +24,7 @@ from spillway.plan.serving import STEP_OVERHEAD_MS, Service
 from spillway.plan.shape import declared_shape, seen_shape
 
 _RESOLVED = {"stated_tensor_parallel_size"}  # the pool's name has it
+NO_PREFIX_CACHE = "--no-enable-prefix-caching"  # vLLM's; its cache of prompts is on otherwise
 VISIBLE_LENGTH = 0.2  # lengths must move by this share before they replace the remembered ones, or caps would never rest
 VISIBLE_HIT = 0.05  # and the share of cached prompt tokens by so much
 
@@ -56,7 +57,9 @@ def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
 
 def remember(memory: Memory, signals: Signals, subject: Measured | None, now: datetime) -> Memory:
     """Return the memory with the latest readings. What is Missing leaves what is remembered as it is."""
-    hit = _latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio))
+    # An engine that is told to keep no prompts tells of no hits either: those of before must not stay.
+    off = subject is not None and subject.spec.dedicated is not None and NO_PREFIX_CACHE in subject.spec.dedicated.engine.extra_args
+    hit = None if off else _latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio))
     memory = memory if hit == memory.prefix_hit_ratio else replace(memory, prefix_hit_ratio=hit)
     if subject is None:
         return memory

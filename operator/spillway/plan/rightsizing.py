@@ -11,6 +11,7 @@ from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import replica_price
 from spillway.plan.load import BURSTY_PEAK, HOURS_PER_MONTH, replicas_for
+from spillway.plan.measuring import NO_PREFIX_CACHE
 from spillway.plan.models import resolve_model
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option
@@ -19,7 +20,6 @@ from spillway.plan.rounding import dollars
 from spillway.plan.sizing import ReplicaSize
 from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
-NO_PREFIX_CACHE = "--no-enable-prefix-caching"  # vLLM's; its cache of prompts is on otherwise
 LONGEST_MONTH_HOURS = 31 * 24.0  # a budget is of a calendar month
 SEVERAL = 2  # replicas, among which prompts with one beginning are scattered
 SIXTEEN_BITS = 1.9  # bytes per parameter, with some room for what is counted as one

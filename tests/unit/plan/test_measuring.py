@@ -110,6 +110,13 @@ def test_lengths_and_hits_rest_until_they_move_visibly() -> None:
     assert list(told[2]) == pytest.approx([900, 200, 0.0], rel=0.2)
 
 
+def test_hits_are_forgotten_once_the_engine_is_told_to_keep_no_prompts() -> None:
+    first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0, prefix_hit_ratio=0.4)
+    off = spec(engine={"extraArgs": ["--no-enable-prefix-caching"]})
+    assert remember(first, signals(), subject(), later(3615)).prefix_hit_ratio == 0.4
+    assert remember(first, signals(), subject(off), later(3615)).prefix_hit_ratio is None
+
+
 def test_a_minute_of_odd_requests_moves_no_cap() -> None:
     first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0)
     odd = busy_for(first, 1, begin=60, input_tokens_mean=600.0, output_tokens_mean=150.0)
