@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 Buckets = Mapping[float, float]
 
+DUST = 1e-9  # share by which rates of cumulative counts may fall from one edge to the next
+
 
 def total(buckets: Buckets) -> float:
     """Return the number of events."""
@@ -12,12 +14,16 @@ def total(buckets: Buckets) -> float:
 
 
 def share_within(buckets: Buckets, limit: float, *, exact: bool) -> float | None:
-    """Return the share of events at or below `limit`; between two edges the straight line, or None where that is not wanted."""
+    """Return the share of events at or below `limit`; between two edges the straight line, or None where that is not wanted.
+
+    None too while only a part of the events was counted by an edge there: those of gateways from before the target was what it is.
+    """
     events = total(buckets)
     if events <= 0:
         return None
     if limit in buckets:
-        return min(1.0, buckets[limit] / events)
+        partly = any(edge < limit and here > buckets[limit] * (1 + DUST) for edge, here in buckets.items())
+        return None if partly else min(1.0, buckets[limit] / events)
     if exact:
         return None
     edges = sorted(edge for edge in buckets if math.isfinite(edge))

@@ -32,3 +32,9 @@ def test_no_events_have_neither(buckets: Buckets) -> None:
 
 def test_histograms_add_up() -> None:
     assert added([{1.0: 1.0, math.inf: 2.0}, {1.0: 3.0, math.inf: 3.0}]) == {1.0: 4.0, math.inf: 5.0}
+
+
+def test_no_share_is_told_while_some_gateways_have_no_edge_at_the_target() -> None:
+    before, after = {500.0: 90.0, 750.0: 95.0, math.inf: 100.0}, {500.0: 9.0, 600.0: 9.5, 750.0: 9.5, math.inf: 10.0}
+    assert share_within(after, 600.0, exact=True) == 0.95
+    assert share_within(added([before, after]), 600.0, exact=True) is None
