@@ -588,6 +588,13 @@ CASES = [
     ),
     case(
         K.SELF_HOSTING_ECONOMIC,
+        workload(dedicated={"committedReplicas": 1}),
+        observe(1, catalogue=catalogue(), signals=signals(arrivals_per_s=0.01)),
+        ("True", Reason.SELF_HOSTING_CHEAPER),
+        id="the one that is wanted is paid for, though more may be",
+    ),
+    case(
+        K.SELF_HOSTING_ECONOMIC,
         HYBRID,
         observe(1, catalogue=catalogue({"h100": accelerator(price=None)})),
         ("Unknown", Reason.NO_PRICES),
