@@ -8,6 +8,7 @@ from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH
 from spillway.apply.known import Ref
 from spillway.plan.decision import Decision, OwnedPool, Workload
 from spillway.plan.observation import Observation
+from spillway.plan.scale import has_no_place
 from spillway.plan.spill import hosted_serves
 from spillway.render import names
 from spillway.render.objects import ChildRef
@@ -54,16 +55,23 @@ def _carried(workload: Workload, seen: Observation, decision: Decision, *, confi
     if not seen.gateways or not all(pod.ready and pod.config_hash == config_hash for pod in seen.gateways):
         return False  # some gateway may still send everything to the old replicas
     pool = decision.pool
-    if pool is not None and (_has_ready(pool, seen) or (pool.replicas == 0 and not decision.backends)):
-        return True  # the latter: nobody else serves, and nothing is wanted to
+    if pool is not None and _takes_over(pool, seen, alone=not decision.backends):
+        return True
     if pool is not None and workload.spec.keeps_to_one_node and _has_node(pool, seen):
         return True  # nothing carries it; but the one that is to come waits for the volume of the one that is there
     return hosted_serves(decision.backends, seen, decision.key_trouble)
 
 
+def _takes_over(pool: OwnedPool, seen: Observation, *, alone: bool) -> bool:
+    """Whether the replicas that are wanted carry the load. `alone`: nobody answers what they cannot take yet.
+
+    Then all of them are waited for, but for those that may be waiting for the place of the old ones.
+    """
+    ready = sum(1 for pod in seen.replicas if pod.pool == pool.name and pod.ready and not pod.terminating and pod.ended_at is None)
+    if not alone:
+        return ready > 0
+    return ready >= pool.replicas or (ready > 0 and has_no_place(seen))
+
+
 def _has_node(pool: OwnedPool, seen: Observation) -> bool:
     return any(pod.pool == pool.name and pod.bound_at is not None and not pod.terminating and pod.ended_at is None for pod in seen.replicas)
-
-
-def _has_ready(pool: OwnedPool, seen: Observation) -> bool:
-    return any(pod.pool == pool.name and pod.ready and not pod.terminating and pod.ended_at is None for pod in seen.replicas)

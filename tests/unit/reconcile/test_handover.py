@@ -69,6 +69,17 @@ def test_another_shape_takes_over_with_its_first_ready_replica() -> None:
     assert not stays("Hybrid", seen(replicas=(replica(pool=OLD), replica(1))))
 
 
+def test_with_nobody_else_to_answer_all_replicas_of_another_shape_take_over_but_for_those_without_a_place() -> None:
+    old, first, second = replica(pool=OLD), replica(1), replica(2)
+    starting, waiting = replica(2, ready=False), replica(2, ready=False, bound_at=None, unschedulable="0/1 nodes are available.")
+    two = (Pool(name=OLD, replicas=1, ready_replicas=1), pool(2))
+    busy: dict[str, Any] = {"running": 12.0}
+    assert stays("Dedicated", seen(pools=two, replicas=(old, first, starting)), **busy)
+    assert not stays("Hybrid", seen(pools=two, replicas=(old, first, starting)), **busy)
+    assert not stays("Dedicated", seen(pools=two, replicas=(old, first, second)), **busy)
+    assert not stays("Dedicated", seen(pools=two, replicas=(old, first, waiting)), **busy)
+
+
 def test_an_old_pool_lets_go_of_a_volume_for_one_node_once_its_successor_waits_on_another() -> None:
     without_node, waiting = replica(1, ready=False, bound_at=None), replica(1, ready=False)
     for mode in ("Dedicated", "Hybrid"):
