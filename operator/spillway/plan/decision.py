@@ -289,11 +289,20 @@ class Settling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What demand is counted in: replicas of a pool, of which a mean request takes so much."""
+
+    pool: str
+    work_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What one pass hands to the next. In memory only, but for the ledger, what was learned, and decisions, which are written down."""
 
     demand: tuple[DemandPoint, ...] = ()
     demand_model: DemandModel | None = None  # what was learned of the traffic
+    counted: Counted | None = None  # in what replicas; None: not known since this operator started
     lazy: Lazy | None = None
     shape: Shape | None = None
     ledger: Ledger | None = None

@@ -74,6 +74,21 @@ class DemandModel:
         """Whether a whole day was seen, so that an hour without traffic may be expected to end."""
         return self.seen > DAY_MINUTES
 
+    def recounted(self, factor: float) -> "DemandModel":
+        """Return the same in other replicas, of which the same work takes so many times as many."""
+        level_and_slope, (day, week), root = self.trends * factor, self.shapes, math.sqrt(factor)
+        return replace(
+            self,
+            reading=None if self.reading is None else self.reading * factor,
+            levels=self.levels * factor,
+            trends=level_and_slope,
+            shapes=(day * factor, week * factor),
+            made=self.made * factor,
+            losses=self.losses * factor,
+            errors=self.errors * root,  # in units of the square root of demand
+            spread=self.spread * root,
+        ).reshared()
+
     def reshared(self) -> "DemandModel":
         """Return the same with the mixture that its losses ask for."""
         return replace(self, shares=_shares(self.losses, self.scored))

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
 from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
-from spillway.plan.decision import Capacity, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
+from spillway.plan.decision import Capacity, Counted, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
 from spillway.plan.forecast import learn
 from spillway.plan.observation import Observation, Signals
 from spillway.plan.options import MOST_REPLICAS
@@ -134,6 +134,8 @@ def scale(
     `stakes`: None where money cannot decide. `alone`: nothing hosted takes what own replicas do not.
     """
     spec, capacity = workload.spec, pool.capacity
+    ratio = _ratio_to_before(memory, pool)
+    memory = _recounted(memory, pool, ratio)
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
     asleep = current == 0 and not ready_replicas(seen)  # where a count is only told, replicas may serve though none is wanted
@@ -145,7 +147,7 @@ def scale(
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
         return _follow(spec, seen, demand, shown, current), replace(memory, demand=())
     if current is None:
-        return _first(spec, seen, capacity, demand, stakes), replace(memory, demand=())
+        return _first(spec, seen, capacity, demand, stakes, ratio=ratio), replace(memory, demand=())
     weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
     if weighed is not None:
         memory = replace(memory, lazy=weighed.lazy)
@@ -170,6 +172,21 @@ def scale(
         ),
         replace(memory, demand=points),
     )
+
+
+def _ratio_to_before(memory: Memory, pool: OwnedPool) -> float:
+    """Return how many replicas do what one did of the pool before this one; 1 where it is the same, or one of them is not known."""
+    before, each_s = memory.counted, pool.capacity.work_s_per_request
+    return each_s / before.work_s if before is not None and each_s and before.work_s and before.pool != pool.name else 1.0
+
+
+def _recounted(memory: Memory, pool: OwnedPool, ratio: float) -> Memory:
+    """Return the memory with what is known of the demand in replicas of this pool."""
+    each_s, model = pool.capacity.work_s_per_request, memory.demand_model
+    if ratio != 1 and model is not None:
+        memory = replace(memory, demand_model=model.recounted(ratio), lazy=None)
+    counted = memory.counted if each_s is None else Counted(pool=pool.name, work_s=each_s)
+    return memory if counted == memory.counted else replace(memory, counted=counted)
 
 
 def _arriving_work(
@@ -408,12 +425,16 @@ def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity
     return seen * running / (running + waiting)
 
 
-def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand, stakes: Stakes | None) -> ScaleDecision:
+def _first(
+    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand, stakes: Stakes | None, *, ratio: float
+) -> ScaleDecision:
     """Return the count of a pool that does not exist yet: what arrives needs, else the declared traffic, or what the pool before it had.
 
-    With nowhere to spill, the declared traffic is its peak.
+    With nowhere to spill, the declared traffic is its peak. `ratio`: how many replicas do what one of the pool before did; of slower
+    ones there are as many at least, and more only where the traffic needs them.
     """
     moved_from = sum(each.replicas for each in seen.pools)
+    as_many = math.ceil(moved_from * min(1.0, ratio) - TINY)
     arriving = positive(seen.signals.arrivals_per_s)
     declared = declared_rate(spec) if spec.rents else declared_peak(spec)
     rate = declared if arriving is None else arriving
@@ -421,9 +442,10 @@ def _first(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, d
     each_s = capacity.work_s_per_request
     if stakes is not None and rate and each_s:
         needed = min(needed, worth_at(rate * each_s, stakes, most=upper_bound(spec)))
-    replicas = min(upper_bound(spec), max(lower_bound(spec), needed, moved_from))
+    replicas = min(upper_bound(spec), max(lower_bound(spec), needed, as_many))
     if moved_from:
-        why = f"takes over from {moved_from} replicas of another kind"
+        worth = f", each worth {ratio:.2f} of these" if ratio != 1 else ""
+        why = f"takes over from {moved_from} replicas of another kind{worth}"
     elif needed:
         source = "declared" if arriving is None else "arriving"
         why = f"{source} {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}"

@@ -45,6 +45,13 @@ def test_a_constant_load_is_expected_to_stay(level: float) -> None:
     assert found.samples == pytest.approx(np.full(found.samples.shape, level), abs=1e-6)
 
 
+@pytest.mark.parametrize("factor", [0.125, 8.0])
+def test_counted_in_other_replicas_the_same_is_expected(factor: float) -> None:
+    known = taught(np.random.default_rng(1).uniform(300, 500, 400).tolist(), model=two_days(), first=2 * DAY)
+    before, found = (after(each, 2 * DAY + 400) for each in (known, known.recounted(factor)))
+    assert found.samples == pytest.approx(factor * before.samples, rel=1e-6)
+
+
 def test_a_load_that_trembles_is_expected_to_go_on_trembling() -> None:
     trembling = np.random.default_rng(1).uniform(3, 5, 400).tolist()
     found = after(taught(trembling), 400)

@@ -8,7 +8,8 @@ import pytest
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory, ScaleDecision, Workload
 from spillway.plan.forecast import BIN_S
-from spillway.plan.observation import Catalogue
+from spillway.plan.names import pool_name
+from spillway.plan.observation import Catalogue, Pool
 from tests.unit.plan.demands import taught
 from tests.unit.plan.situations import (
     LLAMA_8B,
@@ -27,6 +28,7 @@ from tests.unit.plan.situations import (
 
 KNOWN: dict[str, Any] = {"model": {"architecture": LLAMA_8B}}
 LENGTHS = {"inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}}
+AN_HOUR = {"per": "Accelerator", "asOf": "2026-07-20", "source": "a price list"}
 TICK_S = 60  # demand is learned by the minute: passes between would only repeat what is known
 
 
@@ -237,3 +239,23 @@ def test_with_nowhere_to_spill_the_peaks_that_the_forecast_expects_are_staffed(m
     assert found.figures is None
     assert found.replicas in counts
     assert ("by 99.00% within" in found.why) == (counts != {2})
+
+
+def test_after_a_move_to_a_faster_class_as_many_are_owned_as_do_the_same_work() -> None:
+    slow = accelerator(memoryBandwidthGBps=300, teraFLOPs={"bf16": 120}, price={"onDemandUSDPerHour": "0.5", **AN_HOUR})
+    both = replace(priced(2.5), accelerator_classes={"h100": accelerator(), "slow": slow})
+
+    def on(name: str) -> Workload:
+        return workload(**KNOWN, traffic=LENGTHS, scaling={"minReplicas": 0, "maxReplicas": 99}, dedicated={"accelerators": [name]})
+
+    there, another = (
+        Pool(name=pool_name("chat", name, 1), replicas=count, ready_replicas=0) for name, count in (("slow", 12), ("h100", 2))
+    )
+    _, memory = lasted(on("slow"), 1.5, count=0, pools=(there,), catalogue=both, minutes=60)
+    began, memory = lasted(on("h100"), 1.5, count=0, pools=(there,), catalogue=both, minutes=0, memory=memory)
+    assert (began.reason, began.replicas) == (Reason.INITIAL, 2)
+    assert "takes over from 12 replicas of another kind, each worth 0.1" in began.why
+    found, _ = lasted(on("h100"), 1.5, count=0, pools=(there, another), catalogue=both, minutes=1, memory=memory)
+    assert found.figures is not None
+    assert found.figures.forecast_p50 == pytest.approx(1.5, rel=0.1)
+    assert found.replicas == 2
