@@ -160,7 +160,12 @@ def size(
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
     learned = memory.step.step if memory.step is not None and memory.step.evidence else None
-    pace = _blind_pace(spec, limits, lengths, learned, memory) if expected is None else _known_pace(spec, limits, expected, learned, memory)
+    told = memory.step is not None and memory.step.telling
+    pace = (
+        _blind_pace(spec, limits, lengths, learned, memory)
+        if expected is None
+        else _known_pace(spec, limits, expected, learned, memory, told=told)
+    )
     prompt_s = 0.0 if pace.prefill_tokens_per_s is None else lengths.input_mean / pace.prefill_tokens_per_s
     return Capacity(
         max_num_seqs=limits.max_num_seqs,
@@ -210,12 +215,14 @@ class _Pace:
     work: Work | None
 
 
-def _known_pace(spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, learned: StepModel | None, memory: Memory) -> _Pace:
-    """Return the pace of a known shape: the load that keeps the SLO, derated until a step was measured."""
+def _known_pace(
+    spec: InferenceWorkloadSpec, limits: EngineLimits, expected: Service, learned: StepModel | None, memory: Memory, *, told: bool
+) -> _Pace:
+    """Return the pace of a known shape: the load that keeps the SLO, derated until steps have `told` how fast a full replica is."""
     service = expected if learned is None else replace(expected, step=learned)
     most = limits.max_num_seqs
     batch = most if learned is None else max(1, largest_batch(service, spec.slo, limit=most))
-    derating = DERATING if learned is None else 1.0
+    derating = 1.0 if told else DERATING
     return _Pace(
         batch=batch,
         requests_per_s=sustained_rate(service, spec.slo, bound=batch, derating=derating, spills=spec.rents) or service.requests_per_s(1),

@@ -6,6 +6,8 @@ parts of a step that no coefficient is fitted for (experts, the square of long p
 
 * The factors begin at 1, known to within SHARED_SPREAD together and OWN_SPREAD each: an accelerator is far more often slower in all it does
   than in one thing. So what one load tells moves all four alike, and only unlike loads tell them apart.
+* A step with one or two requests is nearly all base, and often shorter than its estimate. While nothing else was seen, the other three are
+  taken to be no shorter than theirs: how fast a full replica is does not follow from an idle one.
 * What was seen is kept apart for each range of batches (powers of two), and only what is seen in a range fades what was seen in it before.
   A quiet night neither forgets the busy day nor makes the fit forget how sure it was.
 * A reading that is further off than the fit can explain is left out. When all of them are for longer than events blur windows, the
@@ -36,6 +38,7 @@ GATE = 7.378  # squared innovation over its variance: the 97.5 % quantile of chi
 PATIENCE_WINDOWS = 2.0  # overlapping windows show one event for one window, and two may follow each other; more is another engine
 REMEMBERED_WINDOWS = 20.0  # whole windows that a range of batches remembers
 DUST = 1e-6  # share by which rounding may make a sum of squares negative
+TELLING_OCTAVE = 2  # batches from four on tell of more than the base
 SET_BACK = timedelta(minutes=2)  # of a clock, from which on a reading of before the last is a new one
 VISIBLE = 0.05  # share by which a step must differ before the factors in use follow
 
@@ -102,6 +105,11 @@ class LearnedStep:
     def step(self) -> StepModel:
         """The coefficients to reckon with, milliseconds; STEP_OVERHEAD_MS is not in them, as in the planner's."""
         return _model(self.prior, self.used)
+
+    @property
+    def telling(self) -> bool:
+        """Whether steps were seen that carried enough to tell how fast a full replica is."""
+        return any(each.octave >= TELLING_OCTAVE for each in self.evidence)
 
     @property
     def sound(self) -> bool:
@@ -231,6 +239,9 @@ def _variance(learned: LearnedStep, shares: Vector) -> float:
 
 def _solve(learned: LearnedStep) -> Factors:
     """Return the likeliest factors within the bounds: those that leave them are held there, and the others found anew."""
+    least = np.full(_TERMS, 1 / MOST_FACTOR)
+    if not learned.telling:
+        least[1:] = 1.0
     information = _information(learned)
     pull: Vector = _PRIOR_INFORMATION.sum(axis=1) / learned.centre
     for each in learned.evidence:
@@ -239,8 +250,8 @@ def _solve(learned: LearnedStep) -> Factors:
     while free.any():
         rest = pull[free] - information[np.ix_(free, ~free)] @ factors[~free]
         factors[free] = np.linalg.solve(information[np.ix_(free, free)], rest)
-        outside = free & ((factors < 1 / MOST_FACTOR) | (factors > MOST_FACTOR))
-        factors = np.clip(factors, 1 / MOST_FACTOR, MOST_FACTOR)
+        outside = free & ((factors < least) | (factors > MOST_FACTOR))
+        factors = np.clip(factors, least, MOST_FACTOR)
         if not outside.any():
             break
         free &= ~outside

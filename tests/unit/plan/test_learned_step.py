@@ -87,7 +87,7 @@ def test_ten_minutes_over_many_loads_find_any_engine(
     assert error_at(tell(FRESH, engine, order, off=noise), engine) < 0.1
 
 
-@given(factor=factors, batch=st.floats(min_value=1, max_value=120))
+@given(factor=factors, batch=st.floats(min_value=4, max_value=120))
 def test_one_load_moves_all_coefficients_alike(factor: float, batch: float) -> None:
     learned = tell(FRESH, same(factor), [batch] * MINUTES_10)
     assert error_at(learned, same(factor), load(batch)) < 0.051  # what makes no visible difference is not followed
@@ -95,6 +95,24 @@ def test_one_load_moves_all_coefficients_alike(factor: float, batch: float) -> N
     for there in (1.0, 16.0, 120.0):  # smoothly, and towards what was seen
         low, high = sorted((1.0, factor))
         assert low * 0.85 < step_ms(learned.step, load(there)) / step_ms(EXPECTED, load(there)) < high * 1.15
+
+
+@given(factor=factors, batch=st.floats(min_value=1, max_value=3.9))
+def test_one_or_two_requests_tell_how_long_their_steps_take_and_never_that_a_full_replica_is_faster(factor: float, batch: float) -> None:
+    learned = tell(FRESH, same(factor), [batch] * MINUTES_10)
+    assert error_at(learned, same(factor), load(batch)) < 0.051
+    assert min(learned.factors[1:]) > 0.99
+    assert not learned.telling
+    busy = tell(learned, same(factor), [30.0] * MINUTES_10)
+    assert busy.telling
+    assert error_at(busy, same(factor)) < 0.1
+
+
+def test_a_real_gpu_whose_steps_are_short_and_prompts_long_is_not_taken_for_fast_while_it_idles() -> None:
+    engine = truth(0.79, 1.0, 1.0, 1.53)  # benchmarks/reality/GPU.md
+    idle = tell(FRESH, engine, [1.2, 1.5, 1.9, 1.1] * 10)
+    assert step_ms(idle.step, FULL) > 0.9 * step_ms(EXPECTED, FULL)
+    assert error_at(tell(idle, engine, BUSY_DAY), engine) < 0.1
 
 
 @pytest.mark.parametrize("error", [0.2, 1.6, 5.0, 1000.0])
