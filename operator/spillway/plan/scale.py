@@ -82,15 +82,17 @@ def _plain(sentence: str) -> str:
     return _PREEMPTION.sub("", sentence).strip().removesuffix(".")
 
 
-def measure_demand(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, asleep: bool = False) -> Demand:
-    """Return the demand in replicas: the most that arrivals, concurrency and KV cache each ask for, spilled requests included.
+def measure_demand(
+    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, batch: int, asleep: bool = False
+) -> Demand:
+    """Return the demand in replicas of `batch` requests: the most that arrivals, concurrency and KV cache each ask for, spilled included.
 
     At zero replicas (`asleep`) only a request that was for a backend counts: one that hosted answered, that nobody could, or that waits
     at the gateway. What waits there counts like what is in flight: it is to be as soon as there is room.
     """
     signals = seen.signals
     ready = ready_replicas(seen)
-    target = capacity.max_num_seqs * (1.0 if spec.rents else TARGET_WHERE_NOTHING_SPILLS)
+    target = batch * (1.0 if spec.rents else TARGET_WHERE_NOTHING_SPILLS)
     running, waiting = number(signals.running), number(signals.waiting)
     at_replicas = number(signals.in_flight_owned)
     engine = None if running is None and waiting is None else (running or 0.0) + (waiting or 0.0)
@@ -139,8 +141,9 @@ def scale(
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
     asleep = current == 0 and not ready_replicas(seen)  # where a count is only told, replicas may serve though none is wanted
-    demand = measure_demand(spec, seen, capacity, memory, asleep=asleep)
-    arriving = _arriving_work(spec, seen, capacity, memory, demand, asleep=asleep)
+    # By the batch that keeps the promise as far as is known now; replicas of a slow engine go on with a larger one, and miss it.
+    demand = measure_demand(spec, seen, capacity, memory, batch=capacity.batch, asleep=asleep)
+    arriving = _arriving_work(spec, seen, capacity, memory, asleep=asleep)
     if arriving is not None:
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
@@ -189,9 +192,7 @@ def _recounted(memory: Memory, pool: OwnedPool, ratio: float) -> Memory:
     return memory if counted == memory.counted else replace(memory, counted=counted)
 
 
-def _arriving_work(
-    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, demand: Demand, *, asleep: bool
-) -> float | None:
+def _arriving_work(spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, asleep: bool) -> float | None:
     """Return the work that arrives, in replicas; None while it is not known. Spilled requests are part of what arrives.
 
     At zero replicas only a request that was for a backend counts, as in measure_demand.
@@ -204,7 +205,10 @@ def _arriving_work(
     if arrivals is None or work is None or shape is None:
         return None
     reckoned = arrivals * work.mean_seconds(input_tokens=shape.minutes.input_tokens, output_tokens=shape.minutes.output_tokens)
-    return max(reckoned, demand.replicas) if demand.replicas is not None and _overrun(seen, capacity) else reckoned
+    if not _overrun(seen, capacity):
+        return reckoned
+    demand = measure_demand(spec, seen, capacity, memory, batch=capacity.max_num_seqs, asleep=asleep)
+    return reckoned if demand.replicas is None else max(reckoned, demand.replicas)
 
 
 def _overrun(seen: Observation, capacity: Capacity) -> bool:
@@ -457,7 +461,8 @@ def _first(
 def _follow(spec: InferenceWorkloadSpec, seen: Observation, demand: Demand, shown: int | None, current: int | None) -> ScaleDecision:
     """Return what spec.replicas says, within the bounds; where nobody has said anything yet, what there is."""
     lower, upper = lower_bound(spec), upper_bound(spec)
-    asked = spec.replicas if spec.replicas is not None else current
+    there = current if current is not None else sum(each.replicas for each in seen.pools) or None
+    asked = spec.replicas if spec.replicas is not None else there
     replicas = min(upper, max(lower, asked if asked is not None else lower))
     limited = Reason.UNSCHEDULABLE if has_no_place(seen) else None
     if limited is None and asked is not None and asked != replicas:

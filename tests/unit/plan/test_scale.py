@@ -119,6 +119,17 @@ def test_count_follows_demand(replicas: int, readings: dict[str, Any], to: int, 
     assert (found.replicas, found.reason, found.previous) == (to, reason, replicas)
 
 
+@pytest.mark.parametrize("scaling", ["Spillway", "External"])
+def test_replicas_of_an_engine_that_is_slower_than_planned_are_counted_by_the_batch_that_keeps_the_promise(scaling: str) -> None:
+    wanted = workload("Dedicated", slo={"interTokenLatencyMs": 50}, scaling={"mode": scaling})
+    decision, _ = one_pass(wanted, observe(1, signals=signals(running=8.0)), learned(52.0, 8.0, wanted))
+    assert decision.pool is not None
+    batch = decision.pool.capacity.batch
+    assert batch < decision.pool.capacity.max_num_seqs == 8
+    assert scaled(decision).demand_replicas == pytest.approx(8 / (0.85 * batch))
+    assert scaled(decision).replicas > 1 or scaling == "External"
+
+
 def test_holds_while_nothing_is_known() -> None:
     found = scaled(one_pass(workload(), observe(3, signals=blind()), CALM)[0])
     assert (found.replicas, found.reason, found.demand_replicas) == (3, Reason.HELD_METRICS_MISSING, None)
@@ -479,6 +490,11 @@ def test_an_external_scaler_is_followed_within_the_bounds(asked: int | None, to:
 def test_an_external_scaler_is_followed_and_told_where_there_is_no_place(changes: dict[str, Any]) -> None:
     found = scaled(one_pass(workload(scaling={"mode": "External"}, replicas=3), observe(2, **changes))[0])
     assert (found.replicas, found.reason, found.limited) == (3, Reason.EXTERNAL, Reason.UNSCHEDULABLE)
+
+
+def test_another_class_begins_with_what_there_is_where_an_external_scaler_has_not_spoken() -> None:
+    before = observe(0, pools=(pool(3, name="chat-engine-before"),))
+    assert scaled(one_pass(workload(scaling={"mode": "External"}), before)[0]).replicas == 3
 
 
 def test_an_external_scaler_that_never_spoke_gets_the_lower_bound() -> None:
