@@ -16,6 +16,7 @@ from spillway.plan.decision import Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel
 from spillway.plan.learned_step import Evidence, Factors, LearnedStep
+from spillway.plan.readings import written_moment
 from spillway.plan.roofline import StepModel
 from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
 from spillway.plan.told_shape import LONG_AGO, ToldShape
@@ -159,4 +160,4 @@ def _sure(stored: Any) -> float:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else written_moment(text)

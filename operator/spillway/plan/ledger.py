@@ -29,7 +29,7 @@ from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
-from spillway.plan.readings import finite
+from spillway.plan.readings import finite, written_moment
 from spillway.plan.settings import PlanSettings
 
 REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
@@ -119,7 +119,7 @@ def from_json(text: str) -> Ledger:
                 "day_hosted_requests",
             )
         }
-        replicas = {uid: datetime.fromisoformat(moment) for uid, moment in stored.get("replicas", {}).items()}
+        replicas = {uid: written_moment(moment) for uid, moment in stored.get("replicas", {}).items()}
         return Ledger(
             month=str(stored["month"]),
             watched_until=_moment(stored.get("watched_until")),
@@ -160,7 +160,7 @@ def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else written_moment(text)
 
 
 def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:

@@ -1,10 +1,10 @@
 """A permit and what lanes hold of it, as the ledger keeps them: a restarted operator must not deal out again what gateways have."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from spillway.plan.decision import Allowance, Grant, Lane, Permit
+from spillway.plan.readings import written_moment
 
 
 def permit_from(stored: Mapping[str, Any] | None) -> Permit | None:
@@ -13,9 +13,9 @@ def permit_from(stored: Mapping[str, Any] | None) -> Permit | None:
         return None
     expires_at = stored["expires_at"]
     return Permit(
-        issued_at=datetime.fromisoformat(stored["issued_at"]),
-        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
-        retry_at=datetime.fromisoformat(stored["retry_at"]),
+        issued_at=written_moment(stored["issued_at"]),
+        expires_at=None if expires_at is None else written_moment(expires_at),
+        retry_at=written_moment(stored["retry_at"]),
         allowances=tuple(_allowance_from(each) for each in stored["allowances"]),
         is_short=stored.get("is_short", False),
     )
@@ -25,7 +25,7 @@ def grant_from(stored: Mapping[str, Any]) -> Grant:
     """Return the grant as `dataclasses.asdict` and JSON left it. Raises KeyError, TypeError or ValueError on anything else."""
     return Grant(
         allowance=_allowance_from(stored["allowance"]),
-        expires_at=datetime.fromisoformat(stored["expires_at"]),
+        expires_at=written_moment(stored["expires_at"]),
     )
 
 

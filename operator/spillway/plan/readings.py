@@ -1,6 +1,7 @@
 """Readings as plain numbers where they are numbers: what is Missing or not finite is None, and never zero."""
 
 import math
+from datetime import datetime
 from typing import TypeVar
 
 from spillway.plan.observation import Missing, Reading
@@ -22,6 +23,15 @@ def positive(reading: Reading[float]) -> float | None:
     """Return a number above zero that was read, else None."""
     found = number(reading)
     return found or None
+
+
+def written_moment(text: str) -> datetime:
+    """Return a moment as it was written down. Raises ValueError where it has no time zone: it could be compared with none that has."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        message = f"{text!r} has no time zone"
+        raise ValueError(message)
+    return found
 
 
 def finite(found: float | None) -> float | None:

@@ -68,7 +68,7 @@ class Bookkeeping:
         """Write the ledger if that is due."""
         before = self._written.get(workload.key)
         ref = Ref("ConfigMap", workload.key.namespace, names.ledger(workload.key.name))
-        if before is None or self._known.get(ref) is None:
+        if before is None or now < before.at or self._known.get(ref) is None:  # in between the clock was set back
             due = True
         elif _sums(ledger) == before.sums:
             due = now - before.at >= IDLE_EVERY

@@ -62,7 +62,11 @@ class Recollection:
         if learned is None:
             return
         there = self._known.get(Ref("ConfigMap", workload.key.namespace, names.learned(workload.key.name))) is not None
-        if there and before is not None and (learned == before.learned or now - before.at < _every(learned, before.learned)):
+        if (
+            there
+            and before is not None
+            and (learned == before.learned or timedelta(0) <= now - before.at < _every(learned, before.learned))
+        ):
             return
         await self._write(workload, learned, now)
 

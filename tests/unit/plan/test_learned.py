@@ -110,6 +110,7 @@ EVIDENCE: dict[str, Any] = {"octave": 0, "information": [1] * 10, "pull": [1] * 
                 ("a length that is no number", "is no number", {"measured_input_tokens": float("nan")}),
                 ("starts that are none", "not what was learned", {"starts": {"a": 3}}),
                 ("a factor out of bounds", "no fit gives", {"step": STEP | {"used": [1, 1, 1, 99]}}),
+                ("a moment without a time zone", "no time zone", {"step": STEP | {"measured_at": "2026-11-21T12:00:00"}}),
                 ("three factors", "not enough values", {"step": STEP | {"used": [1, 1, 1]}}),
                 ("a range without end", "not what was learned", {"step": STEP | {"evidence": [EVIDENCE | {"octave": math.inf}]}}),
                 ("evidence of another shape", "no fit gives", {"step": STEP | {"evidence": [EVIDENCE | {"information": [1]}]}}),

@@ -395,7 +395,16 @@ def test_a_ledger_of_the_first_form_is_read() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", "null", '{"month": "2026-11", "counters": {"a": 1}}', '{"month": "2026-11", "hosted_usd": "x"}', "[" * 100_000],
+    [
+        "",
+        "[]",
+        "{}",
+        "null",
+        '{"watched_until": "2026-11-21T12:00:00", "month": "2026-11"}',
+        '{"month": "2026-11", "counters": {"a": 1}}',
+        '{"month": "2026-11", "hosted_usd": "x"}',
+        "[" * 100_000,
+    ],
     ids=lambda text: text[:50] or "nothing",
 )
 def test_what_is_no_ledger_is_refused(text: str) -> None:

@@ -1,13 +1,13 @@
 """The month's money is never forgotten by a pass that fails, nor overwritten because it cannot be read."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from spillway.apply.connection import ApiError
-from spillway.apply.known import KnownObjects
+from spillway.apply.known import KnownObjects, Ref
 from spillway.plan.decision import Ledger, Permit, Workload
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.render.ledger import ledger_object, parse_ledger
@@ -58,6 +58,23 @@ async def test_what_was_written_since_is_newer_than_what_was_read() -> None:
     assert books.found("uid-1") == newer
     books.forget(workload().key)
     assert books.found("uid-1") is None
+
+
+@pytest.mark.parametrize(
+    ("passed", "written"),
+    [
+        pytest.param(timedelta(seconds=30), False, id="at most once a minute"),
+        pytest.param(timedelta(seconds=60), True, id="every minute"),
+        pytest.param(-timedelta(hours=1), True, id="and when the clock was set back"),
+    ],
+)
+async def test_money_is_written_as_it_is_counted(passed: timedelta, written: bool) -> None:  # noqa: FBT001  a column
+    known, newer = KnownObjects(), replace(SPENT, hosted_usd=20.0)
+    books = Bookkeeping(Writer(), known, every_s=60)  # type: ignore[arg-type]  # the seam
+    await books.write(workload(), SPENT, NOW, at_once=False)
+    known.applied(Ref("ConfigMap", "ml", "chat-ledger"), {"uid": "map", "resourceVersion": "1"}, "digest", workload().key)
+    await books.write(workload(), newer, NOW + passed, at_once=False)
+    assert books.found("uid-1") == (newer if written else SPENT)
 
 
 async def test_a_permit_is_written_once_and_tried_again_until_it_is() -> None:

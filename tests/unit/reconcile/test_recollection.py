@@ -72,6 +72,14 @@ async def test_it_is_written_every_five_minutes_at_most_and_not_when_nothing_is_
     assert server.writes == 2
 
 
+async def test_it_is_written_when_the_clock_was_set_back() -> None:
+    server = Server()
+    found = await loaded(server)
+    await found.write(workload(), KNEW, NOW)
+    await found.write(workload(), KNOWS, NOW - timedelta(hours=1))
+    assert server.kept() == Learned.of(KNOWS)
+
+
 async def test_a_clean_stop_writes_what_is_new_and_only_that() -> None:
     server = Server()
     found = await loaded(server)
