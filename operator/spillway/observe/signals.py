@@ -118,6 +118,7 @@ def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, st
         counters=missing,
         held_at_gateway=missing,
         spill_meters=missing,
+        stream_errors_per_s=missing,
         long_prompts=missing,
     )
 
@@ -165,6 +166,7 @@ class _Reader:
             closed_per_s=self._at_gateway(queries.CLOSED),
             held_at_gateway=self._at_gateway(queries.HELD),
             spill_meters=self._spill_meters(),
+            stream_errors_per_s=self._at_gateway(queries.STREAM_ERRORS),
             long_prompts=self._long_prompts(),
         )
 

@@ -197,6 +197,7 @@ class Signals:
     closed_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests refused because there are no API keys at all
     held_at_gateway: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # requests that wait there for a replica; with gateway.hold
     spill_meters: Reading[tuple[SpillMeter, ...]] = Missing(reason=Reason.METRICS_MISSING)
+    stream_errors_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # those of the failed that were streams, and had begun
     long_prompts: Reading[LongPromptTraffic] = Missing(reason=Reason.METRICS_MISSING)  # part of what arrived and what was spilled
 
 

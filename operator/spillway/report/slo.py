@@ -41,8 +41,9 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
         streams = sum(requests for requests, _ in sides)
         if answered <= NO_REQUEST:
             return _share(sides, failed)
-        # Who does not stream sees no first token. Nobody knows who of the failed would have: as many of them as of the answered.
-        return _share(sides, failed * min(1.0, streams / answered)) if streams else None
+        # Who does not stream sees no first token. Of those who failed before a byte nobody knows: as many of them as of the answered.
+        broken = min(failed, (number(signals.stream_errors_per_s) or 0.0) * signals.window_s)
+        return _share(sides, broken + (failed - broken) * min(1.0, streams / answered)) if streams or broken else None
 
     paced_elsewhere = (hosted.paced, hosted.within_inter_token) if hosted else (0.0, None)
     return Attainment(

@@ -99,6 +99,7 @@ def test_arrivals_spills_and_failures_by_backend_and_code() -> None:
     assert value(signals.spilled_per_s) == 1.0
     assert value(signals.failed_per_s) == 0.75
     broken = read({**scraped(), queries.REQUESTS: requests, queries.STREAM_ERRORS: [row(0.25)]})
+    assert value(broken.stream_errors_per_s) == 0.25
     assert (value(broken.failed_per_s), value(broken.arrivals_per_s)) == (1.0, value(signals.arrivals_per_s)), "it came, and failed"
     assert value(signals.refused_per_s) == 0.5
     assert value(signals.cancelled_per_s) == 0.125

@@ -259,6 +259,13 @@ def test_of_the_failed_as_many_count_as_streams_as_of_the_answered(streams: floa
     assert (found["time_to_first_token_attainment_percent"], found["attainment_percent"]) == (attained, attained)
 
 
+def test_a_stream_that_failed_is_a_stream_whatever_others_are() -> None:
+    mixed = {"arrivals_per_s": 10.0, "failed_per_s": 0.05, "owned_latency": latency(6.0)}
+    found = slo(**mixed, stream_errors_per_s=0.05)
+    assert found["time_to_first_token_attainment_percent"] == "66.7"  # 6 of 6 and 3 failed
+    assert slo(**mixed | {"owned_latency": latency(0.0)}, stream_errors_per_s=0.05)["time_to_first_token_attainment_percent"] == "0.0"
+
+
 def test_where_everybody_fails_every_target_is_missed() -> None:
     found = slo(arrivals_per_s=10.0, failed_per_s=9.0, cancelled_per_s=1.0)
     assert (found["time_to_first_token_attainment_percent"], found["end_to_end_attainment_percent"]) == ("0.0", "0.0")
