@@ -53,6 +53,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
+        max_num_seqs=_max_num_seqs(spec),
         told_config=_told_config(spec, status),
     )
 

@@ -57,6 +57,7 @@ class ReplicaPod:
     template: str | None = None  # hash of the pod template it was made from
     created_at: datetime | None = None  # None: not known, and nothing is learned from its start
     restarts: int = 0  # of its containers
+    max_num_seqs: int | None = None  # the batch it was told; None: not known
     told_config: ToldConfig | None = None  # None: it was not asked, or has not said anything yet
 
 

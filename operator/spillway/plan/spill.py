@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import GatewayPlan, HostedBackend, OwnedPool
-from spillway.plan.observation import Observation
+from spillway.plan.observation import Observation, ReplicaPod
 from spillway.plan.readings import positive, value
 
 
 def ready_replicas(seen: Observation) -> int:
     """Return how many replicas take requests: ready, and not on their way out."""
-    return len(_serving_pools(seen))
+    return len(_serving(seen))
 
 
-def _serving_pools(seen: Observation) -> list[str]:
-    """Return the pool of each replica that takes requests."""
-    return [pod.pool for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None]
+def _serving(seen: Observation) -> list[ReplicaPod]:
+    return [pod for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None]
 
 
 def hosted_serves(backends: Iterable[HostedBackend], seen: Observation, key_trouble: Mapping[str, Reason]) -> bool:
@@ -34,20 +33,21 @@ def is_held_from_hosted(spec: InferenceWorkloadSpec, seen: Observation) -> bool:
 
 def slots_in_use(seen: Observation, remembered: int | None) -> int | None:
     """Return how many requests each replica that there is may hold, where nothing new is decided: as before, or at least its batch."""
-    batches = [pool.max_num_seqs for pool in seen.pools if pool.max_num_seqs is not None]
-    return remembered or min(batches, default=None)
+    told = (*(pool.max_num_seqs for pool in seen.pools), *(pod.max_num_seqs for pod in _serving(seen)))
+    return remembered or min((batch for batch in told if batch is not None), default=None)
 
 
 def slots_of(pool: OwnedPool, seen: Observation, remembered: int | None) -> int:
-    """Return how many requests each replica may hold: of another class than this pool's what it held, until this one's serve alone.
+    """Return how many requests each replica may hold: one of another class or batch what it held, until those that are to be serve alone.
 
     While both serve it is the least of both, since requests are spread evenly over them.
     """
-    serving, slots = set(_serving_pools(seen)), pool.capacity.slots
-    if not serving - {pool.name}:
+    batch, slots = pool.capacity.max_num_seqs, pool.capacity.slots
+    serving = [pod.pool == pool.name and pod.max_num_seqs in {None, batch} for pod in _serving(seen)]
+    if all(serving):
         return slots
     held = slots_in_use(seen, remembered) or slots
-    return min(held, slots) if pool.name in serving else held
+    return min(held, slots) if any(serving) else held
 
 
 def plan_gateway(spec: InferenceWorkloadSpec, seen: Observation, slots: int | None) -> GatewayPlan:

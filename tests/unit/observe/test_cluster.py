@@ -72,11 +72,18 @@ def test_an_engine_pod_has_all_its_facts(view: ClusterView) -> None:
     view.put("Pod", made, NOW)
     (found,) = view.replicas(KEY, NOW)
     assert found.created_at == datetime(2026, 11, 21, 9, 59, tzinfo=UTC)
-    assert found.restarts == 1
+    assert (found.restarts, found.max_num_seqs) == (1, None)
     assert (found.pool, found.accelerator_class, found.tensor_parallel_size) == ("x-engine-12345678", "l4", 2)
     assert (found.ready, found.terminating) == (True, False)
     assert found.bound_at == datetime(2026, 11, 21, 9, 59, 59, tzinfo=UTC)
     assert found.ready_since == datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
+
+
+def test_a_pod_tells_the_batch_that_its_engine_was_told(view: ClusterView) -> None:
+    made = pod()
+    made["spec"] = {**made["spec"], "containers": [{"command": ["vllm", "serve", "m", "--max-num-seqs", "8"]}]}
+    view.put("Pod", made, NOW)
+    assert [each.max_num_seqs for each in view.replicas(KEY, NOW)] == [8]
 
 
 @pytest.mark.parametrize(
