@@ -72,7 +72,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     backends = resolved if spec.rents else ()
     choice = found.choice
     for_replicas = replace(seen, signals=without_long_prompts(seen.signals))
-    memory = remember(memory, for_replicas.signals, None if choice is None else _measured(workload, seen, choice), now)
+    memory = remember(memory, for_replicas.signals, None if choice is None else _measured(workload, seen, choice, now), now)
     memory = memory if choice is None else _with_starts(memory, workload, seen, choice)
     memory = remember_keys(memory, spec, seen)
     ledger, memory = _account(workload, seen, memory, now, settings)
@@ -208,10 +208,17 @@ def _pool(
     )
 
 
-def _measured(workload: Workload, seen: Observation, choice: Choice) -> Measured:
-    """Return what engine readings speak of; another class, model or engine setting makes them those of something else."""
+def _measured(workload: Workload, seen: Observation, choice: Choice, now: datetime) -> Measured:
+    """Return what engine readings speak of; another class, model or engine setting makes them those of something else.
+
+    They are sums over all replicas, those of the pool before included until it has been gone for a window.
+    """
     name = pool_name(workload.key.name, choice.name, choice.tensor_parallel_size)
-    return Measured(pool=name, spec=workload.spec, accelerator=choice.accelerator, running=_running(seen, name))
+    window, scraped = timedelta(seconds=seen.signals.window_s), seen.signals.in_flight_by_pod
+    others = [pod for pod in seen.replicas if pod.pool != name]
+    ended = any(pod.ended_at is not None and now - pod.ended_at <= window for pod in others)
+    mixed = ended or any(pod.ended_at is None and (pod.ready or pod.name in scraped) for pod in others)
+    return Measured(pool=name, spec=workload.spec, accelerator=choice.accelerator, running=_running(seen, name), mixed=mixed)
 
 
 def _with_starts(memory: Memory, workload: Workload, seen: Observation, choice: Choice) -> Memory:

@@ -37,6 +37,7 @@ class Measured:
     spec: InferenceWorkloadSpec  # as it is served
     accelerator: AcceleratorClassSpec
     running: Pool | None  # as it exists
+    mixed: bool = False  # replicas of another class or size are in the readings
 
     @property
     def fingerprint(self) -> str:
@@ -92,9 +93,9 @@ def _with_shape(memory: Memory, signals: Signals, subject: Measured, now: dateti
 
 
 def _with_step(memory: Memory, signals: Signals, subject: Measured) -> Memory:
-    """Return the memory with the step of the last window learned, where there was one."""
+    """Return the memory with the step of the last window learned, where there was one, and of this pool's replicas alone."""
     took_ms, batch = positive(signals.step_time_ms), positive(signals.batch_mean)
-    if took_ms is None or batch is None or isinstance(signals.step_time_ms, Missing):
+    if subject.mixed or took_ms is None or batch is None or isinstance(signals.step_time_ms, Missing):
         return memory
     learned, at = memory.step, signals.step_time_ms.at
     if learned is not None and learned.knows(at):

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from spillway.api.status import Basis
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory
 from spillway.plan.observation import Pool
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
 from tests.unit.plan.situations import (
+    LLAMA_8B,
     NOW,
     POOL,
     SETTINGS,
@@ -21,6 +23,7 @@ from tests.unit.plan.situations import (
     one_pass,
     pool,
     provider,
+    replica,
     signals,
     workload,
 )
@@ -172,6 +175,27 @@ def test_the_cap_follows_ready_replicas_whatever_is_wrong_with_the_spec() -> Non
         assert decision.problems
         assert decision.gateway.cap_known
         assert decision.gateway.cap_total == ready * before.pool.capacity.slots
+
+
+@pytest.mark.parametrize(
+    ("others", "basis"),
+    [
+        pytest.param((), Basis.MEASURED, id="its own"),
+        pytest.param((replica(1, pool="before"),), Basis.ESTIMATED, id="those of the pool before, which serve yet"),
+        pytest.param((replica(1, pool="before", terminating=True),), Basis.ESTIMATED, id="likewise as they end their requests"),
+        pytest.param((replica(2, pool="before", ready=False),), Basis.ESTIMATED, id="and those that are scraped yet"),
+        pytest.param((replica(1, pool="before", ready=False, terminating=True),), Basis.MEASURED, id="not one on a node that is gone"),
+        pytest.param((replica(1, pool="before", ended_at=later(-30)),), Basis.ESTIMATED, id="and while the window has them"),
+        pytest.param((replica(1, pool="before", ended_at=later(-90)),), Basis.MEASURED, id="not any more"),
+        pytest.param((replica(1, pool="before", ready=False, bound_at=None),), Basis.MEASURED, id="one that never ran"),
+    ],
+)
+def test_a_pool_is_measured_by_its_own_replicas_alone(others: tuple[Any, ...], basis: Basis) -> None:
+    read = signals(step_time_ms=20.0, batch_mean=8.0)
+    seen = observe(1, replicas=(replica(), *others), signals=replace(read, in_flight_by_pod={replica(2).name: 3.0}))
+    decision, _ = one_pass(workload(model={"architecture": LLAMA_8B}), seen)
+    assert decision.pool is not None
+    assert decision.pool.capacity.basis is basis
 
 
 def test_a_new_operator_reckons_with_the_batch_that_replicas_were_told() -> None:
