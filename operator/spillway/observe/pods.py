@@ -90,6 +90,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
+        restarts=sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or []),
     )
 
 

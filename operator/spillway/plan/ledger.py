@@ -2,7 +2,8 @@
 
 How it counts
 * Hosted: gateways export raw, ever-growing counters. The ledger keeps a mark per pod and backend and adds what grew beyond it. A value
-  below its mark means that the container restarted: the whole value is new. Prometheus restarting changes no raw value. Without samples
+  below its mark means that the container restarted: the whole value is new; where the pod has not, another Prometheus with an older scrape
+  has answered, and nothing is. Prometheus restarting changes no raw value. Without samples
   nothing is counted and marks stay, so the growth is counted when samples are back. A new pod starts at zero: its whole value is new.
 * Marks of pods that are gone stay for a day after their last sample, far longer than any query looks back, so that a pod which was
   counted can never come back as a new one.
@@ -101,7 +102,11 @@ def from_json(text: str) -> Ledger:
     try:
         stored = json.loads(text)
         counters = {
-            key: replace(_entry({name: float(entry.get(name, 0.0)) for name in _COUNTED}), seen_at=_moment(entry.get("seen_at")))
+            key: replace(
+                _entry({name: float(entry.get(name, 0.0)) for name in _COUNTED}),
+                seen_at=_moment(entry.get("seen_at")),
+                restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
+            )
             for key, entry in stored.get("counters", {}).items()
         }
         sums = {
@@ -260,18 +265,25 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
     marks = dict(ledger.counters)
     counted = ledger
     made = {pod.name: pod.created_at for pod in seen.gateways}
+    restarts = {pod.name: pod.restarts for pod in seen.gateways}
     for key, row in _rows(reading.value).items():
         mark = marks.get(key)
         if mark is not None and mark.seen_at is not None and reading.at < mark.seen_at:
             continue  # an answer older than what is already counted
         pod = key.partition("|")[0]
+        begun = restarts.get(pod)
+        if mark is not None and mark.restarts is not None:
+            if not _restarted(mark, row):
+                begun = mark.restarts  # whatever the pod says by now: this is the container of before yet
+            elif begun in {None, mark.restarts}:
+                continue  # an answer from an older scrape, of another Prometheus
         others = now - made_at < PREDECESSORS_SHOWN if pod not in made else (made[pod] or made_at) < made_at
         if not baseline and not (mark is None and others):
             grown = _growth(mark, row)
             backend = key.partition("|")[2]
             counted = _add(counted, backend, _times(grown, _share_since(month_start(now), mark, ledger, now)), seen.catalogue)
             counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
-        marks[key] = replace(row, seen_at=reading.at)
+        marks[key] = replace(row, seen_at=reading.at, restarts=begun)
     kept = {
         key: mark for key, mark in marks.items() if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
     }

@@ -71,6 +71,7 @@ class GatewayPod:
     config_mounted_problem: str | None = None  # why it cannot start, for example a missing ConfigMap
     config_hash: str | None = None  # of the static configuration it runs with
     created_at: datetime | None = None  # None: not known
+    restarts: int | None = None  # of its containers; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

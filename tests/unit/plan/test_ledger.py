@@ -74,6 +74,22 @@ def test_a_restarted_container_counts_whole() -> None:
     assert second.counters["chat-gateway-0|acme/llama-8b"].requests == 20.0
 
 
+def test_an_older_scrape_of_another_prometheus_is_no_restart() -> None:
+    running: dict[str, Any] = {"gateways": (gateway(restarts=0),)}
+    again: dict[str, Any] = {"gateways": (gateway(restarts=1),)}
+    first = advanced(None, scraped(MILLION, **running))
+    older = advanced(first, scraped(counters(input_tokens=9e5, output_tokens=9e5), at=later(15), **running), later(15))
+    assert (older.hosted_usd, older.counters) == (first.hosted_usd, first.counters)
+    assert book.from_json(book.to_json(older)) == older
+    gone = advanced(first, scraped(counters(input_tokens=9e5, output_tokens=9e5), at=later(15), gateways=()), later(15))
+    assert gone.hosted_usd == first.hosted_usd
+    end = advanced(older, scraped(counters(input_tokens=2e6, output_tokens=1e6), at=later(30), **again), later(30))
+    assert end.hosted_usd == pytest.approx(0.5 + 0.1)
+    begun = advanced(end, scraped(counters(input_tokens=5e5), at=later(45), **again), later(45))
+    assert begun.hosted_usd == pytest.approx(0.5 + 0.1 + 0.05)
+    assert advanced(begun, scraped(counters(input_tokens=4e5), at=later(60), **again), later(60)).hosted_usd == begun.hosted_usd
+
+
 def test_a_new_pod_counts_whole_beside_the_old_ones() -> None:
     first = advanced(None, scraped(MILLION))
     second = advanced(first, scraped(MILLION, replace(MILLION, pod="chat-gateway-1"), at=later(15)), later(15))
