@@ -160,7 +160,7 @@ def size(
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
     learned = memory.step.step if memory.step is not None and memory.step.evidence else None
-    told = memory.step is not None and memory.step.telling
+    told = memory.step is not None and memory.step.tells_of(limits.max_num_seqs)
     pace = (
         _blind_pace(spec, limits, lengths, learned, memory)
         if expected is None

@@ -106,9 +106,13 @@ class LearnedStep:
         """The coefficients to reckon with, milliseconds; STEP_OVERHEAD_MS is not in them, as in the planner's."""
         return _model(self.prior, self.used)
 
+    def tells_of(self, batch: int) -> bool:
+        """Whether steps were seen that carried enough to tell how fast a replica with so many requests is: half of them, or four."""
+        return any(each.octave >= min(TELLING_OCTAVE, _octave(batch) - 1) for each in self.evidence)
+
     @property
     def telling(self) -> bool:
-        """Whether steps were seen that carried enough to tell how fast a full replica is."""
+        """Whether steps were seen that tell more than the base."""
         return any(each.octave >= TELLING_OCTAVE for each in self.evidence)
 
     @property

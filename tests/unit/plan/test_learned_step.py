@@ -115,6 +115,13 @@ def test_a_real_gpu_whose_steps_are_short_and_prompts_long_is_not_taken_for_fast
     assert error_at(tell(idle, engine, BUSY_DAY), engine) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("batch", "seen", "tells"), [(1, 1.0, True), (2, 1.0, True), (4, 1.9, False), (4, 2.5, True), (64, 3.9, False), (64, 4.0, True)]
+)
+def test_a_replica_that_takes_few_is_known_by_half_of_them(*, batch: int, seen: float, tells: bool) -> None:
+    assert tell(FRESH, same(1.0), [seen] * MINUTES_10).tells_of(batch) is tells
+
+
 @pytest.mark.parametrize("error", [0.2, 1.6, 5.0, 1000.0])
 def test_an_outlier_moves_nothing(error: float) -> None:
     learned = tell(FRESH, same(1.3), BUSY_DAY)
