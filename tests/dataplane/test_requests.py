@@ -12,6 +12,7 @@ from tests.dataplane import fakes, fuzz
 from tests.dataplane.client import CREDENTIALS, rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
+from tests.dataplane.faults import PATIENT
 from tests.dataplane.process import until
 from tests.dataplane.test_failures import ALPHA, error_of
 
@@ -118,7 +119,7 @@ async def test_a_body_that_is_not_what_it_should_be_is_for_the_replica_to_judge(
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 async def test_a_body_of_a_megabyte_passes_whole(stage: SetStage, cap: int, *, stream: bool) -> None:
-    scene = await stage(engines=1, cap=cap)
+    scene = await stage(engines=1, cap=cap, spec=PATIENT)
     text = ('quote " backslash \\ brace { é ' * (MEGABYTE // 30))[:MEGABYTE]
     answer = await scene.client.post(prompt=text, stream=stream)
     assert answer.status == 200
@@ -128,7 +129,7 @@ async def test_a_body_of_a_megabyte_passes_whole(stage: SetStage, cap: int, *, s
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
 async def test_a_body_of_a_million_short_strings_passes_whole(stage: SetStage, cap: int) -> None:
     """None of them has an escape: to look for one to the end of the body from each took a worker minutes, and all its other requests."""
-    scene = await stage(cap=cap)
+    scene = await stage(cap=cap, spec=PATIENT)
     texts = b",".join([b'""'] * 1_000_000)
     answer = await scene.client.post(b'{"model":"tiny-chat","stream":true,"texts":[' + texts + b"]}")
     assert answer.complete
