@@ -23,6 +23,7 @@ from tests.e2e.cluster import binaries
 
 ACCOUNT = "spillway-operator"
 WORKLOAD_NAMESPACE = "rights"
+LOOK_S = 120  # for looking: a start of the operator alone took more than a minute with 25 processes to a pair of cores
 RBAC_KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -30,6 +31,11 @@ AUDIT_POLICY = {
     "omitStages": ["RequestReceived", "ResponseStarted"],
     "rules": [{"level": "Metadata", "users": [f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"]}, {"level": "None"}],
 }
+
+# All kinds that the story leaves.
+STORIED = (
+    "iw,hostedproviders,deployments,pods,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,services,configmaps,serviceaccounts"
+)
 
 T = TypeVar("T")
 Right = tuple[str, str, str]  # API group, resource with its subresource, verb
@@ -104,19 +110,28 @@ def aggregated(site: Site) -> Iterator[Site]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for role in ("view", "edit", "admin"):
-            site.server.kubectl("-n", WORKLOAD_NAMESPACE, "create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}")
-        wait_until(lambda: site.allowed("admin", "create", "hostedproviders", group="spillway.dev", namespace=WORKLOAD_NAMESPACE), 30)
+        group = "rbac.authorization.k8s.io"
+        for role in ("view", "edit", "admin"):  # applied, not created: they may be there when the fixture is asked again
+            who = {"kind": "User", "name": role, "apiGroup": group}
+            binding = {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": role, "namespace": WORKLOAD_NAMESPACE},
+                "roleRef": {"kind": "ClusterRole", "name": role, "apiGroup": group},
+                "subjects": [who],
+            }
+            assert site.server.apply(binding).code == 0
+        wait_until(lambda: site.allowed("admin", "create", "hostedproviders", group="spillway.dev", namespace=WORKLOAD_NAMESPACE))
         yield site
     finally:
         process.terminate()
         process.wait(20)
 
 
-def wait_until(check: Callable[[], T], within_s: float) -> T:
-    deadline = time.monotonic() + within_s
+def wait_until(check: Callable[[], T]) -> T:
+    deadline = time.monotonic() + LOOK_S
     while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {within_s} s"
+        assert time.monotonic() < deadline, f"not within {LOOK_S} s"
         time.sleep(0.2)
     return found
 
@@ -330,6 +345,8 @@ def operator(site: Site, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Let the operator make a workload, follow a ready replica, meet taken names, clean up a changed one, start again; return its log."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
+    # When it is told again after a failure, it begins where it began.
+    site.server.kubectl("-n", WORKLOAD_NAMESPACE, "delete", STORIED, "--all", "--force", "--grace-period=0")
     taken = {"labels": {"whose": "somebodys"}, "namespace": WORKLOAD_NAMESPACE}
     foreign: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", **taken}, "spec": {"ports": [{"port": 80}]}},
@@ -368,35 +385,35 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert answer.code == 0, answer.err
     with operator(site, log) as process:
         assert site.server.apply(workload("chat", "Hybrid")).code == 0
-        wait_until(lambda: condition(site, "chat", "SpecValid") == ("True", "Valid"), 60)
-        wait_until(lambda: all(exists(site, *each) for each in children("chat")), 30)
+        wait_until(lambda: condition(site, "chat", "SpecValid") == ("True", "Valid"))
+        wait_until(lambda: all(exists(site, *each) for each in children("chat")))
         (engine,) = engines(site)
         gateway = get(site, "deployment", "chat-gateway")["spec"]["template"]["metadata"]
         for number in (1, 2):
             pod(site, f"chat-gateway-{number}", gateway["labels"], gateway["annotations"])
         pod(site, "chat-engine-1", engine["spec"]["template"]["metadata"]["labels"])
-        wait_until(lambda: "spillway.dev/gateway-config" in get(site, "pod", "chat-gateway-1")["metadata"].get("annotations", {}), 30)
+        wait_until(lambda: "spillway.dev/gateway-config" in get(site, "pod", "chat-gateway-1")["metadata"].get("annotations", {}))
         assert site.server.apply(workload("taken", "Hosted"), workload("busy", "Hosted")).code == 0
-        wait_until(lambda: condition(site, "taken", "SpecValid") == ("False", "NameConflict"), 30)
-        wait_until(lambda: condition(site, "busy", "SpecValid") == ("False", "NameConflict"), 30)
+        wait_until(lambda: condition(site, "taken", "SpecValid") == ("False", "NameConflict"))
+        wait_until(lambda: condition(site, "busy", "SpecValid") == ("False", "NameConflict"))
         # Another shape takes over with its first ready replica; what is around replicas goes with the last of them.
         assert site.server.apply(workload("chat", "Hybrid", "nvidia-l40s")).code == 0
-        wait_until(lambda: len(engines(site)) > 1, 30)
+        wait_until(lambda: len(engines(site)) > 1)
         after = next(each for each in engines(site) if each["metadata"]["name"] != engine["metadata"]["name"])
         pod(site, "chat-engine-2", after["spec"]["template"]["metadata"]["labels"])
-        wait_until(lambda: not exists(site, "deployment", engine["metadata"]["name"]), 30)
+        wait_until(lambda: not exists(site, "deployment", engine["metadata"]["name"]))
         assert site.server.apply(workload("chat", "Hosted")).code == 0
-        wait_until(lambda: condition(site, "chat", "PlacementResolved") == ("True", "HostedRequested"), 30)
+        wait_until(lambda: condition(site, "chat", "PlacementResolved") == ("True", "HostedRequested"))
         assert exists(site, "networkpolicy", "chat-engine")
         site.server.kubectl("-n", WORKLOAD_NAMESPACE, "delete", "deployment", after["metadata"]["name"])
         for each in (("networkpolicy", "chat-engine"), ("poddisruptionbudget", "chat-engine"), ("service", "chat-replicas"), AUTOSCALER):
-            wait_until(functools.partial(gone, site, *each), 30)
+            wait_until(functools.partial(gone, site, *each))
         process.terminate()
         assert process.wait(30) == 0, log.read_text()[-3000:]
     # The next one applies what it finds, where this one has posted what was not there.
     with log.open("a") as whole, operator(site, log.with_name("next.log")):
         for resource in ("serviceaccounts", "poddisruptionbudgets"):
-            wait_until(functools.partial(patched, site, resource), 60)
+            wait_until(functools.partial(patched, site, resource))
         whole.write(log.with_name("next.log").read_text())
     return log
 
