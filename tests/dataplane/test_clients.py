@@ -26,6 +26,7 @@ from tests.dataplane.process import until
 pytestmark = pytest.mark.dataplane
 both_paths = pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
 both_protocols = pytest.mark.parametrize("protocol", ["--http1.1", "--http2-prior-knowledge"], ids=["HTTP/1.1", "HTTP/2"])
+GIVEN_UP_S = 2.0  # long enough for busy cores to have brought the request to the backend
 SAY: list[Any] = [{"role": "user", "content": "hi"}]
 WEATHER: Any = {
     "type": "function",
@@ -158,9 +159,9 @@ async def test_what_openai_gives_up_is_given_up_upstream(stage: SetStage, cap: i
     scene = await stage(engines=1, cap=cap, spec=PATIENT)
     backend = _backend(scene)
     backend.script = fakes.hang(asyncio.Event())
-    async with _openai(scene, timeout=0.5) as client:
+    async with _openai(scene) as client:
         with pytest.raises(openai.APITimeoutError):
-            await client.chat.completions.create(model=SERVED, messages=SAY)
+            await client.chat.completions.create(model=SERVED, messages=SAY, timeout=GIVEN_UP_S)
         await until(lambda: (backend.active, backend.cancelled) == (0, 1), "what timed out ends")
         backend.script, backend.hold = None, asyncio.Event()
         stream = await client.chat.completions.create(model=SERVED, messages=SAY, stream=True)

@@ -9,6 +9,7 @@ from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import until
 
 pytestmark = pytest.mark.dataplane
+ACCEPTS_S = 3.0  # how long one that ends goes on accepting: long enough for busy cores to bring it a request meanwhile
 
 
 async def test_streams_in_flight_finish_before_the_pre_stop_hook_returns(stage: SetStage) -> None:
@@ -42,7 +43,7 @@ async def test_a_request_on_a_connection_that_its_client_kept_is_served_before_t
 
 
 async def test_requests_that_come_while_services_forget_the_pod_are_served(stage: SetStage) -> None:
-    scene = await stage(cap=4)
+    scene = await stage(cap=4, addresses={"drain_settle_s": ACCEPTS_S})
     scene.engines[0].hold = scene.engines[1].hold = asyncio.Event()
     stream = await scene.client.open()
     hook = asyncio.create_task(scene.gateway.drain())
