@@ -178,7 +178,7 @@ async def test_no_query_of_the_dashboard_and_no_record_comes_back_empty(stage: S
             return not empty
 
         try:
-            await until(all_told, "every query to have an answer", patience_s=60)
+            await until(all_told, "every query to have an answer", patience_s=180)
         except AssertionError:
             pytest.fail(f"these queries have no answer: {json.dumps(empty, indent=1)}")
         assert not await query(url, 'ALERTS{alertstate="firing"}')

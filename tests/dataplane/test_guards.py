@@ -594,5 +594,5 @@ async def test_a_providers_429_that_does_not_say_when_to_come_again_is_a_failure
     scene.alpha.script = fakes.fail(429)
     answers = [await scene.client.post(max_tokens=TOKENS) for _ in range(5)]
     assert {(each.status, error_of(each), each.served_by) for each in answers} == {(503, "no_capacity", "none")}
-    assert scene.alpha.requests == 3  # in a row: then it is left alone
+    assert 3 <= scene.alpha.requests <= 4  # in a row: then it is left alone, but for a probe if a second passed
     assert await _meter(scene, "charged_micro_usd") == 0
