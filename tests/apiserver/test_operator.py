@@ -93,11 +93,17 @@ def settled(server: ApiServer, acting: Operator, namespace: str) -> bool:
 
 
 @pytest.fixture
-def fleet(apiserver: ApiServer, namespace: str) -> Iterator[str]:
-    """Apply the example; take it away at the end, so that the next test's operator has no part in it."""
-    apply(apiserver, documents(namespace))
+def namespace(apiserver: ApiServer, namespace: str) -> Iterator[str]:
+    """Take workloads away at the end of a test, failed or not, so that the next one's operator has no part in them."""
     yield namespace
     apiserver.run_kubectl("delete", "iw,hostedprovider", "--all", "-n", namespace, "--wait=false")
+
+
+@pytest.fixture
+def fleet(apiserver: ApiServer, namespace: str) -> str:
+    """Apply the example."""
+    apply(apiserver, documents(namespace))
+    return namespace
 
 
 @pytest.fixture
@@ -176,7 +182,6 @@ def test_auto_is_placed_by_its_plan_and_a_new_price_is_told_before_anything_move
         assert told["mode"] == "Hosted"
         assert "savingSince" not in told, "no traffic was observed, so nothing counts for a move"
         assert "RecommendationChanged" in {each["reason"] for each in get(apiserver, "iw", namespace, "assistant")["status"]["decisions"]}
-    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
 
 
 def placement(server: ApiServer, namespace: str) -> dict[str, Any]:
@@ -243,7 +248,6 @@ def test_a_name_that_is_taken_is_left_alone_and_told(apiserver: ApiServer, names
         eventually(
             lambda: condition(apiserver, namespace, "chat", "SpecValid").get("status") == "True", "the conflict is over", within_s=45
         )
-    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +271,6 @@ def test_a_reference_that_leads_nowhere_is_told_and_healed(
         eventually(lambda: warnings(apiserver, namespace) == [reason], "an Event tells it, too")
         apply(apiserver, good)
         eventually(lambda: condition(apiserver, namespace, "chat", "SpecValid")["status"] == "True", "the spec is valid again")
-    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
 
 
 @pytest.mark.usefixtures("running")
@@ -555,13 +558,20 @@ def kept_ledger(server: ApiServer, namespace: str) -> dict[str, Any]:
     return found
 
 
-def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: Operator, fleet: str) -> None:
+@pytest.fixture
+def ending(apiserver: ApiServer, namespace: str) -> Iterator[str]:
+    """Make a second namespace, for a test to delete: here that never comes to its end, so what is in it is taken away by itself."""
+    name = f"{namespace}-ending"
+    apiserver.kubectl("create", "namespace", name)
+    yield name
+    apiserver.run_kubectl("delete", "iw,hostedprovider", "--all", "-n", name, "--wait=false")
+
+
+def test_what_was_learned_outlives_the_operator(apiserver: ApiServer, running: Operator, fleet: str, ending: str) -> None:
     """Three replicas took 77 s each; the next operator knows, though it has seen none of them start.
 
     Nor does it matter that beside it somebody deletes a namespace, in which nothing can be written down any more.
     """
-    ending = f"{fleet}-ending"
-    apiserver.kubectl("create", "namespace", ending)
     apply(apiserver, [each for each in documents(ending) if each["kind"] != "AcceleratorClass"])
     apiserver.kubectl("delete", "namespace", ending, "--wait=false")
     found = children(apiserver, fleet)
@@ -730,7 +740,6 @@ def test_a_count_that_is_only_told_leaves_the_deployment_to_whoever_scales_it(ap
         assert get(apiserver, "deployment", namespace, name)["spec"]["replicas"] == 6
         assert owned(apiserver, namespace)["recommendedReplicas"] == told
         assert started.metric("spillway_recommended_replicas", namespace=namespace, workload="chat") == told
-    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
 
 
 def test_an_autoscaler_gets_the_number_of_gateways_without_a_jump_and_gives_it_back(apiserver: ApiServer, namespace: str) -> None:
@@ -753,7 +762,6 @@ def test_an_autoscaler_gets_the_number_of_gateways_without_a_jump_and_gives_it_b
         apply(apiserver, documents(namespace, gateway={"replicas": 2}))
         eventually(lambda: _autoscaler(apiserver, namespace) is None, "the autoscaler is gone")
         eventually(lambda: gateways() == 2, "the spec says how many again")
-    apiserver.kubectl("delete", "iw", "--all", "-n", namespace)
 
 
 def _autoscaler(server: ApiServer, namespace: str) -> tuple[int, int] | None:
