@@ -43,6 +43,7 @@ def room(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
     stack.models(name, "tiny")
     stack.secrets(name)
     yield name
+    stack.close(name)
     stack.kubectl("delete", "namespace", name, "--wait=false")
 
 

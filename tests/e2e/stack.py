@@ -100,7 +100,7 @@ class Stack:
         return done.stdout
 
     def url(self, namespace: str, service: str, port: int = 80) -> str:
-        """Return a URL on 127.0.0.1 for a Service; the forward lives until the cluster goes down."""
+        """Return a URL on 127.0.0.1 for a Service; the forward lives until `close`."""
         return self._url(f"{service}.{namespace}", port)
 
     def pod_url(self, pod: dict[str, Any], port: int) -> str:
@@ -113,12 +113,12 @@ class Stack:
             self._forwards[target] = self.cluster.forward(*target)
         return f"http://127.0.0.1:{self._forwards[target][0]}"
 
-    def close(self) -> None:
-        """End the forwards."""
-        for _, process in self._forwards.values():
+    def close(self, namespace: str | None = None) -> None:
+        """End the forwards; of a namespace, those to its Services: made anew under the same names, they have other addresses."""
+        for target in [each for each in self._forwards if namespace is None or each[0].endswith(f".{namespace}")]:
+            _, process = self._forwards.pop(target)
             process.terminate()
             process.wait()
-        self._forwards.clear()
 
     # -- the parts -----------------------------------------------------------------------------------------------------
 
