@@ -49,7 +49,7 @@ def test_an_upgrade_of_the_chart_restarts_no_replica_even_with_a_new_default_eng
 
 
 def test_an_uninstall_leaves_the_workload_serving_and_its_definition_in_place(chat: Stack) -> None:
-    chat.helm("uninstall", RELEASE, "-n", SYSTEM_NAMESPACE, "--wait", "--timeout", "120s")
+    chat.helm("uninstall", RELEASE, "-n", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "120s")
     eventually(lambda: not chat.get("-n", SYSTEM_NAMESPACE, "pods")["items"], within=90, what="no pod of the release")
     answers = asyncio.run(burst(base_url(chat), "chat", 12, max_tokens=50))
     assert not answers.failed, describe(answers.failed)
