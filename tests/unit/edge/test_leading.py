@@ -57,7 +57,7 @@ async def test_a_leading_task_that_is_cancelled_from_within_ends_all_of_it() -> 
         raise asyncio.CancelledError
 
     leading = Leading(lease=FakeLease(), prepare=nothing, tasks=lambda: {"a": cancelled(), "b": forever()}, fit=lambda: True)  # type: ignore[arg-type]
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         with pytest.raises(ExceptionGroup) as found:
             await leading.run()
     assert isinstance(only(found.value), LeadingEndedError)
@@ -69,7 +69,7 @@ async def test_a_lost_lease_ends_all_of_it_also_while_preparing() -> None:
     running = asyncio.create_task(leading.run())
     await asyncio.sleep(0)
     lease.lost.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         with pytest.raises(ExceptionGroup):
             await running
     assert not leading.prepared

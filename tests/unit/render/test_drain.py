@@ -1,7 +1,6 @@
 """The preStop hook, run as the kubelet runs it: a process beside the engine's, which may be loading, serving or dead."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spillway.render import drain
+from tests.dataplane.process import port_of, reserved
 
 # An engine in its three states. It ignores SIGTERM, as vLLM does while it loads; "serving" answers like vLLM and runs requests for a while.
 ENGINE = """
@@ -67,11 +67,10 @@ class Container:
 
 @contextmanager
 def container(tmp_path: Path, state: str, *, busy_s: float = 0) -> Iterator[Container]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    held = reserved()
+    port = port_of(held)
     command = [sys.executable, "-c", ENGINE, state, str(port), str(busy_s)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as engine:
+    with held, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as engine:
         try:
             assert engine.stdout is not None
             assert engine.stdout.readline() == "up\n"
