@@ -159,6 +159,21 @@ async def test_an_answer_that_is_cut_or_tells_no_usage_stays_at_its_longest(stag
     assert await _meter(scene, "charged_micro_usd") == 3 * worst_case()
 
 
+async def test_a_stream_that_is_given_up_because_its_headers_are_late_stays_at_its_longest(stage: SetStage) -> None:
+    """The provider may bill it; what it has failed itself, with the same status, costs nothing."""
+    scene = await stage(cap=0, hosted=2, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=10 * worst_case()))
+    scene.alpha.script = fakes.fail(504)
+    assert (await scene.client.post(max_tokens=TOKENS, stream=True)).served_by == BETA
+    assert await _meter(scene, "charged_micro_usd") == 0
+    scene.alpha.script = fakes.hang(asyncio.Event())
+    answer = await scene.client.post(max_tokens=TOKENS, stream=True)
+    assert (answer.served_by, answer.complete) == (BETA, True)
+    assert not any(name.startswith("x-spillway") for name in answer.headers)
+    sent = scene.alpha.raw[-1]
+    assert await _meter(scene, "charged_micro_usd") == -(-len(sent) // 2) + 2 * TOKENS
+
+
 async def test_a_plain_answer_that_breaks_off_is_told_as_such_and_stays_at_its_longest(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case()))

@@ -13,7 +13,7 @@ from tests.dataplane.client import request
 from tests.dataplane.conftest import STREAM_TARGET_MS, SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
 from tests.dataplane.process import until
-from tests.dataplane.test_failures import ALPHA
+from tests.dataplane.test_failures import ALPHA, BETA
 
 pytestmark = pytest.mark.dataplane
 ASKED: dict[str, Any] = {"stream_options": {"include_usage": True}}
@@ -210,6 +210,90 @@ async def test_answers_without_token_counts_are_counted_with_their_bytes(stage: 
 
 async def _unmetered(scene: Stage, backend: str, wanted: int) -> bool:
     return await counted(scene, "unmetered_requests", backend=backend) == wanted
+
+
+async def _left(scene: Stage, script: fakes.Script) -> None:
+    scene.alpha.script = script
+    task = asyncio.create_task(scene.client.post())
+    await until(lambda: scene.alpha.active == 1, "the request is at the backend")
+    task.cancel()
+
+
+async def _answered(scene: Stage, script: fakes.Script, *, stream: bool = False) -> None:
+    scene.alpha.script = script
+    await scene.client.post(stream=stream)
+
+
+async def _breaks_off(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "5000"})
+    await response.prepare(received)
+    await response.write(b" " * 2000)
+    assert received.transport
+    received.transport.close()
+    return response
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_what_a_hosted_backend_was_sent_in_vain_is_counted_for_it_may_be_billed(stage: SetStage, *, limited: bool) -> None:
+    """A failure that the provider tells, and an answer that the edge counts itself, are none of these."""
+    scene = await stage(cap=0, hosted=2, model={"capabilities": []} if limited else None)
+
+    async def told(wanted: int) -> None:
+        await until(lambda: _unanswered(scene, wanted), f"{wanted} requests are counted")
+
+    never = fakes.hang(asyncio.Event())
+    await _answered(scene, never, stream=True)  # the second backend answers when the first one's headers are late
+    await told(1)
+    await _left(scene, never)
+    await told(2)
+    await _answered(scene, _breaks_off)
+    await told(3)
+    await _answered(scene, fakes.fail(500))
+    await _answered(scene, fakes.close)
+    await _answered(scene, fakes.complete)
+    await _answered(scene, fakes.complete, stream=True)
+    scene.gateway.write_key("alpha", "")
+    await until(lambda: _served_by(scene, BETA), "without a key it is not asked")
+    assert await _unanswered(scene, 3)
+    sent = sum(len(raw.replace(b"vendor/alpha-model", b"tiny-chat")) for raw in scene.alpha.raw[:3])
+    assert await counted(scene, "unanswered_request_bytes", backend=ALPHA) == sent
+    assert 2000 < await counted(scene, "unanswered_response_bytes", backend=ALPHA) < 3000
+    assert await counted(scene, "unanswered_requests", backend=BETA) == 0
+
+
+async def _unanswered(scene: Stage, wanted: int) -> bool:
+    return await counted(scene, "unanswered_requests", backend=ALPHA) == wanted
+
+
+async def _served_by(scene: Stage, backend: str) -> bool:
+    return (await scene.client.post()).served_by == backend
+
+
+async def test_a_plain_answer_that_its_client_did_not_wait_for_is_counted_once(stage: SetStage) -> None:
+    """Where limits are kept, the hosted side's tier holds it until its tokens are read, and the edge sees nothing of it."""
+
+    async def slow(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "5000"})
+        await response.prepare(received)
+        await response.write(b" " * 2000)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    for folder, model in (("open", None), ("limited", {"capabilities": []})):
+        scene = await stage(cap=0, model=model, folder=folder)
+        scene.alpha.script = slow
+        task = asyncio.create_task(scene.client.post())
+        await until(lambda scene=scene: _answer_begun(scene), "the answer has begun")
+        task.cancel()
+        await until(lambda scene=scene: _counted_once(scene), "it is counted")
+
+
+async def _answer_begun(scene: Stage) -> bool:
+    return await scene.gateway.metric("envoy_cluster_upstream_rq", envoy_response_code="200") == 1
+
+
+async def _counted_once(scene: Stage) -> bool:
+    return await counted(scene, "unanswered_requests", backend=ALPHA) + await counted(scene, "unmetered_requests", backend=ALPHA) == 1
 
 
 async def test_failures_and_the_model_list_are_no_unmetered_answers(stage: SetStage) -> None:

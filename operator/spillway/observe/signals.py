@@ -24,9 +24,10 @@ Labels = Mapping[str, str]
 Series = tuple[Labels, float]
 Answers = Mapping[str, "list[Series] | Missing"]
 
+_UNMETERED = ("requests", "request_bytes", "response_bytes")
 _COUNTER_FIELDS = {
-    f"envoy_spillway_{name}": name
-    for name in ("requests", "input_tokens", "output_tokens", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
+    **{f"envoy_spillway_{name}": name for name in ("requests", "input_tokens", "output_tokens")},
+    **{f"envoy_spillway_{kind}_{name}": f"unmetered_{name}" for kind in ("unmetered", "unanswered") for name in _UNMETERED},
 }
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 _QUEUES = {_RUNNING, _WAITING}
@@ -390,13 +391,13 @@ class _Reader:
             return rows
         if self._gateway_gap is not None:
             return self._gateway_gap
-        found: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        found: defaultdict[tuple[str, str], defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
         for labels, value in rows:
             field_name = _COUNTER_FIELDS.get(labels.get("__name__", ""))
             if field_name is not None and labels.get("backend") not in (None, BACKEND_NONE):
-                found[labels.get("pod", ""), labels["backend"]][field_name] = value
+                found[labels.get("pod", ""), labels["backend"]][field_name] += value
         counters = [
-            TokenCounters(pod=pod, backend=backend, **{name: values.get(name, 0.0) for name in _COUNTER_FIELDS.values()})
+            TokenCounters(pod=pod, backend=backend, **{name: values[name] for name in set(_COUNTER_FIELDS.values())})
             for (pod, backend), values in sorted(found.items())
         ]
         return self._sample(tuple(counters))

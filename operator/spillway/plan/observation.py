@@ -118,7 +118,7 @@ class TokenCounters:
     requests: float
     input_tokens: float
     output_tokens: float
-    unmetered_requests: float  # answered, but no usage seen: aborted or not reported
+    unmetered_requests: float  # sent or answered, but no usage seen: given up, aborted or not reported
     unmetered_request_bytes: float
     unmetered_response_bytes: float
 

@@ -11,6 +11,7 @@ from spillway.render.envoy_address import Address, GatewayAddresses
 from spillway.render.envoy_http import (
     MAX_ANSWER_BYTES,
     MODEL_PATHS,
+    NO_CAPACITY,
     STREAMED,
     EnvoyConfig,
     breakers,
@@ -31,8 +32,8 @@ from spillway.render.envoy_http import (
     typed,
 )
 from spillway.render.envoy_long import is_long
-from spillway.render.envoy_metrics import token_filters
-from spillway.render.envoy_permit import PERMITTED, meter, permitted
+from spillway.render.envoy_metrics import token_filters, unanswered
+from spillway.render.envoy_permit import GIVEN_UP, PERMITTED, meter, permitted
 from spillway.render.envoy_secrets import mounted, secret_file
 
 _REWRITTEN = "x-spillway-rewritten"
@@ -121,9 +122,7 @@ def hosted_listener(
     if guard is not None:
         permission = {"and_rules": {"rules": [permission, permitted()]}}
     passed = {"rewritten": {"permissions": [permission], "principals": [{"any": True}]}}
-    metered: dict[str, object] = {}
-    if guard is not None:
-        metered = {"access_log": meter(backend), "local_reply_config": {"mappers": [_broken_off()]}}
+    told: dict[str, object] = {} if guard is None else {"local_reply_config": {"mappers": [_broken_off(), _given_up()]}}
     return internal_listener(
         name=name,
         idle_s=longest_s + 5,
@@ -135,7 +134,8 @@ def hosted_listener(
             *([_credential(backend, addresses)] if backend.provider.auth else []),
         ],
         routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
-        **metered,
+        access_log=[*([] if guard is None else meter(backend)), unanswered(backend.label)],
+        **told,
     )
 
 
@@ -144,6 +144,16 @@ def _broken_off() -> EnvoyConfig:
     begun = "response.code_details.contains('after_response_started') || response.code_details == 'response_payload_too_large'"
     reply = error_reply(None, message="gateway error: %RESPONSE_CODE_DETAILS%", kind="server_error", code="gateway_error")
     return {**reply, "filter": expression(begun)}
+
+
+def _given_up() -> EnvoyConfig:
+    """Return what tells the script of a stream whose headers are late from what the provider itself has failed: it may bill this one."""
+    given_up = error_reply(None, **NO_CAPACITY)
+    return {
+        **given_up,
+        "filter": expression("response.code_details == 'upstream_per_try_timeout'"),
+        "headers_to_add": [set_header(GIVEN_UP, "1")],
+    }
 
 
 def _credential(backend: HostedBackend, addresses: GatewayAddresses) -> EnvoyConfig:

@@ -181,6 +181,29 @@ def not_taken(*, unless: str | None = None) -> EnvoyConfig:
     return stats_logger(failed, counters=[_not_taken()])
 
 
+# What was sent to a hosted backend and then answers nobody: no headers within the target; left by its client, or by the edge, before any of
+# it was passed on; plain and broken off, or too long, while it was kept for its token count.
+_KEPT_BACK = "response.code_details.contains('after_response_started') || response.code_details == 'response_payload_too_large'"
+_UNANSWERED = (
+    "has(upstream.address) && (response.code_details == 'upstream_per_try_timeout'"
+    " || response.code_details == 'downstream_remote_disconnect' && response.size == 0"
+    f" || ({_KEPT_BACK}) && !response.headers['content-type'].contains('event-stream'))"
+)
+
+
+def unanswered(backend: str) -> EnvoyConfig:
+    """Return the logger of the listener before a hosted backend: what the provider may bill though the edge counts no answer of it."""
+    tags = {"backend": backend}
+    return stats_logger(
+        expression(_UNANSWERED),
+        counters=[
+            counter("unanswered_requests", fixed=1, tags=tags),
+            counter("unanswered_request_bytes", value="%BYTES_RECEIVED%", tags=tags),
+            counter("unanswered_response_bytes", value="%UPSTREAM_WIRE_BYTES_RECEIVED%", tags=tags),
+        ],
+    )
+
+
 def too_many_wait() -> EnvoyConfig:
     """Return the logger of the listener that waits: what it could not let wait, as `not_taken` counts what the cap refuses."""
     return stats_logger({"response_flag_filter": {"flags": ["UO"]}}, counters=[_not_taken()])

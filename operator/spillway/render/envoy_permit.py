@@ -12,6 +12,7 @@ from spillway.render.envoy_metrics import counter, has_metadata, stats_logger
 
 PERMIT_FILE = "permit"
 PERMITTED = "x-spillway-permitted"
+GIVEN_UP = "x-spillway-given-up"  # on the gateway's own reply where headers are late, for the script
 POD_VARIABLE = "SPILLWAY_POD"  # which lanes of the permit are this pod's
 
 _METADATA, _REFUSED = "permit", "permit_refused"

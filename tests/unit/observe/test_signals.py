@@ -258,6 +258,17 @@ def test_raw_counters_come_per_pod_and_backend() -> None:
     assert (found.pod, found.backend, found.requests, found.input_tokens, found.output_tokens) == ("x-gateway-1", "owned", 7, 70, 0)
 
 
+def test_what_a_hosted_backend_was_sent_in_vain_is_estimated_with_what_it_answered_without_token_counts() -> None:
+    rows = [
+        row(amount, __name__=f"envoy_spillway_{name}", pod="x-gateway-1", backend="acme/big/model")
+        for name, amount in (("unmetered_requests", 2), ("unanswered_requests", 3), ("unanswered_request_bytes", 400))
+    ]
+    counters = read({**scraped(), queries.COUNTERS: rows}).counters
+    assert isinstance(counters, Sample)
+    (found,) = counters.value
+    assert (found.unmetered_requests, found.unmetered_request_bytes, found.unmetered_response_bytes) == (5, 400, 0)
+
+
 @pytest.mark.parametrize("prefix", ["", "exported_"], ids=["labels honoured", "labels of the exporter kept"])
 def test_gpu_utilization_is_joined_by_pod(prefix: str) -> None:
     labels = {"namespace": "gpu-operator", "pod": "dcgm-exporter-1", f"{prefix}namespace": "ns", f"{prefix}pod": "x-engine-12345678-abc"}
