@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.dataplane import fakes
-from tests.dataplane.client import request
+from tests.dataplane.client import CHAT, request
 from tests.dataplane.conftest import STREAM_TARGET_MS, SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
 from tests.dataplane.process import until
@@ -427,6 +427,42 @@ async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage
     await scene.client.post()
     await until(lambda: _bucket(scene, "duration_ms", "+Inf", 3), "the plain request is in the other histogram")
     assert await _bucket(scene, "first_body_ms", "+Inf", 2)
+
+
+COMMENT = b": PROCESSING\n\n"
+CREATED = b'event: response.created\ndata: {"type":"response.created","response":{"instructions":"x"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "token"),
+    [
+        (CHAT, [COMMENT, b":\r\n"], fakes.event(fakes.delta("a"))),
+        (CHAT, [COMMENT], COMMENT + fakes.event(fakes.delta("a"))),
+        (
+            "/v1/responses",
+            [CREATED, CREATED[:40], CREATED[40:], COMMENT],
+            b'data: {"type": "response.output_text.delta", "delta": "a"}\n\n',
+        ),
+    ],
+    ids=["comments", "a comment with the token", "events before the first token"],
+)
+async def test_what_a_stream_has_before_its_first_token_is_none(stage: SetStage, path: str, before: list[bytes], token: bytes) -> None:
+    scene = await stage(engines=1)
+    parts = list(before)
+
+    async def written(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        for part in parts:
+            await response.write(part)
+        await response.write_eof()
+        return response
+
+    scene.engines[0].script = written
+    assert (await scene.client.post(path=path, stream=True)).body == b"".join(before)
+    parts.append(token)
+    assert (await scene.client.post(path=path, stream=True)).body == b"".join(parts)
+    await until(lambda: _bucket(scene, "duration_ms", "+Inf", 2), "the histograms are flushed")
+    assert await _bucket(scene, "first_body_ms", "+Inf", 1)
 
 
 async def _bucket(scene: Stage, name: str, edge: str, wanted: int) -> bool:

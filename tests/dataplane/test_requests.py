@@ -18,6 +18,7 @@ from tests.dataplane.test_failures import ALPHA, error_of
 
 pytestmark = pytest.mark.dataplane
 MEGABYTE = 1024 * 1024
+STREAM = json.dumps({"model": "tiny-chat", "stream": True})
 POISON = {"x-spillway-rewritten": "1", "x-spillway-stream": "1", "openai-organization": "client", "x-forwarded-host": "client"}
 
 
@@ -229,6 +230,26 @@ async def test_the_last_event_of_a_stream_may_lack_its_blank_line(stage: SetStag
     assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == (fakes.OUTPUT_TOKENS if counted else 0)
 
 
+async def test_a_comment_that_keeps_a_connection_open_is_not_held_back(stage: SetStage) -> None:
+    """It is whole with its line; no blank line need follow."""
+    scene = await stage(engines=1)
+    had = asyncio.Event()
+
+    async def commented(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        await response.write(b": wait\n")
+        await had.wait()
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    scene.engines[0].script = commented
+    asked = {"content-type": "application/json"}
+    async with scene.client.session.post(f"{scene.client.url}/v1/chat/completions", data=STREAM, headers=asked) as response:
+        assert await response.content.readline() == b": wait\n"
+        had.set()
+        assert await response.read() == b"data: [DONE]\n\n"
+
+
 async def test_a_stream_that_states_its_length_is_whole_without_the_hidden_token_counts(stage: SetStage) -> None:
     scene = await stage(engines=1)
     shown, done = fakes.event(fakes.delta("a")), b"data: [DONE]\n\n"
@@ -272,10 +293,8 @@ async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetSt
         return response
 
     scene.engines[0].script = headers_first
-    data = json.dumps({"model": "tiny-chat", "stream": True})
-    async with scene.client.session.post(
-        f"{scene.client.url}/v1/chat/completions", data=data, headers={"content-type": "application/json"}
-    ) as response:
+    asked = {"content-type": "application/json"}
+    async with scene.client.session.post(f"{scene.client.url}/v1/chat/completions", data=STREAM, headers=asked) as response:
         assert response.headers["x-served-by"] == "owned"
         had.set()
         assert await response.read() == b"data: [DONE]\n\n"

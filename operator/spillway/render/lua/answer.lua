@@ -1,4 +1,4 @@
--- Streamed answers at the edge: takes the time to the first byte of the body, tells when an event is an error, reads token counts, and hides
+-- Streamed answers at the edge: takes the time to the first token, tells when an event is an error, reads token counts, and hides
 -- them from a client that did not ask. Envoy's own filter for the counts (sse_to_metadata) parses the JSON of every event, for a third of what
 -- an event costs the gateway; here a search at memory speed passes by all that cannot have them.
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
@@ -65,7 +65,7 @@ local function without_usage(h, text)
   end
   local rest = sub(text, pos)
   local over = #rest > LONGEST_EVENT or sub(rest, 1, 12) == "data: [DONE]"
-  if over then
+  if over or find(rest, "^:[^\r\n]*\r?\n$") then  -- a comment is whole with its line
     kept[#kept + 1] = rest
     rest = ""
   end
@@ -76,6 +76,13 @@ end
 local function is_whole(text)
   local last, before = byte(text, -1), byte(text, -2)
   return last == 10 and (before == 10 or before == 13 and byte(text, -3) == 10)
+end
+
+-- Whether a part of a stream has a token, where none came before it. Comments (": ...") only keep the connection open, and responses are
+-- `announced`: they tell of themselves before anything is read.
+local function has_token(text, announced)
+  if announced then return find(text, '.delta"', 1, true) ~= nil end
+  return byte(text, 1) ~= 58 or find(text, "\ndata:", 1, true) ~= nil
 end
 
 -- Keeps the mean gap between the tokens of a stream that told their number, from its first byte to now: its end.
@@ -93,7 +100,7 @@ function envoy_on_response(h)
   if headers:get(":status") ~= "200" or not kind or not find(kind, "event-stream", 1, true) then return end
   local mine = h:streamInfo():dynamicMetadata():get("spillway")
   if not mine then return end
-  local started, hide, first_at, rest = mine.started, mine.hide_usage, nil, ""
+  local started, hide, announced, first_at, rest = mine.started, mine.hide_usage, mine.announced, nil, ""
   if hide then headers:remove("content-length") end  -- a stream that states one gets shorter
   for chunk in h:bodyChunks() do
     local length = chunk:length()
@@ -105,7 +112,7 @@ function envoy_on_response(h)
         shown, rest, over = without_usage(h, rest .. text)
         if hide then chunk:setBytes(shown) end
       end
-      if not first_at then
+      if not first_at and has_token(text, announced) then
         first_at = at
         local told = h:streamInfo():dynamicMetadata()
         -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.

@@ -44,6 +44,7 @@ function envoy_on_request(h)
       meta:set("spillway", "hide_usage", true)
     end
   end
+  if path == "/v1/responses" then meta:set("spillway", "announced", true) end
   headers:replace("x-spillway-stream", "1")
   h:clearRouteCache()
 end
