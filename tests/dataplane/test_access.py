@@ -149,6 +149,16 @@ async def test_a_key_lets_its_client_in_and_anything_else_is_refused(stage: SetS
     assert scene.engines[0].requests == 4
 
 
+async def test_what_each_of_many_clients_used_is_counted(stage: SetStage) -> None:
+    clients = {f"client-{number}": f"key-of-client-{number:05}" for number in range(510)}
+    scene = await keyed(stage, KEYS + "\n".join(f"{name}: {key}" for name, key in clients.items()), engines=1)
+    for key in clients.values():
+        assert (await scene.client.post(headers=bearer(key))).status == 200
+    used = [each for each in await scene.gateway.metrics() if each.name == "envoy_spillway_client_output_tokens"]
+    assert (len(used), {each.value for each in used}) == (len(clients), {fakes.OUTPUT_TOKENS})
+    assert await scene.gateway.metric("envoy_server_stats_overflow_counter") == 0
+
+
 async def test_without_the_secret_nobody_is_admitted_and_with_it_its_clients_are(stage: SetStage) -> None:
     scene = await keyed(stage, None, engines=1)
     answer = await scene.client.post(headers=bearer(A_KEY))

@@ -10,14 +10,13 @@ from spillway.plan.decision import Workload
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import LIMITED, EnvoyConfig, ErrorText, error_reply, expression, extension, http_filter, lua
 from spillway.render.envoy_jwt import issuer_mount, token_filter
-from spillway.render.envoy_metrics import CLIENT_METADATA
+from spillway.render.envoy_metrics import CLIENT_METADATA, MANY_CLIENTS
 from spillway.render.envoy_secrets import Mount, mounted, secret_file
 from spillway.render.envoy_tokens import token_limit_replies, token_limits
 
 KEYS_FILE = "clients"  # the entry of the Secret, and the file in the pod
 _KEYS_SOURCE = "access-keys.yaml"
 _KEYS_NAME = "access-keys"
-_MANY_CLIENTS = 10_000  # Envoy forgets the limit of a client that has not called for longest once there are more; its default is 20
 _MINUTE = "60s"
 _DENIED = ErrorText(message="this request shows no client that may call", kind="invalid_request_error", code="access_denied")
 _REFUSED = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_api_key")
@@ -112,7 +111,7 @@ def _limit(access: Access, gateways: int) -> list[EnvoyConfig]:
             filter_enforced=always,
             rate_limits=[{"actions": [by_client]}],
             descriptors=[*special, *general],
-            max_dynamic_descriptors=_MANY_CLIENTS,
+            max_dynamic_descriptors=MANY_CLIENTS,  # Envoy forgets who has not called for longest once there are more; its default is 20
             enable_x_ratelimit_headers="DRAFT_VERSION_03",
             enable_retry_after_header=True,
         )

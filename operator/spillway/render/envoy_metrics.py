@@ -8,6 +8,9 @@ from spillway.render.envoy_http import LIMITED, EnvoyConfig, expression, extensi
 from spillway.render.envoy_tokens import TOKENS_LIMITED
 
 CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
+MANY_CLIENTS = 10_000  # as many are told apart, in limits and in metrics
+_MOST_SERIES = 1000  # of a logger; what comes beyond them is lost, and counts in envoy_server_stats_overflow_counter
+_MOST_SERIES_OF_CLIENTS = 2 * MANY_CLIENTS  # input and output tokens; or two codes
 _FIRST_BODY_MS = "%DYNAMIC_METADATA(spillway:first_body_ms)%"
 _PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
@@ -221,9 +224,10 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
     return [
         stats_logger(
             _all(known, post),
+            most_series=_MOST_SERIES_OF_CLIENTS,
             counters=[counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
         ),
-        stats_logger(_all(known, has_metadata(_USAGE, _INPUT)), counters=tokens),
+        stats_logger(_all(known, has_metadata(_USAGE, _INPUT)), most_series=_MOST_SERIES_OF_CLIENTS, counters=tokens),
         stats_logger(has_metadata("access", "closed"), counters=[counter("closed_requests", fixed=1)]),
     ]
 
@@ -253,9 +257,9 @@ def _lacks(namespace: str, key: str) -> EnvoyConfig:
     return {"metadata_filter": {"matcher": nothing, "match_if_key_not_found": True}}
 
 
-def stats_logger(condition: EnvoyConfig, **metrics: object) -> EnvoyConfig:
+def stats_logger(condition: EnvoyConfig, *, most_series: int = _MOST_SERIES, **metrics: object) -> EnvoyConfig:
     """Return an access log that counts under `envoy_spillway_` where the condition holds."""
-    scope = {"prefix": "spillway", "max_counters": 1000}  # no sharing_name: Envoy 1.40 then crashes at the end of `--mode validate`
+    scope = {"prefix": "spillway", "max_counters": most_series}  # no sharing_name: Envoy 1.40 then crashes at the end of `--mode validate`
     logger = typed("envoy.extensions.access_loggers.stats.v3.Config", stats_scope=scope, **metrics)
     return {"name": "envoy.access_loggers.stats", "filter": condition, "typed_config": logger}
 
