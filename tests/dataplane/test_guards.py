@@ -529,6 +529,7 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, CHAT),
         ({"response_format": {"type": "json_object"}}, CHAT),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}]}, CHAT),
+        ({"input": [{"role": "user", "content": [{"image_url": "https://x.test/a.png", "type": "input_image"}]}]}, "/v1/responses"),
         ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, "/v1/responses"),
         ({"text": {"format": {"type": "json_schema", "schema": {"format": {"type": "text"}}}}, "input": "x"}, "/v1/responses"),
         ({"max_tokens": 5000}, CHAT),
@@ -540,6 +541,7 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         "tools",
         "response-format",
         "image",
+        "image-in-input",
         "text-format",
         "text-format-within",
         "long-answer",
@@ -567,11 +569,20 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
         {"response_format": {"type": "text"}},
         {"text": {"format": {"type": "text"}, "verbosity": "low"}},
         {"text": {"format": None}},
+        {"metadata": {"image_url": "https://x.test/a.png"}},
+        {"messages": [{"role": "user", "content": "image_url"}]},
     ],
 )
 async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, Any]) -> None:
     scene = await stage(cap=0, model={"capabilities": [], "contextTokens": 4096})
     assert (await scene.client.post(**asked)).served_by == ALPHA
+
+
+async def test_a_functions_argument_that_is_called_as_an_image_is_none(stage: SetStage) -> None:
+    scene = await stage(cap=0, model={"capabilities": ["Tools"]})
+    arguments = {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}
+    tools = [{"type": "function", "function": {"name": "crop", "parameters": arguments}}]
+    assert (await scene.client.post(tools=tools)).served_by == ALPHA
 
 
 @pytest.mark.parametrize(

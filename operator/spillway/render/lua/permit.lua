@@ -108,6 +108,16 @@ local function formatted(s, found)
   return text and find(text, '"format"', 1, true)
 end
 
+-- Whether a part of the request is of this type. The same word may be the name of a function's argument, or all that somebody writes.
+local function has_part(s, kind)
+  local p = find(s, kind, 1, true)
+  while p do
+    if find(sub(s, max(1, p - 32), p - 1), '"type"%s*:%s*$') then return true end
+    p = find(s, kind, p + #kind, true)
+  end
+  return false
+end
+
 -- How many prompts a request has, the bytes of the longest and of all: each is answered, and has to fit the context, for itself. Strings, or
 -- lists of tokens; a flat list of tokens is one.
 local function prompts(s, span)
@@ -146,7 +156,7 @@ function envoy_on_request(h)
   local found, why = members(s, LIMITS)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
-  local images = find(s, '"image_url"', 1, true) or find(s, '"input_image"', 1, true)
+  local images = has_part(s, '"image_url"') or has_part(s, '"input_image"')
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
   local missing = lacking(meta, s, found, images, #s - whole + longest, limit)
