@@ -123,6 +123,15 @@ SECRET = "sk-client-0123456789abcdef"
 PROMPT = "whisper: the merger is on Tuesday"
 
 
+async def test_the_gap_between_tokens_is_that_of_each_of_several_answers(stage: SetStage) -> None:
+    """Of five answers that have five tokens together none has a gap; of two, each has one and a half."""
+    scene = await stage(engines=1)
+    for answers in (OUTPUT_TOKENS, 2):
+        assert (await scene.client.post(stream=True, n=answers)).complete
+    await until(lambda: _counted(scene, "envoy_spillway_first_body_ms_count", "owned", 2), "the histograms are merged")
+    assert await _counted(scene, "envoy_spillway_inter_token_us_count", "owned", 1)
+
+
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
 async def test_the_access_log_has_the_documented_fields_and_no_prompt_answer_or_key(stage: SetStage, cap: int) -> None:
     scene = await stage(engines=1, cap=cap, spec={"gateway": {"replicas": 1, "access": {"keysSecretRef": {"name": "clients"}}}})

@@ -85,11 +85,12 @@ local function has_token(text, announced)
   return byte(text, 1) ~= 58 or find(text, "\ndata:", 1, true) ~= nil
 end
 
--- Keeps the mean gap between the tokens of a stream that told their number, from its first byte to now: its end.
-local function pace(h, first_at)
+-- Keeps the mean gap between the tokens of a stream that told their number, from its first byte to now: its end. Several answers at once have
+-- their tokens beside each other.
+local function pace(h, first_at, answers)
   local meta = h:streamInfo():dynamicMetadata()
   local usage = meta:get("usage")
-  local gaps = (usage and usage.output_tokens or 0) - 1
+  local gaps = (usage and usage.output_tokens or 0) / answers - 1
   local lasted = first_at and h:timestamp(EnvoyTimestampResolution.MILLISECOND) - first_at
   if gaps >= 1 and lasted and lasted >= 0 then meta:set("spillway", "inter_token_us", math.floor(lasted * 1000 / gaps)) end
 end
@@ -100,7 +101,7 @@ function envoy_on_response(h)
   if headers:get(":status") ~= "200" or not kind or not find(kind, "event-stream", 1, true) then return end
   local mine = h:streamInfo():dynamicMetadata():get("spillway")
   if not mine then return end
-  local started, hide, announced, first_at, rest = mine.started, mine.hide_usage, mine.announced, nil, ""
+  local started, hide, announced, answers, first_at, rest = mine.started, mine.hide_usage, mine.announced, mine.answers or 1, nil, ""
   if hide then headers:remove("content-length") end  -- a stream that states one gets shorter
   for chunk in h:bodyChunks() do
     local length = chunk:length()
@@ -118,12 +119,12 @@ function envoy_on_response(h)
         -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.
         if at >= started and not told:get("spillway").stream_error then told:set("spillway", "first_body_ms", at - started) end
       end
-      if over then return pace(h, first_at) end
+      if over then return pace(h, first_at, answers) end
     elseif hide and rest ~= "" then  -- the end, after an event that lacks its blank line
       if not only_counts(h, rest) then chunk:setBytes(rest) end
       rest = ""
     end
   end
   only_counts(h, rest)
-  pace(h, first_at)
+  pace(h, first_at, answers)
 end
