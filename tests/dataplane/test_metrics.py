@@ -269,23 +269,28 @@ async def _served_by(scene: Stage, backend: str) -> bool:
     return (await scene.client.post()).served_by == backend
 
 
-async def test_a_plain_answer_that_its_client_did_not_wait_for_is_counted_once(stage: SetStage) -> None:
-    """Where limits are kept, the hosted side's tier holds it until its tokens are read, and the edge sees nothing of it."""
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_an_answer_that_its_client_did_not_wait_for_is_counted_once(stage: SetStage, *, stream: bool, limited: bool) -> None:
+    """Where limits are kept, the hosted side's tier keeps a plain one until its tokens are read, and the edge sees nothing of it."""
+    scene = await stage(cap=0, model={"capabilities": []} if limited else None)
 
     async def slow(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "application/json", "content-length": "5000"})
+        response = web.StreamResponse(headers={"content-type": "text/event-stream" if stream else "application/json"})
         await response.prepare(received)
-        await response.write(b" " * 2000)
+        if not stream:
+            await response.write(b" " * 2000)
         await asyncio.Event().wait()
         raise AssertionError
 
-    for folder, model in (("open", None), ("limited", {"capabilities": []})):
-        scene = await stage(cap=0, model=model, folder=folder)
-        scene.alpha.script = slow
-        task = asyncio.create_task(scene.client.post())
-        await until(lambda scene=scene: _answer_begun(scene), "the answer has begun")
-        task.cancel()
-        await until(lambda scene=scene: _counted_once(scene), "it is counted")
+    scene.alpha.script = slow
+    task = asyncio.create_task(scene.client.post(stream=stream))
+    await until(lambda: _answer_begun(scene), "the answer has begun")
+    task.cancel()
+    await until(lambda: _counted_once(scene), "it is counted")
+    scene.alpha.script = None
+    assert (await scene.client.post()).status == 200
+    assert await _counted_once(scene)
 
 
 async def _answer_begun(scene: Stage) -> bool:

@@ -184,21 +184,25 @@ def not_taken(*, unless: str | None = None) -> EnvoyConfig:
     return stats_logger(failed, counters=[_not_taken()])
 
 
-# What was sent to a hosted backend and then answers nobody: no headers within the target; left by its client, or by the edge, before any of
-# it was passed on; plain and broken off, or too long, while it was kept for its token count.
-_KEPT_BACK = "response.code_details.contains('after_response_started') || response.code_details == 'response_payload_too_large'"
-_UNANSWERED = (
-    "has(upstream.address) && (response.code_details == 'upstream_per_try_timeout'"
-    " || response.code_details == 'downstream_remote_disconnect' && response.size == 0"
-    f" || ({_KEPT_BACK}) && !response.headers['content-type'].contains('event-stream'))"
-)
+_PLAIN = "response.headers['content-type'].startsWith('application/json')"  # what is kept until its tokens are read
+_NOT_WHOLE = "response.code_details.contains('after_response_started') || response.code_details == 'response_payload_too_large'"
 
 
-def unanswered(backend: str) -> EnvoyConfig:
-    """Return the logger of the listener before a hosted backend: what the provider may bill though the edge counts no answer of it."""
+def unanswered(backend: str, *, keeps: bool) -> EnvoyConfig:
+    """Return the logger of the listener before a hosted backend: what the provider may bill though the edge counts no answer of it.
+
+    That is what had no headers within the target; what its client, or the edge, left before anything of it was passed on; a plain answer
+    that broke off, or was too long. `keeps`: whether plain answers are kept here, too, until their tokens are read.
+    """
+    nothing = f"(!has(response.code) || response.size == 0 && {_PLAIN})" if keeps else "!has(response.code)"
+    condition = (
+        "has(upstream.address) && (response.code_details == 'upstream_per_try_timeout'"
+        f" || response.code_details == 'downstream_remote_disconnect' && {nothing}"
+        f" || ({_NOT_WHOLE}) && {_PLAIN})"
+    )
     tags = {"backend": backend}
     return stats_logger(
-        expression(_UNANSWERED),
+        expression(condition),
         counters=[
             counter("unanswered_requests", fixed=1, tags=tags),
             counter("unanswered_request_bytes", value="%BYTES_RECEIVED%", tags=tags),
