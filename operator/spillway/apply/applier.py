@@ -68,13 +68,14 @@ class Applier:
         sent = self.requests
         first = [each for each in objects if each["kind"] not in _LAST_KINDS]
         last = [each for each in objects if each["kind"] in _LAST_KINDS]
-        failures, foreign = await self._apply_all(workload, first)
+        failed, foreign = await self._apply_all(workload, first)
         if not foreign:
-            more, foreign = await self._apply_all(workload, last)
-            failures += more
-        if not failures and not foreign:
+            # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
+            more, foreign = await self._apply_all(workload, [each for each in last if not _mounted(each) & failed.keys()])
+            failed |= more
+        if not failed and not foreign:
             self._settled[workload.key] = settled
-        return Applied(failures=tuple(failures), foreign=tuple(foreign), requests=self.requests - sent)
+        return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), requests=self.requests - sent)
 
     async def prune(self, workload: Workload, keep: Callable[[Ref], bool]) -> tuple[str, ...]:
         """Delete this very workload's children that nothing wants any more; return what failed."""
@@ -148,9 +149,9 @@ class Applier:
         self._statuses.pop(key, None)
         self._known.forget(key)
 
-    async def _apply_all(self, workload: Workload, objects: Sequence[Object]) -> tuple[list[str], list[Ref]]:
+    async def _apply_all(self, workload: Workload, objects: Sequence[Object]) -> tuple[dict[Ref, str], list[Ref]]:
         results = await asyncio.gather(*(self._apply(workload, each) for each in objects), return_exceptions=True)
-        failures: list[str] = []
+        failed: dict[Ref, str] = {}
         foreign: list[Ref] = []
         for obj, result in zip(objects, results, strict=True):
             match result:
@@ -159,10 +160,10 @@ class Applier:
                 case _NotOursError():
                     foreign.append(_ref(obj))
                 case ApiError(namespace_ends=False):
-                    failures.append(f"{obj['kind']} {obj['metadata']['name']}: {result}")
+                    failed[_ref(obj)] = f"{obj['kind']} {obj['metadata']['name']}: {result}"
                 case _:
                     raise result
-        return failures, foreign
+        return failed, foreign
 
     async def _apply(self, workload: Workload, obj: Object) -> None:
         ref, encoded = _ref(obj), encode(obj)
@@ -213,6 +214,14 @@ class Applier:
 def _metadata(answer: bytes) -> Object:
     found: Object = json.loads(answer)["metadata"]
     return found
+
+
+def _mounted(deployment: Object) -> set[Ref]:
+    """Return the ConfigMaps that a Deployment's pods have as files."""
+    volumes = deployment["spec"]["template"]["spec"].get("volumes") or []
+    sources = [source for volume in volumes for source in (volume, *volume.get("projected", {}).get("sources", ()))]
+    namespace = deployment["metadata"]["namespace"]
+    return {Ref("ConfigMap", namespace, source["configMap"]["name"]) for source in sources if "configMap" in source}
 
 
 def _ref(obj: Object) -> Ref:

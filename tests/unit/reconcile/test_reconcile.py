@@ -19,7 +19,7 @@ from spillway.plan.decision import Key, Ledger
 from spillway.plan.observation import Missing, Sample
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.recollection import Recollection
-from spillway.reconcile.reconcile import UNREADABLE_REVISIT_S, Reconciler
+from spillway.reconcile.reconcile import UNREADABLE_REVISIT_S, PassFailedError, Reconciler
 from spillway.reconcile.settings import read_settings
 from spillway.reconcile.sharing import Sharing
 from spillway.reconcile.telemetry import Telemetry
@@ -87,9 +87,9 @@ class Operator:
             clock=lambda: self.now,
         )
 
-    def shown(self, **spec: Any) -> None:
+    def shown(self, *, generation: int = 1, **spec: Any) -> None:
         """Have the watches show a workload that rents, its provider and one gateway."""
-        made = {"namespace": KEY.namespace, "generation": 1, "creationTimestamp": "2026-11-20T12:00:00Z"}
+        made = {"namespace": KEY.namespace, "generation": generation, "creationTimestamp": "2026-11-20T12:00:00Z"}
         hosted = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": "10"}}
         whole = {"model": {"id": "meta/llama-8b"}, "placement": {"mode": "Hosted"}, "hosted": hosted} | spec
         acme = provider().model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -194,3 +194,22 @@ async def test_a_namespace_that_ends_is_left_alone_whatever_it_refuses_first(ope
     operator.server.hook = refuse
     assert await operator.reconciler.run(KEY) == UNREADABLE_REVISIT_S
     assert operator.telemetry.passes == {"done": 1}
+
+
+async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_with_is_there(operator: Operator) -> None:
+    await operator.reconciler.run(KEY)
+    before = operator.server.objects["deployments/chat-gateway"]
+
+    def refuse(name: str) -> None:
+        if name == "configmaps/chat-gateway":
+            raise ApiError(0, "no answer from the API server within 11 s")
+
+    changed: dict[str, Any] = {"maxRequestSeconds": 60}
+    operator.shown(generation=2, gateway=changed)
+    operator.server.hook = refuse
+    with pytest.raises(PassFailedError, match="ConfigMap chat-gateway: no answer"):
+        await operator.reconciler.run(KEY)
+    assert operator.server.objects["deployments/chat-gateway"] == before
+    operator.server.hook = lambda _: None
+    await operator.reconciler.run(KEY)
+    assert operator.server.objects["deployments/chat-gateway"] != before
