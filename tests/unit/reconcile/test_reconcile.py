@@ -213,3 +213,15 @@ async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_
     operator.server.hook = lambda _: None
     await operator.reconciler.run(KEY)
     assert operator.server.objects["deployments/chat-gateway"] != before
+
+
+async def test_money_is_written_down_also_while_the_status_cannot_be(operator: Operator) -> None:
+    def refuse(name: str) -> None:
+        if name == "chat/status":
+            raise ApiError(500, ".status.cost.newer: field not declared in schema")
+
+    operator.shown(generation=2, hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]})
+    operator.server.hook = refuse
+    with pytest.raises(ApiError):
+        await operator.reconciler.run(KEY)
+    assert operator.server.ledger().watched_until == NOW
