@@ -27,8 +27,8 @@ async def tick(source: Source, world: World, queue: ReconcileQueue) -> None:
     """Read once and ask for a pass over every workload."""
     now = datetime.now(UTC)
     targets = world.targets(now)
-    if targets:
-        world.signals = await source.read(targets, world.view.pod_owners(), now)
+    asked = {key: world.view.workloads[key].parsed.uid for key in targets}
+    world.signals, world.signals_of = await source.read(targets, world.view.pod_owners(), now) if targets else {}, asked
     for key in targets:
         queue.add(key)
 

@@ -26,6 +26,7 @@ class World:
     unasked: Missing  # what there is to say before Prometheus has been asked
     leading_since: datetime | None = None
     signals: Mapping[Key, Signals] = field(default_factory=dict)
+    signals_of: Mapping[Key, str] = field(default_factory=dict)  # uids of the workloads that had these names when Prometheus was asked
 
     def observation(self, workload: Workload, now: datetime) -> Observation:
         """Return what one pass knows besides the spec."""
@@ -36,7 +37,7 @@ class World:
             gateways=self.view.gateways(key),
             pools=self.view.pools(key, workload.uid),
             foreign_objects=tuple(sorted(f"{ref.kind}/{ref.name}" for ref in self.foreign(workload))),
-            signals=self.signals.get(key) or self._no_signals(workload),
+            signals=self._signals(workload),
             watched_since=self._watched_since(key, now),
             provider_users=self._provider_users(key.namespace),
             gateway_refused=self.view.gateway_refused(key, workload.uid),
@@ -84,8 +85,12 @@ class World:
                 users.update({each.provider_ref.name for each in spec.hosted.backends} & limited)
         return dict(users)
 
-    def _no_signals(self, workload: Workload) -> Signals:
-        return all_missing(self.window_s, self.unasked, _backends(workload))
+    def _signals(self, workload: Workload) -> Signals:
+        """Return the last tick's; none where these are of another workload, which had its name before."""
+        found = self.signals.get(workload.key)
+        if found is None or self.signals_of.get(workload.key, workload.uid) != workload.uid:
+            return all_missing(self.window_s, self.unasked, _backends(workload))
+        return found
 
     def _watched_since(self, key: Key, now: datetime) -> datetime:
         """Return since when the workload is watched; what lies ahead is of a clock that was set back, since then at the latest."""

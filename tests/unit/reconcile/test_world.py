@@ -8,7 +8,10 @@ from spillway.apply.known import KnownObjects
 from spillway.observe.cluster import ClusterView
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing
+from spillway.reconcile.queue import ReconcileQueue
+from spillway.reconcile.tick import tick
 from spillway.reconcile.world import World
+from tests.unit.plan.situations import signals
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -57,3 +60,30 @@ def test_a_clock_that_is_set_back_begins_the_watch_anew() -> None:
     back = NOW - timedelta(hours=1)
     seen = [world.observation(workload, at).watched_since for at in (NOW, back, back + timedelta(minutes=10), NOW + timedelta(minutes=10))]
     assert seen == [NOW, back, back, NOW]
+
+
+class Answering:
+    """Stands for Prometheus."""
+
+    async def read(self, targets: Any, *_: Any) -> Any:
+        return dict.fromkeys(targets, signals())
+
+
+async def test_what_was_measured_of_a_deleted_workload_is_not_of_the_one_that_has_its_name_now() -> None:
+    world = World(view=ClusterView(), known=KnownObjects(), window_s=60, unasked=Missing(reason=Reason.METRICS_MISSING))
+    key, queue = Key(namespace="ns", name="x"), ReconcileQueue(lambda: 0.0)
+
+    def measured() -> bool:
+        workload = world.view.workloads[key].as_workload()
+        assert workload is not None
+        return not isinstance(world.observation(workload, NOW).signals.arrivals_per_s, Missing)
+
+    world.view.put("InferenceWorkload", renting("x"), NOW)
+    await tick(Answering(), world, queue)
+    assert measured()
+    again = renting("x")
+    again["metadata"]["uid"] = "uid-again"
+    world.view.put("InferenceWorkload", again, NOW)
+    assert not measured()
+    await tick(Answering(), world, queue)
+    assert measured()
