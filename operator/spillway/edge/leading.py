@@ -6,9 +6,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from spillway.apply.lease import Lease
+from spillway.apply.connection import ApiError
+from spillway.apply.lease import REFUSED, Lease
 
 logger = logging.getLogger(__name__)
+
+RETRY_S = 2.0
 
 
 class LeadingEndedError(Exception):
@@ -23,6 +26,7 @@ class Leading:
     prepare: Callable[[], Awaitable[None]]
     tasks: Callable[[], dict[str, Coroutine[Any, Any, None]]]
     fit: Callable[[], bool]
+    retry_s: float = RETRY_S
     prepared: bool = field(default=False)
 
     async def run(self) -> None:
@@ -31,10 +35,21 @@ class Leading:
         async with asyncio.TaskGroup() as group:
             # Renewing starts at once and is supervised like everything else: none of these may end alone.
             group.create_task(_endless("the Lease", self.lease.keep(self.fit)))
-            await self.prepare()
+            await self._prepare()
             self.prepared = True
             for name, task in self.tasks().items():
                 group.create_task(_endless(name, task), name=name)
+
+    async def _prepare(self) -> None:
+        """Prepare, however often the API server fails meanwhile: whoever led next would have to ask it the same."""
+        while True:
+            try:
+                return await self.prepare()
+            except ApiError as problem:
+                if problem.status in REFUSED:
+                    raise
+                logger.warning("not in sync with the cluster yet: %s", problem)
+            await asyncio.sleep(self.retry_s)
 
 
 async def _endless(name: str, task: Coroutine[Any, Any, None]) -> None:

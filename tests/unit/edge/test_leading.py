@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from spillway.apply.connection import ApiError
 from spillway.edge.leading import Leading, LeadingEndedError
 
 
@@ -73,3 +74,29 @@ async def test_a_lost_lease_ends_all_of_it_also_while_preparing() -> None:
         with pytest.raises(ExceptionGroup):
             await running
     assert not leading.prepared
+
+
+@pytest.mark.parametrize("status", [0, 410, 429, 500])
+async def test_an_api_server_that_fails_while_preparing_is_asked_again(status: int) -> None:
+    answers = [ApiError(status, "not now"), ApiError(status, "not now")]
+
+    async def prepare() -> None:
+        if answers:
+            raise answers.pop()
+
+    leading = Leading(lease=FakeLease(), prepare=prepare, tasks=lambda: {"a": nothing()}, fit=lambda: True, retry_s=0)  # type: ignore[arg-type]
+    with pytest.raises(ExceptionGroup) as found:
+        await leading.run()
+    assert isinstance(only(found.value), LeadingEndedError)
+    assert leading.prepared
+
+
+async def test_what_may_not_be_read_is_not_asked_for_again() -> None:
+    async def prepare() -> None:
+        await asyncio.sleep(0)
+        raise ApiError(403, "configmaps is forbidden")
+
+    leading = Leading(lease=FakeLease(), prepare=prepare, tasks=dict, fit=lambda: True)  # type: ignore[arg-type]
+    with pytest.raises(ExceptionGroup) as found:
+        await leading.run()
+    assert isinstance(only(found.value), ApiError)
