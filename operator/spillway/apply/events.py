@@ -13,7 +13,7 @@ from spillway.plan.decision import Key
 logger = logging.getLogger(__name__)
 
 QUIET = timedelta(minutes=10)
-NOTE_LENGTH = 1024
+NOTE_BYTES = 1024
 MOST_WAITING = 10_000
 PAUSE_S = 0.1
 BUSY_PAUSE_S = 1.0  # while passes are due: their objects and statuses first, then what there is to tell of them
@@ -82,7 +82,7 @@ class EventRecorder:
                 "namespace": key.namespace,
                 "uid": uid,
             },
-            "note": _note(decision)[:NOTE_LENGTH],
+            "note": _note(decision).encode()[:NOTE_BYTES].decode(errors="ignore"),
         }
 
 

@@ -115,6 +115,7 @@ async def test_the_next_event_waits_for_as_long_as_it_is_told_to() -> None:
     assert [each["note"] for each in posted.events] == ["replicas 1 -> 2: demand 1.4"]
 
 
-async def test_a_note_is_cut_to_what_the_api_takes() -> None:
-    (event,) = await post(Posted(), (decision(why="w" * 5000), NOW))
-    assert len(event["note"]) == 1024
+@pytest.mark.parametrize("why", ["w" * 5000, "\N{CJK UNIFIED IDEOGRAPH-4E0D}" * 5000])
+async def test_a_note_is_cut_to_what_the_api_takes_which_counts_bytes(why: str) -> None:
+    (event,) = await post(Posted(), (decision(what="no", why=why), NOW))
+    assert len(event["note"].encode()) == 1024
