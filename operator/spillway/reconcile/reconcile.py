@@ -175,12 +175,12 @@ class Reconciler:
         outcome = ApplyOutcome(failures=applied.failures)
         domain, stored = self._settings.render.cluster_domain, self._read(workload)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=domain, stored=stored)
+        self._telemetry.tell(workload, status)
         try:
             await self._applier.write_status(workload, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         except ApiError:
             await self._write_down(workload, decision, memory, now)  # money is kept whatever becomes of the status
             raise
-        self._telemetry.tell(workload, status)
         self._note_trouble(workload, stored, status.conditions, now)
         await self._write_down(workload, decision, memory, now)
         if applied.failures:

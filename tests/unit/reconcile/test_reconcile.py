@@ -215,7 +215,7 @@ async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_
     assert operator.server.objects["deployments/chat-gateway"] != before
 
 
-async def test_money_is_written_down_also_while_the_status_cannot_be(operator: Operator) -> None:
+async def test_money_is_written_down_and_conditions_are_told_also_while_the_status_cannot_be_written(operator: Operator) -> None:
     def refuse(name: str) -> None:
         if name == "chat/status":
             raise ApiError(500, ".status.cost.newer: field not declared in schema")
@@ -225,3 +225,4 @@ async def test_money_is_written_down_also_while_the_status_cannot_be(operator: O
     with pytest.raises(ApiError):
         await operator.reconciler.run(KEY)
     assert operator.server.ledger().watched_until == NOW
+    assert {each.type for each in operator.telemetry.conditions[KEY]} == set(ConditionType)
