@@ -39,7 +39,7 @@ class EventRecorder:
 
     def record(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool = False) -> None:
         """Have a decision posted, or, as a warning, what keeps one from being carried out."""
-        while self._said and now - next(iter(self._said.values())) >= QUIET:
+        while self._said and not timedelta(0) <= now - next(iter(self._said.values())) < QUIET:  # below: the clock was set back
             del self._said[next(iter(self._said))]
         said = (uid, decision.reason, decision.what)
         if said in self._said:

@@ -75,9 +75,7 @@ def day_end(moment: datetime) -> datetime:
 
 def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:
     """Return the ledger as of now. Called again with the same observation it adds nothing."""
-    opened = _of_today(_opened(ledger, workload, now), now)
-    if opened.watched_until is not None and now < opened.watched_until:
-        return opened
+    opened = _of_today(_opened(None if ledger is None else _set_back(ledger, now), workload, now), now)
     lost = _slipped(opened, seen, now=now, settings=settings)
     dedicated = workload.spec.dedicated
     baseline = ledger is None and month_of(workload.created_at) != opened.month
@@ -166,6 +164,27 @@ def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else written_moment(text)
+
+
+def _set_back(ledger: Ledger, now: datetime) -> Ledger:
+    """Return the ledger for a clock that was ahead: what was counted stays counted, and what comes counts at once.
+
+    Time that replicas were charged for ahead is not charged again, as far as it is of the sums of this month.
+    """
+    if ledger.watched_until is None or ledger.watched_until <= now:
+        return ledger
+    last = month_end(now)
+    return replace(
+        ledger,
+        month=min(ledger.month, month_of(now)),
+        day=min(ledger.day, day_of(now)),
+        watched_until=now,
+        counted_until=None if ledger.counted_until is None else min(ledger.counted_until, now),
+        counters={
+            key: mark if mark.seen_at is None else replace(mark, seen_at=min(mark.seen_at, now)) for key, mark in ledger.counters.items()
+        },
+        replicas={uid: min(mark, last) for uid, mark in ledger.replicas.items()},
+    )
 
 
 def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
@@ -262,13 +281,13 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
     reading = seen.signals.counters
     if isinstance(reading, Missing):
         return ledger
-    marks = dict(ledger.counters)
+    marks, read_at = dict(ledger.counters), min(reading.at, now)
     counted = ledger
     made = {pod.name: pod.created_at for pod in seen.gateways}
     restarts = {pod.name: pod.restarts for pod in seen.gateways}
     for key, row in _rows(reading.value).items():
         mark = marks.get(key)
-        if mark is not None and mark.seen_at is not None and reading.at < mark.seen_at:
+        if mark is not None and mark.seen_at is not None and read_at < mark.seen_at:
             continue  # an answer older than what is already counted
         pod = key.partition("|")[0]
         begun = restarts.get(pod)
@@ -283,7 +302,7 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
             backend = key.partition("|")[2]
             counted = _add(counted, backend, _times(grown, _share_since(month_start(now), mark, ledger, now)), seen.catalogue)
             counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
-        marks[key] = replace(row, seen_at=reading.at, restarts=begun)
+        marks[key] = replace(row, seen_at=read_at, restarts=begun)
     kept = {
         key: mark for key, mark in marks.items() if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
     }

@@ -275,8 +275,8 @@ def _allowance(lane: Lane, rates: Mapping[str, _Rate]) -> Allowance:
 
 
 def _is_stale(previous: Permit, lanes: Sequence[Lane], rates: Mapping[str, _Rate], left: Left, now: datetime) -> bool:
-    """Whether a new permit is worth a write whatever it gives: the old one ages, or lanes or limits changed."""
-    if previous.expires_at is None or now - previous.issued_at >= RENEWED_AFTER:
+    """Whether a new permit is worth a write whatever it gives: the old one ages, or lanes or limits changed, or the clock was set back."""
+    if previous.expires_at is None or not previous.issued_at <= now < previous.issued_at + RENEWED_AFTER:
         return True
     if tuple(each.lane for each in previous.allowances) != tuple(lanes):
         return True

@@ -86,6 +86,11 @@ async def test_the_same_decision_is_not_told_twice_within_ten_minutes() -> None:
     assert len({each["metadata"]["name"] for each in events}) == 2
 
 
+async def test_a_clock_that_was_set_back_does_not_hold_back_what_is_new_by_it() -> None:
+    times = (NOW + timedelta(hours=1), NOW, NOW + timedelta(minutes=9))
+    assert len(await post(Posted(), *((decision(), each) for each in times))) == 2
+
+
 async def test_what_is_over_budget_is_a_warning() -> None:
     (event,) = await post(Posted(), (decision(what="budget exceeded", reason="BudgetExceeded"), NOW))
     assert (event["type"], event["action"]) == ("Warning", "JudgeBudget")

@@ -258,9 +258,21 @@ def test_months_are_utc(moment: datetime, month: str) -> None:
     assert book.month_start(moment) <= moment < book.month_end(moment)
 
 
-def test_a_clock_that_went_back_changes_nothing() -> None:
-    december = advanced(None, scraped(MILLION, at=MONTH_END), MONTH_END)
-    assert advanced(december, scraped(MILLION, at=NOW), NOW) == december
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=400)])
+def test_after_a_clock_was_set_back_money_is_counted_on_and_nothing_twice(ahead: timedelta) -> None:
+    pods = (replica(bound_at=NOW),)
+    before = advanced(None, scraped(MILLION, replicas=pods))
+    wrong = advanced(before, scraped(MILLION, at=NOW + ahead, replicas=pods), NOW + ahead)
+    again = advanced(wrong, scraped(MILLION, at=NOW + ahead, replicas=pods), later(10))  # the answer is still that of the last tick
+    twice = counters(input_tokens=2e6, output_tokens=2e6)
+    right = advanced(again, scraped(twice, at=later(25), replicas=pods), later(25))
+    assert (right.month, right.day) == ("2026-11", "2026-11-21")
+    assert again.hosted_usd == wrong.hosted_usd
+    assert right.hosted_usd - again.hosted_usd == pytest.approx(0.5)
+    assert right.dedicated_usd == wrong.dedicated_usd  # the hours ahead, of which some are over by now
+    december = advanced(right, scraped(twice, at=MONTH_END, replicas=pods), MONTH_END)
+    assert (december.month, december.hosted_usd) == ("2026-12", 0.0)
+    assert advanced(december, observe(0, replicas=pods), MONTH_END + timedelta(hours=1)).dedicated_usd == pytest.approx(4.0)
 
 
 def test_a_lost_ledger_of_an_old_workload_starts_from_marks_and_says_so() -> None:

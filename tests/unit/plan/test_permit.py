@@ -335,6 +335,16 @@ def test_hosted_spend_of_the_day_is_counted_by_backend_and_side() -> None:
     assert ledger.day_hosted_usd == pytest.approx(0.1)
 
 
+def test_a_permit_of_a_clock_that_was_ahead_is_renewed_once_it_was_set_back() -> None:
+    wanted, seen = workload(hosted={**ONE, "overflow": TEN_A_DAY}), metering()
+    _, memory = one_pass(wanted, seen, at=later(3600))
+    decision, memory = one_pass(wanted, seen, memory, at=later(60))
+    permit = decision.gateway.permit
+    assert permit is not None
+    assert (permit.issued_at, permit.expires_at) == (later(60), later(60) + LIFE)
+    assert memory.numbers_written_at == later(60)
+
+
 def reached(wanted: Any, ledger: Ledger, now: datetime = NOW) -> bool:
     return why_stopped(wanted, ledger.permit, now) is Reason.SPILL_LIMIT_REACHED
 
