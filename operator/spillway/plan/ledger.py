@@ -20,6 +20,7 @@ How it counts
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -101,14 +102,14 @@ def from_json(text: str) -> Ledger:
         stored = json.loads(text)
         counters = {
             key: replace(
-                _entry({name: float(entry.get(name, 0.0)) for name in _COUNTED}),
+                _entry({name: _number(entry.get(name, 0.0)) for name in _COUNTED}),
                 seen_at=_moment(entry.get("seen_at")),
                 restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
             )
             for key, entry in stored.get("counters", {}).items()
         }
         sums = {
-            name: float(stored.get(name, 0.0))
+            name: _number(stored.get(name, 0.0))
             for name in (
                 "dedicated_usd",
                 "hosted_usd",
@@ -124,16 +125,16 @@ def from_json(text: str) -> Ledger:
         }
         replicas = {uid: written_moment(moment) for uid, moment in stored.get("replicas", {}).items()}
         return Ledger(
-            month=str(stored["month"]),
+            month=month_of(written_moment(f"{stored['month']}-01T00:00:00Z")),
             watched_until=_moment(stored.get("watched_until")),
             counted_until=_moment(stored.get("counted_until")),
             counters=counters,
             replicas=replicas,
             unpriced_accelerator_s=_owed_time(stored),
             unpriced_tokens=_owed_tokens(stored),
-            last_usd_per_accelerator_hour={name: float(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
+            last_usd_per_accelerator_hour={name: _number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
             last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
-            day=str(stored.get("day", "")),
+            day=day_of(written_moment(f"{stored['day']}T00:00:00Z")) if stored.get("day") else "",
             permit=permit_from(stored.get("permit")),
             grants=tuple(grant_from(each) for each in stored.get("grants", ())),
             **sums,
@@ -145,8 +146,8 @@ def from_json(text: str) -> Ledger:
 
 def _owed_time(stored: Mapping[str, Any]) -> Mapping[str, float]:
     """Return what is owed by class. Ledgers first had a sum for all: nobody knows of which class it was."""
-    nameless = float(stored.get("unpriced_replica_s", 0.0))
-    owed = {name: float(seconds) for name, seconds in stored.get("unpriced_accelerator_s", {}).items()}
+    nameless = _number(stored.get("unpriced_replica_s", 0.0))
+    owed = {name: _number(seconds) for name, seconds in stored.get("unpriced_accelerator_s", {}).items()}
     return owed | ({"": nameless} if nameless else {})
 
 
@@ -154,12 +155,20 @@ def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]
     """Return what is owed by backend; here too a sum was first."""
     found = stored.get("unpriced_tokens", {})
     if isinstance(found, int | float):
-        return {"": (float(found), 0.0)} if found else {}
+        return {"": (_number(found), 0.0)} if found else {}
     return _pairs(found)
 
 
 def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
-    return {label: (float(prompt), float(answer)) for label, (prompt, answer) in stored.items()}
+    return {label: (_number(prompt), _number(answer)) for label, (prompt, answer) in stored.items()}
+
+
+def _number(stored: Any) -> float:
+    found = float(stored)
+    if not math.isfinite(found):  # JSON as Python reads it has NaN and Infinity
+        message = f"{stored!r} is no number"
+        raise ValueError(message)
+    return found
 
 
 def _moment(text: str | None) -> datetime | None:

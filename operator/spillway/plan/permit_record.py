@@ -32,17 +32,25 @@ def grant_from(stored: Mapping[str, Any]) -> Grant:
 def _allowance_from(stored: Mapping[str, Any]) -> Allowance:
     return Allowance(
         lane=_lane_from(stored["lane"]),
-        micro_usd_from=stored["micro_usd_from"],
-        micro_usd_to=stored["micro_usd_to"],
-        requests_from=stored["requests_from"],
-        requests_to=stored["requests_to"],
-        requests_per_minute=stored["requests_per_minute"],
-        tokens_per_minute=stored["tokens_per_minute"],
-        refused_from=stored.get("refused_from", 0),  # not in ledgers of the first permits
-        refused_micro_usd_from=stored.get("refused_micro_usd_from", 0),
-        wanted_micro_usd=stored.get("wanted_micro_usd"),
+        micro_usd_from=int(stored["micro_usd_from"]),
+        micro_usd_to=_whole(stored["micro_usd_to"]),
+        requests_from=int(stored["requests_from"]),
+        requests_to=_whole(stored["requests_to"]),
+        requests_per_minute=_rate(stored["requests_per_minute"]),
+        tokens_per_minute=_rate(stored["tokens_per_minute"]),
+        refused_from=int(stored.get("refused_from", 0)),  # not in ledgers of the first permits
+        refused_micro_usd_from=int(stored.get("refused_micro_usd_from", 0)),
+        wanted_micro_usd=_whole(stored.get("wanted_micro_usd")),
     )
 
 
 def _lane_from(stored: Mapping[str, Any]) -> Lane:
-    return Lane(pod=stored["pod"], worker=stored["worker"], backend=stored["backend"])
+    return Lane(pod=str(stored["pod"]), worker=int(stored["worker"]), backend=str(stored["backend"]))
+
+
+def _whole(stored: Any) -> int | None:
+    return None if stored is None else int(stored)
+
+
+def _rate(stored: Any) -> float | None:
+    return None if stored is None else float(stored)
