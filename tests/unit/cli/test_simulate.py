@@ -387,9 +387,9 @@ def test_traffic_is_scaled_to_the_replicas_that_so_much_of_it_is_owned_on(simula
     del own["accelerators"]
     own["scaling"]["maxReplicas"] = 40
     file = written(*parts.values(), faster)
-    small, large = (told(simulate, file, trace, "all-hosted", *more) for more in ((), ("--scale-to", "6")))
+    small, large = (told(simulate, file, trace, "all-hosted", *more) for more in ((), ("--scale-to", "2")))
     assert [each["engine"]["acceleratorClass"] for each in (small, large)] == ["l40s-g6e", "h100"]
-    assert large["trace"]["demandReplicasMean"] == pytest.approx(6, rel=0.05)
+    assert large["trace"]["demandReplicasMean"] == pytest.approx(2, rel=0.05)
 
 
 def test_less_traffic_is_told_as_a_part_of_it_and_more_as_copies(simulate: Run, trace: str) -> None:
