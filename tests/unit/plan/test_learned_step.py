@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn, step_ms
@@ -97,6 +97,7 @@ def test_one_load_moves_all_coefficients_alike(factor: float, batch: float) -> N
         assert low * 0.85 < step_ms(learned.step, load(there)) / step_ms(EXPECTED, load(there)) < high * 1.15
 
 
+@settings(max_examples=20)
 @given(factor=factors, batch=st.floats(min_value=1, max_value=3.9))
 def test_one_or_two_requests_tell_how_long_their_steps_take_and_never_that_a_full_replica_is_faster(factor: float, batch: float) -> None:
     learned = tell(FRESH, same(factor), [batch] * MINUTES_10)
