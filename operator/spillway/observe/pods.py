@@ -109,11 +109,17 @@ def pool(body: Body) -> Pool:
         engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
         refused=refused(body),
+        is_rolling=_is_rolling(metadata, status),
         max_num_seqs=_max_num_seqs(pods),
         limits=_limits(annotations.get(ANNOTATION_ENGINE_LIMITS)),
         tells_config=_telling(pods) is not None,
         start_up_budget_s=_start_up_budget_s(pods),
     )
+
+
+def _is_rolling(metadata: Body, status: Body) -> bool:
+    unseen = _whole(status.get("observedGeneration"), 0) < _whole(metadata.get("generation"), 0)
+    return unseen or _whole(status.get("updatedReplicas"), 0) < _whole(status.get("replicas"), 0)
 
 
 def refused(body: Body) -> str | None:

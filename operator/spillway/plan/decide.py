@@ -211,14 +211,14 @@ def _pool(
 def _measured(workload: Workload, seen: Observation, choice: Choice, now: datetime) -> Measured:
     """Return what engine readings speak of; another class, model or engine setting makes them those of something else.
 
-    They are sums over all replicas, those of the pool before included until it has been gone for a window.
+    They are sums over all replicas, those of the pool or the spec before included until they have been gone for a window.
     """
     name = pool_name(workload.key.name, choice.name, choice.tensor_parallel_size)
-    window, scraped = timedelta(seconds=seen.signals.window_s), seen.signals.in_flight_by_pod
-    others = [pod for pod in seen.replicas if pod.pool != name]
-    ended = any(pod.ended_at is not None and now - pod.ended_at <= window for pod in others)
-    mixed = ended or any(pod.ended_at is None and (pod.ready or pod.name in scraped) for pod in others)
-    return Measured(pool=name, spec=workload.spec, accelerator=choice.accelerator, running=_running(seen, name), mixed=mixed)
+    running, window, scraped = _running(seen, name), timedelta(seconds=seen.signals.window_s), seen.signals.in_flight_by_pod
+    read = [pod for pod in seen.replicas if (pod.ready or pod.name in scraped if pod.ended_at is None else now - pod.ended_at <= window)]
+    mixed = any(pod.pool != name for pod in read) or len({pod.template for pod in read}) > 1
+    rolling = running is not None and running.is_rolling
+    return Measured(pool=name, spec=workload.spec, accelerator=choice.accelerator, running=running, mixed=mixed or rolling)
 
 
 def _with_starts(memory: Memory, workload: Workload, seen: Observation, choice: Choice) -> Memory:

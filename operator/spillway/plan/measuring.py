@@ -37,7 +37,7 @@ class Measured:
     spec: InferenceWorkloadSpec  # as it is served
     accelerator: AcceleratorClassSpec
     running: Pool | None  # as it exists
-    mixed: bool = False  # replicas of another class or size are in the readings
+    mixed: bool = False  # replicas of another class, size or spec are in the readings
 
     @property
     def fingerprint(self) -> str:
@@ -67,7 +67,9 @@ def remember(memory: Memory, signals: Signals, subject: Measured | None, now: da
     memory = _with_shape(memory, signals, subject, now)
     fingerprint = subject.fingerprint
     if fingerprint != memory.measured_for:
-        memory = replace(memory, measured_for=fingerprint, step=None)
+        before, memory = memory.measured_for, replace(memory, measured_for=fingerprint, step=None)
+        if before is not None:
+            return memory  # what was read until now is of what ran until now
     return _with_step(memory, signals, subject)
 
 

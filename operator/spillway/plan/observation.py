@@ -95,6 +95,7 @@ class Pool:
     engine_version: str | None = None
     rollout_blocked: str | None = None  # a changed spec cannot be rolled out, and why
     refused: str | None = None  # why the API server takes no pod of it: a quota, a limit, a class that is not there
+    is_rolling: bool = False  # whether pods of a spec before this one are still among its pods
     max_num_seqs: int | None = None  # the batch its replicas are told
     limits: EngineLimits | None = None  # as it was made, and for what
     tells_config: bool = False  # whether its pods begin with telling their model's config.json

@@ -278,6 +278,19 @@ def test_a_pool_knows_whether_its_pods_tell_of_their_model(containers: list[dict
     assert pool({"metadata": {"name": "x-engine-1"}, "spec": {"template": template}}).tells_config is tells
 
 
+@pytest.mark.parametrize(
+    ("status", "rolling"),
+    [
+        pytest.param({"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2}, False, id="done"),
+        pytest.param({"observedGeneration": 3}, False, id="nothing runs"),
+        pytest.param({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2}, True, id="not begun"),
+        pytest.param({"observedGeneration": 3, "replicas": 3, "updatedReplicas": 1}, True, id="under way"),
+    ],
+)
+def test_a_pool_knows_whether_pods_of_a_spec_before_this_one_run(status: dict[str, int], rolling: bool) -> None:  # noqa: FBT001
+    assert pool({"metadata": {"name": "x", "generation": 3}, "status": status}).is_rolling is rolling
+
+
 def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_place(view: ClusterView) -> None:
     deployment = {
         "metadata": {

@@ -13,7 +13,20 @@ from spillway.plan.learned_step import LearnedStep
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.measuring import Measured, remember
 from spillway.plan.observation import Sample, Signals
-from tests.unit.plan.situations import LLAMA_8B, MISSING, NOW, accelerator, later, observe, one_pass, signals, spec, workload
+from tests.unit.plan.situations import (
+    LLAMA_8B,
+    MISSING,
+    NOW,
+    accelerator,
+    later,
+    observe,
+    one_pass,
+    pool,
+    replica,
+    signals,
+    spec,
+    workload,
+)
 
 KNOWN = spec(engine={"maxNumSeqs": None}, model={"id": "meta/llama-8b", "architecture": LLAMA_8B}, slo={"interTokenLatencyMs": 35})
 
@@ -153,3 +166,20 @@ def test_a_pass_learns_and_sizes_by_what_it_learned() -> None:
     assert (before.pool.capacity.batch, after.pool.capacity.batch) == (64, 1)
     assert after.gateway.cap_total == after.pool.capacity.slots
     assert memory.step is not None
+
+
+def test_steps_of_the_spec_before_are_not_learned_of_the_one_that_is_rolled_out() -> None:
+    told: dict[str, Any] = {"step_time_ms": 200.0, "batch_mean": 4.0}
+    _, memory = one_pass(seen=observe(signals=signals(**told)))
+    assert memory.step is not None
+    changed = workload(engine={"maxNumSeqs": 16, "gpuMemoryUtilizationPercent": 80}, generation=2)
+    scenes = (
+        (observe(1), False),  # the Deployment is as it was
+        (observe(1, pools=(pool(1, is_rolling=True),)), False),
+        (observe(replicas=(replica(0, template="a", terminating=True), replica(1, template="b"))), False),
+        (observe(replicas=(replica(0, template="a", ready=False, terminating=True), replica(1, template="b"))), True),  # its node is lost
+    )
+    for tick, (seen, learns) in enumerate(scenes):
+        readings = replace(signals(**told), step_time_ms=Sample(value=200.0, at=later(60 + tick)))
+        _, memory = one_pass(changed, replace(seen, signals=readings), memory, at=later(60 + tick))
+        assert (memory.step is not None) is learns
