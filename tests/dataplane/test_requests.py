@@ -337,6 +337,26 @@ async def test_other_paths_and_methods_are_answered_at_the_gateway(stage: SetSta
     assert scene.engines[0].requests + scene.alpha.requests == 0
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("host: x\r\nx-long: " + "x" * 100_000, 431),
+        ("content-length: 2", 400),  # and no host
+        ("host: x\r\nupgrade: websocket\r\nconnection: upgrade", 403),
+    ],
+    ids=["headers too large", "no host", "a websocket"],
+)
+async def test_what_is_no_request_is_the_clients_error(stage: SetStage, head: str, status: int) -> None:
+    scene = await stage(engines=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    writer.write(f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n\r\n".encode())
+    first = await reader.readuntil(b"\r\n\r\n")
+    length = next(int(line.split(b":")[1]) for line in first.splitlines() if line.startswith(b"content-length"))
+    error = json.loads(await reader.readexactly(length))["error"]
+    writer.close()
+    assert (int(first.split()[1]), error["type"], error["code"]) == (status, "invalid_request_error", "bad_request")
+
+
 @pytest.mark.parametrize("mode", ["Hybrid", "Hosted"])
 async def test_the_hosted_key_is_not_spent_on_other_paths(stage: SetStage, mode: str) -> None:
     scene = await stage(mode=mode, cap=0)

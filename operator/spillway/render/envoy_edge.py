@@ -232,6 +232,9 @@ def _backends(gateway: Gateway, backends: tuple[str, ...], *, hold: Hold | None 
     return {"route": route}
 
 
+_WHY = "%RESPONSE_CODE_DETAILS%"  # Envoy's own word for it
+
+
 def _replies(access: Access) -> EnvoyConfig:
     """Return how Envoy's own answers read to an OpenAI client; the first that matches."""
     client, server = "invalid_request_error", "server_error"
@@ -253,8 +256,12 @@ def _replies(access: Access) -> EnvoyConfig:
                 405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"
             ),
             error_reply(413, message="request body too large: at most 16 MiB", kind=client, code="body_too_large"),
+            {
+                **error_reply(None, message=f"bad request: {_WHY}", kind=client, code="bad_request"),
+                "filter": {"status_code_filter": status_is("LE", 499)},
+            },
             error_reply(503, **NO_CAPACITY),
             error_reply(504, message="no answer within this workload's maxRequestSeconds", kind=server, code="timeout"),
-            error_reply(None, message="gateway error: %RESPONSE_CODE_DETAILS%", kind=server, code="gateway_error"),
+            error_reply(None, message=f"gateway error: {_WHY}", kind=server, code="gateway_error"),
         ]
     }
