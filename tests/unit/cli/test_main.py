@@ -32,8 +32,20 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (1, f"spillway: {file}/docs cannot be read or written: Not a directory; try another place\n")
 
 
+INTERRUPTED = """
+import os, signal, sys, time
+
+class Asked:
+    def read(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:  # another thread may be the one that the kernel interrupts
+            time.sleep(0.01)
+
+sys.stdin = Asked()
+"""
+
+
 def test_who_ends_a_command_sees_no_traceback() -> None:
     # The manifest comes from standard input, so that the command is at work for as long as it is waited for.
-    waits = "import os, signal, sys; sys.stdin = type('Asked', (), {'read': lambda self: os.kill(os.getpid(), signal.SIGINT)})()\n"
-    done = subprocess.run([sys.executable, "-c", waits + SCRIPT, "plan", "-f", "-"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED + SCRIPT, "plan", "-f", "-"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
