@@ -33,14 +33,14 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> No
 
 
 INTERRUPTED = """
-import os, signal, sys, time
+import os, signal, sys
 
 class Asked:
     def read(self):
         os.kill(os.getpid(), signal.SIGINT)
-        while True:  # another thread may be the one that the kernel interrupts
-            time.sleep(0.01)
+        signal.sigtimedwait([], 60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 sys.stdin = Asked()
 """
 
