@@ -105,11 +105,15 @@ class Engine:
             thread.join(within_s)
 
     def kill_worker(self) -> None:
-        """Send SIGKILL to the process that computes: the last one that was started."""
+        """Send SIGKILL to the process that computes."""
+        self.signal_worker(signal.SIGKILL)
+
+    def signal_worker(self, number: signal.Signals) -> None:
+        """Send a signal to the process that computes: the last one that was started."""
         children = [self.process.pid]
         while found := [int(pid) for parent in children for pid in _children(parent)]:
             children = found
-        os.kill(children[-1], signal.SIGKILL)
+        os.kill(children[-1], number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import random
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import BaseModel, Field
 from spillway.render.envoy import Address, GatewayAddresses
 from tests.dataplane import certificates, decisions
 from tests.dataplane.process import Gateway, until
-from tests.engine.engines import ANSWERED_S, MODEL, Engine, started
+from tests.engine.engines import ANSWERED_S, ATTEMPTS, MODEL, Engine, started
 
 pytestmark = pytest.mark.engine
 REQUESTS, SEED = 100, 7
@@ -212,7 +213,7 @@ def _compared(name: str) -> bool:
     return name not in _OWN and not name.endswith("_id")
 
 
-@pytest.mark.parametrize("usage", [False, True], ids=["", "with usage"])
+@pytest.mark.parametrize("usage", [False, True], ids=["plain", "with usage"])
 async def test_a_client_is_told_by_an_event_that_the_engine_behind_its_stream_died(tmp_path: Path, *, usage: bool) -> None:
     """What a replica dies of as a rule, memory or a fault of its GPU, takes vLLM's worker; its server lives to say so."""
     ask: Any = {"model": MODEL, "prompt": "hello", "max_tokens": 1800, "extra_body": {"ignore_eos": True}, "stream": True}
@@ -224,14 +225,26 @@ async def test_a_client_is_told_by_an_event_that_the_engine_behind_its_stream_di
             _gateway(engine, tmp_path, cap=16) as gateway,
             AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x", max_retries=0) as client,
         ):
-            stream = await client.completions.create(**ask)
-            await anext(stream)
+            stream = await _under_way(engine, client, ask)
             engine.kill_worker()
             with pytest.raises(APIError, match="EngineCore") as told:
                 [_ async for _ in stream]
             await until(lambda: _failed_streams(gateway, 1), "the stream is counted as failed")
     assert isinstance(told.value.body, dict)
     assert told.value.body["code"] == 500
+
+
+async def _under_way(engine: Engine, client: AsyncOpenAI, ask: Any) -> Any:
+    """Return a stream that has begun and cannot end: what computes is stopped, and the server, which may be far behind it, agrees."""
+    for _ in range(ATTEMPTS):
+        stream = await client.completions.create(**ask)
+        await anext(stream)
+        engine.signal_worker(signal.SIGSTOP)
+        if await asyncio.to_thread(engine.in_flight):
+            return stream
+        engine.signal_worker(signal.SIGCONT)
+        await stream.close()
+    raise AssertionError(f"{ATTEMPTS} times in a row a stream was done before it could be stopped")
 
 
 async def _failed_streams(gateway: Gateway, wanted: int) -> bool:
