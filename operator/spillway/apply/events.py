@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from spillway.api.status import DecisionStatus
 from spillway.api.vocabulary import API_VERSION, GROUP, Reason
 from spillway.apply.connection import ApiError, Connection, path
+from spillway.plan.clock import elapsed
 from spillway.plan.decision import Key
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class EventRecorder:
 
     def record(self, key: Key, uid: str, decision: DecisionStatus, now: datetime, *, warning: bool = False) -> None:
         """Have a decision posted, or, as a warning, what keeps one from being carried out."""
-        while self._said and not timedelta(0) <= now - next(iter(self._said.values())) < QUIET:  # below: the clock was set back
+        while self._said and elapsed(next(iter(self._said.values())), now) >= QUIET:
             del self._said[next(iter(self._said))]
         said = (uid, decision.reason, decision.what)
         if said in self._said:

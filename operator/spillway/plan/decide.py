@@ -10,6 +10,7 @@ from spillway.api.status import DecisionStatus, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.capacity import size, usd_per_replica_hour
+from spillway.plan.clock import elapsed
 from spillway.plan.cost import billed_replicas, judge_budget, report_cost, spend_points
 from spillway.plan.decision import (
     CostReport,
@@ -256,8 +257,7 @@ def _account(workload: Workload, seen: Observation, memory: Memory, now: datetim
         memory = replace(memory, spend=())  # what was owed from before is no rate
     written, billed = memory.numbers_written_at, len(billed_replicas(seen, committed=0))
     # A replica that came or went changes what an hour costs: who has just seen it scale is not told the price of before.
-    fresh = written is not None and timedelta(0) <= now - written < settings.numbers_every  # one from the future: the clock was set back
-    due = not fresh or billed != memory.numbers_replicas
+    due = written is None or billed != memory.numbers_replicas or elapsed(written, now) >= settings.numbers_every
     return ledger, replace(
         memory,
         ledger=ledger,

@@ -27,6 +27,7 @@ from decimal import Decimal
 from spillway.api.catalogue import ProviderLimits
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.clock import elapsed
 from spillway.plan.dealing import Need, deal, is_short
 from spillway.plan.decision import Allowance, Grant, HostedBackend, Lane, Ledger, Permit
 from spillway.plan.lane_meters import Meters
@@ -275,8 +276,8 @@ def _allowance(lane: Lane, rates: Mapping[str, _Rate]) -> Allowance:
 
 
 def _is_stale(previous: Permit, lanes: Sequence[Lane], rates: Mapping[str, _Rate], left: Left, now: datetime) -> bool:
-    """Whether a new permit is worth a write whatever it gives: the old one ages, or lanes or limits changed, or the clock was set back."""
-    if previous.expires_at is None or not previous.issued_at <= now < previous.issued_at + RENEWED_AFTER:
+    """Whether a new permit is worth a write whatever it gives: the old one ages, or lanes or limits changed."""
+    if previous.expires_at is None or elapsed(previous.issued_at, now) >= RENEWED_AFTER:
         return True
     if tuple(each.lane for each in previous.allowances) != tuple(lanes):
         return True

@@ -7,10 +7,11 @@ are ready, to Hosted until a hosted backend is known to answer.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMode
+from spillway.plan.clock import elapsed
 from spillway.plan.decision import Memory, Problem, Workload
 from spillway.plan.evaluation import Subject, asked_classes, evaluate
 from spillway.plan.measured_pace import measured_pace
@@ -247,7 +248,7 @@ def _evaluated(
 def _redated(placing: Placing, evaluation: Evaluation, settings: PlanSettings) -> Evaluation:
     """Return the plan with the date of the one of the operator before, where it says the same: a restart is no news."""
     before = placing.planned_at
-    if placing.evaluation is not None or before is None or not _is_recent(before, evaluation.at, settings):
+    if placing.evaluation is not None or before is None or elapsed(before, evaluation.at) >= settings.placement_interval:
         return evaluation
     if evaluation.recommended is None or str(evaluation.recommended) != placing.told:
         return evaluation
@@ -258,12 +259,7 @@ def _due(placing: Placing, asked: Asked, now: datetime, settings: PlanSettings, 
     if placing.evaluation is None or placing.asked != asked:
         return True
     last = placing.evidence_at if evidence else placing.evaluation.at
-    return last is None or not _is_recent(last, now, settings)
-
-
-def _is_recent(then: datetime, now: datetime, settings: PlanSettings) -> bool:
-    """Whether less than the time between two plans has passed; what lies ahead is of a clock that was set back."""
-    return timedelta(0) <= now - then < settings.placement_interval
+    return last is None or elapsed(last, now) >= settings.placement_interval
 
 
 def _saving_since(placing: Placing, evaluation: Evaluation, now: datetime, settings: PlanSettings) -> datetime | None:
@@ -275,7 +271,7 @@ def _saving_since(placing: Placing, evaluation: Evaluation, now: datetime, setti
     if not enough and evaluation.serving_feasible:
         return None
     last = placing.evidence_at
-    unbroken = last is not None and timedelta(0) <= now - last <= 2 * settings.placement_interval + settings.longest_break
+    unbroken = last is not None and elapsed(last, now) <= 2 * settings.placement_interval + settings.longest_break
     return placing.saving_since if unbroken and placing.saving_since is not None else now
 
 

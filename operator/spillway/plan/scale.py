@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
 from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
+from spillway.plan.clock import elapsed
 from spillway.plan.decision import Capacity, Counted, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
 from spillway.plan.forecast import learn
 from spillway.plan.observation import Observation, Signals
@@ -391,7 +392,7 @@ def _scaling(spec: InferenceWorkloadSpec) -> Scaling:
 def _current(shown: int | None, *, pool: str, memory: Memory, now: datetime, settings: PlanSettings) -> int | None:
     """Return the count to reason from: what was decided a moment ago, even if what is shown has not caught up."""
     last = memory.settling
-    if last is not None and last.pool == pool and timedelta(0) <= now - last.at < settings.settle:
+    if last is not None and last.pool == pool and elapsed(last.at, now) < settings.settle:
         return last.replicas
     return shown
 
@@ -411,7 +412,7 @@ def _wanted(demand: Demand, current: int, tolerance: float) -> int:
 def _remembered(kept: tuple[DemandPoint, ...], latest: DemandPoint, scaling: Scaling, settings: PlanSettings) -> tuple[DemandPoint, ...]:
     """Return the evaluations over the longer window and one before it. A break in them, or a clock set back, starts the windows anew."""
     window = timedelta(seconds=max(scaling.scale_up_stabilization_seconds, scaling.scale_down_stabilization_seconds))
-    if kept and not timedelta(0) <= latest.at - kept[-1].at <= settings.longest_break:
+    if kept and elapsed(kept[-1].at, latest.at) > settings.longest_break:
         kept = ()
     points = (*kept, latest)
     before = [index for index, point in enumerate(points) if point.at <= latest.at - window]

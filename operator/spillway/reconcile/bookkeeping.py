@@ -11,6 +11,7 @@ from spillway.apply.census import config_maps
 from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import controller_uid
+from spillway.plan.clock import elapsed
 from spillway.plan.decision import Key, Ledger, Workload
 from spillway.render import names
 from spillway.render.ledger import COMPONENT_LEDGER, FILE, ledger_object, parse_ledger, unreadable_texts
@@ -68,12 +69,12 @@ class Bookkeeping:
         """Write the ledger if that is due."""
         before = self._written.get(workload.key)
         ref = Ref("ConfigMap", workload.key.namespace, names.ledger(workload.key.name))
-        if before is None or now < before.at or self._known.get(ref) is None:  # in between the clock was set back
+        if before is None or self._known.get(ref) is None:
             due = True
         elif _sums(ledger) == before.sums:
-            due = now - before.at >= IDLE_EVERY
+            due = elapsed(before.at, now) >= IDLE_EVERY
         else:
-            due = at_once or ledger.month != before.month or now - before.at >= self._every
+            due = at_once or ledger.month != before.month or elapsed(before.at, now) >= self._every
         if due:
             await self._write(workload, ledger, now)
 

@@ -9,6 +9,7 @@ from spillway.apply.census import config_maps
 from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import controller_uid
+from spillway.plan.clock import elapsed
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.learned import Learned
 from spillway.render import names
@@ -62,11 +63,7 @@ class Recollection:
         if learned is None:
             return
         there = self._known.get(Ref("ConfigMap", workload.key.namespace, names.learned(workload.key.name))) is not None
-        if (
-            there
-            and before is not None
-            and (learned == before.learned or timedelta(0) <= now - before.at < _every(learned, before.learned))
-        ):
+        if there and before is not None and (learned == before.learned or elapsed(before.at, now) < _every(learned, before.learned)):
             return
         await self._write(workload, learned, now)
 
