@@ -52,7 +52,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
-        restarts=sum(_whole(each.get("restartCount"), 0) for each in containers),
+        restarts=_restarts(status),
         max_num_seqs=_max_num_seqs(spec),
         told_config=_told_config(spec, status),
     )
@@ -90,7 +90,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
-        restarts=sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or []),
+        restarts=_restarts(status),
     )
 
 
@@ -115,6 +115,10 @@ def pool(body: Body) -> Pool:
         tells_config=_telling(pods) is not None,
         start_up_budget_s=_start_up_budget_s(pods),
     )
+
+
+def _restarts(status: Body) -> int:
+    return sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or [])
 
 
 def _is_rolling(metadata: Body, status: Body) -> bool:

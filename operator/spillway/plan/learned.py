@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
 from typing import Any
 
 from spillway.api.workload import Architecture
@@ -16,7 +15,7 @@ from spillway.plan.decision import Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel
 from spillway.plan.learned_step import Evidence, Factors, LearnedStep
-from spillway.plan.readings import written_moment
+from spillway.plan.readings import moment_if_written
 from spillway.plan.roofline import StepModel
 from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
 from spillway.plan.told_shape import LONG_AGO, ToldShape
@@ -109,7 +108,7 @@ def _step(stored: Mapping[str, Any]) -> LearnedStep:
         used=_factors(stored["used"]),
         centre=_sure(stored["centre"]),
         evidence=evidence,
-        measured_at=_moment(stored.get("measured_at")),
+        measured_at=moment_if_written(stored.get("measured_at")),
         rejected_windows=_sure(stored["rejected_windows"]),
     )
     if not found.sound:
@@ -130,7 +129,7 @@ def _load_told(stored: Mapping[str, Any]) -> ToldShape:
         model=str(stored["model"]),
         architecture=None if shape is None else Architecture.model_validate(shape),
         problem=stored.get("problem"),
-        at=_moment(stored.get("at")) or LONG_AGO,
+        at=moment_if_written(stored.get("at")) or LONG_AGO,
     )
 
 
@@ -157,7 +156,3 @@ def _sure(stored: Any) -> float:
         message = f"{stored!r} is no number"
         raise ValueError(message)
     return found
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else written_moment(text)

@@ -31,7 +31,7 @@ from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
-from spillway.plan.readings import finite, written_moment
+from spillway.plan.readings import finite, moment_if_written, written_moment
 from spillway.plan.settings import PlanSettings
 
 REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
@@ -103,7 +103,7 @@ def from_json(text: str) -> Ledger:
         counters = {
             key: replace(
                 _entry({name: _number(entry.get(name, 0.0)) for name in _COUNTED}),
-                seen_at=_moment(entry.get("seen_at")),
+                seen_at=moment_if_written(entry.get("seen_at")),
                 restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
             )
             for key, entry in stored.get("counters", {}).items()
@@ -126,8 +126,8 @@ def from_json(text: str) -> Ledger:
         replicas = {uid: written_moment(moment) for uid, moment in stored.get("replicas", {}).items()}
         return Ledger(
             month=month_of(written_moment(f"{stored['month']}-01T00:00:00Z")),
-            watched_until=_moment(stored.get("watched_until")),
-            counted_until=_moment(stored.get("counted_until")),
+            watched_until=moment_if_written(stored.get("watched_until")),
+            counted_until=moment_if_written(stored.get("counted_until")),
             counters=counters,
             replicas=replicas,
             unpriced_accelerator_s=_owed_time(stored),
@@ -169,10 +169,6 @@ def _number(stored: Any) -> float:
         message = f"{stored!r} is no number"
         raise ValueError(message)
     return found
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else written_moment(text)
 
 
 def _set_back(ledger: Ledger, now: datetime) -> Ledger:

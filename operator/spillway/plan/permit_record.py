@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from spillway.plan.decision import Allowance, Grant, Lane, Permit
-from spillway.plan.readings import written_moment
+from spillway.plan.readings import moment_if_written, written_moment
 
 
 def permit_from(stored: Mapping[str, Any] | None) -> Permit | None:
     """Return the permit as `dataclasses.asdict` and JSON left it. Raises KeyError, TypeError or ValueError on anything else."""
     if stored is None:
         return None
-    expires_at = stored["expires_at"]
     return Permit(
         issued_at=written_moment(stored["issued_at"]),
-        expires_at=None if expires_at is None else written_moment(expires_at),
+        expires_at=moment_if_written(stored["expires_at"]),
         retry_at=written_moment(stored["retry_at"]),
         allowances=tuple(_allowance_from(each) for each in stored["allowances"]),
         is_short=stored.get("is_short", False),

@@ -34,6 +34,11 @@ def written_moment(text: str) -> datetime:
     return found
 
 
+def moment_if_written(text: str | None) -> datetime | None:
+    """Return the same, or None where none was."""
+    return None if text is None else written_moment(text)
+
+
 def finite(found: float | None) -> float | None:
     """Return the number when it is one and not below zero, else None."""
     if found is None or not math.isfinite(found) or found < 0:

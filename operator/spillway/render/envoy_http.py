@@ -214,6 +214,11 @@ def expression(text: str) -> EnvoyConfig:
     return {"extension_filter": extension("cel", "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter", expression=text)}
 
 
+def all_of(*filters: EnvoyConfig) -> EnvoyConfig:
+    """Return an access log's filter of what passes each of these."""
+    return {"and_filter": {"filters": list(filters)}}
+
+
 def json_text(value: object) -> str:
     """Return compact JSON."""
     return _encode(value)

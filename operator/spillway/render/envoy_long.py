@@ -8,7 +8,7 @@ where a client did not. Only streams have a time to the first token; a plain ans
 backend refuses, however it says so, own replicas are asked: nothing fails that would not have failed there.
 """
 
-from spillway.render.envoy_http import EnvoyConfig, expression, is_set, set_header
+from spillway.render.envoy_http import EnvoyConfig, all_of, expression, is_set, set_header
 from spillway.render.envoy_metrics import counter, has_metadata, long_prompt_tokens, stats_logger
 
 MARK = "x-spillway-long-prompt"  # the edge's mark on such a request
@@ -47,10 +47,6 @@ def long_prompt_logs() -> list[EnvoyConfig]:
     spilled = expression("!(response.headers['x-served-by'] in ['owned', 'none'])")
     return [
         stats_logger(long, counters=[counter("long_prompt_requests", fixed=1)]),
-        stats_logger(_both(long, has_metadata("usage", "input_tokens")), counters=long_prompt_tokens()),
-        stats_logger(_both(long, spilled), counters=[counter("not_taken", fixed=1, tags={"flags": REASON, "code": "-"})]),
+        stats_logger(all_of(long, has_metadata("usage", "input_tokens")), counters=long_prompt_tokens()),
+        stats_logger(all_of(long, spilled), counters=[counter("not_taken", fixed=1, tags={"flags": REASON, "code": "-"})]),
     ]
-
-
-def _both(*filters: EnvoyConfig) -> EnvoyConfig:
-    return {"and_filter": {"filters": list(filters)}}

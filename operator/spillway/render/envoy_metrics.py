@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from spillway.api.access import Access
 from spillway.plan.decision import GatewayPlan
-from spillway.render.envoy_http import LIMITED, EnvoyConfig, expression, extension, http_filter, method_is, status_is, typed
+from spillway.render.envoy_http import LIMITED, EnvoyConfig, all_of, expression, extension, http_filter, method_is, status_is, typed
 from spillway.render.envoy_tokens import TOKENS_LIMITED
 
 CLIENT_METADATA: EnvoyConfig = {"filter": "access", "path": [{"key": "client"}]}  # where the script puts the client's name
@@ -113,7 +113,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
     post: EnvoyConfig = {"header_filter": {"header": method_is("POST")}}
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
     over = [*([LIMITED] if access.limits_requests else []), *([TOKENS_LIMITED] if access.limits_tokens else [])]
-    demand: EnvoyConfig = _all(post, *(expression(f"!({each})") for each in over)) if over else post
+    demand: EnvoyConfig = all_of(post, *(expression(f"!({each})") for each in over)) if over else post
     unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
     return [
         _line(access, traced=traced, more=more or {}),
@@ -126,7 +126,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             has_metadata(_USAGE, _INPUT), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
         ),
         stats_logger(
-            _all(*unmetered),
+            all_of(*unmetered),
             counters=[
                 counter("unmetered_requests", fixed=1),
                 counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
@@ -134,12 +134,16 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             ],
         ),
         stats_logger(
-            {"or_filter": {"filters": [has_metadata(*_STREAM_ERROR), _all(*_success(), {"response_flag_filter": {"flags": _BROKEN_OFF}})]}},
+            {
+                "or_filter": {
+                    "filters": [has_metadata(*_STREAM_ERROR), all_of(*_success(), {"response_flag_filter": {"flags": _BROKEN_OFF}})]
+                }
+            },
             counters=[counter("stream_errors", fixed=1)],
         ),
         stats_logger(
             # Whoever fails later has met no target.
-            _all(has_metadata("spillway", "first_body_ms"), _lacks(*_STREAM_ERROR), expression(f"!({_BROKE_OFF})")),
+            all_of(has_metadata("spillway", "first_body_ms"), _lacks(*_STREAM_ERROR), expression(f"!({_BROKE_OFF})")),
             histograms=[_histogram("first_body_ms", _FIRST_BODY_MS)],
         ),
         stats_logger(
@@ -158,7 +162,7 @@ def _streamed() -> EnvoyConfig:
     """
     whole = [has_metadata("spillway", "first_body_ms"), has_metadata(_USAGE, _OUTPUT)]
     return stats_logger(
-        _all(*whole),
+        all_of(*whole),
         counters=[
             counter("streamed_answers", fixed=1),
             counter("streamed_ms", value="%DURATION%"),
@@ -180,7 +184,7 @@ def not_taken(*, unless: str | None = None) -> EnvoyConfig:
         "or_filter": {"filters": [{"status_code_filter": status_is("EQ", 429)}, {"status_code_filter": status_is("GE", 500)}]}
     }
     if unless is not None:
-        failed = _all(failed, expression(f"!('{unless}' in response.headers)"))
+        failed = all_of(failed, expression(f"!('{unless}' in response.headers)"))
     return stats_logger(failed, counters=[_not_taken()])
 
 
@@ -227,11 +231,11 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
     tokens = [counter(f"client_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%", tags=client) for key in (_INPUT, _OUTPUT)]
     return [
         stats_logger(
-            _all(known, post),
+            all_of(known, post),
             most_series=_MOST_SERIES_OF_CLIENTS,
             counters=[counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
         ),
-        stats_logger(_all(known, has_metadata(_USAGE, _INPUT)), most_series=_MOST_SERIES_OF_CLIENTS, counters=tokens),
+        stats_logger(all_of(known, has_metadata(_USAGE, _INPUT)), most_series=_MOST_SERIES_OF_CLIENTS, counters=tokens),
         stats_logger(has_metadata("access", "closed"), counters=[counter("closed_requests", fixed=1)]),
     ]
 
@@ -239,10 +243,6 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
 _BACKEND = "%RESP(x-served-by)%"  # who answered
 # The same, and "none", which is the route's name, where a client left before anybody did.
 _BACKEND_OR_NONE = '%COALESCE({"operators":[{"command":"RESP","param":"x-served-by"},{"command":"ROUTE_NAME"}]})%'
-
-
-def _all(*filters: EnvoyConfig) -> EnvoyConfig:
-    return {"and_filter": {"filters": list(filters)}}
 
 
 def _success() -> list[EnvoyConfig]:
