@@ -366,15 +366,16 @@ _NO_ERRORS = {
 async def test_a_stream_that_fails_after_it_has_begun_is_counted_as_failed_and_met_no_target(stage: SetStage, *, split: bool) -> None:
     scene = await stage(engines=1)
     said: dict[str, Any] = {}
+    unended = False
 
     async def fail(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
         response = await fakes.open_stream(received)
         await response.write(fakes.event(fakes.delta("hel")))
-        last = fakes.event(said)
+        last = fakes.event(said).rstrip() if unended else fakes.event(said)
         for part in (last[:-20], last[-20:]) if split else (last,):
             await asyncio.sleep(0.01)  # paces the parts; that they arrive apart is likely, and enough over all of them
             await response.write(part)
-        await response.write_eof(b"data: [DONE]\n\n")
+        await response.write_eof(b"" if unended else b"data: [DONE]\n\n")
         return response
 
     scene.engines[0].script = fail
@@ -385,6 +386,9 @@ async def test_a_stream_that_fails_after_it_has_begun_is_counted_as_failed_and_m
         failed = min(place + 1, len(_LAST_WORDS))
         await until(lambda wanted=failed: _failed(scene, "owned", wanted), f"{failed} are counted after {words}")
     await until(lambda: _bucket(scene, "first_body_ms", "+Inf", len(_NO_ERRORS)), "the good ones are flushed")
+    said, unended = _DIED, True
+    await scene.client.post(stream=True)
+    await until(lambda: _failed(scene, "owned", len(_LAST_WORDS) + 1), "one that lacks its blank line is counted")
 
 
 async def _failed(scene: Stage, backend: str, wanted: int) -> bool:

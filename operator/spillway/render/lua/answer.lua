@@ -26,13 +26,6 @@ local function count(h, event)
   end
 end
 
--- Keeps the counts of an event, if it has some; whether it carries nothing else.
-local function only_counts(h, event)
-  local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{')
-  if counts then count(h, event) end
-  return counts and find(event, '"choices"%s*:%s*%[%s*%]')
-end
-
 -- Whether an event says that its request failed, as no status can once a stream has been opened with 200: vLLM's of a full queue or a dead
 -- engine, OpenAI's `error` and `response.failed`, the last chunk of providers that route to others.
 local FAILED = { error = true, type = true, response = true }
@@ -49,6 +42,14 @@ local function is_error(event)
   return found.error ~= nil and sub(text, found.error[1], found.error[2]) ~= "null"
 end
 
+-- Reads an event: keeps that it is an error, and its counts, if it has some; whether it carries nothing else than these.
+local function only_counts(h, event)
+  if find(event, '"error"', 1, true) and is_error(event) then h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true) end
+  local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{')
+  if counts then count(h, event) end
+  return counts and find(event, '"choices"%s*:%s*%[%s*%]')
+end
+
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
 -- A quote within a JSON string is always escaped, so these patterns cannot match generated text. A search for plain text is several times
 -- as fast as one for a pattern, and nearly every event is done with it.
@@ -59,7 +60,6 @@ local function without_usage(h, text)
     local _, last = find(text, plain and "\n\n" or "\r?\n\r?\n", pos, plain)
     if not last then break end
     local event = sub(text, pos, last)
-    if find(event, '"error"', 1, true) and is_error(event) then h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true) end
     if not only_counts(h, event) then kept[#kept + 1] = event end
     pos = last + 1
   end
