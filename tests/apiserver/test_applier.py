@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.unit.plan import situations
 
 Object = dict[str, Any]
 Step = Callable[[Applier, KnownObjects], Awaitable[object]]
+GOLDEN = sorted(each for each in (ROOT / "tests" / "golden" / "objects").glob("*/out") if each.is_dir())
 EXAMPLE = ROOT / "examples" / "hybrid-llama-8b-l40s.yaml"
 UID = situations.workload().uid
 
@@ -54,6 +56,30 @@ def applying(obj: Object) -> Step:
 
 def found(server: ApiServer, namespace: str) -> Any:
     return json.loads(server.kubectl("get", "configmap", "settings", "-n", namespace, "-o", "json", "--show-managed-fields"))
+
+
+def owned(rendered: Object, namespace: str) -> Object:
+    """Return a golden object as one of the workload's, in the test's namespace."""
+    metadata = {**rendered["metadata"], "namespace": namespace, "ownerReferences": settings(namespace)["metadata"]["ownerReferences"]}
+    return {**rendered, "metadata": metadata}
+
+
+def read(server: ApiServer, *objects: Object) -> list[Any]:
+    names = (f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects)
+    namespace = objects[0]["metadata"]["namespace"]
+    answer = json.loads(server.kubectl("get", *names, "-n", namespace, "-o", "json", "--show-managed-fields"))
+    return answer["items"] if len(objects) > 1 else [answer]
+
+
+def version(obj: Object) -> str:
+    found: str = obj["metadata"]["resourceVersion"]
+    return found
+
+
+def content(obj: Object) -> Object:
+    """Return an object without what tells who wrote it and when; its generation, which counts changes of its spec, is in it."""
+    metadata = {name: value for name, value in obj["metadata"].items() if name not in {"managedFields", "resourceVersion"}}
+    return {**obj, "metadata": metadata}
 
 
 def by_others(server: ApiServer, namespace: str, **data: str) -> None:
@@ -108,6 +134,41 @@ def test_applying_what_was_posted_changes_no_content_and_doing_so_again_changes_
         versions.append(after["metadata"]["resourceVersion"])
         assert after["data"] == {"a": "1"}
     assert versions[1] == versions[2]
+
+
+@pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.parent.name)
+def test_every_rendered_object_stays_what_was_posted_when_the_next_process_applies_it(
+    apiserver: ApiServer, namespace: str, folder: Path
+) -> None:
+    """Of Deployments and Services we then hold what the API server filled in: to let go of it must start no pod anew."""
+    rendered = [owned(yaml.safe_load(path.read_text()), namespace) for path in sorted(folder.iterdir())]
+    told = []
+    for _ in range(3):  # processes that know nothing of each other
+        run(apiserver, *(applying(each) for each in rendered))
+        told.append(read(apiserver, *rendered))
+    posted, applied, again = told
+    assert [content(each) for each in applied] == [content(each) for each in posted]
+    assert [version(each) for each in again] == [version(each) for each in applied]
+    for each in again:
+        held = {(entry["manager"], entry["operation"]) for entry in each["metadata"]["managedFields"]}
+        assert ("spillway", "Apply") in held
+
+
+def test_what_is_taken_out_of_a_deployment_later_is_taken_away_and_defaults_come_back(apiserver: ApiServer, namespace: str) -> None:
+    folder = next(each for each in GOLDEN if each.parent.name == "a-pod-template-adds-to-a-replica-and-takes-nothing-away")
+    rendered = [yaml.safe_load(path.read_text()) for path in sorted(folder.iterdir())]
+    before = owned(next(each for each in rendered if each["kind"] == "Deployment" and "engine" in json.dumps(each["spec"])), namespace)
+    run(apiserver, applying(before))
+    (filled_in,) = read(apiserver, before)
+    assert filled_in["spec"]["template"]["spec"]["dnsPolicy"] == "ClusterFirst"
+    after = json.loads(json.dumps(before))
+    dropped = after["spec"]["template"]["spec"]
+    del dropped["terminationGracePeriodSeconds"], dropped["containers"][0]["startupProbe"]
+    run(apiserver, applying(after))
+    spec = read(apiserver, before)[0]["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] == 30
+    assert "startupProbe" not in spec["containers"][0]
+    assert spec["dnsPolicy"] == "ClusterFirst"
 
 
 def test_an_object_that_was_made_anew_meanwhile_is_not_taken_for_the_one_that_was_posted(apiserver: ApiServer, namespace: str) -> None:

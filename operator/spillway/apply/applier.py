@@ -1,8 +1,8 @@
 """The only writer of a workload's objects: server-side apply with one field manager, and never over what is not ours.
 
-That is safe without asking first. An object that is not known to exist is posted, or applied with resourceVersion "1", which the API
-server accepts for a creation only; both are refused as a conflict when there is something of that name. An object that is known is
-applied with its uid, which the API server refuses when another one has taken its name.
+That is safe without asking first. An object that is not known to exist is posted, which costs the API server half of what an apply of a
+new object does, and is refused as a conflict when there is something of that name. An object that is known is applied with its uid, which
+the API server refuses when another one has taken its name.
 """
 
 import asyncio
@@ -22,11 +22,7 @@ Object = Mapping[str, Any]
 Status = Mapping[str, object]
 
 _APPLY_QUERY = {"fieldManager": FIELD_MANAGER, "force": "true"}
-_CREATE_ONLY = {"resourceVersion": "1"}
 _POST_QUERY = {"fieldManager": FIELD_MANAGER}
-# Posted where they are not there yet, which costs half as much. Of other kinds the API server fills in defaults, which we would own,
-# and to some others write as well: whoever scales a Deployment.
-_POSTED = frozenset({"ConfigMap", "ServiceAccount", "PodDisruptionBudget", "NetworkPolicy"})
 # Replicas and gateways start only once everything else is there and nobody else's.
 _LAST_KINDS = frozenset({"Deployment"})
 
@@ -189,10 +185,10 @@ class Applier:
 
     async def _post_or_apply(self, ref: Ref, encoded: Encoded, record: Record | None) -> Object:
         """Return the metadata of an object as it now is."""
-        if record is None and ref.kind in _POSTED:
+        if record is None:
             where = path(ref.kind, ref.namespace, query=_POST_QUERY)
             return _metadata(await self._send("POST", where, encoded.body({})))
-        body = encoded.body(_CREATE_ONLY if record is None else {"uid": record.uid})
+        body = encoded.body({"uid": record.uid})
         where = path(ref.kind, ref.namespace, ref.name, query=_APPLY_QUERY)
         metadata = _metadata(await self._send("PATCH", where, body, content_type=APPLY_PATCH))
         entries = metadata.get("managedFields") or ()
