@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import yaml
 from spillway.render.envoy_share import share_told
 from tests.apiserver.operator_process import LEASE, Operator, acquired_at, condition, eventually, get, holder, operator
 from tests.apiserver.server import ApiServer
+from tests.dataplane import certificates
 from tests.unit.plan.test_architecture import LLAMA
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -431,10 +433,10 @@ def test_probes_tell_the_truth(apiserver: ApiServer, running: Operator) -> None:
 
 
 @contextlib.contextmanager
-def prometheus(namespace: str, **in_flight: int) -> Iterator[str]:
+def prometheus(namespace: str, *, tls: ssl.SSLContext | None = None, token: str | None = None, **in_flight: int) -> Iterator[str]:
     """Serve an API like Prometheus' that answers every query with 1 for the workload's gateway; return its URL.
 
-    Asked for the engines' queues it says how much each pod has in flight, where that is given.
+    Asked for the engines' queues it says how much each pod has in flight, where that is given. Where it has a token, it wants that.
     """
     us = {"namespace": namespace, "workload": "chat", "component": "gateway"}
     ones: list[dict[str, Any]] = [{"metric": us, "value": [0, "1"]}]
@@ -447,6 +449,9 @@ def prometheus(namespace: str, **in_flight: int) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked = self.path + self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if token is not None and self.headers["Authorization"] != f"Bearer {token}":
+                self.send_error(401)
+                return
             result = queues if queues and "num_requests" in asked else ones
             answer = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
             self.send_response(200)
@@ -458,9 +463,11 @@ def prometheus(namespace: str, **in_flight: int) -> Iterator[str]:
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{server.server_port}" if tls is None else f"https://localhost:{server.server_port}"
         finally:
             server.shutdown()
 
@@ -473,6 +480,46 @@ def test_its_metrics_can_be_scraped_and_scaled_by(apiserver: ApiServer, fleet: s
     assert content_type.startswith("text/plain; version=")
     for line in ('spillway_passes_total{result="done"} ', "spillway_lease_held 1.0", f'spillway_ready_replicas{{namespace="{fleet}",'):
         assert line in text
+
+
+def test_a_prometheus_behind_a_token_and_a_private_authority_is_asked_once_the_token_is_there(
+    apiserver: ApiServer, fleet: str, tmp_path: Path
+) -> None:
+    trusted, folder = certificates.authority(), tmp_path / "auth"
+    (tmp_path / "ca.crt").write_text(trusted.pem)
+    folder.mkdir()
+    tls = certificates.server(*trusted.issue("localhost", tmp_path))
+
+    def told(reason: str) -> str:
+        found = condition(apiserver, fleet, "chat", "MetricsAvailable")
+        return str(found["message"]) if found.get("reason") == reason else ""
+
+    def token(text: str) -> None:
+        (folder / "written").write_text(text)
+        (folder / "written").rename(folder / "token")
+
+    with (
+        prometheus(fleet, tls=tls, token="sesame") as url,
+        operator(
+            apiserver,
+            namespace=fleet,
+            prometheus_url=url,
+            prometheus_auth_folder=str(folder),
+            prometheus_ca_file=str(tmp_path / "ca.crt"),
+        ) as started,
+    ):
+        eventually(lambda: condition(apiserver, fleet, "chat", "SpecValid"), "the objects are made")
+        template = children(apiserver, fleet)["deployment", "chat-gateway"]["spec"]["template"]
+        answer = apiserver.run_kubectl("create", "-f", "-", stdin=json.dumps(pod(fleet, "chat-gateway-a", "gateway", template)))
+        assert answer.code == 0, answer.err
+        make_ready(apiserver, fleet, "chat-gateway-a")
+        assert "has neither a token" in eventually(lambda: told("PrometheusError"), "it is told that there is no Secret")
+        token("old")
+        eventually(lambda: "401 Unauthorized to the credential of prometheus.auth" in told("PrometheusError"), "that it is refused")
+        token("sesame")
+        eventually(lambda: told("MetricsFound"), "a new token needs no restart")
+        assert "sesame" not in started.said()
+    apiserver.kubectl("delete", "pod", "--all", "-n", fleet, "--force", "--grace-period=0")
 
 
 def test_without_rights_it_ends_and_says_which_it_lacks(apiserver: ApiServer, namespace: str) -> None:

@@ -47,7 +47,21 @@ PLACED: dict[str, Any] = {
     "serviceAccount": {"create": False, "name": "made-elsewhere"},
     "acceleratorClasses": {"catalogue": {"nvidia-b200": None, "nvidia-l4": {"price": {"onDemandUSDPerHour": "0.5"}}}},
 }
-SETS = {"default": DEFAULT, "bundled-prometheus": BUNDLED, "kube-prometheus-stack": STACK, "placed": PLACED}
+GUARDED: dict[str, Any] = {
+    "prometheus": {
+        "url": "https://mimir.example.com/prometheus",
+        "auth": {"secret": "reads-metrics"},
+        "ca": {"configMap": "corporate", "key": "service-ca.crt"},
+        "headers": {"X-Scope-OrgID": "team"},
+    }
+}
+SETS = {
+    "default": DEFAULT,
+    "bundled-prometheus": BUNDLED,
+    "kube-prometheus-stack": STACK,
+    "placed": PLACED,
+    "behind-authentication": GUARDED,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

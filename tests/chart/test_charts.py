@@ -122,6 +122,11 @@ def test_an_accelerators_share_of_its_node_has_a_plausible_price() -> None:
     assert all(0.5 <= usd <= 16 for usd in shares.values()), shares
 
 
+def asked_by(url: str = "https://a.b.svc", **values: Any) -> dict[str, Any]:
+    """Return values of a Prometheus at that URL."""
+    return {"prometheus": {"url": url, **values}}
+
+
 WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown value": ({"replica": 2}, "replica"),
     "a name that no Service can have": ({"fullnameOverride": "my.spillway"}, "fullnameOverride"),
@@ -142,6 +147,20 @@ WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
         "source",
     ),
     "both Prometheis": ({"prometheus": {"url": "http://a.b.svc", "install": True}}, "not both"),
+    "a credential for nobody": ({"prometheus": {"auth": {"secret": "a"}}}, "are for the Prometheus at prometheus.url: set that"),
+    "a tenant for the bundled one": (
+        {"prometheus": {"install": True, "headers": {"X-Scope-OrgID": "a"}}},
+        "are for the Prometheus at prometheus.url",
+    ),
+    "two credentials": (asked_by(auth={"secret": "a", "serviceAccountToken": True}), "Prometheus takes one credential"),
+    "two authorities": (asked_by(ca={"secret": "a", "configMap": "b"}), "prometheus.ca.configMap or prometheus.ca.secret, not both"),
+    "an authority without TLS": (asked_by("http://a.b.svc", ca={"secret": "a"}), "prometheus.ca is for TLS"),
+    "the operator's own token without TLS": (asked_by("http://a.b.svc", auth={"serviceAccountToken": True}), "is sent over TLS only"),
+    "a credential among the headers": (asked_by(headers={"authorization": "Bearer x"}), "put it in a Secret, and name that"),
+    "a token in the values": (asked_by(auth={"token": "sesame"}), "token"),
+    "a header that is two": (asked_by(headers={"X-Scope-OrgID": "a\nb: c"}), "X-Scope-OrgID"),
+    "a tenant that is a number": (asked_by(headers={"X-Scope-OrgID": 42}), "X-Scope-OrgID"),
+    "a Secret that nothing can be called": (asked_by(auth={"secret": "My Secret"}), "secret"),
     "an account that is neither made nor named": ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
 }
 

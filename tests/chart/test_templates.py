@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from spillway.api.vocabulary import LABEL_COMPONENT, LABEL_WORKLOAD
+from spillway.observe.access import OPEN, Access, AccessError
 from spillway.reconcile.settings import read_settings
-from tests.chart.conftest import CHART, NAMESPACE, STACK, Rendered, helm, template, values_file
+from tests.chart.conftest import CHART, GUARDED, NAMESPACE, STACK, Rendered, helm, template, values_file
 from tests.e2e.cluster import binaries
 
 WORKLOAD_LABELS = {"namespace", "pod", "workload", "component"}  # on every scraped series of a workload
@@ -31,7 +32,7 @@ def test_every_pod_passes_pod_security_restricted(rendered: Rendered) -> None:
         assert pod["securityContext"]["runAsUser"] == 65532
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
-        assert all(set(v) - {"name"} <= {"emptyDir", "configMap", "persistentVolumeClaim"} for v in pod["volumes"])
+        assert all(set(v) - {"name"} <= {"emptyDir", "configMap", "secret", "projected", "persistentVolumeClaim"} for v in pod["volumes"])
         for container in pod["containers"]:
             security = container["securityContext"]
             assert security == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -128,6 +129,58 @@ def test_without_a_prometheus_the_operator_gets_no_url_and_the_notes_say_what_is
     assert "WARNING" not in notes(tmp_path, {"prometheus": {"install": True}})
     assert "WARNING" not in notes(tmp_path, STACK)
     assert "cannot be told from its URL" in notes(tmp_path, {"prometheus": {"url": "https://prometheus.example.com"}})
+
+
+def access(found: Rendered) -> tuple[Access, dict[str, Any], str]:
+    """Return how the operator asks Prometheus, what is mounted by path, and the pod's environment as text."""
+    pod = found.pod("spillway-operator")
+    (container,) = pod["containers"]
+    volumes = {each["name"]: {key: value for key, value in each.items() if key != "name"} for each in pod["volumes"]}
+    mounted = {each["mountPath"]: volumes.pop(each["name"]) for each in container["volumeMounts"]}
+    assert not volumes
+    assert not any("subPath" in each for each in container["volumeMounts"])  # such a mount keeps what it had at the start
+    told = read_settings({each["name"]: each["value"] for each in container["env"] if "value" in each}).prometheus_access
+    return told, mounted, json.dumps(container["env"])
+
+
+def test_what_prometheus_asks_for_is_mounted_from_a_secret_and_read_from_there(tmp_path: Path) -> None:
+    told, mounted, environment = access(template(tmp_path, GUARDED))
+    assert told.headers == {"X-Scope-OrgID": "team"}
+    assert told.ca_file is not None
+    assert mounted[str(told.ca_file.parent)] == {
+        "configMap": {"name": "corporate", "optional": True, "items": [{"key": "service-ca.crt", "path": told.ca_file.name}]}
+    }
+    (volume,) = (each["secret"] for each in mounted.values() if "secret" in each)
+    assert (volume["secretName"], volume["optional"], volume["defaultMode"]) == ("reads-metrics", True, 0o440)
+    assert {each["key"]: each["path"] for each in volume["items"]} == {name: name for name in ("token", "username", "password")}
+    assert "reads-metrics" not in environment
+    assert told.authorization is not None
+    with pytest.raises(AccessError, match=next(path for path, each in mounted.items() if "secret" in each)):
+        told.authorization()
+
+
+def test_the_operators_own_token_is_one_that_the_kubelet_renews(tmp_path: Path) -> None:
+    url = "https://thanos-querier.openshift-monitoring.svc:9091"
+    told, mounted, _ = access(
+        template(tmp_path, {"prometheus": {"url": url, "auth": {"serviceAccountToken": True}, "ca": {"secret": "authority"}}})
+    )
+    (volume,) = (each["projected"] for each in mounted.values() if "projected" in each)
+    assert volume["sources"] == [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]
+    (authority,) = (each["secret"] for each in mounted.values() if "secret" in each)
+    assert (authority["secretName"], authority["items"]) == ("authority", [{"key": "ca.crt", "path": "ca.crt"}])
+    assert told.authorization is not None
+
+
+def test_a_prometheus_that_asks_for_nothing_is_given_nothing(stack: Rendered) -> None:
+    told, mounted, _ = access(stack)
+    assert told == OPEN
+    assert list(mounted) == ["/tmp"]
+
+
+def test_the_notes_say_where_a_credential_can_be_read_on_the_way(tmp_path: Path) -> None:
+    guarded = {"url": "http://mimir.mimir.svc/prometheus", "auth": {"secret": "reads-metrics"}}
+    assert "has no TLS: whoever is on the way reads what Secret reads-metrics has" in notes(tmp_path, {"prometheus": guarded})
+    assert "has no TLS" not in notes(tmp_path, GUARDED)
 
 
 def test_the_notes_say_it_where_alerts_are_made_and_what_they_look_at_is_not_scraped(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from spillway.api.vocabulary import Reason
+from spillway.observe.access import OPEN
 from spillway.observe.prometheus import PrometheusSource
 from spillway.observe.queries import COUNTERS, queries
 from spillway.observe.signals import Target
@@ -226,7 +227,7 @@ def _wait_until_ready(url: str, log: Path) -> None:
 
 
 async def read(url: str, namespace: str, target: Target | None = None) -> Signals:
-    source = PrometheusSource.at(url, window_s=WINDOW_S, timeout_s=10)
+    source = PrometheusSource.at(url, OPEN, window_s=WINDOW_S, timeout_s=10)
     key = Key(namespace=namespace, name="x")
     wanted = target or Target(ttft_ms=1000, inter_token_ms=50, backends=(("rented", "acme/tiny-chat-hosted"),), engines=1, gateways=1)
     try:

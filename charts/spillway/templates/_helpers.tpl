@@ -82,6 +82,34 @@ http://{{ include "spillway.prometheus" . }}.{{ .Release.Namespace }}.svc.{{ .Va
 {{- end -}}
 {{- end -}}
 
+{{/* Nothing; but where what lets the operator in to Prometheus contradicts itself or the URL, it ends with a sentence. */}}
+{{- define "spillway.checkPrometheusAccess" -}}
+{{- $auth := default dict .Values.prometheus.auth -}}
+{{- $ca := default dict .Values.prometheus.ca -}}
+{{- $headers := default dict .Values.prometheus.headers -}}
+{{- $url := default "" .Values.prometheus.url -}}
+{{- if and (or $auth.secret $auth.serviceAccountToken $ca.configMap $ca.secret $headers) (not $url) -}}
+{{- fail "prometheus.auth, prometheus.ca and prometheus.headers are for the Prometheus at prometheus.url: set that, or leave them out; the bundled one asks for nothing" -}}
+{{- end -}}
+{{- if and $auth.secret $auth.serviceAccountToken -}}
+{{- fail "set prometheus.auth.secret or prometheus.auth.serviceAccountToken, not both: Prometheus takes one credential" -}}
+{{- end -}}
+{{- if and $ca.configMap $ca.secret -}}
+{{- fail "set prometheus.ca.configMap or prometheus.ca.secret, not both: the authority is in one of them" -}}
+{{- end -}}
+{{- if and (or $ca.configMap $ca.secret) (not (hasPrefix "https://" $url)) -}}
+{{- fail "prometheus.ca is for TLS, which prometheus.url does not have: give it with https://, or leave prometheus.ca out" -}}
+{{- end -}}
+{{- if and $auth.serviceAccountToken (not (hasPrefix "https://" $url)) -}}
+{{- fail "prometheus.auth.serviceAccountToken is sent over TLS only, since whoever reads it can act as the operator: give prometheus.url with https://" -}}
+{{- end -}}
+{{- range $name, $_ := $headers -}}
+{{- if eq (lower $name) "authorization" -}}
+{{- fail (printf "prometheus.headers.%s would show a credential to whoever may read Deployments: put it in a Secret, and name that in prometheus.auth.secret" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels, as a JSON array, of each namespace that may scrape; [] when none is known. */}}
 {{- define "spillway.scrapeNamespaceLabels" -}}
 {{- $host := (urlParse (default "" .Values.prometheus.url)).hostname -}}

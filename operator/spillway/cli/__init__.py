@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     options = {
         "prometheus-url": "URL of Prometheus; without one, scaling holds and MetricsAvailable says so",
+        "prometheus-auth-folder": "folder with what it asks for: a file `token`, or `username` and `password`; read at each query",
+        "prometheus-ca-file": "certificate of the only authority trusted for it",
+        "prometheus-headers": 'headers for it as JSON, such as {"X-Scope-OrgID": "team"}',
         "engine-image": "default image of the engine",
         "engine-version": "vLLM version in that image",
         "gateway-image": "image of the gateway (Envoy)",

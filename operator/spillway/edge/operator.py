@@ -241,7 +241,12 @@ class _Process:
 def _source(settings: Settings) -> PrometheusSource | None:
     if settings.prometheus_url is None:
         return None
-    return PrometheusSource.at(settings.prometheus_url, window_s=settings.metrics_window_s, timeout_s=settings.prometheus_timeout_s)
+    return PrometheusSource.at(
+        settings.prometheus_url,
+        settings.prometheus_access,
+        window_s=settings.metrics_window_s,
+        timeout_s=settings.prometheus_timeout_s,
+    )
 
 
 def _unasked(settings: Settings) -> Missing:

@@ -7,18 +7,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import requests
-from prometheus_api_client import PrometheusConnect
-from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3.util.retry import Retry
 
 from spillway.observe import queries
+from spillway.observe.access import OPEN, Access
+from spillway.observe.asking import TROUBLE, RefusedError, connect, why_not_let_in
 from spillway.simulate.recorded import MINUTE_S, History
 from spillway.simulate.trace import Floats
 
 AT_ONCE = timedelta(days=1)  # of one query: Prometheus gives at most 11,000 points of a series, and a day is 1,440
 TIMEOUT_S = 60.0  # of one query: a day of a counter with its history takes seconds, not a minute
 _NO_URL = (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
-_TROUBLE = (requests.RequestException, PrometheusApiClientException, OSError, ValueError, LookupError, TypeError)
 
 
 class HistoryError(Exception):
@@ -34,14 +32,15 @@ class AskedForRanges(Protocol):
         """Return the result of a range query."""
 
 
-def prometheus_at(url: str, *, timeout_s: float = TIMEOUT_S) -> AskedForRanges:
+def prometheus_at(url: str, access: Access = OPEN, *, timeout_s: float = TIMEOUT_S) -> AskedForRanges:
     """Return a client that asks a server once, and waits for no longer than this."""
-    asked: AskedForRanges = PrometheusConnect(url=url.rstrip("/"), retry=Retry(total=0), timeout=timeout_s, method="POST")
+    asked: AskedForRanges = connect(url, access, timeout_s=timeout_s)
     return asked
 
 
 def read_history(
     asked: AskedForRanges,
+    access: Access = OPEN,
     *,
     namespace: str,
     workload: str,
@@ -61,7 +60,11 @@ def read_history(
     for first in range(0, minutes, int(AT_ONCE.total_seconds() // MINUTE_S)):
         last = min(minutes, first + int(AT_ONCE.total_seconds() // MINUTE_S))
         for name, query in asking.items():
-            _fill(found[name], _ask(asked, query, start=start, first=first, last=last), start=start)
+            try:
+                answer = _ask(asked, query, start=start, first=first, last=last)
+            except TROUBLE as problem:
+                raise HistoryError(why_not_let_in(problem, access) or _sentence(problem)) from None
+            _fill(found[name], answer, start=start)
             done += 1
             if on_progress is not None:
                 on_progress(done / all_of_them)
@@ -71,10 +74,7 @@ def read_history(
 def _ask(asked: AskedForRanges, query: str, *, start: datetime, first: int, last: int) -> list[dict[str, Any]]:
     """Ask for the minutes from `first` to before `last`; each is asked at its end, over which the rate looks back."""
     begins, ends = (start + timedelta(seconds=minute * MINUTE_S) for minute in (first + 1, last))
-    try:
-        return asked.custom_query_range(query, start_time=begins, end_time=ends, step=f"{MINUTE_S:.0f}s")
-    except _TROUBLE as problem:
-        raise HistoryError(_sentence(problem)) from None
+    return asked.custom_query_range(query, start_time=begins, end_time=ends, step=f"{MINUTE_S:.0f}s")
 
 
 def _fill(row: Floats, result: list[dict[str, Any]], *, start: datetime) -> None:
@@ -112,4 +112,6 @@ def _sentence(problem: BaseException) -> str:
         return "it cannot be reached; give its URL with --from-prometheus, such as http://localhost:9090 after kubectl port-forward"
     if isinstance(problem, requests.Timeout):
         return "it did not answer in time; ask for less with --since"
+    if isinstance(problem, RefusedError):
+        return f"it answered {problem}; give the URL of Prometheus itself"
     return f"it answered {' '.join(f'{type(problem).__name__}: {problem}'.split())[:200]}; give the URL of Prometheus itself"

@@ -9,20 +9,16 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import requests
-from prometheus_api_client import PrometheusConnect
-from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3.util.retry import Retry
 
 from spillway.api.vocabulary import Reason
+from spillway.observe.access import OPEN, Access
+from spillway.observe.asking import TROUBLE, RefusedError, connect, why_not_let_in
 from spillway.observe.queries import FIRST, queries
 from spillway.observe.signals import Answers, Batch, Series, Target, all_missing
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing, Signals
 
 logger = logging.getLogger(__name__)
-
-# What can go wrong on the way to an answer, the shape of the answer included.
-_TROUBLE = (requests.RequestException, PrometheusApiClientException, OSError, ValueError, LookupError, TypeError)
 
 
 class Asked(Protocol):
@@ -35,8 +31,9 @@ class Asked(Protocol):
 class PrometheusSource:
     """Reads all workloads' signals. Whatever fails is a Missing that says why."""
 
-    def __init__(self, asked: Asked, *, window_s: float, timeout_s: float) -> None:
+    def __init__(self, asked: Asked, *, window_s: float, timeout_s: float, access: Access = OPEN) -> None:
         self._asked = asked
+        self._access = access
         self._queries = queries(window_s)
         self._window_s = window_s
         self._timeout_s = timeout_s
@@ -44,10 +41,9 @@ class PrometheusSource:
         self._busy: asyncio.Future[Answers] | None = None
 
     @classmethod
-    def at(cls, url: str, *, window_s: float, timeout_s: float) -> "PrometheusSource":
+    def at(cls, url: str, access: Access, *, window_s: float, timeout_s: float) -> "PrometheusSource":
         """Return a source for a server. Nothing is retried within a tick: the next tick is the retry."""
-        client = PrometheusConnect(url=url.rstrip("/"), retry=Retry(total=0), timeout=timeout_s, method="POST")
-        return cls(client, window_s=window_s, timeout_s=timeout_s)
+        return cls(connect(url, access, timeout_s=timeout_s), window_s=window_s, timeout_s=timeout_s, access=access)
 
     async def read(self, targets: Mapping[Key, Target], pod_owners: Mapping[tuple[str, str], Key], now: datetime) -> Mapping[Key, Signals]:
         """Ask everything once and return each workload's signals."""
@@ -81,9 +77,10 @@ class PrometheusSource:
     def _ask(self, name: str) -> list[Series] | Missing:
         try:
             return parse(self._asked.custom_query(self._queries[name]))
-        except _TROUBLE as problem:
-            logger.debug("query %s failed: %s", name, problem)
-            return Missing(reason=Reason.PROMETHEUS_ERROR, detail=_sentence(problem))
+        except TROUBLE as problem:
+            told = why_not_let_in(problem, self._access) or _sentence(problem)
+            logger.debug("query %s failed: %s", name, told)
+            return Missing(reason=Reason.PROMETHEUS_ERROR, detail=told)
 
 
 def parse(result: list[dict[str, Any]]) -> list[Series]:
@@ -102,4 +99,6 @@ def _sentence(problem: BaseException) -> str:
         return "Prometheus cannot be reached"
     if isinstance(problem, requests.Timeout):
         return "Prometheus did not answer in time"
+    if isinstance(problem, RefusedError):
+        return f"it answered {problem}"
     return f"{type(problem).__name__}: {problem}"[:200]

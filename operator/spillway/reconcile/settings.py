@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from spillway.observe.access import OPEN, Access, AccessError, folder_authorization
 from spillway.plan.settings import PlanSettings
 from spillway.render.settings import RenderSettings
 
@@ -25,6 +28,7 @@ class Settings:
 
     render: RenderSettings
     prometheus_url: str | None = None
+    prometheus_access: Access = OPEN
     prometheus_timeout_s: float = 5.0
     tick_s: float = 15.0
     metrics_window_s: float = 60.0
@@ -60,7 +64,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Return the settings found in the environment; what is not set has the chart's default."""
     found = {name.removeprefix(PREFIX): text for name, text in environment.items() if name.startswith(PREFIX) and text != ""}
     namespace = found.get("NAMESPACE") or environment.get("POD_NAMESPACE") or "default"
-    values: dict[str, Any] = {"render": _render_settings(found, namespace)}
+    values: dict[str, Any] = {"render": _render_settings(found, namespace), "prometheus_access": _prometheus_access(found)}
     texts = {"PROMETHEUS_URL": "prometheus_url", "LEASE_NAME": "lease_name"}
     _copy(found, values, texts)
     if "LOG_FORMAT" in found:
@@ -85,6 +89,19 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if name in found:
             values[field] = _port(name, found[name])
     return Settings(**values)
+
+
+def _prometheus_access(found: Mapping[str, str]) -> Access:
+    folder, ca_file = found.get("PROMETHEUS_AUTH_FOLDER"), found.get("PROMETHEUS_CA_FILE")
+    name = "PROMETHEUS_HEADERS"
+    try:
+        return Access(
+            authorization=None if folder is None else partial(folder_authorization, Path(folder)),
+            ca_file=None if ca_file is None else Path(ca_file),
+            headers=_strings(name, _json(name, found[name]), example={"X-Scope-OrgID": "team"}) if name in found else {},
+        )
+    except AccessError as problem:
+        raise SettingsError(f"{PREFIX}{name}: {problem}") from problem
 
 
 def _render_settings(found: Mapping[str, str], namespace: str) -> RenderSettings:
@@ -166,6 +183,10 @@ def _names(name: str, given: object) -> tuple[str, ...]:
 
 
 def _labels(name: str, labels: object) -> dict[str, str]:
-    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        raise SettingsError(f'{PREFIX}{name} takes a JSON object of strings, for example {{"kubernetes.io/metadata.name": "monitoring"}}')
-    return labels
+    return _strings(name, labels, example={"kubernetes.io/metadata.name": "monitoring"})
+
+
+def _strings(name: str, given: object, *, example: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise SettingsError(f"{PREFIX}{name} takes a JSON object of strings, for example {json.dumps(example)}")
+    return given

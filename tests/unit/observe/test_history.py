@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,10 +51,15 @@ class Past:
 
 
 @contextmanager
-def serving(answer: Callable[[dict[str, str]], Answer]) -> Iterator[str]:
+def serving(answer: Callable[[dict[str, str]], Answer], wanted: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve on loopback, to whoever sends the headers that are wanted."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            status, body = answer({key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()})
+            if all(self.headers[name] == value for name, value in (wanted or {}).items()):
+                status, body = answer({key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()})
+            else:
+                status, body = 401, "who are you?"
             content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -127,7 +132,7 @@ def refusal(answer: Callable[[dict[str, str]], Answer], **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((500, "broken"), "HTTP Status Code 500"),
+        ((500, "broken"), '500 Internal Server Error, "broken"; give the URL'),
         ((200, "<html>"), "it answered"),
         ((200, {"status": "success", "data": {"result": [{"metric": {}}]}}), "something else than a range"),
         ((200, {"status": "success"}), "it answered"),

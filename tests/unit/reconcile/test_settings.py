@@ -1,7 +1,10 @@
 """Settings: the environment as the chart sets it, and what is wrong with it in a sentence."""
 
+from pathlib import Path
+
 import pytest
 
+from spillway.observe.access import OPEN, AccessError
 from spillway.plan.settings import PlanSettings
 from spillway.reconcile.settings import SettingsError, read_settings
 
@@ -10,6 +13,7 @@ def test_an_empty_environment_has_the_charts_defaults() -> None:
     settings = read_settings({})
     assert (settings.tick_s, settings.metrics_window_s, settings.lease_s, settings.lease_name) == (15, 60, 12, "spillway-operator")
     assert settings.prometheus_url is None
+    assert settings.prometheus_access == OPEN
     assert settings.plan == PlanSettings()
 
 
@@ -49,6 +53,23 @@ def test_reads_what_the_chart_sets() -> None:
     assert (plan.placement_interval.total_seconds(), plan.placement_hold.total_seconds(), plan.placement_saving) == (60, 7200, 0.25)
 
 
+def test_what_prometheus_asks_for_is_read_when_it_is_asked_and_not_before(tmp_path: Path) -> None:
+    access = read_settings(
+        {
+            "SPILLWAY_PROMETHEUS_AUTH_FOLDER": str(tmp_path),
+            "SPILLWAY_PROMETHEUS_CA_FILE": "/somewhere/ca.crt",
+            "SPILLWAY_PROMETHEUS_HEADERS": '{"X-Scope-OrgID": "team"}',
+        }
+    ).prometheus_access
+    assert (access.ca_file, access.headers) == (Path("/somewhere/ca.crt"), {"X-Scope-OrgID": "team"})
+    (tmp_path / "token").write_text("made later")
+    assert access.authorization is not None
+    with pytest.raises(AccessError, match="give the token alone"):
+        access.authorization()
+    (tmp_path / "token").write_text("later")
+    assert access.authorization() == "Bearer later"
+
+
 def test_several_namespaces_may_scrape() -> None:
     found = read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": '[{"team": "obs"}, {"team": "spillway"}]'}).render
     assert found.scrape_namespace_labels == ({"team": "obs"}, {"team": "spillway"})
@@ -71,6 +92,9 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("LISTEN_ADDRESS", "127.0.0.1"),
         ("SCRAPE_NAMESPACE_LABELS", "["),
         ("OPERATOR_LABELS", "{"),
+        ("PROMETHEUS_HEADERS", "X-Scope-OrgID: team"),
+        ("PROMETHEUS_HEADERS", '{"X-Scope-OrgID": 1}'),
+        ("PROMETHEUS_HEADERS", '{"Authorization": "Bearer x"}'),
         ("ENGINE_PULL_SECRETS", "registry"),
         ("GATEWAY_PULL_SECRETS", '[{"name": "registry"}]'),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),

@@ -1,0 +1,143 @@
+"""The client of Prometheus, and in a sentence why it was not let in."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from requests.auth import AuthBase
+from urllib3.util.retry import Retry
+
+from spillway.observe.access import Access, AccessError, secrets_of
+
+MOST_CHARACTERS = 200  # of an answer's own words
+# OpenSSL's X509_V_ERR_…: NOT_YET_VALID and HAS_EXPIRED; HOSTNAME_MISMATCH and IP_ADDRESS_MISMATCH.
+_OUT_OF_DATE = {9, 10}
+_OTHER_HOST = {62, 64}
+_PHRASES = {each.value: each.phrase for each in HTTPStatus}
+
+
+class RefusedError(Exception):
+    """Prometheus, or who stands before it, answered with something else than 200."""
+
+    def __init__(self, status: int, words: str) -> None:
+        self.status = status
+        super().__init__(f"{status} {_PHRASES.get(status, '')}".rstrip() + (f', "{words}"' if words else ""))
+
+
+# What can go wrong on the way to an answer, the shape of the answer included.
+TROUBLE = (
+    requests.RequestException,
+    PrometheusApiClientException,
+    RefusedError,
+    AccessError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+)
+
+
+def connect(url: str, access: Access, *, timeout_s: float) -> PrometheusConnect:
+    """Return a client that asks once: who asks again is the caller. Its credential and its authority are read at each request."""
+    session = requests.Session()
+    session.verify = True if access.ca_file is None else str(access.ca_file)
+    session.hooks["response"].append(_refuse)
+    return PrometheusConnect(
+        url=url.rstrip("/"),
+        headers=dict(access.headers) or None,
+        auth=None if access.authorization is None else _Authorization(access.authorization),
+        session=session,
+        retry=Retry(total=0),
+        timeout=timeout_s,
+        method="POST",
+    )
+
+
+def why_not_let_in(problem: BaseException, access: Access) -> str | None:
+    """Return what is wrong with credential, tenant, authority or URL, and what to do; None where it is something else."""
+    if isinstance(problem, AccessError):
+        return str(problem)
+    if isinstance(problem, RefusedError):
+        return _refusal(problem, access)
+    if isinstance(problem, requests.JSONDecodeError):
+        return f"it answered with something else than JSON, as a login page does; ask Prometheus itself, and with {access.named.auth}"
+    if isinstance(problem, requests.exceptions.SSLError) or not isinstance(problem, requests.RequestException):
+        return _untrusted(problem, access)
+    return None
+
+
+class _Authorization(AuthBase):
+    """Puts the credential in, as it is now."""
+
+    def __init__(self, value: Callable[[], str]) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._value()
+        return request
+
+
+def _refuse(response: requests.Response, **_: object) -> None:
+    """Raise what the client would, without the secret: who refuses a request may quote it."""
+    if response.status_code == HTTPStatus.OK or response.is_redirect:
+        return
+    words = " ".join(response.content.decode(errors="replace").split())
+    for secret in secrets_of(str(response.request.headers.get("Authorization", ""))):
+        words = words.replace(secret, "…")
+    raise RefusedError(response.status_code, "" if "<" in words else words[:MOST_CHARACTERS])  # of a page, nobody wants to read the source
+
+
+def _refusal(problem: RefusedError, access: Access) -> str | None:
+    named = access.named
+    match problem.status:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN if access.authorization is None:
+            return f"it answered {problem}; give a credential with {named.auth}, or the tenant with {named.headers}"
+        case HTTPStatus.UNAUTHORIZED:
+            return f"it answered {problem} to the credential of {named.auth}; renew that, or give the tenant with {named.headers}"
+        case HTTPStatus.FORBIDDEN:
+            return f"it answered {problem} to the credential of {named.auth}; permit its owner to ask, or give another's"
+        case HTTPStatus.NOT_FOUND:
+            return f"it answered {problem}; give the URL of Prometheus itself"
+    return None
+
+
+def _untrusted(problem: BaseException, access: Access) -> str | None:
+    """Return what is wrong with the authority we have, or with the certificate that was shown."""
+    if access.ca_file is not None and (trouble := _unusable(access.ca_file)) is not None:
+        return f"{trouble}; give it with {access.named.authority}"
+    failure = next((each for each in _causes(problem) if isinstance(each, ssl.SSLError)), None)
+    if not isinstance(failure, ssl.SSLCertVerificationError):
+        return None if failure is None else f"TLS fails ({failure.reason or failure.strerror}); does it speak https at this port?"
+    told = failure.verify_message
+    if failure.verify_code in _OTHER_HOST:
+        return f"its certificate is another host's: {told.rstrip('.')}; ask it by a name that is in its certificate"
+    if failure.verify_code in _OUT_OF_DATE:
+        return f"its certificate is out of date: {told}; renew it there"
+    return f"its certificate is not trusted: {told}; give the certificate of its authority with {access.named.authority}"
+
+
+def _unusable(ca_file: Path) -> str | None:
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        return f"{ca_file} has no certificate in PEM"
+    except OSError as problem:
+        return f"the authority's certificate {ca_file} cannot be read: {problem.strerror}"
+    return None
+
+
+def _causes(problem: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and all that it wraps: requests has urllib3's as an argument, which has the reason as a field."""
+    waiting, seen = [problem], set()
+    while waiting:
+        each = waiting.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        wrapped = (*each.args, getattr(each, "reason", None), each.__cause__, each.__context__)
+        waiting.extend(found for found in wrapped if isinstance(found, BaseException))
