@@ -16,10 +16,12 @@ from spillway.api.simulate_output import EngineOutput, HostedOutput, SimulateOut
 from spillway.cli.manifests import BadInputError, NamedWorkload, read_manifests
 from spillway.cli.plan import question_for, read_architecture
 from spillway.cli.prices import PriceLists, read_prices
+from spillway.cli.prometheus_access import read_access
 from spillway.cli.simulate_case import Case, Wanted, make_case
 from spillway.cli.simulate_engine import read_engine
 from spillway.cli.simulate_runs import asked_policies, hosted_within_percent, policy_names, promised_percent, run_policies
 from spillway.cli.trace_file import read_trace, stated_columns
+from spillway.observe.access import Access
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.options import Question
 from spillway.report.simulate_text import as_text
@@ -69,8 +71,9 @@ def _outputs(parsed: argparse.Namespace, now: datetime) -> list[SimulateOutput]:
     architecture = read_architecture(parsed.model_config) if parsed.model_config else None
     questions = [(each, question_for(each, manifests, lists, architecture)) for each in manifests.workloads]
     shared = _from_file(parsed) if parsed.trace else None
+    access = read_access(parsed)
     return [
-        _output(parsed, workload, question, shared or _recorded(parsed, workload, question, now), wanted)
+        _output(parsed, workload, question, shared or _recorded(parsed, workload, question, access, now), wanted)
         for workload, question in questions
     ]
 
@@ -175,7 +178,7 @@ def _from_file(parsed: argparse.Namespace) -> Reading:
     )
 
 
-def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Question, now: datetime) -> Reading:
+def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Question, access: Access, now: datetime) -> Reading:
     from spillway.observe.history import HistoryError, prometheus_at, read_history
     from spillway.simulate.recorded import recorded_trace
 
@@ -187,7 +190,8 @@ def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Que
     show = _progress(sys.stderr.isatty())
     try:
         history = read_history(
-            prometheus_at(parsed.from_prometheus),
+            prometheus_at(parsed.from_prometheus, access),
+            access,
             namespace=namespace,
             workload=name,
             since=since,
@@ -196,7 +200,8 @@ def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Que
         )
         return recorded_trace(history, name=label, spread=declared_lengths(question.spec), seed=parsed.seed)
     except HistoryError as problem:
-        raise BadInputError(f"--from-prometheus {parsed.from_prometheus}: {problem}") from None
+        shown = re.sub("//[^/@]*@", "//", parsed.from_prometheus)  # a URL may have a password in it
+        raise BadInputError(f"--from-prometheus {shown}: {problem}") from None
     except TraceError as problem:
         raise BadInputError(f"--from-prometheus: {problem}") from None
 

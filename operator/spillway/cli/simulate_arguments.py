@@ -17,6 +17,18 @@ def add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
         "--workload", metavar="NAMESPACE/NAME", help="whose, with --from-prometheus (default: the file's, where it has a namespace)"
     )
     traffic.add_argument("--since", metavar="7d", default="7d", help="how far back, with --from-prometheus (default: 7d)")
+    asked = "with --from-prometheus: "
+    traffic.add_argument("--prometheus-token-file", metavar="FILE", help=f"{asked}send the bearer token in this file")
+    traffic.add_argument("--prometheus-user", metavar="NAME", help=f"{asked}basic authentication as this user")
+    traffic.add_argument("--prometheus-password-file", metavar="FILE", help=f"{asked}and with the password in this file")
+    traffic.add_argument("--prometheus-ca-file", metavar="FILE", help=f"{asked}trust the authority in this file alone")
+    traffic.add_argument(
+        "--prometheus-header",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"{asked}send it too, such as X-Scope-OrgID=team (may be given again)",
+    )
     traffic.add_argument("--days", type=float, metavar="N", help="replay only the first N days")
     size = traffic.add_mutually_exclusive_group()
     size.add_argument("--copies", type=int, metavar="N", help="N times the traffic, superposed")

@@ -3,8 +3,10 @@
 import copy
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -429,6 +431,44 @@ def test_the_recorded_traffic_of_a_workload_is_replayed(simulate: Run) -> None:
     assert any("Prometheus has counts, not requests" in each for each in found["warnings"])
 
 
+UNASKED = ("--from-prometheus", "http://127.0.0.1:9", "--workload", "a/b")
+LOGIN = ("--prometheus-user", "42", "--prometheus-password-file", "PASSWORD")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--prometheus-token-file", "TOKEN"), {"Authorization": "Bearer sesame"}),
+        ((*LOGIN, "--prometheus-header", "X-Scope-OrgID=a=b"), {"Authorization": "Basic NDI6c2VzYW1l", "X-Scope-OrgID": "a=b"}),
+    ],
+    ids=["a token", "a login and a tenant"],
+)
+def test_a_prometheus_behind_authentication_tells_its_traffic(
+    simulate: Run, tmp_path: Path, arguments: tuple[str, ...], wanted: dict[str, str]
+) -> None:
+    (tmp_path / "secret").write_text("sesame\n")
+    given = [str(tmp_path / "secret") if each in {"TOKEN", "PASSWORD"} else each for each in arguments]
+    asking = ("--workload", "team/chat", "--since", "1m", "--policy", "static")
+    with serving(Past().answer, wanted) as url:
+        assert as_json(simulate, "--from-prometheus", url, *asking, *given)["trace"]["name"] == "team/chat"
+        told = refusal(simulate, "-f", HYBRID, "--from-prometheus", url.replace("//", "//me:hidden@"), *asking)
+    assert "hidden" not in told
+    assert f'{url}: it answered 401 Unauthorized, "who are you?"; give a credential with --prometheus-token-file, or ' in told
+
+
+def test_a_token_may_come_through_a_pipe_for_all_workloads(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    parts, pipe = documents(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_text, args=("sesame",))
+    writing.start()
+    twice = written(*parts.values(), parts["InferenceWorkload"])
+    with serving(Past().answer, {"Authorization": "Bearer sesame"}) as url:
+        asking = ("--from-prometheus", url, "--workload", "team/chat", "--since", "1m", "--policy", "all-hosted")
+        code, _, said = simulate("-f", twice, *asking, "--prometheus-token-file", str(pipe))
+    writing.join()
+    assert (code, said) == (0, "")
+
+
 def test_all_policies_are_listed_without_anything_to_simulate(simulate: Run) -> None:
     code, out, _ = simulate("--policy", "list")
     assert (code, tuple(out.split())) == (0, policy_names())
@@ -468,6 +508,15 @@ def test_another_mode_than_the_manifests_is_told(simulate: Run, written: Callabl
         (("--trace", "TRACE", "--columns", "x"), "--columns: 'x' is none of"),
         (("--from-prometheus", "http://127.0.0.1:9"), "--workload: Prometheus knows workloads by namespace and name"),
         (("--from-prometheus", "http://127.0.0.1:9", "--workload", "a/b"), "--from-prometheus http://127.0.0.1:9: it cannot be reached"),
+        ((*UNASKED, "--prometheus-user", "me"), "--prometheus-user and --prometheus-password-file belong together"),
+        (
+            (*UNASKED, "--prometheus-token-file", "/x", *LOGIN),
+            "--prometheus-token-file and --prometheus-user: Prometheus takes one credential",
+        ),
+        ((*UNASKED, "--prometheus-token-file", "/nowhere"), "--from-prometheus: /nowhere cannot be read"),
+        ((*UNASKED, "--prometheus-token-file", "/dev/null"), "--from-prometheus: /dev/null is empty"),
+        ((*UNASKED, "--prometheus-header", "X-Scope-OrgID"), "--prometheus-header: 'X-Scope-OrgID' has no value; give NAME=VALUE"),
+        ((*UNASKED, "--prometheus-header", "Authorization=x"), "Authorization is what --prometheus-token-file, or --prometheus-user"),
         (("--trace", "TRACE", "--policy", "all-hosted", "--out", "/nowhere/x"), "--out: /nowhere/x cannot be written"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
