@@ -1,5 +1,6 @@
 """A collector of traces that reads OTLP over HTTP, as far as a test needs it: protobuf by its wire format, no generated code."""
 
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -28,6 +29,7 @@ class Collector:
     spans: list[Span] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     port: int = 0
+    tls: ssl.SSLContext | None = None
     _runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -35,7 +37,7 @@ class Collector:
         app.router.add_post("/v1/traces", self._take)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.tls).start()
         self.port = self._runner.addresses[0][1]
         return self
 

@@ -112,6 +112,7 @@ class Gateway:
             run_folder=str(folder / "run"),
             access_folder=str(folder / "access"),
             tls_folder=str(folder / "tls"),
+            collector_folder=str(folder / "collector"),
         )
         (folder / "run").mkdir(parents=True)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses, memory_bytes=memory_bytes))
@@ -155,6 +156,10 @@ class Gateway:
     def write_certificate(self, chain: Path, key: Path) -> None:
         """Create or change the Secret of the URL's certificate."""
         self.client_secrets["tls"].write({"tls.crt": chain.read_text(), "tls.key": key.read_text()})
+
+    def write_collector_authority(self, pem: str) -> None:
+        """Create or rotate the certificate authority of the collector of traces."""
+        self.client_secrets["collector"].write({"collector.crt": pem})
 
     def set_cap(self, cap: int) -> None:
         """Change the concurrency cap as the operator would: the ConfigMap's new content, swapped in."""

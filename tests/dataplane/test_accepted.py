@@ -39,7 +39,9 @@ def test_envoy_accepts_what_it_reads_later(promise: str, tmp_path: Path) -> None
         resource = only_resource(files["runtime.yaml"] if layer["name"] == "cap" else share(7))
         assert resource["name"] == layer.pop("rtds_layer")["name"]
         layer["static_layer"] = resource["layer"]
-    secrets = [only_resource(content) for name, content in sorted(files.items()) if name.startswith(("hosted-", "access-", "tls-"))]
+    secrets = [
+        only_resource(content) for name, content in sorted(files.items()) if name.startswith(("hosted-", "access-", "tls-", "collector-"))
+    ]
     for secret in secrets:
         for source, content in zip(sources(secret), contents(secret, tmp_path), strict=True):
             assert Path(source.pop("filename")).read_text() == "as mounted"
@@ -70,6 +72,7 @@ def mounted(case: Case, folder: Path) -> GatewayAddresses:
         run_folder=str(folder / "run"),
         access_folder=str(folder / "access"),
         tls_folder=str(folder / "tls"),
+        collector_folder=str(folder / "collector"),
     )
     Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses, memory_bytes=MEMORY_BYTES))
     Volume(folder / "cap", envoy.cap_files(case.decision))

@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.dataplane import certificates
 from tests.dataplane.client import CHAT
 from tests.dataplane.collector import Collector, Span
 from tests.dataplane.conftest import KEYS, SetStage
@@ -105,6 +107,38 @@ async def test_a_collector_that_is_away_costs_no_request(stage: SetStage) -> Non
         scene = await stage(engines=1, spec=traced(port_of(nobody)))
         for stream in (False, True, False):
             assert (await scene.client.post(stream=stream)).status == 200
+
+
+async def test_a_collector_over_tls_gets_spans_once_its_own_authority_is_there(stage: SetStage, tmp_path: Path) -> None:
+    trusted, greetings = certificates.authority(), []
+    context = certificates.server(*trusted.issue("localhost", tmp_path / "pki"))
+    context.sni_callback = lambda _, name, __: greetings.append(name)
+    async with Collector(tls=context) as collector:
+        tracing = {"otlpEndpoint": f"https://localhost:{collector.port}", "tls": {"caSecretRef": {"name": "collector", "key": "ca.crt"}}}
+        scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "tracing": {**tracing, "samplingPercent": 100}}})
+
+        async def requested(*, until_there_are: list[Any]) -> bool:
+            assert (await scene.client.post()).status == 200
+            return bool(until_there_are)
+
+        await requested(until_there_are=greetings)
+        scene.gateway.write_collector_authority(certificates.authority("another").pem)
+        await until(lambda: requested(until_there_are=greetings), "it is called")
+        assert not collector.spans, "nobody's authority, or another's, is not trusted"
+        scene.gateway.write_collector_authority(trusted.pem)
+        await until(lambda: requested(until_there_are=collector.spans), "spans come")
+    assert set(greetings) == {"localhost"}
+
+
+async def test_a_collector_over_tls_may_be_trusted_by_the_systems_authorities(stage: SetStage, tmp_path: Path) -> None:
+    trusted = certificates.authority()
+    (tmp_path / "authorities.pem").write_text(trusted.pem)
+    async with Collector(tls=certificates.server(*trusted.issue("localhost", tmp_path / "pki"))) as collector:
+        tracing = {"otlpEndpoint": f"https://localhost:{collector.port}", "samplingPercent": 100}
+        authorities = {"system_authorities": str(tmp_path / "authorities.pem")}
+        scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "tracing": tracing}}, addresses=authorities)
+        assert (await scene.client.post()).status == 200
+        await spans(collector, 2)
 
 
 async def test_without_tracing_a_clients_context_goes_to_the_replica_as_it_came_and_none_is_made(stage: SetStage) -> None:

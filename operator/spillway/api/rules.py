@@ -478,10 +478,17 @@ WORKLOAD_RULES = (
     Rule(
         name="otlp-endpoint",
         model="Tracing",
-        rule=f"self.otlpEndpoint.matches('^http://[A-Za-z0-9.-]+(:{_PORT})?/?$')",
-        message="otlpEndpoint must be http://<host> or http://<host>:<port>, without a path: a collector in this cluster, which may pass "
-        "spans on over TLS",
+        rule=f"self.otlpEndpoint.matches('^https?://[A-Za-z0-9.-]+(:{_PORT})?/?$')",
+        message="otlpEndpoint must be http:// or https:// with a host and perhaps a port, without a path: a collector of your own, which "
+        "may pass spans on with a key",
         at=".otlpEndpoint",
+    ),
+    Rule(
+        name="otlp-authority",
+        model="Tracing",
+        rule="!has(self.tls) || self.otlpEndpoint.startsWith('https://')",
+        message="tls says whom TLS trusts, which an otlpEndpoint with http:// does not have: give that with https://, or leave tls out",
+        at=".tls",
     ),
     Rule(
         name="access-client-twice",

@@ -4,7 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from spillway.api.base import ApiModel
+from spillway.api.base import ApiModel, SecretKeyRef
+
+
+class TracingTls(ApiModel):
+    """How the collector's certificate is checked."""
+
+    ca_secret_ref: Annotated[SecretKeyRef, Field(description="Secret key with the PEM certificate authority that alone is trusted.")]
 
 
 class Tracing(ApiModel):
@@ -18,6 +24,10 @@ class Tracing(ApiModel):
             "http://otel-collector.observability:4318. They hold no prompt, no answer and no key.",
         ),
     ]
+    tls: Annotated[
+        TracingTls | None,
+        Field(description="Certificate authority of a collector at https://. Default: the system's authorities."),
+    ] = None
     sampling_percent: Annotated[
         int,
         Field(

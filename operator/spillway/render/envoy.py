@@ -41,7 +41,7 @@ from spillway.render.envoy_routing import hashes
 from spillway.render.envoy_secrets import Mount
 from spillway.render.envoy_share import has_share, share_layers
 from spillway.render.envoy_tls import tls_mount, tls_resources
-from spillway.render.envoy_tracing import collector_clusters
+from spillway.render.envoy_tracing import collector_clusters, collector_mount, collector_resources
 from spillway.render.envoy_wait import LISTENER as WAIT
 from spillway.render.envoy_wait import WAIT_STATS, slot_cluster, wait_listener, wait_ms
 
@@ -91,15 +91,19 @@ def gateway_files(
     for backend in decision.backends:
         files |= {name: _text(content) for name, content in hosted.secret_resources(backend, addresses).items()}
     gateway = workload.spec.gateway
-    resources = access_resources(gateway.access, addresses) | tls_resources(gateway.tls, addresses)
+    resources = (
+        access_resources(gateway.access, addresses)
+        | tls_resources(gateway.tls, addresses)
+        | collector_resources(gateway.tracing, addresses)
+    )
     absent = {file: content for mount in client_mounts(workload, addresses) for file, content in mount.absent.items()}
     return files | {name: _text(content) for name, content in resources.items()} | absent
 
 
 def client_mounts(workload: Workload, addresses: GatewayAddresses = PRODUCTION) -> tuple[Mount, ...]:
-    """Return the Secrets for the side of the clients that gateway pods mount."""
+    """Return the Secrets that gateway pods mount for the side of the clients, and for the collector of their traces."""
     gateway = workload.spec.gateway
-    return access_mount(gateway.access, addresses) + tls_mount(gateway.tls, addresses)
+    return access_mount(gateway.access, addresses) + tls_mount(gateway.tls, addresses) + collector_mount(gateway.tracing, addresses)
 
 
 def cap_files(decision: Decision) -> dict[str, str]:
@@ -185,7 +189,7 @@ def _bootstrap(workload: Workload, decision: Decision, addresses: GatewayAddress
             "clusters": [
                 *clusters,
                 *issuer_clusters(workload.spec.gateway.access, addresses),
-                *collector_clusters(workload),
+                *collector_clusters(workload, addresses),
                 *operations_clusters(addresses),
             ],
         },

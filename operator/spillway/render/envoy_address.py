@@ -32,6 +32,7 @@ class GatewayAddresses:
     hosted_folder: str = "/etc/spillway/hosted"
     access_folder: str = "/etc/spillway/access"
     tls_folder: str = "/etc/spillway/tls"
+    collector_folder: str = "/etc/spillway/collector"
     run_folder: str = "/run/spillway"
     system_authorities: str = "/etc/ssl/certs/ca-certificates.crt"  # there in Debian, in Ubuntu and in distroless images
     drain_settle_s: float = 5.0  # until Services everywhere have forgotten a pod that ends

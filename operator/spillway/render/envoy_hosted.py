@@ -1,6 +1,5 @@
 """The second tier's way to one hosted backend: nothing of the client's but the request itself leaves the cluster."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -29,12 +28,12 @@ from spillway.render.envoy_http import (
     seconds,
     set_header,
     socket_address,
-    typed,
 )
 from spillway.render.envoy_long import is_long
 from spillway.render.envoy_metrics import token_filters, unanswered
 from spillway.render.envoy_permit import GIVEN_UP, PERMITTED, meter, permitted
 from spillway.render.envoy_secrets import mounted, secret_file
+from spillway.render.envoy_upstream_tls import upstream_tls
 
 _REWRITTEN = "x-spillway-rewritten"
 _CONNECT_S = 3
@@ -57,15 +56,6 @@ class BaseUrl:
         """The Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == 443 else f"{host}:{self.port}"  # noqa: PLR2004
-
-    @property
-    def is_address(self) -> bool:
-        """Whether the host is an IP address, which has no SNI."""
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
 
 
 def base_url(backend: HostedBackend) -> BaseUrl:
@@ -247,19 +237,10 @@ def hosted_cluster(backend: HostedBackend, addresses: GatewayAddresses) -> Envoy
 
 
 def _tls(backend: HostedBackend, addresses: GatewayAddresses, url: BaseUrl) -> EnvoyConfig:
-    name = {"san_type": "IP_ADDRESS" if url.is_address else "DNS", "matcher": {"exact": url.host}}
-    names: EnvoyConfig = {"match_typed_subject_alt_names": [name]}
     if backend.provider.tls is None:
-        checks: EnvoyConfig = {"validation_context": {**names, "trusted_ca": {"filename": addresses.system_authorities}}}
-    else:
-        folder = authority_folder(addresses, backend.provider_name)
-        source = mounted(addresses, file=authority_file(backend), folder=folder)
-        trusted = {"name": authority_name(backend), "sds_config": source}
-        checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": trusted}}
-    context = typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=checks)
-    if not url.is_address:
-        context["sni"] = url.host
-    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+        return upstream_tls(url.host, addresses, authority=None)
+    source = mounted(addresses, file=authority_file(backend), folder=authority_folder(addresses, backend.provider_name))
+    return upstream_tls(url.host, addresses, authority={"name": authority_name(backend), "sds_config": source})
 
 
 def key_name(backend: HostedBackend) -> str:

@@ -6,7 +6,9 @@ it is dropped with every other header that is not on the list: an id by which tw
 
 from urllib.parse import urlsplit
 
+from spillway.api.tracing import Tracing
 from spillway.plan.decision import Workload
+from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
     EnvoyConfig,
     breakers,
@@ -18,10 +20,15 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_secrets import Mount, mounted, secret_file
+from spillway.render.envoy_upstream_tls import upstream_tls
 
 _CLUSTER = "collector"
 _PATH = "/v1/traces"
-_HTTP_PORT = 80
+_PORTS = {"http": 80, "https": 443}
+_AUTHORITY_FILE = "collector.crt"
+_SOURCE = "collector-ca.yaml"
+_NAME = "collector-ca"
 _TAGS = {
     "http.url": "%PATH(NQ)%",  # Envoy's own has the query, in which some clients put a key
     "gen_ai.usage.input_tokens": "%DYNAMIC_METADATA(usage:input_tokens)%",
@@ -70,13 +77,17 @@ def _sampler(percent: int) -> EnvoyConfig:
     return extension(f"{name}.parent_based", f"{proto}.ParentBasedSamplerConfig", wrapped_sampler=drawn)
 
 
-def collector_clusters(workload: Workload) -> list[EnvoyConfig]:
+def collector_clusters(workload: Workload, addresses: GatewayAddresses) -> list[EnvoyConfig]:
     """Return the cluster of the collector. While it is away spans are lost, and requests go on."""
     wanted = workload.spec.gateway.tracing
     if wanted is None:
         return []
     url = urlsplit(wanted.otlp_endpoint)
-    host, port = url.hostname or "", url.port or _HTTP_PORT
+    host, port = url.hostname or "", url.port or _PORTS[url.scheme]
+    authority: EnvoyConfig | None = None
+    if wanted.tls is not None:
+        authority = {"name": _NAME, "sds_config": mounted(addresses, file=_SOURCE, folder=addresses.collector_folder)}
+    secured = {"transport_socket": upstream_tls(host, addresses, authority=authority)} if url.scheme == "https" else {}
     return [
         {
             "name": _CLUSTER,
@@ -84,6 +95,31 @@ def collector_clusters(workload: Workload) -> list[EnvoyConfig]:
             "connect_timeout": seconds(1),
             "load_assignment": endpoints(_CLUSTER, [socket_address(host, port)], hostname=host),
             "circuit_breakers": breakers(),
+            **secured,
             "typed_extension_protocol_options": http1(idle_s=30),
         }
     ]
+
+
+def collector_resources(tracing: Tracing | None, addresses: GatewayAddresses) -> dict[str, EnvoyConfig]:
+    """Return the file that tells Envoy where the collector's certificate authority is, by its name."""
+    if tracing is None or tracing.tls is None:
+        return {}
+    path = f"{addresses.collector_folder}/{_AUTHORITY_FILE}"
+    return {_SOURCE: secret_file(_NAME, validation_context={"trusted_ca": {"filename": path}})}
+
+
+def collector_mount(tracing: Tracing | None, addresses: GatewayAddresses) -> tuple[Mount, ...]:
+    """Return the Secret of that authority as gateway pods mount it. Without it no span is sent, and requests go on."""
+    if tracing is None or tracing.tls is None:
+        return ()
+    ref = tracing.tls.ca_secret_ref
+    return (
+        Mount(
+            name="collector",
+            source_name=ref.name,
+            mount_path=addresses.collector_folder,
+            absent={_AUTHORITY_FILE: "no certificate authority\n"},
+            entries={_AUTHORITY_FILE: ref.key},
+        ),
+    )
