@@ -171,6 +171,14 @@ def test_the_operators_own_token_is_one_that_the_kubelet_renews(tmp_path: Path) 
     assert told.authorization is not None
 
 
+def test_a_prometheus_that_is_far_away_may_be_given_more_time(tmp_path: Path, plain: Rendered) -> None:
+    far = template(tmp_path, {"prometheus": {"url": "https://far.example.com", "timeoutSeconds": 20}})
+    for found, expected in ((plain, 5), (far, 20)):
+        (container,) = found.pod("spillway-operator")["containers"]
+        told = read_settings({each["name"]: each["value"] for each in container["env"] if "value" in each})
+        assert told.prometheus_timeout_s == expected
+
+
 def test_a_prometheus_that_asks_for_nothing_is_given_nothing(stack: Rendered) -> None:
     told, mounted, _ = access(stack)
     assert told == OPEN

@@ -50,7 +50,7 @@ class PrometheusSource:
         try:
             answers = await self._batch()
         except TimeoutError:
-            late = Missing(reason=Reason.PROMETHEUS_ERROR, detail="no answer in time")
+            late = Missing(reason=Reason.PROMETHEUS_ERROR, detail="all queries together took too long; raise prometheus.timeoutSeconds")
             return {key: all_missing(self._window_s, late, target.backends) for key, target in targets.items()}
         batch = Batch.of(answers, window_s=self._window_s, at=now, pod_owners=pod_owners)
         return {key: batch.read(key, target, now) for key, target in targets.items()}
@@ -98,7 +98,7 @@ def _sentence(problem: BaseException) -> str:
     if isinstance(problem, requests.ConnectionError):
         return "Prometheus cannot be reached"
     if isinstance(problem, requests.Timeout):
-        return "Prometheus did not answer in time"
+        return "Prometheus did not answer in time; raise prometheus.timeoutSeconds where it is only slow"
     if isinstance(problem, RefusedError):
         return f"it answered {problem}"
     return f"{type(problem).__name__}: {problem}"[:200]

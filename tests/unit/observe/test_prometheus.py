@@ -73,7 +73,8 @@ async def test_a_server_that_hangs_costs_one_timeout_and_no_second_thread() -> N
     source = PrometheusSource(asked, window_s=60, timeout_s=0.05)
     targets = {KEY: Target()}
     for _ in range(2):
-        assert missing((await source.read(targets, {}, datetime.now(UTC)))[KEY]).reason is Reason.PROMETHEUS_ERROR
+        found = missing((await source.read(targets, {}, datetime.now(UTC)))[KEY])
+        assert (found.reason, "raise prometheus.timeoutSeconds" in found.detail) == (Reason.PROMETHEUS_ERROR, True)
     assert asked.asked == 1
     release.set()
     source.close()
