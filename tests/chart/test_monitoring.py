@@ -235,6 +235,20 @@ def test_rules_and_dashboard_are_made_only_where_they_are_asked_for(plain: Rende
     assert made["data"]["spillway.json"].rstrip("\n") + "\n" == dashboard.text()
 
 
+def test_the_dashboard_tells_workloads_of_one_name_in_two_namespaces_apart(tmp_path: Path) -> None:
+    asked = {title: expr for title, expr in dashboard.queries(window="5m").items() if "{workload" in title}
+    names = {name for expr in asked.values() for name in re.findall(r"(\w+)\{", expr)}
+    series = [
+        {"series": f'{name}{{namespace="{namespace}",workload="chat",component="gateway"}}', "values": "1x10"}
+        for name in names
+        for namespace in ("team-a", "team-b")
+    ]
+    counts = [{"expr": f"count({expr})", "eval_time": "5m", "exp_samples": [{"labels": "{}", "value": 2}]} for expr in asked.values()]
+    assert len(counts) > 10
+    assert [title for title in asked if "{{namespace}}" not in title] == []
+    accepted(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": counts}])
+
+
 def test_every_panel_has_a_title_of_its_own_and_asks_the_chosen_prometheus() -> None:
     made = json.loads(dashboard.text())
     panels = [panel for panel in made["panels"] if panel["type"] != "row"]

@@ -24,6 +24,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from tests.chart.monitoring.rules import why
 
 OURS = 'namespace=~"$namespace",workload=~"$workload"'
+WHOSE = "{{namespace}}/{{workload}}"  # in a legend: workloads of two namespaces often have one name, and all are shown at first
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _WINDOW = "$__rate_interval"
 _WIDTH, _HEIGHT = 8, 8  # of a grid 24 wide
@@ -77,7 +78,7 @@ def _quantile(share: float, histogram: str, *, by: str = "backend, ") -> str:
     return f"histogram_quantile({share}, {_rate(f'{histogram}_bucket', by=f'{by}le')})"
 
 
-def _gauge(name: str, *, by: str = "workload", more: str = "") -> str:
+def _gauge(name: str, *, by: str = "namespace, workload", more: str = "") -> str:
     """Return a gauge of the operator's: of the replica that acts, or acted when another one has just taken over."""
     return f"max by ({by}) ({name}{{{OURS}{more}}})"
 
@@ -108,8 +109,8 @@ def _clients() -> list[Graph]:
             title="Requests that met every target",
             unit="percentunit",
             asks={
-                "{{workload}}": _gauge("spillway_slo_attainment_ratio"),
-                "{{workload}}: promised": _gauge("spillway_slo_objective_ratio"),
+                WHOSE: _gauge("spillway_slo_attainment_ratio"),
+                f"{WHOSE}: promised": _gauge("spillway_slo_objective_ratio"),
             },
         ),
         Graph(
@@ -151,7 +152,7 @@ def _spill() -> list[Graph]:
         Graph(
             title="In flight on own replicas, and how many may be",
             unit="short",
-            asks={"in flight": active, "cap": f"sum ({_gauge('spillway_gateway_cap_requests', by='namespace, workload')})"},
+            asks={"in flight": active, "cap": f"sum ({_gauge('spillway_gateway_cap_requests')})"},
         ),
         Graph(
             title="What hosted backends answered",
@@ -176,23 +177,23 @@ def _money() -> list[Graph]:
         Graph(
             title="Cost per hour, by side",
             unit="currencyUSD",
-            asks={"{{workload}} {{side}}": _gauge("spillway_side_usd_per_hour", by="workload, side")},
+            asks={f"{WHOSE} {{{{side}}}}": _gauge("spillway_side_usd_per_hour", by="namespace, workload, side")},
         ),
         Graph(
             title="This month",
             unit="currencyUSD",
             kind="numbers",
             asks={
-                "{{workload}}: so far": _gauge("spillway_month_to_date_usd"),
-                "{{workload}}: at its end": _gauge("spillway_projected_monthly_usd"),
-                "{{workload}}: budget": _gauge("spillway_budget_monthly_usd"),
+                f"{WHOSE}: so far": _gauge("spillway_month_to_date_usd"),
+                f"{WHOSE}: at its end": _gauge("spillway_projected_monthly_usd"),
+                f"{WHOSE}: budget": _gauge("spillway_budget_monthly_usd"),
             },
         ),
         Graph(
             title="Hosted price over own cost (kappa)",
             unit="short",
             text="Below 1 owning loses at any load.",
-            asks={"{{workload}}": _gauge("spillway_kappa")},
+            asks={WHOSE: _gauge("spillway_kappa")},
         ),
         Graph(
             title="Tokens a second, by who served",
@@ -205,7 +206,7 @@ def _money() -> list[Graph]:
         Graph(
             title="What the last replica saves per hour",
             unit="currencyUSD",
-            asks={"{{workload}}": _gauge("spillway_marginal_saving_usd_per_hour")},
+            asks={WHOSE: _gauge("spillway_marginal_saving_usd_per_hour")},
             least=None,
         ),
     ]
@@ -216,8 +217,8 @@ def _replicas() -> list[Graph]:
         Graph(
             title="Replicas",
             unit="short",
-            asks={f"{{{{workload}}}} {name}": _gauge(f"spillway_{name}_replicas") for name in ("desired", "ready", "demand")}
-            | {"{{workload}} forecast p{{quantile}}": _gauge("spillway_forecast_replicas", by="workload, quantile")},
+            asks={f"{WHOSE} {name}": _gauge(f"spillway_{name}_replicas") for name in ("desired", "ready", "demand")}
+            | {f"{WHOSE} forecast p{{{{quantile}}}}": _gauge("spillway_forecast_replicas", by="namespace, workload, quantile")},
         ),
         Graph(
             title="Requests in the engines",
@@ -231,7 +232,11 @@ def _replicas() -> list[Graph]:
             asks={"p95": _quantile(0.95, "vllm:inter_token_latency_seconds", by="")},
         ),
         Graph(title="Tokens a second made by the engines", unit="short", asks={"{{pod}}": _rate("vllm:generation_tokens_total", by="pod")}),
-        Graph(title="Time until the next replica would serve", unit="s", asks={"{{workload}}": _gauge("spillway_start_up_seconds")}),
+        Graph(
+            title="Time until the next replica would serve",
+            unit="s",
+            asks={WHOSE: _gauge("spillway_start_up_seconds")},
+        ),
     ]
 
 
@@ -256,7 +261,7 @@ def _operator() -> list[Graph]:
         Graph(
             title="Gateways that answer Prometheus",
             unit="short",
-            asks={"{{workload}}": f'sum by (workload) (up{{component="gateway",{OURS}}})'},
+            asks={WHOSE: f'sum by (namespace, workload) (up{{component="gateway",{OURS}}})'},
         ),
         Graph(title="Memory of a gateway", unit="bytes", asks={"{{pod}}": f"max by (pod) (envoy_server_memory_physical_size{{{OURS}}})"}),
         Graph(
