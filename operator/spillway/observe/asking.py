@@ -64,7 +64,8 @@ def why_not_let_in(problem: BaseException, access: Access) -> str | None:
     if isinstance(problem, RefusedError):
         return _refusal(problem, access)
     if isinstance(problem, requests.JSONDecodeError):
-        return f"it answered with something else than JSON, as a login page does; ask Prometheus itself, and with {access.named.auth}"
+        found = "it answered with something else than JSON, as a login page does"
+        return f"{found}; give the URL of Prometheus itself, and a credential with {access.named.auth}"
     if isinstance(problem, requests.exceptions.SSLError) or not isinstance(problem, requests.RequestException):
         return _untrusted(problem, access)
     return None

@@ -515,6 +515,10 @@ def test_another_mode_than_the_manifests_is_told(simulate: Run, written: Callabl
         ),
         ((*UNASKED, "--prometheus-token-file", "/nowhere"), "--from-prometheus: /nowhere cannot be read"),
         ((*UNASKED, "--prometheus-token-file", "/dev/null"), "--from-prometheus: /dev/null is empty"),
+        (
+            ("--from-prometheus", "https://127.0.0.1:9", "--workload", "a/b", "--prometheus-ca-file", "/nowhere"),
+            "the authority's certificate /nowhere cannot be read: No such file or directory; give it with --prometheus-ca-file",
+        ),
         ((*UNASKED, "--prometheus-header", "X-Scope-OrgID"), "--prometheus-header: 'X-Scope-OrgID' has no value; give NAME=VALUE"),
         ((*UNASKED, "--prometheus-header", "Authorization=x"), "Authorization is what --prometheus-token-file, or --prometheus-user"),
         (("--trace", "TRACE", "--policy", "all-hosted", "--out", "/nowhere/x"), "--out: /nowhere/x cannot be written"),
