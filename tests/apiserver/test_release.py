@@ -1,5 +1,6 @@
 """The charts on a real API server, by Helm itself: releases of all kinds of names, and the upgrade that the documentation tells."""
 
+import json
 import re
 import shlex
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.apiserver.server import ApiServer
-from tests.chart.conftest import BUNDLED, CHART, CRD_CHART, PLACED, ROOT, helm, values_file
+from tests.chart.conftest import BUNDLED, CHART, CRD_CHART, GUARDED, PLACED, ROOT, helm, values_file
 
 CRDS = "charts/spillway/crds/"
 NAMESPACES = iter(range(100, 200))  # all digits, which a namespace's name may be
@@ -34,6 +35,23 @@ def test_the_chart_is_installed_and_upgraded_under_every_name_that_helm_takes(se
         path = str(values_file(tmp_path, values))
         install(server, "upgrade", "--install", release, str(CHART), *where, "--create-namespace", "-f", path)
     install(server, "uninstall", release, *where)
+
+
+def test_what_prometheus_asks_for_can_be_changed_by_an_upgrade(server: ApiServer, tmp_path: Path) -> None:
+    where = ("-n", str(next(NAMESPACES)))
+    own_token = {"url": GUARDED["prometheus"]["url"], "auth": {"serviceAccountToken": True}, "ca": {"secret": "authority"}}
+    mounted = []
+    for values in (GUARDED, {"prometheus": own_token}, {"replicas": 1}, GUARDED):
+        install(
+            server, "upgrade", "--install", "guarded", str(CHART), *where, "--create-namespace", "-f", str(values_file(tmp_path, values))
+        )
+        made = json.loads(server.kubectl("get", "deployment", "guarded-spillway-operator", *where, "-o", "json"))
+        volumes = made["spec"]["template"]["spec"]["volumes"]
+        mounted.append([(each["name"], *(set(each) - {"name"})) for each in volumes])
+    first = [("tmp", "emptyDir"), ("prometheus-auth", "secret"), ("prometheus-ca", "configMap")]
+    own = [("tmp", "emptyDir"), ("prometheus-auth", "projected"), ("prometheus-ca", "secret")]
+    assert mounted == [first, own, [("tmp", "emptyDir")], first]
+    install(server, "uninstall", "guarded", *where)
 
 
 @pytest.fixture
