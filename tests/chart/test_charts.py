@@ -122,6 +122,9 @@ def test_an_accelerators_share_of_its_node_has_a_plausible_price() -> None:
     assert all(0.5 <= usd <= 16 for usd in shares.values()), shares
 
 
+MAY_BE_EMPTY = ("resources", "podLabels", "podAnnotations", "nodeSelector", "affinity")
+
+
 def asked_by(url: str = "https://a.b.svc", **values: Any) -> dict[str, Any]:
     """Return values of a Prometheus at that URL."""
     return {"prometheus": {"url": url, **values}}
@@ -161,6 +164,11 @@ WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
     "a header that is two": (asked_by(headers={"X-Scope-OrgID": "a\nb: c"}), "X-Scope-OrgID"),
     "a tenant that is a number": (asked_by(headers={"X-Scope-OrgID": 42}), "X-Scope-OrgID"),
     "a Secret that nothing can be called": (asked_by(auth={"secret": "My Secret"}), "secret"),
+    **{
+        f"nothing below {section}": ({section: None}, f"missing property '{section}'")
+        for section, given in yaml.safe_load((CHART / "values.yaml").read_text()).items()
+        if isinstance(given, dict) and section not in MAY_BE_EMPTY
+    },
     "an account that is neither made nor named": ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
 }
 
