@@ -20,6 +20,7 @@ from tests.apiserver.server import ApiServer
 CASES = Path(__file__).parent / "cel"
 EXPECT = "# expect: "
 PRICED = {"name": "a", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "1"}
+APART = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
 ALL_RULES: tuple[Rule, ...] = tuple({rule.name: rule for rules in RULES.values() for rule in rules}.values())
 
 
@@ -111,6 +112,8 @@ def test_every_variable_that_spillway_sets_is_refused_with_the_field_to_use(obje
         ("extra-args", "dedicated.podTemplate", {"resources": {"requests": {"cpu": "four"}}}, "should match"),
         ("extra-args", "dedicated.podTemplate", {"resources": {"limits": {"memory": -1}}}, "should be greater than or equal to 0"),
         ("extra-args", "traffic", {"requestsPerSecond": {"mean": "x", "peak": "1"}}, "should match"),
+        ("gateway-memory", "gateway.podTemplate.topologySpreadConstraints", [APART, APART], "Duplicate value"),
+        ("gateway-memory", "gateway.podTemplate.tolerations", [{"operator": "Exists", "effect": "Never"}], "supported values"),
         ("provider-https", "models", [PRICED, PRICED], "Duplicate value"),
         ("provider-https", "models", [], "should have at least 1 items"),
         ("provider-https", "prices", {"asOf": "yesterday", "source": "x"}, "must be of type date"),

@@ -32,7 +32,7 @@ def pod(deployment: dict[str, Any], namespace: str) -> dict[str, Any]:
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.parent.name)
 def test_every_golden_object_is_taken_and_every_pod_is_restricted(apiserver: ApiServer, namespace: str, folder: Path) -> None:
     apiserver.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
-    for runtime_class in ("nvidia", "nvidia-cdi"):
+    for runtime_class in ("nvidia", "nvidia-cdi", "gvisor"):
         handler = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": runtime_class}, "handler": runtime_class}
         assert apiserver.apply(handler).code == 0
     priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "serving"}, "value": 1000}

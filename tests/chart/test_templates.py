@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from spillway.api.pods import GatewayPodTemplate
 from spillway.api.vocabulary import LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.observe.access import OPEN, Access, AccessError
 from spillway.reconcile.settings import read_settings
-from tests.chart.conftest import CHART, GUARDED, NAMESPACE, STACK, Rendered, helm, template, values_file
+from spillway.render.settings import RenderSettings
+from tests.chart.conftest import CHART, GUARDED, NAMESPACE, STACK, Rendered, helm, refusal, template, values_file
 from tests.e2e.cluster import binaries
 
 WORKLOAD_LABELS = {"namespace", "pod", "workload", "component"}  # on every scraped series of a workload
@@ -227,12 +229,73 @@ def test_pull_secrets_of_replicas_and_gateways_reach_the_operator(tmp_path: Path
     found = template(
         tmp_path, {"engine": {"imagePullSecrets": [{"name": "a"}]}, "gateway": {"imagePullSecrets": [{"name": "b"}, {"name": "c"}]}}
     )
-    (container,) = found.pod("spillway-operator")["containers"]
-    told = read_settings({each["name"]: each["value"] for each in container["env"] if "value" in each}).render
-    assert (told.engine_pull_secrets, told.gateway_pull_secrets) == (("a",), ("b", "c"))
+    assert (told(found).engine_pull_secrets, told(found).gateway_pull_secrets) == (("a",), ("b", "c"))
     assert "imagePullSecrets" not in found.pod("spillway-operator")
     (container,) = plain.pod("spillway-operator")["containers"]
     assert not [each for each in container["env"] if "PULL_SECRETS" in each["name"]]
+
+
+OFF_GPUS = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]}]
+        }
+    }
+}
+
+
+def test_defaults_of_gateways_pods_reach_the_operator_and_none_is_told_where_none_is_set(tmp_path: Path, plain: Rendered) -> None:
+    values = {
+        "podLabels": {"team": "ml"},
+        "podAnnotations": {"sidecar.istio.io/inject": "false"},
+        "nodeSelector": {"pool": "edge"},
+        "tolerations": [{"key": "edge", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1000000}],
+        "affinity": OFF_GPUS,
+        "priorityClassName": "4",
+    }
+    renamed = {"podLabels": "labels", "podAnnotations": "annotations"}
+    found = told(template(tmp_path, {"gateway": values})).gateway_pod_template
+    expected = {renamed.get(name, name): value for name, value in values.items()}
+    assert found.model_dump(mode="json", by_alias=True, exclude_unset=True) == expected
+    assert told(plain).gateway_pod_template == GatewayPodTemplate()
+    assert not [each for each in plain.pod("spillway-operator")["containers"][0]["env"] if "POD_TEMPLATE" in each["name"]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"tolerations": [{"effect": "NoSchedule"}]},
+        {"tolerations": [{"key": "edge", "Operator": "Exists"}]},
+        {"affinity": {"podAffinity": {}}},
+        {"affinity": {"nodeAffinity": {"required": {}}}},
+        {"podAnnotations": {"sidecar.istio.io/inject": False}},
+    ],
+    ids=["of every taint", "misspelt", "to other pods", "of another name", "no text"],
+)
+def test_what_would_be_lost_on_the_way_to_a_gateways_pod_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    assert "gateway" in refusal(tmp_path, {"gateway": values})
+
+
+def told(rendered: Rendered) -> RenderSettings:
+    """Return what the operator is told about workloads' objects."""
+    (container,) = rendered.pod("spillway-operator")["containers"]
+    return read_settings({each["name"]: each["value"] for each in container["env"] if "value" in each}).render
+
+
+def test_placement_values_reach_the_bundled_prometheus(tmp_path: Path) -> None:
+    values = {
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "priorityClassName": "2",
+        "affinity": OFF_GPUS,
+    }
+    marks = {"podLabels": {"team": "ml", "app.kubernetes.io/component": "other"}, "podAnnotations": {"note": "yes"}}
+    made = template(tmp_path, {"prometheus": {"install": True, **values, **marks}})
+    deployment = made.one("Deployment", "spillway-prometheus")["spec"]
+    assert {key: deployment["template"]["spec"][key] for key in values} == values
+    metadata = deployment["template"]["metadata"]
+    assert metadata["labels"] == {**deployment["selector"]["matchLabels"], "team": "ml"}
+    assert metadata["annotations"] == {"note": "yes"}
 
 
 def test_placement_values_reach_the_operators_pod(tmp_path: Path) -> None:
@@ -280,10 +343,7 @@ def test_placement_values_reach_the_operators_pod(tmp_path: Path) -> None:
 )
 def test_the_scraping_namespaces_are_admitted_and_no_other(values: dict[str, Any], expected: list[dict[str, str]], tmp_path: Path) -> None:
     found = template(tmp_path, values)
-    (container,) = found.pod("spillway-operator")["containers"]
-    environment = {e["name"]: e.get("value") for e in container["env"]}
-    told = read_settings({"SPILLWAY_SCRAPE_NAMESPACE_LABELS": environment["SPILLWAY_SCRAPE_NAMESPACE_LABELS"] or ""}).render
-    assert list(told.scrape_namespace_labels) == expected
+    assert list(told(found).scrape_namespace_labels) == expected
     ingress = found.one("NetworkPolicy", "spillway-operator")["spec"]["ingress"]
     assert [i["from"] for i in ingress] == ([[{"namespaceSelector": {"matchLabels": each}} for each in expected]] if expected else [])
 
@@ -332,8 +392,8 @@ def test_what_is_text_stays_text_where_it_looks_like_a_number(tmp_path: Path) ->
     assert {subject["namespace"] for binding in found.all("RoleBinding") for subject in binding["subjects"]} == {"6"}
     pod = found.pod("r-5-spillway-operator")
     environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    told = (pod["priorityClassName"], pod["serviceAccountName"], environment["SPILLWAY_CLUSTER_DOMAIN"])
-    assert (*told, found.one("PersistentVolumeClaim", "r-5-spillway-prometheus")["spec"]["storageClassName"]) == ("2", "3", "1", "4")
+    texts = (pod["priorityClassName"], pod["serviceAccountName"], environment["SPILLWAY_CLUSTER_DOMAIN"])
+    assert (*texts, found.one("PersistentVolumeClaim", "r-5-spillway-prometheus")["spec"]["storageClassName"]) == ("2", "3", "1", "4")
     assert json.loads(environment["SPILLWAY_OPERATOR_LABELS"] or "")["app.kubernetes.io/instance"] == "5"
 
 

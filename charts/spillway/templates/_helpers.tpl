@@ -71,6 +71,19 @@ which kustomize, and so Flux, refuses. */}}
 {{- toJson $names -}}
 {{- end -}}
 
+{{/* Defaults of gateways' pods as a workload's gateway.podTemplate has them, in JSON; empty where there are none. */}}
+{{- define "spillway.gatewayPodTemplate" -}}
+{{- $found := dict -}}
+{{- range $field, $value := dict "labels" "podLabels" "annotations" "podAnnotations" -}}
+{{- with index $.Values.gateway $value -}}{{- $_ := set $found $field . -}}{{- end -}}
+{{- end -}}
+{{- range list "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- $field := . -}}
+{{- with index $.Values.gateway $field -}}{{- $_ := set $found $field . -}}{{- end -}}
+{{- end -}}
+{{- with $found -}}{{- toJson . -}}{{- end -}}
+{{- end -}}
+
 {{/* URL of the Prometheus that the operator asks; empty when there is none. */}}
 {{- define "spillway.prometheusURL" -}}
 {{- if and .Values.prometheus.url .Values.prometheus.install -}}

@@ -65,6 +65,9 @@ VARIABLES_WITH_A_FIELD = {
 
 RESERVED_PREFIXES = ("spillway.dev/", "app.kubernetes.io/", "llm-d.ai/")
 COMPUTE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+# A gateway of one request of 16 MB, the longest that is taken, was seen to have 153 MB; with a limit of 128 MiB it refuses them all.
+LEAST_GATEWAY_MEMORY = "256Mi"
+LEAST_GATEWAY_CPU = "100m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,50 +399,6 @@ WORKLOAD_RULES = (
         at=".name",
     ),
     Rule(
-        name="pod-labels",
-        model="PodTemplate",
-        field="labels",
-        rule=f"self.all(k, {_FREE_KEY} && k != 'pod-template-hash')",
-        message=f"labels that begin with {_RESERVED} and pod-template-hash belong to Spillway and Kubernetes, selectors rely on them: use "
-        "a prefix of your own",
-        reason="FieldValueForbidden",
-    ),
-    Rule(
-        name="pod-annotations",
-        model="PodTemplate",
-        field="annotations",
-        rule=f"self.all(k, {_FREE_KEY})",
-        message=f"annotations that begin with {_RESERVED} belong to Spillway: use a prefix of your own",
-        reason="FieldValueForbidden",
-    ),
-    Rule(
-        name="resource-requests",
-        model="Resources",
-        field="requests",
-        rule=f"self.all(k, k in {_list(COMPUTE_RESOURCES)})",
-        message="requests may name cpu, memory and ephemeral-storage; accelerators follow from dedicated.engine.tensorParallelSize and the "
-        "accelerator class",
-        reason="FieldValueForbidden",
-    ),
-    Rule(
-        name="resource-limits",
-        model="Resources",
-        field="limits",
-        rule=f"self.all(k, k in {_list(COMPUTE_RESOURCES)})",
-        message="limits may name cpu, memory and ephemeral-storage; accelerators follow from dedicated.engine.tensorParallelSize and the "
-        "accelerator class",
-        reason="FieldValueForbidden",
-    ),
-    Rule(
-        name="resource-order",
-        model="Resources",
-        rule="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) "
-        "|| !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) "
-        "|| quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
-        message="a request cannot exceed its limit; raise the limit, or leave it out",
-        at=".limits",
-    ),
-    Rule(
         name="access-limit-of-whom",
         model="Access",
         rule="has(self.keysSecretRef) || has(self.jwt) || (!has(self.requestsPerMinute) && !has(self.tokensPerMinute) "
@@ -602,6 +561,96 @@ TOLERATION_RULES = (
 )
 
 
+def _pod_rules(template: str, resources: str) -> tuple[Rule, ...]:
+    """Return the rules of what users may say about pods, for one of the two models of it."""
+    return (
+        Rule(
+            name="pod-labels",
+            model=template,
+            field="labels",
+            rule=f"self.all(k, {_FREE_KEY} && k != 'pod-template-hash')",
+            message=f"labels that begin with {_RESERVED} and pod-template-hash belong to Spillway and Kubernetes, selectors rely on them: "
+            "use a prefix of your own",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            name="pod-annotations",
+            model=template,
+            field="annotations",
+            rule=f"self.all(k, {_FREE_KEY})",
+            message=f"annotations that begin with {_RESERVED} belong to Spillway: use a prefix of your own",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            name="resource-requests",
+            model=resources,
+            field="requests",
+            rule=f"self.all(k, k in {_list(COMPUTE_RESOURCES)})",
+            message="requests may name cpu, memory and ephemeral-storage; accelerators follow from dedicated.engine.tensorParallelSize and "
+            "the accelerator class",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            name="resource-limits",
+            model=resources,
+            field="limits",
+            rule=f"self.all(k, k in {_list(COMPUTE_RESOURCES)})",
+            message="limits may name cpu, memory and ephemeral-storage; accelerators follow from dedicated.engine.tensorParallelSize and "
+            "the accelerator class",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            name="resource-order",
+            model=resources,
+            rule="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) "
+            "|| !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) "
+            "|| quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
+            message="a request cannot exceed its limit; raise the limit, or leave it out",
+            at=".limits",
+        ),
+    )
+
+
+def _least_limit(resource: str, least: str) -> str:
+    """Return the CEL expression that a limit, where it is given, is no lower."""
+    given = f"string(self.limits['{resource}'])"
+    return (
+        f"!has(self.limits) || !('{resource}' in self.limits) || !isQuantity({given}) "
+        f"|| quantity({given}).compareTo(quantity('{least}')) >= 0"
+    )
+
+
+POD_RULES = (
+    *_pod_rules("PodTemplate", "Resources"),
+    *_pod_rules("GatewayPodTemplate", "GatewayResources"),
+    Rule(
+        name="gateway-memory",
+        model="GatewayResources",
+        rule=_least_limit("memory", LEAST_GATEWAY_MEMORY),
+        message=f"limits.memory of a gateway is at least {LEAST_GATEWAY_MEMORY}: with less there is no room for the body of a long "
+        "request; raise it, or leave it out for 2Gi",
+        at=".limits",
+    ),
+    Rule(
+        name="gateway-cpu",
+        model="GatewayResources",
+        rule=_least_limit("cpu", LEAST_GATEWAY_CPU),
+        message=f"limits.cpu of a gateway is at least {LEAST_GATEWAY_CPU}, which it requests by default; raise it, or leave it out for "
+        "no limit",
+        at=".limits",
+    ),
+    Rule(
+        name="node-affinity-values",
+        model="NodeSelectorRequirement",
+        rule="self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : self.operator in ['Gt', 'Lt'] "
+        "? has(self.values) && size(self.values) == 1 && self.values[0].matches('^[0-9]{1,18}$') "
+        ": !has(self.values) || size(self.values) == 0",
+        message="In and NotIn take some values, Gt and Lt one whole number, Exists and DoesNotExist none",
+        at=".values",
+    ),
+)
+
+
 def _not_above(name: str, *, model: str, field: str, bound: str, message: str) -> Rule:
     """Return the rule that a price is no higher than another one. What is no decimal, the schema refuses already."""
     return Rule(
@@ -687,7 +736,7 @@ ACCELERATOR_RULES = (
 
 
 RULES = {
-    "InferenceWorkload": WORKLOAD_RULES + TOLERATION_RULES,
+    "InferenceWorkload": WORKLOAD_RULES + POD_RULES + TOLERATION_RULES,
     "HostedProvider": PROVIDER_RULES,
     "AcceleratorClass": ACCELERATOR_RULES + TOLERATION_RULES,
 }

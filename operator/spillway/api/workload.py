@@ -9,14 +9,14 @@ from pydantic import Field
 from spillway.api.access import Access, GatewayTls
 from spillway.api.base import ApiModel, NamedRef, SecretKeyRef
 from spillway.api.holding import Hold
-from spillway.api.quantities import DecimalString, Quantity
+from spillway.api.pods import GatewayPodTemplate, PodTemplate
+from spillway.api.quantities import DecimalString
 from spillway.api.routing import PrefixBytes, Routing
 from spillway.api.tracing import Tracing
 
 # Written into commands, headers and metric labels: no spaces, no quotes, and no dash first, which would make it a flag.
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9@][A-Za-z0-9._:/@+-]*$"
 MOST_TOKENS = 10**7  # of a prompt or an answer, on average or at the 95th percentile
-LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 
 
 class PlacementMode(StrEnum):
@@ -402,51 +402,6 @@ class ModelCache(ApiModel):
     ] = CacheAccessMode.READ_WRITE_MANY
 
 
-class Toleration(ApiModel):
-    """A toleration, as in a pod's spec."""
-
-    key: Annotated[str | None, Field(max_length=316, description="Taint key; empty matches all with operator Exists.")] = None
-    operator: Annotated[Literal["Equal", "Exists"] | None, Field(description="Equal (default) or Exists.")] = None
-    value: Annotated[str | None, Field(max_length=63, description="Taint value.")] = None
-    effect: Annotated[
-        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; empty matches all.")
-    ] = None
-    toleration_seconds: Annotated[
-        int | None, Field(ge=0, le=10**9, description="How long NoExecute is tolerated, seconds. Default: for ever.")
-    ] = None
-
-
-class Resources(ApiModel):
-    """CPU and memory of the engine container; accelerators are set by Spillway."""
-
-    requests: Annotated[dict[str, Quantity], Field(max_length=3, description="Requests, for example cpu: 4 and memory: 32Gi.")] = {}
-    limits: Annotated[dict[str, Quantity], Field(max_length=3, description="Limits, none by default: cpu, memory, ephemeral-storage.")] = {}
-
-
-class PodTemplate(ApiModel):
-    """The parts of a replica's pod that may be overridden. Volumes, containers and service accounts are left out on purpose (ADR 0005)."""
-
-    labels: Annotated[dict[str, LabelValue], Field(max_length=32, description="Labels added to replica pods.")] = {}
-    annotations: Annotated[
-        dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32, description="Annotations added to replica pods.")
-    ] = {}
-    resources: Annotated[Resources | None, Field(description="CPU and memory of the engine container.")] = None
-    node_selector: Annotated[
-        dict[str, LabelValue], Field(max_length=32, description="Added to the accelerator class's node selector.")
-    ] = {}
-    tolerations: Annotated[list[Toleration], Field(max_length=32, description="Added to the accelerator class's tolerations.")] = []
-    priority_class_name: Annotated[str | None, Field(min_length=1, max_length=253, description="PriorityClass of replica pods.")] = None
-    runtime_class_name: Annotated[str | None, Field(max_length=253, description="RuntimeClass; overrides the accelerator class's.")] = None
-    image_pull_secrets: Annotated[
-        list[NamedRef],
-        Field(
-            max_length=8,
-            description="Secrets for pulling the engine image.",
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = []
-
-
 class Dedicated(ApiModel):
     """The replicas that are owned."""
 
@@ -564,7 +519,8 @@ class GatewayAutoscaling(ApiModel):
             alias="targetCPUPercent",
             ge=10,
             le=95,
-            description="CPU that a pod uses on the average, of the two cores that its two worker threads can use. Needs metrics-server.",
+            description="CPU that a pod uses on the average, of the two cores that its two worker threads can use, or of its CPU limit "
+            "(podTemplate.resources) where that is lower. Needs metrics-server.",
         ),
     ] = 60
 
@@ -597,6 +553,7 @@ class Gateway(ApiModel):
         ),
     ] = Routing.LEAST_LOAD
     prefix_bytes: PrefixBytes | None = None
+    pod_template: Annotated[GatewayPodTemplate | None, Field(description="Allowed overrides of gateway pods. A change rolls them.")] = None
 
     @property
     def most_replicas(self) -> int:

@@ -49,7 +49,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         ready_since=ready_since(body),
         ended_at=_ended_at(status, containers, ready),
         waiting_reason=_waiting(status)[0],
-        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+        unschedulable=_unschedulable(scheduled),
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status),
@@ -81,6 +81,7 @@ def gateway_pod(body: Body) -> GatewayPod:
     """Return a gateway pod's facts."""
     metadata, status = body["metadata"], _part(body, "status")
     reason, message = _waiting(status)
+    scheduled = _conditions(status).get("PodScheduled", {})
     if reason == "CrashLoopBackOff":
         message = "see its log (kubectl logs)"  # the kubelet's words hold the pod's name, and a pause that grows with each start
     return GatewayPod(
@@ -91,6 +92,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status),
+        unschedulable=_unschedulable(scheduled) if "deletionTimestamp" not in metadata else None,
     )
 
 
@@ -115,6 +117,10 @@ def pool(body: Body) -> Pool:
         tells_config=_telling(pods) is not None,
         start_up_budget_s=_start_up_budget_s(pods),
     )
+
+
+def _unschedulable(scheduled: Body) -> str | None:
+    return scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None
 
 
 def _restarts(status: Body) -> int:

@@ -72,6 +72,7 @@ class GatewayPod:
     config_hash: str | None = None  # of the static configuration it runs with
     created_at: datetime | None = None  # None: not known
     restarts: int | None = None  # of its containers; None: not known
+    unschedulable: str | None = None  # the scheduler's sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ takes a replica away.
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -64,7 +65,11 @@ def upper_bound(spec: InferenceWorkloadSpec) -> int:
 
 def unschedulable(seen: Observation) -> str | None:
     """Return why no node takes a replica, in the scheduler's words without its live counts; None when all found a node."""
-    sentences = [pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating]
+    return no_node(pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating)
+
+
+def no_node(sentences: Iterable[str]) -> str | None:
+    """Return the grounds in the scheduler's sentences about pods, without their live counts; None where there is no sentence."""
     grounds = {_COUNT.sub("", ground) for sentence in sentences for ground in _COUNTED.split(_ALL_NODES.sub("", _plain(sentence)))}
     return ", ".join(sorted(grounds)) or None
 

@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from spillway.api.pods import GatewayPodTemplate
 from spillway.observe.access import OPEN, Access, AccessError, folder_authorization
 from spillway.plan.settings import PlanSettings
 from spillway.render.settings import RenderSettings
@@ -119,6 +122,7 @@ def _render_settings(found: Mapping[str, str], namespace: str) -> RenderSettings
         "OPERATOR_LABELS": ("operator_labels", _labels),
         "ENGINE_PULL_SECRETS": ("engine_pull_secrets", _names),
         "GATEWAY_PULL_SECRETS": ("gateway_pull_secrets", _names),
+        "GATEWAY_POD_TEMPLATE": ("gateway_pod_template", _gateway_pod_template),
     }
     render |= {field: read(name, _json(name, found[name])) for name, (field, read) in told.items() if name in found}
     try:
@@ -180,6 +184,15 @@ def _names(name: str, given: object) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(each, str) and each for each in given):
         raise SettingsError(f'{PREFIX}{name} takes a JSON list of names, for example ["registry"]')
     return tuple(given)
+
+
+def _gateway_pod_template(name: str, given: object) -> GatewayPodTemplate:
+    try:
+        return GatewayPodTemplate.model_validate(given)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{PREFIX}{name} takes what gateway.podTemplate of a workload takes: {where}: {first['msg']}") from problem
 
 
 def _labels(name: str, labels: object) -> dict[str, str]:

@@ -7,6 +7,7 @@ restarts GPUs all over the cluster.
 import json
 import math
 
+from spillway.api.pods import PodTemplate, Resources, Toleration
 from spillway.api.vocabulary import (
     ANNOTATION_ACCELERATOR_CLASS,
     ANNOTATION_ENGINE_IMAGE,
@@ -18,7 +19,7 @@ from spillway.api.vocabulary import (
     LABEL_POOL,
     PORT_HTTP,
 )
-from spillway.api.workload import Dedicated, PodTemplate, Resources, Toleration
+from spillway.api.workload import Dedicated
 from spillway.plan.decision import OwnedPool, Workload
 from spillway.plan.memory import weights_bytes
 from spillway.plan.models import known_model

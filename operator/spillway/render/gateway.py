@@ -10,14 +10,12 @@ import json
 import math
 from collections.abc import Mapping
 
-from spillway.api.quantities import amount
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
-from spillway.plan.permit import WORKERS
-from spillway.render import envoy, names
+from spillway.render import envoy, gateway_pod, names
 from spillway.render.envoy_operations import DRAIN_IDLE_S
 from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
-from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, pull_secrets, selector
+from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
 
 # The preStop hook takes until the last request is done; after it Envoy has nothing left to do.
@@ -28,9 +26,7 @@ HUNG_GRACE_S = 30
 
 def static_files(workload: Workload, decision: Decision, settings: RenderSettings) -> Mapping[str, str]:
     """Return the static files. Writing them takes longer than all the rest of a rendering, so it is done once for both who need them."""
-    memory = settings.gateway_resources.limits.get("memory")
-    limit = None if memory is None else math.floor(amount(memory))
-    return envoy.gateway_files(workload, decision, _addresses(settings), memory_bytes=limit)
+    return envoy.gateway_files(workload, decision, _addresses(settings), memory_bytes=gateway_pod.memory_limit_bytes(workload, settings))
 
 
 def gateway_config(workload: Workload, files: Mapping[str, str]) -> KubernetesObject:
@@ -56,7 +52,7 @@ def gateway_deployment(workload: Workload, decision: Decision, settings: RenderS
     return child(workload, api_version="apps/v1", kind="Deployment", name=name, component=COMPONENT_GATEWAY, spec=spec)
 
 
-def gateway_autoscaler(workload: Workload) -> tuple[KubernetesObject, ...]:
+def gateway_autoscaler(workload: Workload, settings: RenderSettings) -> tuple[KubernetesObject, ...]:
     """Return the HorizontalPodAutoscaler of the gateway; none where the spec says how many pods there are.
 
     CPU is counted in cores, of those that a pod's worker threads can use: a share of the request would follow the request.
@@ -65,7 +61,7 @@ def gateway_autoscaler(workload: Workload) -> tuple[KubernetesObject, ...]:
     if autoscaling is None:
         return ()
     name = names.gateway(workload.key.name)
-    millicores = autoscaling.target_cpu_percent * WORKERS * 10
+    millicores = autoscaling.target_cpu_percent * gateway_pod.usable_millicores(workload, settings) // 100
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": workload.spec.gateway.replicas,
@@ -95,38 +91,27 @@ def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files
     addresses = _addresses(settings)
     share = share_annotation(None) if has_share(workload, decision) else {}
     grace_s = math.ceil(addresses.drain_settle_s + DRAIN_IDLE_S) + workload.spec.gateway.max_request_seconds + EXIT_S
-    metadata = {"labels": labels(workload, COMPONENT_GATEWAY), "annotations": {ANNOTATION_CONFIG_HASH: _hash(files), **share}}
+    # A user's labels and annotations are added; ours are what Services, metrics and shares hang on, so they win.
+    metadata = {
+        "labels": {**gateway_pod.own_labels(workload, settings), **labels(workload, COMPONENT_GATEWAY)},
+        "annotations": {**gateway_pod.own_annotations(workload, settings), ANNOTATION_CONFIG_HASH: _hash(files), **share},
+    }
     spec = {
         "serviceAccountName": names.service_account(workload.key.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_s,
         "securityContext": pod_security(),
-        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [_apart(workload)]}},
-        "topologySpreadConstraints": [_spread(workload)],
+        **gateway_pod.scheduling(workload, settings),
         "containers": [_container(workload, decision, settings)],
         "volumes": _volumes(workload, decision, config=names.gateway(workload.key.name), cap=names.gateway_cap(workload.key.name)),
-        **({"imagePullSecrets": pull_secrets(*settings.gateway_pull_secrets)} if settings.gateway_pull_secrets else {}),
+        **gateway_pod.further(workload, settings),
     }
     return {"metadata": metadata, "spec": spec}
 
 
 def _hash(files: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(files), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _apart(workload: Workload) -> KubernetesObject:
-    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)}}
-    return {"weight": 100, "podAffinityTerm": term}
-
-
-def _spread(workload: Workload) -> KubernetesObject:
-    return {
-        "maxSkew": 1,
-        "topologyKey": "topology.kubernetes.io/zone",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": selector(workload, COMPONENT_GATEWAY)},
-    }
 
 
 def _container(workload: Workload, decision: Decision, settings: RenderSettings) -> KubernetesObject:
@@ -143,7 +128,7 @@ def _container(workload: Workload, decision: Decision, settings: RenderSettings)
             {"name": "http", "containerPort": PORT_GATEWAY, "protocol": "TCP"},
             {"name": "metrics", "containerPort": PORT_GATEWAY_METRICS, "protocol": "TCP"},
         ],
-        "resources": settings.gateway_resources.model_dump(mode="json", by_alias=True),
+        "resources": gateway_pod.resources(workload, settings),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": envoy.pre_stop(workload)},

@@ -34,7 +34,7 @@ def render(workload: Workload, decision: Decision, settings: RenderSettings) -> 
         gateway_config(workload, files),
         stable_service(workload),
         gateway_deployment(workload, decision, settings, files),
-        *gateway_autoscaler(workload),
+        *gateway_autoscaler(workload, settings),
         gateway_budget(workload),
     )
 

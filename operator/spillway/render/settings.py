@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spillway.api.workload import Resources
+from spillway.api.pods import GatewayPodTemplate, Resources
 from spillway.render.vllm import Version
 
 
@@ -21,6 +21,7 @@ class RenderSettings:
     image_pull_policy: str = "IfNotPresent"
     engine_pull_secrets: tuple[str, ...] = ()  # names, in the workload's namespace; of replicas behind those of their podTemplate
     gateway_pull_secrets: tuple[str, ...] = ()
+    gateway_pod_template: GatewayPodTemplate = field(default_factory=GatewayPodTemplate)  # what workloads leave open; resources are below
     cluster_domain: str = "cluster.local"
     listen_address: str = "0.0.0.0"  # noqa: S104  a pod's own network namespace; or "::", for IPv6 and IPv4
     scrape_namespace_labels: tuple[Mapping[str, str], ...] = ()  # of each namespace that may scrape

@@ -9,7 +9,7 @@ from spillway.plan.hosted_keys import backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import stops_spilling, why_stopped
 from spillway.plan.readings import number, value
-from spillway.plan.scale import has_no_place, lower_bound
+from spillway.plan.scale import has_no_place, lower_bound, no_node
 from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
 from spillway.report.conditions import Finding, no, unknown, yes
@@ -174,11 +174,13 @@ def _hosted_sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
 
 def gateway_ready(this: Pass) -> Finding:
     """GatewayReady: the stable URL is served."""
+    grounds = no_node(pod.unschedulable for pod in this.seen.gateways if pod.unschedulable)
+    nowhere = [] if grounds is None else [f"No node takes a pod of it ({grounds}). See gateway.podTemplate and the chart's values for it."]
     if this.gateway_up:
-        return yes(Reason.GATEWAY_READY, "The gateway is up.")
+        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *nowhere]))
     stuck = sorted({pod.config_mounted_problem for pod in this.seen.gateways if pod.config_mounted_problem})
     refused = [] if this.seen.gateway_refused is None else [f"The API server takes no pod of it ({this.seen.gateway_refused})."]
-    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *refused, *stuck]))
+    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *refused, *nowhere, *stuck]))
 
 
 def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state

@@ -408,3 +408,13 @@ def test_why_a_gateway_does_not_start_is_told_without_what_changes_from_start_to
     body = pod(component="gateway", ready=False)
     body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": reason, "message": message}}}]
     assert gateway_pod(body).config_mounted_problem == f"{reason}: {said}"
+
+
+def test_that_no_node_takes_a_gateway_is_seen_until_the_pod_goes() -> None:
+    body = pod(component="gateway", ready=False)
+    body["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}
+    ]
+    assert gateway_pod(body).unschedulable == "0/1 nodes are available"
+    body["metadata"]["deletionTimestamp"] = "2026-11-02T00:00:00Z"
+    assert gateway_pod(body).unschedulable is None

@@ -30,6 +30,7 @@ def test_reads_what_the_chart_sets() -> None:
             "SPILLWAY_LISTEN_ADDRESS": "::",
             "SPILLWAY_ENGINE_PULL_SECRETS": '["registry"]',
             "SPILLWAY_GATEWAY_PULL_SECRETS": '["mirror", "registry"]',
+            "SPILLWAY_GATEWAY_POD_TEMPLATE": '{"nodeSelector": {"pool": "edge"}}',
             "SPILLWAY_CLUSTER_DOMAIN": "corp.local",
             "SPILLWAY_SCRAPE_NAMESPACE_LABELS": '{"kubernetes.io/metadata.name": "monitoring"}',
             "SPILLWAY_OPERATOR_LABELS": '{"app.kubernetes.io/component": "operator"}',
@@ -44,6 +45,7 @@ def test_reads_what_the_chart_sets() -> None:
     assert settings.render.engine_version == "0.31.0"
     assert settings.render.scrape_namespace_labels == ({"kubernetes.io/metadata.name": "monitoring"},)
     assert (settings.render.engine_pull_secrets, settings.render.gateway_pull_secrets) == (("registry",), ("mirror", "registry"))
+    assert settings.render.gateway_pod_template.node_selector == {"pool": "edge"}
     assert settings.render.operator_labels == {"app.kubernetes.io/component": "operator"}
     assert settings.render.operator_namespace == "spillway-system"
     assert settings.render.listen_address == "::"
@@ -97,6 +99,8 @@ def test_the_pods_own_names_are_taken_where_nothing_is_set() -> None:
         ("PROMETHEUS_HEADERS", '{"Authorization": "Bearer x"}'),
         ("ENGINE_PULL_SECRETS", "registry"),
         ("GATEWAY_PULL_SECRETS", '[{"name": "registry"}]'),
+        ("GATEWAY_POD_TEMPLATE", "[]"),
+        ("GATEWAY_POD_TEMPLATE", '{"tolerations": [{"effect": "Never"}]}'),
         ("SCRAPE_NAMESPACE_LABELS", '{"a": 1}'),
         ("SCRAPE_NAMESPACE_LABELS", '[["a"]]'),
         ("ENGINE_VERSION", "latest"),

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillway.api.workload import Resources
+from spillway.api.pods import GatewayPodTemplate, Resources
+from spillway.api.quantities import amount
 from spillway.plan.decision import Decision, Ledger, LedgerEntry
 from spillway.render import envoy, gateway
 from spillway.render.envoy_share import share_annotation, share_told
@@ -182,11 +183,111 @@ def test_pods_listen_where_the_installation_says() -> None:
 
 
 def test_images_are_pulled_with_the_installations_secrets_behind_the_workloads_own() -> None:
-    case = dedicated(own={"podTemplate": {"imagePullSecrets": [{"name": "own"}, {"name": "both"}]}})
-    case = with_settings(case, engine_pull_secrets=("both", "registry"), gateway_pull_secrets=("mirror", "mirror"))
-    assert [each["name"] for each in case.engine()["spec"]["template"]["spec"]["imagePullSecrets"]] == ["own", "both", "registry"]
-    assert one(case, "Deployment", "chat-gateway")["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "mirror"}]
+    own = {"podTemplate": {"imagePullSecrets": [{"name": "own"}, {"name": "both"}]}}
+    for case, expected in ((dedicated(own=own), ["mirror", "both"]), (dedicated(own=own, gateway=own), ["own", "both", "mirror"])):
+        placed = with_settings(case, engine_pull_secrets=("both", "registry"), gateway_pull_secrets=("mirror", "both", "mirror"))
+        assert [each["name"] for each in placed.engine()["spec"]["template"]["spec"]["imagePullSecrets"]] == ["own", "both", "registry"]
+        assert [each["name"] for each in gateway_pod(placed)["spec"]["imagePullSecrets"]] == expected
     assert not [pod for pod in pods(dedicated()) if "imagePullSecrets" in pod["spec"]]
+
+
+def gateway_pod(case: Case) -> dict[str, Any]:
+    template: dict[str, Any] = one(case, "Deployment", "chat-gateway")["spec"]["template"]
+    return template
+
+
+NEAR_USERS = {"nodeSelector": {"pool": "edge"}, "tolerations": [{"key": "edge", "operator": "Exists"}], "priorityClassName": "edge"}
+OFF_GPUS = {
+    "nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]}]
+        }
+    }
+}
+
+
+def test_what_the_installation_says_of_gateways_holds_where_a_workload_says_nothing() -> None:
+    default = GatewayPodTemplate.model_validate({**NEAR_USERS, "affinity": OFF_GPUS, "labels": {"a": "1"}, "annotations": {"b": "2"}})
+    plain = with_settings(dedicated(), gateway_pod_template=default)
+    pod = gateway_pod(plain)
+    assert {field: pod["spec"][field] for field in NEAR_USERS} == NEAR_USERS
+    assert pod["spec"]["affinity"].items() >= OFF_GPUS.items()
+    assert "podAntiAffinity" in pod["spec"]["affinity"], "pods are kept apart all the same"
+    assert (pod["metadata"]["labels"]["a"], pod["metadata"]["annotations"]["b"]) == ("1", "2")
+    assert plain.engine() == dedicated().engine()
+
+
+def test_what_a_workload_says_of_its_gateway_takes_the_installations_place_and_labels_are_added() -> None:
+    default = GatewayPodTemplate.model_validate({**NEAR_USERS, "affinity": OFF_GPUS, "labels": {"a": "1", "c": "3"}})
+    own = {"nodeSelector": {}, "tolerations": [], "affinity": {}, "priorityClassName": "own", "labels": {"a": "own"}}
+    case = with_settings(dedicated(gateway={"podTemplate": own}), gateway_pod_template=default)
+    pod = gateway_pod(case)
+    assert not {"nodeSelector", "tolerations"} & pod["spec"].keys()
+    assert list(pod["spec"]["affinity"]) == ["podAntiAffinity"]
+    assert pod["spec"]["priorityClassName"] == "own"
+    assert pod["metadata"]["labels"].items() >= {"a": "own", "c": "3"}.items()
+
+
+def test_how_gateways_are_spread_is_for_the_workload_to_say() -> None:
+    spread = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    templates: list[dict[str, Any]] = [{}, {"topologySpreadConstraints": [spread]}, {"topologySpreadConstraints": []}]
+    pods = [gateway_pod(dedicated(gateway={"podTemplate": each})) for each in templates]
+    ours, own, none = (each["spec"]["topologySpreadConstraints"] for each in pods)
+    assert [each["topologyKey"] for each in ours] == ["topology.kubernetes.io/zone"]
+    assert own == [{"maxSkew": 1, **spread, "nodeTaintsPolicy": "Honor", "labelSelector": ours[0]["labelSelector"]}]
+    assert none == []
+
+
+def test_nobody_can_take_a_gateways_labels_and_annotations_from_it() -> None:
+    ours = gateway_pod(dedicated())["metadata"]
+    theirs = {kind: dict.fromkeys(ours[kind], "x") | {"team": "search"} for kind in ("labels", "annotations")}
+    pod = gateway_pod(dedicated(gateway={"podTemplate": theirs}))["metadata"]
+    assert pod == {kind: {**ours[kind], "team": "search"} for kind in ("labels", "annotations")}
+
+
+DEFAULT_SIZE = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({}, DEFAULT_SIZE),
+        ({"requests": {"cpu": 1}}, {"requests": {"cpu": "1", "memory": "128Mi"}, "limits": {"memory": "2Gi"}}),
+        ({"requests": {"memory": "3Gi"}}, {"requests": {"cpu": "100m", "memory": "3Gi"}, "limits": {"memory": "3Gi"}}),
+        ({"limits": {"memory": "512Mi"}}, {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}),
+        ({"limits": {"memory": "100M"}}, {"requests": {"cpu": "100m", "memory": "100M"}, "limits": {"memory": "100M"}}),
+        ({"limits": {"cpu": "500m"}}, {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "2Gi", "cpu": "500m"}}),
+        ({"limits": {"ephemeral-storage": "1Gi"}}, {**DEFAULT_SIZE, "limits": {"memory": "2Gi", "ephemeral-storage": "1Gi"}}),
+    ],
+    ids=["nothing", "a CPU request", "more memory than the limit", "a lower limit", "less than the request", "a CPU limit", "a disk limit"],
+)
+def test_a_gateway_has_the_defaults_for_what_is_not_said_and_no_request_above_a_limit(asked: dict[str, Any], given: dict[str, Any]) -> None:
+    case = dedicated(gateway={"podTemplate": {"resources": asked}})
+    assert container(case.gateway())["resources"] == given
+
+
+@pytest.mark.parametrize("asked", [{"limits": {"memory": "512Mi"}}, {"requests": {"memory": "4Gi"}}])
+def test_envoys_heap_follows_the_memory_that_the_workload_gives_its_gateway(asked: dict[str, Any]) -> None:
+    case = dedicated(gateway={"podTemplate": {"resources": asked}})
+    limit = amount(container(case.gateway())["resources"]["limits"]["memory"])
+    (heap,) = heaps(case)
+    assert limit / 2 <= heap <= limit - 64 * 2**20
+    assert gateway_pod(case)["metadata"]["annotations"] != gateway_pod(dedicated())["metadata"]["annotations"], "it is rolled"
+
+
+def heaps(case: Case) -> list[int]:
+    """Return the bounds of Envoy's heap."""
+    manager = json.loads(one(case, "ConfigMap", "chat-gateway")["data"]["envoy.json"])["overload_manager"]
+    found = [each["typed_config"] for each in manager["resource_monitors"] if each["name"].endswith("fixed_heap")]
+    return [int(each["max_heap_size_bytes"]) for each in found]
+
+
+@pytest.mark.parametrize(("limit", "millicores"), [(None, 1000), ("1", 500), ("0.5", 250), ("100m", 50), ("4", 1000)])
+def test_the_autoscaler_asks_no_more_of_a_pod_than_its_cpu_limit_lets_it_use(limit: str | None, millicores: int) -> None:
+    template = {} if limit is None else {"podTemplate": {"resources": {"limits": {"cpu": limit}}}}
+    case = dedicated(gateway={"autoscaling": {"maxReplicas": 4, "targetCPUPercent": 50}, **template})
+    (metric,) = one(case, "HorizontalPodAutoscaler", "chat-gateway")["spec"]["metrics"]
+    assert metric["resource"]["target"]["averageValue"] == f"{millicores}m"
 
 
 @pytest.mark.parametrize("nobody", [(), ({},)], ids=["none named", "no label named"])

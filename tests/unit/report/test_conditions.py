@@ -90,6 +90,10 @@ def waiting(sentence: str) -> Observation:
     return observe(1, replicas=(replica(ready=False, bound_at=None, unschedulable=sentence),))
 
 
+NO_NODE = (
+    "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/3 nodes are available: "
+    "3 Preemption is not helpful for scheduling."
+)
 CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
 REFUSED = {"pools": (pool(2, ready_replicas=1, refused="exceeded quota: gpus"),)}
 KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
@@ -372,6 +376,22 @@ CASES = [
         ("False", Reason.GATEWAY_STARTING),
         'No gateway is ready. configmap "chat-gateway" not found',
         id="cannot mount",
+    ),
+    case(
+        K.GATEWAY_READY,
+        HYBRID,
+        observe(1, gateways=(gateway(ready=False, unschedulable=NO_NODE),)),
+        ("False", Reason.GATEWAY_STARTING),
+        "No gateway is ready. No node takes a pod of it (node(s) didn't match Pod's node affinity/selector). See gateway.podTemplate",
+        id="no node",
+    ),
+    case(
+        K.GATEWAY_READY,
+        HYBRID,
+        observe(1, gateways=(gateway(), gateway(ready=False, unschedulable=NO_NODE))),
+        ("True", Reason.GATEWAY_READY),
+        "The gateway is up. No node takes a pod of it (node(s) didn't match Pod's node affinity/selector).",
+        id="no node for one more",
     ),
     case(K.DEGRADED, HYBRID, observe(1, signals=FINE), ("False", Reason.FULLY_SERVING), id="all is well"),
     case(K.DEGRADED, HYBRID, observe(1, signals=FINE, **PENDING), ("True", Reason.OWNED_UNAVAILABLE), id="waiting for GPUs"),
