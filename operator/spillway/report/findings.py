@@ -174,13 +174,17 @@ def _hosted_sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
 
 def gateway_ready(this: Pass) -> Finding:
     """GatewayReady: the stable URL is served."""
-    grounds = no_node(pod.unschedulable for pod in this.seen.gateways if pod.unschedulable)
-    nowhere = [] if grounds is None else [f"No node takes a pod of it ({grounds}). See gateway.podTemplate and the chart's values for it."]
     if this.gateway_up:
-        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *nowhere]))
-    stuck = sorted({pod.config_mounted_problem for pod in this.seen.gateways if pod.config_mounted_problem})
-    refused = [] if this.seen.gateway_refused is None else [f"The API server takes no pod of it ({this.seen.gateway_refused})."]
-    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *refused, *nowhere, *stuck]))
+        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *_gateway_troubles(this.seen)]))
+    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *_gateway_troubles(this.seen)]))
+
+
+def _gateway_troubles(seen: Observation) -> list[str]:
+    """Return why pods of the gateway cannot be, or cannot start."""
+    refused = [] if seen.gateway_refused is None else [f"The API server takes no pod of it ({seen.gateway_refused})."]
+    grounds = no_node(pod.unschedulable for pod in seen.gateways if pod.unschedulable)
+    nowhere = [] if grounds is None else [f"No node takes a pod of it ({grounds}). See gateway.podTemplate and the chart's values for it."]
+    return [*refused, *nowhere, *sorted({pod.config_mounted_problem for pod in seen.gateways if pod.config_mounted_problem})]
 
 
 def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state
@@ -194,8 +198,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(Reason.NOTHING_FEASIBLE, "No placement is possible, see PlacementResolved. What runs goes on.")
     if this.decision.problems:
         return yes(Reason.INVALID_SPEC, "The latest spec is not applied, see SpecValid. What runs goes on.")
-    if (blocked := next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)) is not None:
-        return yes(Reason.ROLLOUT_BLOCKED, f"The latest spec cannot be rolled out: {blocked}")
+    if (blocked := _blocked(this)) is not None:
+        return yes(Reason.ROLLOUT_BLOCKED, blocked)
     if not this.gateway_up:
         return yes(Reason.GATEWAY_STARTING, "No gateway is ready.")
     unavailable = this.desired > 0 and not ready_replicas(this.seen)
@@ -208,6 +212,17 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
     if this.workload.spec.rents and _hosted_troubles(this):
         return yes(Reason.HOSTED_UNAVAILABLE, "Some hosted backends do not serve, see HostedBackendReady.")
     return no(Reason.FULLY_SERVING, "Everything that was asked for serves.")
+
+
+def _blocked(this: Pass) -> str | None:
+    """Return what keeps a changed spec from being rolled out while that of before serves; None: nothing does."""
+    blocked = next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)
+    if blocked is not None:
+        return f"The latest spec cannot be rolled out: {blocked}"
+    if this.gateway_up and _gateway_troubles(this.seen):
+        # A rollout goes on only once the new pod is ready: until then the others send where the spec of before lets them.
+        return "Not all pods of the gateway can start, and a changed spec waits for them, see GatewayReady."
+    return None
 
 
 def slo_met(this: Pass) -> Finding:
