@@ -16,6 +16,7 @@ from spillway.api.vocabulary import (
     ANNOTATION_GATEWAY_SHARE,
     ANNOTATION_TENSOR_PARALLEL,
     COMPONENT_ENGINE,
+    COMPONENT_GATEWAY,
     CONTAINER_CONFIG,
     LABEL_POOL,
     VARIABLE_MODEL,
@@ -52,7 +53,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         unschedulable=_unschedulable(scheduled),
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
-        restarts=_restarts(status),
+        restarts=_restarts(status, COMPONENT_ENGINE),
         max_num_seqs=_max_num_seqs(spec),
         told_config=_told_config(spec, status),
     )
@@ -91,7 +92,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
-        restarts=_restarts(status),
+        restarts=_restarts(status, COMPONENT_GATEWAY),
         unschedulable=_unschedulable(scheduled) if "deletionTimestamp" not in metadata else None,
     )
 
@@ -123,8 +124,9 @@ def _unschedulable(scheduled: Body) -> str | None:
     return scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None
 
 
-def _restarts(status: Body) -> int:
-    return sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or [])
+def _restarts(status: Body, container: str) -> int:
+    """Return the restarts of our own container; a sidecar's, which a mesh may have put beside it, say nothing."""
+    return sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or [] if each.get("name") == container)
 
 
 def _is_rolling(metadata: Body, status: Body) -> bool:

@@ -56,7 +56,7 @@ class ReplicaPod:
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from
     created_at: datetime | None = None  # None: not known, and nothing is learned from its start
-    restarts: int = 0  # of its containers
+    restarts: int = 0  # of the engine's container
     max_num_seqs: int | None = None  # the batch it was told; None: not known
     told_config: ToldConfig | None = None  # None: it was not asked, or has not said anything yet
 
@@ -71,7 +71,7 @@ class GatewayPod:
     config_mounted_problem: str | None = None  # why it cannot start, for example a missing ConfigMap
     config_hash: str | None = None  # of the static configuration it runs with
     created_at: datetime | None = None  # None: not known
-    restarts: int | None = None  # of its containers; None: not known
+    restarts: int | None = None  # of Envoy's container; None: not known
     unschedulable: str | None = None  # the scheduler's sentence
 
 

@@ -118,7 +118,7 @@ def _container(workload: Workload, decision: Decision, settings: RenderSettings)
     ready = {"httpGet": {"path": "/ready", "port": "metrics"}, "timeoutSeconds": 2}
     environment = envoy.pod_environment(workload, decision)
     return {
-        "name": "gateway",
+        "name": COMPONENT_GATEWAY,
         "image": settings.gateway_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["envoy"],

@@ -53,7 +53,10 @@ def pod(*, component: str = "engine", ready: bool = True, **extra: Any) -> dict[
                 {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-21T09:59:59Z"},
                 {"type": "Ready", "status": status, "lastTransitionTime": "2026-11-21T10:05:00Z"},
             ],
-            "containerStatuses": [{"restartCount": 1, "state": {"running": {}}}],
+            "containerStatuses": [
+                {"name": component, "restartCount": 1, "state": {"running": {}}},
+                {"name": "istio-proxy", "restartCount": 7, "state": {"running": {}}},
+            ],
         },
         **extra,
     }
@@ -105,7 +108,7 @@ def test_an_odd_pod_is_not_ready_and_no_error(view: ClusterView, status: dict[st
 def test_why_a_pod_waits_is_told(view: ClusterView) -> None:
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: no gpu"}
-    status = {"conditions": [unschedulable], "containerStatuses": [{"restartCount": 3, "state": waiting}]}
+    status = {"conditions": [unschedulable], "containerStatuses": [{"name": "engine", "restartCount": 3, "state": waiting}]}
     view.put("Pod", {**pod(), "spec": {}, "status": status}, NOW)
     (found,) = view.replicas(KEY, NOW)
     assert (found.waiting_reason, found.unschedulable, found.bound_at) == ("CrashLoopBackOff", "0/1 nodes: no gpu", None)
@@ -408,6 +411,12 @@ def test_why_a_gateway_does_not_start_is_told_without_what_changes_from_start_to
     body = pod(component="gateway", ready=False)
     body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": reason, "message": message}}}]
     assert gateway_pod(body).config_mounted_problem == f"{reason}: {said}"
+
+
+def test_restarts_of_a_sidecar_are_not_those_of_a_gateway_or_a_replica() -> None:
+    """The counters of a gateway go on whatever a mesh's proxy beside it does."""
+    assert gateway_pod(pod(component="gateway")).restarts == 1
+    assert replica_pod(pod()).restarts == 1
 
 
 def test_that_no_node_takes_a_gateway_is_seen_until_the_pod_goes() -> None:
