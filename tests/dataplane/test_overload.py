@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from spillway.api.quantities import amount
+from spillway.api.rules import LEAST_GATEWAY_MEMORY
+from spillway.render.envoy_http import MAX_BODY_BYTES
 from tests.dataplane.client import request
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import MEMORY_BYTES, Gateway, until
@@ -47,6 +50,18 @@ async def test_a_gateway_without_memory_refuses_with_a_clear_error_and_is_neithe
     assert engine.requests == seen
     assert await scene.gateway.ready()
     assert await scene.gateway.metric("envoy_http_downstream_rq_overload_close", envoy_http_conn_manager_prefix="edge") >= 2
+
+
+async def test_a_gateway_of_the_least_memory_that_is_taken_serves_the_longest_bodies(stage: SetStage) -> None:
+    """One after the other, through all that may stand in their way; of a crowd of them most would be refused."""
+    least = int(amount(LEAST_GATEWAY_MEMORY))
+    overflow = {"maxUSDPerDay": "1000", "maxWaitMs": 100}
+    scene = await stage(engines=1, workers=2, spec={"gateway": {"replicas": 1}}, overflow=overflow, memory_bytes=least)
+    await scene.seen_healthy()
+    body = "x" * (MAX_BODY_BYTES - 1024)
+    answers = [await scene.client.post(padding=body, stream=stream) for stream in (False, True, False)]
+    assert [each.status for each in answers] == [200, 200, 200]
+    assert peak_bytes(scene.gateway) < least
 
 
 async def _refuses(scene: Stage) -> bool:
