@@ -74,6 +74,11 @@ class GatewayPod:
     restarts: int | None = None  # of Envoy's container; None: not known
     unschedulable: str | None = None  # the scheduler's sentence
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it cannot start as things are."""
+        return not self.ready and (self.unschedulable is not None or self.config_mounted_problem is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:

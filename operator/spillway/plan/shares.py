@@ -55,6 +55,7 @@ class SharingGateway:
     started: bool  # its containers may run
     newcomer: bool  # what it holds says little yet of what it will
     leaving: bool = False  # it gets no more than it has
+    stuck: bool = False  # it cannot start as things are: no node takes it, say
     load: GatewayLoad | None  # None: it could not be asked
 
 
@@ -136,11 +137,15 @@ def _wanted(load: GatewayLoad, before: LastLook) -> float:
 
 
 def _expected(gateways: Sequence[SharingGateway], seen: Mapping[str, LastLook]) -> dict[str, float]:
-    """Return what each pod is expected to want: what it wanted, the others' mean where that is not known or says little."""
+    """Return what each pod is expected to want: what it wanted, the others' mean where that is not known or says little.
+
+    Nothing, while it cannot start: that may last, and meanwhile the others have all the clients.
+    """
     known = {each.uid: wanted for each in gateways if (wanted := seen[each.uid].wanted) is not None}
     settled = [known[each.uid] for each in gateways if each.uid in known and not each.newcomer]
     mean = sum(settled) / len(settled) if settled else 0.0
-    return {each.uid: max(known.get(each.uid, 0.0), mean) if each.newcomer else known.get(each.uid, mean) for each in gateways}
+    expected = {each.uid: max(known.get(each.uid, 0.0), mean) if each.newcomer else known.get(each.uid, mean) for each in gateways}
+    return expected | {each.uid: 0.0 for each in gateways if each.stuck and each.load is None}
 
 
 def _targets(room: int, wanted: Mapping[str, float], *, leaving: frozenset[str]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from spillway.apply.connection import ApiError
 from spillway.observe.cluster import Child, ClusterView
 from spillway.observe.pods import SharingPod
 from spillway.plan.decision import Decision, Key, Workload
+from spillway.plan.observation import GatewayPod
 from spillway.plan.shares import GatewayLoad, LastLook, Shares, SharingGateway, share_out
 from spillway.render.envoy_share import has_share
 
@@ -166,6 +167,7 @@ class Sharing:
             started=facts.address is not None,
             newcomer=not facts.leaving and (pod.ready_since is None or now - pod.ready_since < NEWCOMER_FOR),
             leaving=facts.leaving,
+            stuck=isinstance(pod.facts, GatewayPod) and pod.facts.is_stuck,
             load=load,
         )
 

@@ -78,6 +78,17 @@ def test_a_pod_that_has_not_started_is_told_before_it_does_and_the_others_make_r
     assert min(later.values()) >= 5  # as much as the others hold: its part of the clients will come
 
 
+def test_a_pod_that_cannot_start_leaves_the_cap_to_those_that_serve() -> None:
+    """No node takes it, say, for an hour: what was kept for it nobody could use, and requests were turned away for it."""
+    waiting = replace(silent("c", 5), started=False, newcomer=True, stuck=True)
+    full = [pod(name, told, owned=told, turned_away=9) for name, told in (("a", 6), ("b", 5))]
+    first = shares(16, *full, waiting)
+    assert first["c"] == 1
+    later = shares(16, *full, replace(waiting, told=1))
+    assert later["c"] == 1
+    assert later["a"] + later["b"] == 15
+
+
 def test_nothing_rises_while_a_pod_that_was_lowered_does_not_answer_until_the_kubelet_must_have_brought_it() -> None:
     crowd = pod("a", 8, owned=8, turned_away=9)
     lost = silent("b", 1)

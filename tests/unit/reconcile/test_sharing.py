@@ -46,8 +46,8 @@ class Cluster:
         """The workload."""
         return self.workload.key
 
-    def show(self, pod: str, *, told: int | None = None, knows_shares: bool = True) -> None:
-        """Have the watch show a pod."""
+    def show(self, pod: str, *, told: int | None = None, knows_shares: bool = True, placed: bool = True) -> None:
+        """Have the watch show a pod; without a place, one that no node takes."""
         since = (NOW - timedelta(hours=1)).isoformat()
         metadata: dict[str, Any] = {
             "name": pod,
@@ -56,7 +56,10 @@ class Cluster:
             "labels": {LABEL_WORKLOAD: self.key.name, LABEL_COMPONENT: COMPONENT_GATEWAY},
             "annotations": share_annotation(told) if knows_shares else {},
         }
-        status = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]}
+        status: dict[str, Any] = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]}
+        if not placed:
+            nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available."}
+            status = {"conditions": [nowhere]}
         self.view.put("Pod", {"metadata": metadata, "status": status}, NOW)
 
     async def look(self, pod: Child) -> GatewayLoad | None:
@@ -105,6 +108,17 @@ async def test_pods_that_come_late_are_looked_at_once_a_pass_has_seen_them() -> 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_nothing_is_kept_for_a_pod_that_no_node_takes() -> None:
+    cluster = Cluster("a", "b")
+    cluster.loads |= dict.fromkeys(("a", "b"), GatewayLoad(in_force=5, owned=5, hosted=4, turned_away=0))
+    for pod in ("a", "b"):
+        cluster.show(pod, told=5)
+    cluster.show("c", told=6, placed=False)
+    assert await cluster.shared() == [("c", 1)]
+    cluster.show("c", told=1, placed=False)
+    assert sum(share for pod, share in await cluster.shared() if pod != "c") == CAP - 1
 
 
 async def test_what_somebody_else_wrote_into_the_annotation_is_put_right() -> None:
