@@ -103,6 +103,20 @@ def test_an_entry_of_the_catalogue_may_have_every_field_of_an_accelerator_class(
     assert fields(values) == fields(version["schema"]["openAPIV3Schema"]["properties"]["spec"])
 
 
+def test_a_default_of_gateways_pods_may_have_every_field_that_a_workload_may_give_its_own() -> None:
+    definition = yaml.safe_load((ROOT / "crds" / "spillway.dev_inferenceworkloads.yaml").read_text())
+    (version,) = definition["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    template = spec["gateway"]["properties"]["podTemplate"]["properties"]
+    values = json.loads((CHART / "values.schema.json").read_text())["$defs"]
+    assert fields(values["toleration"]) == fields(template["tolerations"]["items"])
+    affinity = template["affinity"]["properties"]["nodeAffinity"]
+    term = affinity["properties"]["preferredDuringSchedulingIgnoredDuringExecution"]["items"]["properties"]["preference"]
+    (expressions,), (ours,) = (each["properties"].values() for each in (term, values["nodeSelectorTerm"]))
+    assert fields(ours["items"]) == fields(expressions["items"])
+    assert values["nodeAffinity"]["properties"].keys() == affinity["properties"].keys()
+
+
 def fields(schema: dict[str, Any], within: str = "") -> set[str]:
     """Return the paths of a schema's properties; of anyOf those of each."""
     found = {path for each in schema.get("anyOf", ()) for path in fields(each, within)}

@@ -235,13 +235,13 @@ def test_pull_secrets_of_replicas_and_gateways_reach_the_operator(tmp_path: Path
     assert not [each for each in container["env"] if "PULL_SECRETS" in each["name"]]
 
 
-OFF_GPUS = {
-    "nodeAffinity": {
-        "requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": [{"matchExpressions": [{"key": "nvidia.com/gpu.present", "operator": "DoesNotExist"}]}]
-        }
-    }
-}
+def nodes(**expression: Any) -> dict[str, Any]:
+    """Return an affinity to nodes."""
+    terms = [{"matchExpressions": [expression]}]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
+OFF_GPUS = nodes(key="nvidia.com/gpu.present", operator="DoesNotExist")
 
 
 def test_defaults_of_gateways_pods_reach_the_operator_and_none_is_told_where_none_is_set(tmp_path: Path, plain: Rendered) -> None:
@@ -269,10 +269,16 @@ def test_defaults_of_gateways_pods_reach_the_operator_and_none_is_told_where_non
         {"affinity": {"podAffinity": {}}},
         {"affinity": {"nodeAffinity": {"required": {}}}},
         {"podAnnotations": {"sidecar.istio.io/inject": False}},
+        {"podLabels": {"team": "a b"}},
+        {"affinity": nodes(key="pool", operator="In")},
+        {"affinity": nodes(key="pool", operator="Exists", values=["edge"])},
+        {"affinity": nodes(key="cores", operator="Gt", values=["many"])},
     ],
-    ids=["of every taint", "misspelt", "to other pods", "of another name", "no text"],
+    ids=["of every taint", "misspelt", "to other pods", "of another name", "no text", "no label", "nothing", "too much", "no number"],
 )
-def test_what_would_be_lost_on_the_way_to_a_gateways_pod_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+def test_what_the_operator_or_the_api_server_would_refuse_of_gateways_pods_is_refused_before(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
     assert "gateway" in refusal(tmp_path, {"gateway": values})
 
 
