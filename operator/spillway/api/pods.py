@@ -1,4 +1,4 @@
-"""What users may say about pods: an allow-list for replicas and one for gateways. Docs/adr/0005 tells what is left out, and why."""
+"""What users may say about pods: an allow-list for replicas and one for gateways; docs/adr/0005 tells what is left out, and why."""
 # ruff: noqa: RUF012 - pydantic copies a default; ruff sees only that the base class is not its own
 
 from typing import Annotated, Literal
