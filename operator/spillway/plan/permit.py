@@ -242,7 +242,7 @@ def _lanes(
     before = {(each.lane.pod, each.lane.backend) for each in previous.allowances} if previous is not None else set()
     others = [listed_backend(label, seen.catalogue) for label in sorted({label for _, label in before} - set(labels))]
     former = [each for each in others if each is not None]
-    pods = sorted({pod.name for pod in seen.gateways})
+    pods = sorted({pod.name for pod in seen.gateways if pod.unschedulable is None})  # what has no node sends nothing, for hours perhaps
     ends = {pod: [*labels, *(each.label for each in former if (pod, each.label) in before)] for pod in pods}
     lanes = tuple(Lane(pod=pod, worker=worker, backend=label) for pod in pods for worker in range(WORKERS) for label in ends[pod])
     return [*backends, *former], lanes

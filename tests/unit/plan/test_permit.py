@@ -219,6 +219,17 @@ def test_a_new_gateway_is_dealt_a_part_at_once() -> None:
     assert any(each.lane.pod == "chat-gateway-1" and (each.micro_usd_to or 0) > 0 for each in second.allowances)
 
 
+def test_a_gateway_that_no_node_takes_is_dealt_nothing_until_one_does() -> None:
+    """It could spend nothing, for hours: neither a part of the day's money nor one of the account's requests a minute."""
+    known = catalogue(providers={"acme": provider(limits={"requestsPerMinute": 120})})
+    serving = metering(meter(), catalogue=known)
+    placed = replace(serving, gateways=(gateway(), gateway(1, ready=False)))
+    waiting = replace(serving, gateways=(gateway(), gateway(1, ready=False, unschedulable="0/1 nodes are available")))
+    alone, both, one = (permit_of(planned(limited(maxUSDPerDay="10"), each)).allowances for each in (serving, placed, waiting))
+    assert one == alone
+    assert len(both) == 2 * len(alone)
+
+
 def test_a_process_that_restarted_gets_marks_of_its_own() -> None:
     wanted = limited(**TEN_A_DAY)
     first = planned(wanted, metering(meter(micro_usd=1_000_000, requests=10)))
