@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cache
+from typing import TextIO, cast
 
 from spillway.cli.plan_arguments import add_plan_arguments
 from spillway.cli.report_arguments import add_report_arguments
@@ -23,6 +24,7 @@ UNWRITTEN = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    _open_streams()
     parsed = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # as kubectl: who reads JSON or a page takes it for UTF-8, whatever the locale is
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -41,6 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"spillway: {what}: {problem.strerror or problem}; try another place", file=sys.stderr)
         return UNWRITTEN
     return code
+
+
+def _open_streams() -> None:
+    """Put something in the place of streams that whoever started the command has closed (`>&-`): Python has None for them.
+
+    Nothing is read, what would be told is told to nobody, and output that cannot be written is trouble as on a full disk.
+    """
+    sys.stdin = sys.stdin or _nowhere("r", os.O_RDONLY)
+    sys.stderr = sys.stderr or _nowhere("w", os.O_WRONLY)
+    sys.stdout = sys.stdout or _nowhere("w", os.O_RDONLY)  # it refuses to be written
+
+
+def _nowhere(mode: str, flags: int) -> TextIO:
+    return cast("TextIO", os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
 
 
 def _drop_output() -> None:

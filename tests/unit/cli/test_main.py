@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 SCRIPT = "import sys; from spillway.cli import main; sys.exit(main())"
 
@@ -23,6 +25,24 @@ def test_a_full_disk_is_told_in_a_line() -> None:
         command = [sys.executable, "-c", SCRIPT, "version"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "spillway: the output cannot be written: No space left on device; try another place\n")
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "ended"),
+    [
+        pytest.param(0, ("plan", "-f", "-"), (2, "", "-: there is no InferenceWorkload to plan for"), id="nothing-comes-in"),
+        pytest.param(0, ("simulate", "-f", HYBRID, "--trace", "-"), (2, "", "-: is empty"), id="no-trace-comes-in"),
+        pytest.param(1, ("version",), (1, "", "the output cannot be written: Bad file descriptor"), id="nothing-goes-out"),
+        pytest.param(2, ("plan", "-f", "nowhere.yaml"), (2, "", ""), id="nobody-is-told"),
+    ],
+)
+def test_a_stream_that_is_closed_ends_in_no_traceback(closed: int, arguments: tuple[str, ...], ended: tuple[int, str, str]) -> None:
+    code, out, told = ended
+    closing = f"import os; os.close({closed}); os.execv({sys.executable!r}, {[sys.executable, '-c', SCRIPT, *arguments]!r})"
+    done = subprocess.run([sys.executable, "-c", closing], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, out)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
