@@ -24,6 +24,7 @@ SCHEMAS = "spec_schemas.json"  # of each kind, written by `make generate`
 SUFFIXES = (".yaml", ".yml", ".json")
 MOST_PROBLEMS = 20  # more than these are not printed
 LONGEST_TOLD = 80  # characters of what is no path
+DEEPEST = 200  # levels of a document, ten times those of any object: libyaml's stack ends the program somewhere beyond ten thousand
 _KINDS = {kind.kind: kind for kind in KINDS}
 
 
@@ -118,6 +119,9 @@ def _files(paths: Sequence[str], problems: list[str]) -> Iterator[str]:
 def _documents(file: str, problems: list[str]) -> list[Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        if _is_too_deep(text):
+            problems.append(f"{file}: is nested more than {DEEPEST} levels deep; correct it")
+            return []
         return [each for document in yaml.load_all(text, Loader=_Loader) for each in _objects(_without_nothing(document))]
     except OSError as problem:
         problems.append(f"{file}: cannot be read: {problem.strerror or problem}; give the path of a manifest")
@@ -131,6 +135,16 @@ def _documents(file: str, problems: list[str]) -> list[Any]:
     except RecursionError:
         problems.append(f"{file}: is nested too deeply, or refers to itself; write it without the alias")
     return []
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether a document has more levels than `DEEPEST`, told without making one."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            return True
+    return False
 
 
 def _objects(document: Any) -> Iterator[Any]:

@@ -243,6 +243,15 @@ def test_several_workloads_are_planned_one_after_the_other(plan: Run, written: C
     assert [each["workload"] for each in yaml.safe_load_all(out)] == ["chat", "other"]
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 1000 + "]" * 1000, "{a: " * 1000 + "b" + "}" * 1000, "- " * 1000 + "b"], ids=["lists", "maps", "blocks"]
+)
+def test_a_document_that_is_nested_without_end_is_refused_before_it_is_made(plan: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "deep.yaml").write_text(text)
+    code, out, err = plan("-f", str(tmp_path / "deep.yaml"))
+    assert (code, out, err) == (2, "", f"spillway plan: {tmp_path}/deep.yaml: is nested more than 200 levels deep; correct it\n")
+
+
 @pytest.mark.parametrize(("version", "kind"), [("v1", "List"), ("spillway.dev/v1alpha1", "InferenceWorkloadList")])
 def test_a_list_is_read_as_what_is_in_it(plan: Run, written: Callable[..., str], version: str, kind: str) -> None:
     listed = {"apiVersion": version, "kind": kind, "metadata": {"resourceVersion": ""}, "items": list(documents(SCENARIO_2).values())}
