@@ -298,7 +298,7 @@ def _write(text: str, file: str | None) -> None:
         print(text, end="")
         return
     try:
-        Path(file).write_text(text, encoding="utf-8")
+        Path(file).write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no text
     except OSError as problem:
         raise BadInputError(
             f"--out: {file} cannot be written: {problem.strerror or problem}; give a path in a folder that is there"

@@ -61,8 +61,8 @@ def stated_columns(text: str | None) -> dict[Column, Named]:
 def _read(file: str, stated: Mapping[Column, Named], on_progress: Progress) -> Cells:
     if file == STANDARD_INPUT:
         return _opened(io.BytesIO(sys.stdin.buffer.read()), stated, on_progress)
-    with Path(file).open("rb") as stream:
-        return _opened(stream, stated, on_progress)
+    with Path(file).open("rb") as stream:  # a pipe, such as <(zstdcat trace.zst), cannot be gone back in
+        return _opened(stream if stream.seekable() else io.BytesIO(stream.read()), stated, on_progress)
 
 
 def _opened(stream: BinaryIO, stated: Mapping[Column, Named], on_progress: Progress) -> Cells:
@@ -181,7 +181,11 @@ def _from_parquet(stream: BinaryIO, stated: Mapping[Column, Named]) -> Cells:
         raise TraceError("is Parquet, which needs pyarrow; run: pip install pyarrow, or give the trace as CSV") from None
     try:
         opened = parquet.ParquetFile(stream)
-        columns = choose(opened.schema_arrow.names, stated)
+        names = opened.schema_arrow.names
+        columns = choose(names, stated)
+        twice = [named.name for named in columns.values() if names.count(named.name) > 1]
+        if twice:
+            raise TraceError(f"has two columns called {twice[0]!r}; rename one of them")
         table = opened.read(columns=[named.name for named in columns.values()])
     except pa.ArrowException as problem:
         raise TraceError(f"cannot be read as Parquet: {problem}; write it anew") from None

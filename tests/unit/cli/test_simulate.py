@@ -177,6 +177,14 @@ def test_the_page_is_written_where_it_is_wanted(simulate: Run, trace: str, tmp_p
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
+def test_a_trace_whose_name_is_no_text_can_be_written_about(simulate: Run, trace: str, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"trace-\xff.csv")
+    odd.write_bytes(Path(trace).read_bytes())
+    page = tmp_path / "page.html"
+    assert simulate("-f", HYBRID, "--trace", str(odd), "--policy", "all-hosted", "-o", "html", "--out", str(page)) == (0, "", "")
+    assert "trace-\\udcff.csv" in page.read_text(encoding="utf-8")
+
+
 def test_a_workload_that_may_not_rent_owns_and_the_bound_is_left_out(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     parts = documents()
     workload = parts["InferenceWorkload"]

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -54,6 +55,17 @@ def test_the_projects_own_layout_is_read(write: Write) -> None:
     reading = read(write(PLAIN))
     assert rows(reading) == ROWS
     assert (reading.trace.name, reading.trace.duration_s, reading.remarks) == ("trace.csv", 5.5, ())
+
+
+@pytest.mark.parametrize("packed", [str.encode, lambda text: gzip.compress(text.encode())], ids=["plain", "gzip"])
+def test_a_pipe_is_read_as_a_file(packed: Callable[[str], bytes]) -> None:
+    out, into = os.pipe()
+    os.write(into, packed(PLAIN))
+    os.close(into)
+    try:
+        assert rows(read(f"/dev/fd/{out}")) == ROWS
+    finally:
+        os.close(out)
 
 
 def test_azures_layout_is_read_and_begins_at_its_first_request(write: Write) -> None:
@@ -219,6 +231,12 @@ def test_parquet_is_read_with_times_as_numbers_dates_or_texts(tmp_path: Path) ->
         found = read(file).trace
         assert found.arrival_s == pytest.approx([row[0] for row in ROWS], abs=1e-6)  # what is left of microseconds since 1970
         assert found.output_tokens.tolist() == [row[2] for row in ROWS]
+
+
+def test_a_column_that_parquet_has_twice_is_told(tmp_path: Path) -> None:
+    names, file = ["arrival_s", "input_tokens", "input_tokens", "output_tokens"], str(tmp_path / "trace.parquet")
+    parquet.write_table(pa.table([pa.array([1.0])] * len(names), names=names), file)
+    assert refusal(file) == f"{file}: has two columns called 'input_tokens'; rename one of them"
 
 
 def test_parquet_without_a_value_is_refused_with_its_row(tmp_path: Path) -> None:
