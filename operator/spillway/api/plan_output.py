@@ -137,7 +137,10 @@ class PlanOutput(OutputModel):
     model: Annotated[str, Field(description="model.id.")]
     traffic: Annotated[TrafficOutput, Field(description="The load that was planned for.")]
     recommended: Annotated[Recommended | None, Field(description="What to do; null when nothing is possible, see relax.")]
-    settings: Annotated[dict[str, str], Field(description="Fields of the InferenceWorkload to set for it.")]
+    settings: Annotated[
+        dict[str, str],
+        Field(description="Fields of the InferenceWorkload to set for it, and those that have to change with them; as YAML, null: remove."),
+    ]
     near_ties: Annotated[list[str], Field(description="Options whose cost is within the estimate's error of the cheapest.")]
     options: Annotated[list[OptionOutput], Field(description="Every way to serve: the possible ones first, cheapest first.")]
     break_even_requests_per_month: Annotated[

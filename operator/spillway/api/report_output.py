@@ -55,7 +55,7 @@ class OpportunityOutput(OutputModel):
         float | None, Field(alias="usdPerMonth", description="Saved in 30 days at the traffic seen; null where that is not known.")
     ]
     message: Annotated[str, Field(description="What and why, with the figures.")]
-    settings: Annotated[dict[str, str], Field(description="Fields of spec to change and their new values.")]
+    settings: Annotated[dict[str, str], Field(description="Fields of spec to change and their new values, as YAML; null: remove.")]
     basis: Annotated[Literal["Estimated", "Measured"], Field(description="What the saving rests on.")]
     takes: Annotated[
         Literal["Nothing", "QualityCheck", "ApplicationChange"],

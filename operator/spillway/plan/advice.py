@@ -14,6 +14,7 @@ from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import request_usd
+from spillway.plan.instructions import as_list, backend_of
 from spillway.plan.offers import find_offers, is_offline
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option, ServedBy
@@ -84,18 +85,13 @@ def _settings(case: Case, best: Option) -> dict[str, str]:
     settings = {"placement.mode": best.mode.value}
     if best.size is not None and best.cost is not None:
         settings |= {
-            "dedicated.accelerators": f"[{best.size.accelerator_class}]",
+            "dedicated.accelerators": as_list(best.size.accelerator_class),
             "dedicated.engine.tensorParallelSize": str(best.size.tensor_parallel_size),
             **room_for(case, best),
         }
     if best.offer is not None:
-        settings["hosted.backends"] = _backend(best)
+        settings["hosted.backends"] = backend_of(best.offer)
     return settings
-
-
-def _backend(option: Option) -> str:
-    offer = option.offer
-    return f"[{{providerRef: {{name: {offer.provider_name}}}, model: {offer.listing.name}}}]" if offer else "[]"
 
 
 def _called(option: Option) -> str:
@@ -106,9 +102,11 @@ def _called(option: Option) -> str:
 
 def _batch(case: Case) -> Iterator[Opportunity]:
     """Advise batches where nobody waits, or only a program does and the promise would allow it."""
-    traffic = case.spec.traffic
+    traffic, slo = case.spec.traffic, case.spec.slo
     if traffic is None or traffic.latency is LatencyNeed.INTERACTIVE:
         return
+    if slo is not None and (slo.time_to_first_token_ms is not None or slo.inter_token_latency_ms is not None):
+        return  # no batch has a first token within a time, and Offline traffic no such targets (api/rules.py)
     asked = replace(
         case.question, spec=case.spec.model_copy(update={"traffic": traffic.model_copy(update={"latency": LatencyNeed.OFFLINE})})
     )
@@ -153,7 +151,7 @@ def _provider(case: Case) -> Iterator[Opportunity]:
         message=f"A thousand requests of {asked.lengths.input_mean:.0f} tokens in and {asked.lengths.output_mean:.0f} out cost "
         f"{dollars(there * 1000)} at {best.offer.label} and {dollars(here * 1000)} at {used.label}. It was matched by the model's name: "
         "check that the weights are the same.",
-        settings={"hosted.backends": _backend(best)},
+        settings={"hosted.backends": backend_of(best.offer)},
         basis=_basis(case),
         takes=Takes.QUALITY_CHECK,
     )

@@ -46,12 +46,11 @@ def known_model(model: Model) -> KnownModel | None:
     if found is None:
         told = told_architecture(model)
         return None if told is None else KnownModel(architecture=told, quantization=quantization, source="config.json of its replica")
-    own = own_context(model.id)
     return KnownModel(
         architecture=found.architecture,
         quantization=quantization,
         source=found.source,
-        context_tokens=found.context_tokens if own is None else own,
+        context_tokens=longest_context(model.id),
     )
 
 
@@ -73,6 +72,12 @@ def resolve_model(model: Model) -> KnownModel | Problem:
 def catalogue_model(model_id: str) -> CatalogueModel | None:
     """Return the catalogue's model of this id, whoever published it and however it is tuned or stored; None when it is not there."""
     return _by_name().get(plain_name(model_id))
+
+
+def longest_context(model_id: str) -> int | None:
+    """Return the longest context that a model of the catalogue allows; None of one that is not there."""
+    found, own = catalogue_model(model_id), own_context(model_id)
+    return own if found is None or own is not None else found.context_tokens
 
 
 def own_context(model_id: str) -> int | None:

@@ -10,6 +10,7 @@ from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
 from spillway.plan.economics import replica_price
+from spillway.plan.instructions import as_list
 from spillway.plan.load import BURSTY_PEAK, HOURS_PER_MONTH, replicas_for
 from spillway.plan.measuring import NO_PREFIX_CACHE
 from spillway.plan.models import resolve_model
@@ -57,7 +58,7 @@ def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
         return
     chosen = best.size
     listed = case.spec.dedicated.accelerators if case.spec.dedicated else []
-    settings = {} if listed == [chosen.accelerator_class] else {"dedicated.accelerators": f"[{chosen.accelerator_class}]"}
+    settings = {} if listed == [chosen.accelerator_class] else {"dedicated.accelerators": as_list(chosen.accelerator_class)}
     if chosen.tensor_parallel_size != size.tensor_parallel_size:
         settings["dedicated.engine.tensorParallelSize"] = str(chosen.tensor_parallel_size)
     settings |= room_for(case, best)
@@ -163,7 +164,7 @@ def _prefix_cache(case: Case) -> Iterator[Opportunity]:
         usd_per_month=None,
         message=f"{share * 100:.0f} % of the prompt tokens repeat an earlier beginning (traffic.cachedInputPercent), and the engine is "
         f"told {NO_PREFIX_CACHE}: each of them is computed again. What that costs is not known before it has run.",
-        settings={"dedicated.engine.extraArgs": f"[{', '.join(kept)}]"},
+        settings={"dedicated.engine.extraArgs": as_list(*kept)},
     )
 
 

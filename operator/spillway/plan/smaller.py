@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
+from spillway.plan.instructions import as_list, as_value, backend_of
 from spillway.plan.model_catalogue import MODELS, CatalogueModel
-from spillway.plan.models import catalogue_model, plain_name
+from spillway.plan.models import catalogue_model, longest_context, plain_name
 from spillway.plan.offers import Offers, find_offers, has_own_weights
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option
 from spillway.plan.owning import all_sizes
+from spillway.plan.rightsizing import room_for
 from spillway.plan.rounding import dollars
 from spillway.plan.worthwhile import costs, pays, rate_words
 
@@ -63,7 +65,10 @@ def _is_smaller(one: CatalogueModel, known: CatalogueModel) -> bool:
 
 
 def _cheapest_with(case: Case, candidate: str) -> Option | None:
-    """Return the cheapest way to serve another model in the mode that runs."""
+    """Return the cheapest way to serve another model in the mode that runs; None where its context is shorter than what is served."""
+    longest = longest_context(candidate)
+    if longest is not None and longest < (case.spec.model.max_context_tokens or 0):
+        return None
     model = case.spec.model.model_copy(update={"id": candidate, "architecture": None, "quantization": None, "source": None})
     spec = case.spec.model_copy(update={"model": model, "hosted": None})
     offers = find_offers(spec, case.providers)
@@ -82,12 +87,13 @@ def _cheapest_with(case: Case, candidate: str) -> Option | None:
 def _opportunity(case: Case, candidate: str, best: Option) -> Opportunity:
     settings = {"model.id": candidate}
     if case.spec.model.served_name is None:
-        settings["model.servedName"] = case.spec.served_name
+        settings["model.servedName"] = as_value(case.spec.served_name)
     if best.size is not None:
-        settings["dedicated.accelerators"] = f"[{best.size.accelerator_class}]"
+        settings["dedicated.accelerators"] = as_list(best.size.accelerator_class)
         settings["dedicated.engine.tensorParallelSize"] = str(best.size.tensor_parallel_size)
+        settings |= room_for(case, best)
     if best.offer is not None:
-        settings["hosted.backends"] = f"[{{providerRef: {{name: {best.offer.provider_name}}}, model: {best.offer.listing.name}}}]"
+        settings["hosted.backends"] = backend_of(best.offer)
     where = (
         f"on {best.size.tensor_parallel_size} x {best.size.accelerator_class}"
         if best.size

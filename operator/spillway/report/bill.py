@@ -19,6 +19,7 @@ from spillway.plan.advice import advise
 from spillway.plan.case import Case, Usage, case_of
 from spillway.plan.decision import Problem
 from spillway.plan.evaluation import as_made
+from spillway.plan.instructions import complete
 from spillway.plan.load import HOURS_PER_MONTH
 from spillway.plan.models import known_model, resolve_model
 from spillway.plan.offers import find_offers
@@ -149,7 +150,7 @@ def _opportunity(seen: Seen, one: Opportunity) -> OpportunityOutput:
         topic=one.topic.value,
         usd_per_month=None if one.usd_per_month is None else round(one.usd_per_month, 2),
         message=one.message,
-        settings=dict(one.settings),
+        settings=complete(seen.spec, one.settings),
         basis=one.basis.value,
         takes=one.takes.value,
     )

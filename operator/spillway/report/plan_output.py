@@ -15,6 +15,7 @@ from spillway.api.plan_output import (
 )
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.choice import Engineering, Plan
+from spillway.plan.instructions import as_backends, as_list, backend_of, complete
 from spillway.plan.options import Option, ServedBy
 from spillway.plan.sweep import Point
 from spillway.report.plan_relax import relaxations
@@ -59,7 +60,7 @@ def plan_output(
 
 
 def settings(plan: Plan) -> dict[str, str]:
-    """Return the fields to set for what is recommended, of those that the spec has otherwise."""
+    """Return the fields to set for what is recommended, of those that the spec has otherwise, and what has to change for them."""
     chosen, spec = plan.recommended, plan.question.spec
     if chosen is None or chosen.mode is ServedBy.BATCH:
         return {}
@@ -69,21 +70,21 @@ def settings(plan: Plan) -> dict[str, str]:
         own = spec.dedicated
         most = max(chosen.cost.replicas_peak, own.scaling.max_replicas if own else 0)  # room for more is not in the way
         wanted |= {
-            "dedicated.accelerators": f"[{chosen.size.accelerator_class}]",
+            "dedicated.accelerators": as_list(chosen.size.accelerator_class),
             "dedicated.engine.tensorParallelSize": str(chosen.size.tensor_parallel_size),
             "dedicated.scaling.maxReplicas": str(most),
         }
         has |= {
-            "dedicated.accelerators": f"[{', '.join(own.accelerators)}]" if own else None,
+            "dedicated.accelerators": as_list(*own.accelerators) if own else None,
             "dedicated.engine.tensorParallelSize": str(own.engine.stated_tensor_parallel_size) if own else None,
             "dedicated.scaling.maxReplicas": str(own.scaling.max_replicas) if own else None,
         }
     if chosen.offer is not None:
-        wanted["hosted.backends"] = f"[{{providerRef: {{name: {chosen.offer.provider_name}}}, model: {chosen.offer.listing.name}}}]"
+        wanted["hosted.backends"] = backend_of(chosen.offer)
         first = spec.hosted.backends[0] if spec.hosted and spec.hosted.backends else None
-        has["hosted.backends"] = f"[{{providerRef: {{name: {first.provider_ref.name}}}, model: {first.model}}}]" if first else None
+        has["hosted.backends"] = as_backends((first.provider_ref.name, first.model)) if first else None
     decided = _left_to_auto(spec, chosen)
-    return {field: value for field, value in wanted.items() if has[field] != value and field not in decided}
+    return complete(spec, {field: value for field, value in wanted.items() if has[field] != value and field not in decided})
 
 
 def _left_to_auto(spec: InferenceWorkloadSpec, chosen: Option) -> frozenset[str]:

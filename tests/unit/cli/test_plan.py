@@ -315,6 +315,16 @@ def test_room_for_more_replicas_than_are_planned_is_left_alone(plan: Run) -> Non
     assert "dedicated.scaling.maxReplicas" not in found["settings"]
 
 
+def test_what_is_to_be_set_names_what_has_to_change_for_it(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    spec = parts["InferenceWorkload"]["spec"]
+    spec["placement"], spec["gateway"], spec["budget"] = {"mode": "Hybrid"}, {"routing": "PrefixHash"}, {"monthlyUSD": "100000"}
+    spec["hosted"]["overflow"] = {"maxSharePercent": 10}
+    parts["HostedProvider"]["spec"]["models"][0] |= {"inputUSDPerMillionTokens": "0.01", "outputUSDPerMillionTokens": "0.01"}
+    settings = as_json(plan, "-f", written(*parts.values()))["settings"]
+    assert settings == {"placement.mode": "Hosted", "gateway.routing": "LeastLoad", "hosted.overflow.maxSharePercent": "null"}
+
+
 def test_without_a_class_in_the_files_the_charts_catalogue_counts(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     workload = parts["InferenceWorkload"]

@@ -299,6 +299,20 @@ def test_a_smaller_model_of_the_family_is_named_with_the_name_clients_send_kept(
     assert found.takes is Takes.QUALITY_CHECK
 
 
+def test_a_smaller_model_is_named_with_the_replicas_that_it_takes() -> None:
+    spec = workload(LLAMA_70B, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}, "scaling": {"maxReplicas": 2}})
+    usage = owned(parallel=4, output_tokens=300, mean_per_s=40.0, peak_per_s=100.0, desired_replicas=2)
+    found = advice(spec, usage, classes={H100: CLASSES[H100]})[Topic.SMALLER_MODEL]
+    assert int(found.settings["dedicated.scaling.maxReplicas"]) > 2
+
+
+def test_a_smaller_model_takes_contexts_as_long_as_those_that_are_served() -> None:
+    model = {"id": "mistralai/Mistral-Small-3.1-24B-Instruct-2503", "maxContextTokens": 100_000}
+    spec = workload(model=model, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}})
+    found = advice(spec, owned(parallel=4, desired_replicas=1), classes={H100: CLASSES[H100]})[Topic.SMALLER_MODEL]
+    assert found.settings["model.id"] == "mistralai/Mistral-Nemo-Instruct-2407", "Codestral 22B has 32,768"
+
+
 def test_own_weights_have_no_smaller_sibling() -> None:
     model = {"id": LLAMA_70B, "source": {"persistentVolumeClaim": {"claimName": "weights"}}}
     spec = workload(model=model, dedicated={"accelerators": [H100], "engine": {"tensorParallelSize": 4}})
@@ -334,8 +348,9 @@ def test_a_batch_is_named_where_no_person_waits(latency: str, told: bool) -> Non
         assert found[Topic.BATCH].settings == ({} if latency == "Offline" else {"traffic.latency": "Offline"})
 
 
-def test_a_batch_is_not_named_where_the_promise_is_shorter_than_its_window() -> None:
-    spec = hosted(traffic={"requestsPerSecond": {"mean": "1"}, "latency": "Background"}, slo={"endToEndMs": 60_000})
+@pytest.mark.parametrize("target", ["endToEndMs", "timeToFirstTokenMs", "interTokenLatencyMs"])
+def test_a_batch_is_not_named_where_the_promise_is_shorter_than_its_window(target: str) -> None:
+    spec = hosted(traffic={"requestsPerSecond": {"mean": "1"}, "latency": "Background"}, slo={target: 60_000})
     assert Topic.BATCH not in advice(spec, rented(), providers=acme(**BATCH))
 
 

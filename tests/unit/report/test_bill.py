@@ -10,7 +10,7 @@ from spillway.api.report_output import ReportOutput
 from spillway.report.bill_html import as_html
 from spillway.report.bill_text import as_text
 from spillway.report.usage import usage_of
-from tests.unit.report.fleets import COST, CREATED, NOW, fleet, provider, report, seen
+from tests.unit.report.fleets import COST, CREATED, LLAMA_8B, NOW, fleet, provider, report, seen
 
 
 def test_a_total_sums_what_is_known_and_counts_what_is_not() -> None:
@@ -104,6 +104,15 @@ def test_opportunities_of_all_workloads_are_ranked_by_what_they_save() -> None:
     amounts = [each.usd_per_month for each in fleet().opportunities if each.usd_per_month]
     assert len(amounts) > 5
     assert amounts == sorted(amounts, reverse=True)
+
+
+def test_a_field_to_change_is_told_with_what_has_to_change_for_it() -> None:
+    spec = {"traffic": {"requestsPerMonth": 5_000_000}, "placement": {"mode": "Dedicated"}, "gateway": {"routing": "PrefixHash"}}
+    cheap = {("team", "acme"): provider((LLAMA_8B, "0.01", "0.01"))}
+    found = report(seen(spec=spec), providers=cheap).opportunities[0]
+    assert found.topic == "Placement"
+    assert found.settings["placement.mode"] == "Hosted"
+    assert found.settings["gateway.routing"] == "LeastLoad"
 
 
 def test_what_could_be_saved_counts_each_workload_once_and_only_changes_of_specs() -> None:
