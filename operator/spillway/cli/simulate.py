@@ -24,6 +24,7 @@ from spillway.cli.trace_file import read_trace, stated_columns
 from spillway.observe.access import Access
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.options import Question
+from spillway.plan.rounding import down
 from spillway.report.simulate_text import as_text
 from spillway.simulate.document import Setting, simulate_output
 from spillway.simulate.reading import Reading, TraceError
@@ -252,8 +253,8 @@ def _hosted_too_slow(case: Case, trace: Trace, hosted: str) -> list[str]:
     if within is None or within >= promised_percent(case):
         return []
     told = (
-        f"The hosted side by itself meets the SLO for {within:.1f} % of these requests, and what is spilled counts: relax slo, or look at "
-        "policies that own more."
+        f"The hosted side by itself meets the SLO for {down(within, 1):.1f} % of these requests, and what is spilled counts: relax slo, or "
+        "look at policies that own more."
     )
     return [told]
 

@@ -1,10 +1,12 @@
 """Numbers as they are shown: rounded so that they change when something did. What is not a number is not shown."""
 
+import math
 from decimal import Decimal
 
 from spillway.plan.readings import finite
 
 SIGNIFICANT = 4
+COMPUTED = 1e-6  # of the last decimal: less is an error of floating point
 WHOLE_DOLLARS = 100  # from here on cents are not read
 
 
@@ -38,6 +40,18 @@ def percent(share: float | None) -> str | None:
     """Return a share of 0 to 1 as a percentage with one decimal."""
     known = finite(share)
     return None if known is None else f"{min(known, 1.0) * 100:.1f}"
+
+
+def reached(share: float | None) -> str | None:
+    """Return a share of 0 to 1 that has to reach a target as a percentage with one decimal, rounded down: 99.0 is told of no less."""
+    known = finite(share)
+    return None if known is None else f"{down(min(known, 1.0) * 100, 1):.1f}"
+
+
+def down(number: float, digits: int) -> float:
+    """Return a number rounded down to so many decimals, but for what is an error of its computation."""
+    scale = 10.0**digits
+    return math.floor(number * scale + COMPUTED) / scale
 
 
 def whole(amount: float | None) -> int | None:

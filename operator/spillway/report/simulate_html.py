@@ -5,7 +5,7 @@ from itertools import accumulate
 from xml.etree import ElementTree as ET
 
 from spillway.api.simulate_output import CourseOutput, PolicyOutput, SimulateOutput
-from spillway.plan.rounding import dollars, figure
+from spillway.plan.rounding import dollars, down, figure
 from spillway.report.bill_style import STYLE
 from spillway.report.page import add, new_page, section, written
 from spillway.report.plan_words import amount
@@ -46,7 +46,7 @@ COLUMNS: tuple[tuple[str, Callable[[PolicyOutput], str]], ...] = (
     ("× replay", lambda each: _figure(each.cost_over_oracle_replay, 3)),  # noqa: RUF001
     ("own", lambda each: _money(each.own_usd)),
     ("hosted", lambda each: _money(each.hosted_usd)),
-    ("SLO %", lambda each: _figure(each.slo_attainment_percent, 2)),
+    ("SLO %", lambda each: NOTHING if each.slo_attainment_percent is None else f"{down(each.slo_attainment_percent, 2):.2f}"),
     ("worst 5 min %", lambda each: _figure(each.worst_5_min_attainment_percent, 1)),
     ("spilled %", lambda each: _figure(each.spilled_percent, 1)),
     ("failed %", lambda each: _figure(each.failed_percent, 2)),

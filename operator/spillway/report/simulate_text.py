@@ -1,7 +1,7 @@
 """A simulation as text: what came of it first, then every policy, then what it rests on."""
 
 from spillway.api.simulate_output import PolicyOutput, SimulateOutput
-from spillway.plan.rounding import dollars, figure
+from spillway.plan.rounding import dollars, down, figure
 from spillway.report.columns import bullets, table, wrapped
 from spillway.report.plan_words import amount
 
@@ -54,7 +54,7 @@ def _row(each: PolicyOutput) -> tuple[str, ...]:
         _number(each.cost_over_oracle_replay, 2),
         _money(each.own_usd),
         _money(each.hosted_usd),
-        _share(each.slo_attainment_percent, 2) + ("*" if each.keeps_slo is False else ""),
+        _attained(each.slo_attainment_percent) + ("*" if each.keeps_slo is False else ""),
         _share(each.worst_5_min_attainment_percent, 1),
         _share(each.spilled_percent, 1),
         "-" if each.replica_hours is None else f"{each.replica_hours:,.{0 if each.replica_hours >= 10 else 1}f}",  # noqa: PLR2004
@@ -66,6 +66,10 @@ def _row(each: PolicyOutput) -> tuple[str, ...]:
 
 def _money(usd: float | None) -> str:
     return "-" if usd is None else dollars(usd).removeprefix("$")
+
+
+def _attained(percent: float | None) -> str:
+    return "-" if percent is None else f"{down(percent, 2):.2f}"
 
 
 def _share(percent: float | None, digits: int) -> str:

@@ -7,7 +7,7 @@ from spillway.api.status import SideSlo, SloStatus
 from spillway.api.workload import Slo
 from spillway.plan.observation import SideLatency, Signals
 from spillway.plan.readings import finite, number, value
-from spillway.plan.rounding import percent, whole
+from spillway.plan.rounding import reached, whole
 
 NO_REQUEST = 1e-3  # of a window: rates come out of divisions
 
@@ -63,10 +63,10 @@ def describe_slo(slo: Slo, signals: Signals) -> SloStatus:
     overall = attainment(slo, signals)
     owned, hosted = value(signals.owned_latency), value(signals.hosted_latency)
     return SloStatus(
-        attainment_percent=percent(overall.lowest),
-        time_to_first_token_attainment_percent=percent(overall.first_token),
-        inter_token_latency_attainment_percent=percent(overall.inter_token),
-        end_to_end_attainment_percent=percent(overall.end_to_end),
+        attainment_percent=reached(overall.lowest),
+        time_to_first_token_attainment_percent=reached(overall.first_token),
+        inter_token_latency_attainment_percent=reached(overall.inter_token),
+        end_to_end_attainment_percent=reached(overall.end_to_end),
         owned=_side(slo, owned, _paced(owned, signals, None)[1]),
         hosted=_side(slo, hosted, hosted.within_inter_token if hosted else None),
         ttft_p95_ms=whole(number(signals.ttft_p95_ms)),
@@ -120,7 +120,7 @@ def _side(slo: Slo, side: SideLatency | None, inter_token: float | None) -> Side
         end_to_end=finite(side.within_end_to_end) if slo.end_to_end_ms is not None else None,
     )
     return SideSlo(
-        attainment_percent=percent(one.lowest), ttft_p95_ms=whole(side.ttft_p95_ms), inter_token_p95_ms=whole(side.inter_token_p95_ms)
+        attainment_percent=reached(one.lowest), ttft_p95_ms=whole(side.ttft_p95_ms), inter_token_p95_ms=whole(side.inter_token_p95_ms)
     )
 
 

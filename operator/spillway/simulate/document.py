@@ -15,7 +15,7 @@ from spillway.api.simulate_output import (
     SloOutput,
     TraceOutput,
 )
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, down
 from spillway.simulate.outcome import Course, Outcome
 from spillway.simulate.reading import Column
 from spillway.simulate.trace import Floats, Trace
@@ -144,7 +144,7 @@ def _policy(outcome: Outcome, costs: Mapping[str, float], *, attainment_percent:
         cost_over_oracle_replay=_ratio(outcome.cost_usd, costs.get(ORACLE_REPLAY)),
         own_usd=None if bound else round(outcome.own_usd, 2),
         hosted_usd=None if bound else round(outcome.hosted_usd, 2),
-        slo_attainment_percent=_rounded(attained, 3),
+        slo_attainment_percent=None if attained is None else down(attained, 3),
         worst_5_min_attainment_percent=_rounded(outcome.worst_5_min_attainment_percent, 2),
         spilled_percent=_rounded(outcome.spilled_percent, 2),
         failed_percent=None if bound or not outcome.requests else round(100 * outcome.failed / outcome.requests, 3),
@@ -208,7 +208,7 @@ def _more(dearer: float, cheaper: float) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "an unknown share" if share is None else f"{share:.4g} %"
+    return "an unknown share" if share is None else f"{down(share, 2):.4g} %"
 
 
 def _rounded(number: float | None, digits: int) -> float | None:

@@ -42,6 +42,13 @@ def test_what_misses_the_slo_is_marked_and_what_is_not_known_is_a_dash() -> None
     assert lines["oracle"].split()[-2:] == ["-", "-"]
 
 
+def test_what_misses_the_slo_by_little_is_not_told_as_what_keeps_it() -> None:
+    missed = simulation(outcome(attained=98.9999))
+    assert missed.policies[0].slo_attainment_percent == 98.999
+    assert "98.99*" in as_text(missed, 100)
+    assert "98.99</td>" in as_html([missed])
+
+
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
     html = as_html([simulation()])
     page = parsed(html)

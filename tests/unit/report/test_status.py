@@ -165,6 +165,12 @@ def test_cost_is_rounded_to_four_digits_and_unknown_is_absent() -> None:
 # Attainment
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.98999, "98.9"), (0.99, "99.0"), (0.29, "29.0"), (0.9999, "99.9"), (1.0, "100.0")])
+def test_an_attainment_is_told_as_no_more_than_it_is(share: float, told: str) -> None:
+    found = slo(arrivals_per_s=4.0, owned_latency=latency(1000.0, within_ttft=share, within_end_to_end=1.0))
+    assert found["time_to_first_token_attainment_percent"] == told, "SLOMet compares the share itself with what is promised"
+
+
 def test_attainment_weighs_both_sides_and_failures() -> None:
     found = slo(
         arrivals_per_s=4.0,
@@ -181,7 +187,7 @@ def test_attainment_weighs_both_sides_and_failures() -> None:
     assert found == {
         "attainment_percent": "75.0",
         "time_to_first_token_attainment_percent": "80.9",
-        "inter_token_latency_attainment_percent": "84.9",
+        "inter_token_latency_attainment_percent": "84.8",
         "end_to_end_attainment_percent": "75.0",
         "owned": {"attainment_percent": "90.0", "ttft_p95_ms": 480},
         "hosted": {"attainment_percent": "50.0", "ttft_p95_ms": 900},
@@ -262,7 +268,7 @@ def test_of_the_failed_as_many_count_as_streams_as_of_the_answered(streams: floa
 def test_a_stream_that_failed_is_a_stream_whatever_others_are() -> None:
     mixed = {"arrivals_per_s": 10.0, "failed_per_s": 0.05, "owned_latency": latency(6.0)}
     found = slo(**mixed, stream_errors_per_s=0.05)
-    assert found["time_to_first_token_attainment_percent"] == "66.7"  # 6 of 6 and 3 failed
+    assert found["time_to_first_token_attainment_percent"] == "66.6"  # 6 of 6 and 3 failed
     assert slo(**mixed | {"owned_latency": latency(0.0)}, stream_errors_per_s=0.05)["time_to_first_token_attainment_percent"] == "0.0"
 
 

@@ -85,6 +85,10 @@ VERDICTS: dict[str, tuple[tuple[Outcome, ...], str]] = {
         (outcome(attained=90.0), outcome("static", 12.0, 0.0, 98.9)),
         "No policy keeps the SLO of 99 %: static comes closest with 98.9 % for $12.00.",
     ),
+    "one nearly keeps it": (
+        (outcome(attained=98.9999),),
+        "No policy keeps the SLO of 99 %: spillway comes closest with 98.99 % for $8.00.",
+    ),
     "the clairvoyant plan misses": (
         (outcome(), outcome("oracle-replay", 4.0, 0.0, 90.0)),
         f"spillway {KEPT} $8.00, 2.00 times the cost of the clairvoyant plan, which keeps it for 90 % only.",
