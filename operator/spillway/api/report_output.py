@@ -84,7 +84,7 @@ class WorkloadOutput(OutputModel):
     ready_replicas: Annotated[int | None, Field(description="Replicas that serve.")]
     desired_replicas: Annotated[int | None, Field(description="Replicas wanted.")]
     requests_per_second: Annotated[float | None, Field(description="Arrivals now.")]
-    slo_attainment_percent: Annotated[float | None, Field(description="Share of requests that met every target.")]
+    slo_attainment_percent: Annotated[float | None, Field(description="No more than this share of requests met every target.")]
     ready: Annotated[bool | None, Field(description="Condition Ready; null where it is Unknown or absent.")]
     now_monthly_usd: Annotated[float | None, Field(alias="nowMonthlyUSD", description="30 days at the current rate: usdPerHour x 720.")]
     month_to_date_usd: Annotated[float | None, Field(alias="monthToDateUSD", description="Spent since the first of the month (UTC).")]

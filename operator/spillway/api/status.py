@@ -163,8 +163,10 @@ class TrafficStatus(Section):
 class SideSlo(ApiModel):
     """Attainment on one side."""
 
-    attainment_percent: Annotated[str | None, Field(description="Share of its requests that met every target.")] = None
-    ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
+    attainment_percent: Annotated[
+        str | None, Field(description="Lowest of the targets' attainments on this side: no more than this share met every target.")
+    ] = None
+    ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first token of a stream.")] = None
     inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of a stream's mean token gap.")] = None
 
 
@@ -172,7 +174,7 @@ class SloStatus(Section):
     """How the promise holds, over `window`, spilled and failed requests included."""
 
     attainment_percent: Annotated[
-        str | None, Field(description="Lower of the targets' attainments: no more than this share met every target.")
+        str | None, Field(description="Lowest of the targets' attainments: no more than this share met every target.")
     ] = None
     time_to_first_token_attainment_percent: Annotated[str | None, Field(description="Share of streamed requests within the target.")] = None
     inter_token_latency_attainment_percent: Annotated[
@@ -181,7 +183,7 @@ class SloStatus(Section):
     end_to_end_attainment_percent: Annotated[str | None, Field(description="Share of requests within the target.")] = None
     owned: Annotated[SideSlo | None, Field(description="Requests served by own replicas.")] = None
     hosted: Annotated[SideSlo | None, Field(description="Requests served by hosted backends.")] = None
-    ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first body byte.")] = None
+    ttft_p95_ms: Annotated[int | None, Field(description="95th percentile of the time to the first token of a stream.")] = None
     inter_token_p95_ms: Annotated[int | None, Field(description="95th percentile of a stream's mean token gap.")] = None
     window: Annotated[str, Field(description="Time the figures cover, for example 5m.")] = "5m"
 
@@ -191,7 +193,8 @@ class CostStatus(Section):
 
     usd_per_hour: Annotated[str | None, Field(alias="usdPerHour", description="Cost per hour now: owned plus hosted.")] = None
     dedicated_usd_per_hour: Annotated[
-        str | None, Field(alias="dedicatedUSDPerHour", description="Own replicas, from binding to end, idle or not.")
+        str | None,
+        Field(alias="dedicatedUSDPerHour", description="Own replicas, from binding to end, idle or not, but for committedReplicas."),
     ] = None
     hosted_usd_per_hour: Annotated[str | None, Field(alias="hostedUSDPerHour", description="Hosted tokens at the current rate.")] = None
     month_to_date_usd: Annotated[
