@@ -48,6 +48,11 @@ def reached(share: float | None) -> str | None:
     return None if known is None else f"{down(min(known, 1.0) * 100, 1):.1f}"
 
 
+def fine(number: float, digits: int) -> float:
+    """Return a number rounded to so many decimals; one below 1 to as many significant digits, lest little is told as nothing."""
+    return round(number, digits) if abs(number) >= 1 else float(f"{number:.{digits}g}")
+
+
 def down(number: float, digits: int) -> float:
     """Return a number rounded down to so many decimals, but for what is an error of its computation."""
     scale = 10.0**digits

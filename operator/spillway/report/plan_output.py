@@ -17,6 +17,7 @@ from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.instructions import as_backends, as_list, backend_of, complete
 from spillway.plan.options import Option, ServedBy
+from spillway.plan.rounding import fine
 from spillway.plan.sweep import Point
 from spillway.report.plan_relax import relaxations
 from spillway.report.plan_words import assumptions, describe, engineering_remark, near_ties, warnings, why
@@ -38,8 +39,8 @@ def plan_output(
         model=plan.question.spec.model.id,
         traffic=TrafficOutput(
             requests_per_month=round(load.requests_per_month),
-            requests_per_second_mean=_round(load.mean_per_s, 4) or 0.0,
-            requests_per_second_peak=_round(load.peak_per_s, 4) or 0.0,
+            requests_per_second_mean=fine(load.mean_per_s, 4),
+            requests_per_second_peak=fine(load.peak_per_s, 4),
             input_tokens_mean=lengths.input_mean,
             output_tokens_mean=lengths.output_mean,
             tokens_per_second_peak=round(load.peak_per_s * (lengths.input_mean + lengths.output_mean)),
@@ -143,7 +144,7 @@ def _option(option: Option) -> OptionOutput:
         break_even_utilization_percent=_break_even_use(option),
         ttft_ms=_round(size.ttft_ms if size else stated_ttft, 1),
         inter_token_latency_ms=_round(size.inter_token_latency_ms if size else stated_gap, 1),
-        requests_per_second_per_replica=_round(size.requests_per_s, 3) if size and size.concurrency else None,
+        requests_per_second_per_replica=fine(size.requests_per_s, 3) if size and size.concurrency else None,
         concurrency=size.concurrency if size else None,
         kv_tokens=size.kv_tokens if size else None,
         memory_gib_per_accelerator=_round(size.memory.weights_gib + size.memory.activations_gib + size.memory.graphs_gib, 1)

@@ -15,7 +15,7 @@ from spillway.api.simulate_output import (
     SloOutput,
     TraceOutput,
 )
-from spillway.plan.rounding import dollars, down
+from spillway.plan.rounding import dollars, down, fine
 from spillway.simulate.outcome import Course, Outcome
 from spillway.simulate.reading import Column
 from spillway.simulate.trace import Floats, Trace
@@ -172,12 +172,12 @@ def _trace(trace: Trace, setting: Setting) -> TraceOutput:
         name=trace.name,
         requests=trace.requests,
         duration_hours=round(trace.duration_s / 3600, 3),
-        requests_per_second_mean=round(mean, 4),
-        requests_per_second_peak=round(max(mean, float(busiest)), 4),  # the last minute may be a part of one
+        requests_per_second_mean=fine(mean, 4),
+        requests_per_second_peak=fine(max(mean, float(busiest)), 4),  # the last minute may be a part of one
         input_tokens_mean=round(float(trace.input_tokens.mean()), 1) if some else None,
         output_tokens_mean=round(float(trace.output_tokens.mean()), 1) if some else None,
-        demand_replicas_mean=round(setting.demand_replicas_mean, 3),
-        scale=round(setting.scale, 4),
+        demand_replicas_mean=fine(setting.demand_replicas_mean, 3),
+        scale=fine(setting.scale, 4),
         columns={column.value: name for column, name in setting.columns.items()},
     )
 

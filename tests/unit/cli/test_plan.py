@@ -309,6 +309,14 @@ def test_what_mode_auto_decides_itself_is_not_asked_for(plan: Run, written: Call
     assert as_json(plan, "-f", written(*files))["settings"]["placement.mode"] in {"Dedicated", "Hybrid"}
 
 
+def test_little_traffic_is_not_told_as_none(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    parts["InferenceWorkload"]["spec"]["traffic"] = {"requestsPerMonth": 100}
+    file = written(*parts.values())
+    assert as_json(plan, "-f", file)["traffic"]["requestsPerSecondMean"] == pytest.approx(100 / 2_592_000, rel=1e-3)
+    assert "100 requests a month (0.0000386/s" in plan("-f", file)[1]
+
+
 def test_room_for_more_replicas_than_are_planned_is_left_alone(plan: Run) -> None:
     found = as_json(plan, "-f", HYBRID)
     assert found["recommended"]["replicasPeak"] < 4, "which the example allows"
