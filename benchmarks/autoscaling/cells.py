@@ -84,7 +84,7 @@ def case_of(trace: Trace, name: str, *, kappa: float, start_up_s: float) -> Case
 
 def _case(trace: Trace, source: Source, *, kappa: float, start_up_s: float) -> Case:
     manifests = read_manifests([str(WORKLOAD)])
-    question = question_for(manifests.workloads[0], manifests, PriceLists(), None)
+    question = question_for(manifests.workloads[0], manifests, PriceLists(), {})
     slo = question.spec.slo
     if slo is None:
         raise ValueError(f"{WORKLOAD.name} states no slo")

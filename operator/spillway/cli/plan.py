@@ -23,6 +23,7 @@ from spillway.cli.prices import PriceLists, read_prices
 from spillway.plan.choice import Engineering, make_plan, running_of
 from spillway.plan.decision import Problem
 from spillway.plan.load import Load, declared_load
+from spillway.plan.models import known_model
 from spillway.plan.offers import find_offers
 from spillway.plan.options import Question
 from spillway.plan.owning import all_sizes
@@ -35,7 +36,7 @@ BAD_INPUT = 2
 NOTHING_POSSIBLE = 3
 CATALOGUE = "accelerator_classes.json"  # the chart's, written by `make generate`
 MOST_POINTS = 10_000
-_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
+_UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,8 @@ def _plans(parsed: argparse.Namespace, today: date) -> list[PlanOutput]:
     if parsed.plot and len(manifests.workloads) > 1:
         raise BadInputError("--plot draws one workload; give a file with one InferenceWorkload")
     lists = read_prices(parsed.prices) if parsed.prices else PriceLists()
-    architecture = read_architecture(parsed.model_config) if parsed.model_config else None
-    return [_plan(parsed, each, manifests, lists, architecture, swept, today) for each in manifests.workloads]
+    shapes = read_shapes(parsed.model_config, manifests.workloads)
+    return [_plan(parsed, each, manifests, lists, shapes, swept, today) for each in manifests.workloads]
 
 
 def _plan(
@@ -76,11 +77,11 @@ def _plan(
     workload: NamedWorkload,
     manifests: Manifests,
     lists: PriceLists,
-    architecture: Architecture | None,
+    shapes: Mapping[str, Architecture],
     swept: _Range | None,
     today: date,
 ) -> PlanOutput:
-    question = question_for(workload, manifests, lists, architecture)
+    question = question_for(workload, manifests, lists, shapes)
     load = declared_load(question.spec)
     if load is None:
         raise BadInputError(
@@ -96,9 +97,10 @@ def _plan(
     return output
 
 
-def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, architecture: Architecture | None) -> Question:
+def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, shapes: Mapping[str, Architecture]) -> Question:
     """Return what a plan is asked about a workload in the files. Raises BadInputError where they do not fit together."""
     spec = workload.spec
+    architecture = shapes.get(spec.model.id)
     if architecture is not None and spec.model.architecture is None:
         spec = spec.model_copy(update={"model": spec.model.model_copy(update={"architecture": architecture})})
     offers = find_offers(spec, manifests.providers_for(workload), listed=lists.offers)
@@ -119,6 +121,21 @@ def default_classes() -> Mapping[str, AcceleratorClassSpec]:
     """Return the chart's catalogue of accelerator classes, for files that bring none."""
     raw = json.loads(resources.files("spillway.cli").joinpath(CATALOGUE).read_text(encoding="utf-8"))
     return {name: AcceleratorClassSpec.model_validate(spec) for name, spec in raw.items()}
+
+
+def read_shapes(file: str | None, workloads: Sequence[NamedWorkload]) -> Mapping[str, Architecture]:
+    """Return the shape that `--model-config` gives, by the model that it is of: the only one, or the only one that nothing else knows."""
+    if file is None:
+        return {}
+    architecture = read_architecture(file)
+    asked = {each.spec.model.id: each.spec.model for each in workloads if each.spec.model.architecture is None}
+    unknown = [name for name, model in asked.items() if known_model(model) is None]
+    if len(asked) > 1 and len(unknown) != 1:
+        raise BadInputError(
+            f"--model-config: {file} is of one model, and the workloads have {', '.join(unknown or asked)}; give files with one of them, "
+            "or model.architecture"
+        )
+    return dict.fromkeys(unknown if len(asked) > 1 else asked, architecture)
 
 
 def read_architecture(file: str) -> Architecture:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from spillway.api.simulate_output import EngineOutput, HostedOutput, SimulateOutput, SloOutput
 from spillway.cli.manifests import BadInputError, NamedWorkload, read_manifests
-from spillway.cli.plan import question_for, read_architecture
+from spillway.cli.plan import question_for, read_shapes
 from spillway.cli.prices import PriceLists, read_prices
 from spillway.cli.prometheus_access import read_access
 from spillway.cli.simulate_case import Case, Wanted, make_case
@@ -69,8 +69,8 @@ def _outputs(parsed: argparse.Namespace, now: datetime) -> list[SimulateOutput]:
     if not manifests.workloads:
         raise BadInputError(f"{', '.join(parsed.file)}: there is no InferenceWorkload to simulate; give a file that has one")
     lists = read_prices(parsed.prices) if parsed.prices else PriceLists()
-    architecture = read_architecture(parsed.model_config) if parsed.model_config else None
-    questions = [(each, question_for(each, manifests, lists, architecture)) for each in manifests.workloads]
+    shapes = read_shapes(parsed.model_config, manifests.workloads)
+    questions = [(each, question_for(each, manifests, lists, shapes)) for each in manifests.workloads]
     shared = _from_file(parsed) if parsed.trace else None
     access = read_access(parsed)
     return [

@@ -22,6 +22,7 @@ SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
 SCENARIO_2 = "examples/scenario-2-specialised.yaml"
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 AUTO = "examples/auto.yaml"
+LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -307,6 +308,11 @@ def test_what_mode_auto_decides_itself_is_not_asked_for(plan: Run, written: Call
     assert set(as_json(plan, "-f", written(*files))["settings"]) == {"dedicated.scaling.maxReplicas"}
     files[-1]["spec"]["placement"] = {"mode": "Hosted"}
     assert as_json(plan, "-f", written(*files))["settings"]["placement.mode"] in {"Dedicated", "Hybrid"}
+
+
+def test_a_range_is_read_as_volumes_are_told(plan: Run) -> None:
+    swept = as_json(plan, "-f", SCENARIO_1, "--sweep", "requestsPerMonth=1T..1T", "--points", "1")["sweep"]
+    assert [each["requestsPerMonth"] for each in swept] == [10**12]
 
 
 def test_little_traffic_is_not_told_as_none(plan: Run, written: Callable[..., str]) -> None:
@@ -629,6 +635,28 @@ def test_a_models_config_json_gives_its_shape(plan: Run, written: Callable[..., 
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding=encoding)
     known = as_json(plan, "-f", file, "--model-config", str(tmp_path / "config.json"))
     assert options(known, mode="Dedicated", feasible=True)
+
+
+def test_a_config_json_is_of_the_one_model_that_nothing_else_knows(plan: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    def others(*names: str) -> str:
+        parts = documents(HYBRID)
+        workload = parts.pop("InferenceWorkload")
+        models = [copy.deepcopy(workload) | {"metadata": {"name": name.rpartition("/")[2].lower()}} for name in names]
+        for each, name in zip(models, names, strict=True):
+            each["spec"] |= {"model": {"id": name, "maxContextTokens": 16384}, "budget": {"monthlyUSD": "100000"}}
+        return written(*parts.values(), *models)
+
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": 16}))
+    given = ("--model-config", str(tmp_path / "config.json"), "-o", "yaml")
+    half, known = (
+        list(yaml.safe_load_all(plan("-f", others(*names), *given)[1])) for names in (["acme/secret"], ["acme/secret", LLAMA_8B])
+    )
+    assert known[0] == half[0]
+    assert known[1] == yaml.safe_load(plan("-f", others(LLAMA_8B), "-o", "yaml")[1]), "the catalogue's"
+    for names in (["acme/secret", "acme/other"], [LLAMA_8B, "Qwen/Qwen3-8B"]):
+        code, out, err = plan("-f", others(*names), *given)
+        assert (code, out) == (2, "")
+        assert f"is of one model, and the workloads have {', '.join(names)}; give files with one of them" in err
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"model_type": "mamba"}', '{"num_hidden_layers": "x"}', "[" * 5000])
