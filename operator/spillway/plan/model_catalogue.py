@@ -46,6 +46,7 @@ OWN_CONTEXTS = {
     "llama-3-70b": 8_192,
     "qwen3-4b-2507": 262_144,
     "qwen3-30b-a3b-2507": 262_144,
+    "qwen3-235b-a22b-2507": 262_144,
     "qwen3-coder-30b-a3b": 262_144,
     "deepseek-r1-qwen3-8b": 131_072,
     "deepseek-r1-distill-qwen-7b": 131_072,

@@ -85,6 +85,7 @@ def test_a_catalogue_model_says_where_its_shape_was_read_and_how_long_its_contex
         pytest.param("meta-llama/Meta-Llama-3-8B-Instruct", 8_192, id="an earlier release allows less"),
         pytest.param("meta-llama/Llama-3.1-8B-Instruct", 131_072, id="than the one of the row"),
         pytest.param("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", 262_144, id="a later one allows more"),
+        pytest.param("Qwen/Qwen3-235B-A22B-Instruct-2507", 262_144, id="of the largest, too"),
         pytest.param("Qwen/Qwen3-30B-A3B", 40_960, id="than the first"),
         pytest.param("moonshotai/Kimi-K2-Instruct-0905", 262_144, id="of a certain month"),
         pytest.param("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", 131_072, id="distilled, with its date inside"),
