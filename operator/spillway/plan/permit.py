@@ -42,6 +42,7 @@ SOONEST = timedelta(seconds=10)  # between two permits of which the second only 
 RETRY_SOON = timedelta(seconds=15)  # a tick: what a lane that ran dry is given next comes by then
 RUN_LOW = 0.5  # part of an allowance that must be left, else the lane is topped up
 FIRST_REQUESTS = 10  # of a day that no share limits: it begins with none answered, and a replica may have to be woken by spill
+ALL_PERCENT = 100  # a share that no number of answers exceeds: of those so far all may have been hosted, and the next one too
 NEARLY_SPENT = 0.99  # of a day's limit: what is left is a quarter of an hour's part of it
 MICRO = 1_000_000
 
@@ -220,7 +221,7 @@ def what_is_left(spec: InferenceWorkloadSpec, ledger: Ledger, now: datetime) -> 
         amounts.append((_micro(spec.budget.monthly_usd - spent) if known else 0, month_end(now)))
     micro_usd = max(0, min(amount for amount, _ in amounts)) if amounts else None
     requests = None
-    if overflow is not None and overflow.max_share_percent is not None:
+    if overflow is not None and overflow.max_share_percent is not None and overflow.max_share_percent < ALL_PERCENT:
         allowed = max(FIRST_REQUESTS, overflow.max_share_percent * ledger.day_requests / 100)
         requests = max(0, math.floor(allowed - ledger.day_hosted_requests))
     tightest = [until for amount, until in amounts if max(0, amount) == micro_usd]

@@ -143,6 +143,14 @@ def test_a_share_counts_the_days_requests() -> None:
     assert (left.micro_usd, left.requests) == (None, 50)
 
 
+def test_a_share_of_all_stops_nothing_while_no_replica_answers() -> None:
+    ledger = replace(TODAY, day_requests=1000.0, day_hosted_requests=1000.0)
+    assert what_is_left(limited(maxSharePercent=99), ledger, NOW).requests == 0
+    assert what_is_left(limited(maxSharePercent=100), ledger, NOW).requests is None
+    permit = permit_of(planned(limited(maxSharePercent=100), metering(meter(requests=1000)), ledger))
+    assert why_stopped(limited(maxSharePercent=100), permit, NOW) is None
+
+
 def test_the_first_requests_of_a_day_are_not_held_to_a_share_of_nothing() -> None:
     assert what_is_left(limited(maxSharePercent=20), replace(TODAY, day_hosted_requests=3.0), NOW).requests == 7
 
