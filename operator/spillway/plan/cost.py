@@ -121,7 +121,10 @@ def spend_points(memory: Memory, ledger: Ledger, seen: Observation, now: datetim
 
 
 def judge_budget(spec: InferenceWorkloadSpec, cost: CostReport, previous: Reason | None) -> Reason:
-    """Return how the month stands against the budget. It only reports: nothing is switched off."""
+    """Return how the month stands against the budget. It only reports: nothing is switched off.
+
+    While the rate of spending is not known, a month that was on course to exceed it is not within it again.
+    """
     if spec.budget is None:
         return Reason.NO_BUDGET
     budget = float(spec.budget.monthly_usd)
@@ -129,10 +132,10 @@ def judge_budget(spec: InferenceWorkloadSpec, cost: CostReport, previous: Reason
         return Reason.NO_PRICES
     if cost.month_to_date_usd > budget:
         return Reason.BUDGET_EXCEEDED
-    bound = budget * BUDGET_BACK_WITHIN if previous is Reason.PROJECTED_OVER_BUDGET else budget
-    if cost.projected_monthly_usd is not None and cost.projected_monthly_usd > bound:
-        return Reason.PROJECTED_OVER_BUDGET
-    return Reason.WITHIN_BUDGET
+    over = previous is Reason.PROJECTED_OVER_BUDGET
+    if cost.projected_monthly_usd is not None:
+        over = cost.projected_monthly_usd > (budget * BUDGET_BACK_WITHIN if over else budget)
+    return Reason.PROJECTED_OVER_BUDGET if over else Reason.WITHIN_BUDGET
 
 
 def _sum(prices: Iterable[float | None]) -> float | None:

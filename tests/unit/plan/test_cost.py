@@ -226,6 +226,14 @@ def test_a_projection_over_budget_is_withdrawn_only_well_below_it() -> None:
     assert judge_budget(wanted, replace(near, projected_monthly_usd=94.0), Reason.PROJECTED_OVER_BUDGET) is Reason.WITHIN_BUDGET
 
 
+def test_a_projection_over_budget_stands_while_the_rate_is_not_known() -> None:
+    wanted = spec(budget={"monthlyUSD": "100"})
+    unknown = replace(cost(), month_to_date_usd=1.0, projected_monthly_usd=None)
+    assert judge_budget(wanted, unknown, Reason.PROJECTED_OVER_BUDGET) is Reason.PROJECTED_OVER_BUDGET
+    assert judge_budget(wanted, unknown, Reason.WITHIN_BUDGET) is Reason.WITHIN_BUDGET
+    assert judge_budget(wanted, replace(unknown, month_to_date_usd=101.0), Reason.PROJECTED_OVER_BUDGET) is Reason.BUDGET_EXCEEDED
+
+
 # Law
 
 AMOUNTS = st.floats(min_value=0, max_value=1e9)
