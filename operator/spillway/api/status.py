@@ -244,7 +244,9 @@ class DecisionStatus(ApiModel):
     what: Annotated[str, Field(description="What was decided, for example replicas 1 -> 2.")]
     reason: Annotated[str, Field(description="Constant reason.")]
     why: Annotated[str, Field(description="The figures behind it.")]
-    usd_per_hour: Annotated[str | None, Field(alias="usdPerHour", description="Cost per hour of own replicas after it.")] = None
+    usd_per_hour: Annotated[
+        str | None, Field(alias="usdPerHour", description="Cost per hour of own replicas after it, but for committedReplicas.")
+    ] = None
     forecast: Annotated[ForecastStatus | None, Field(description="Demand forecast that replicas were decided by.")] = None
     kappa: Annotated[str | None, Field(description="Hosted price over own cost of the same work, as it was reckoned with.")] = None
     marginal_saving_usd_per_hour: Annotated[

@@ -40,7 +40,7 @@ from spillway.plan.placing import Told, resolve
 from spillway.plan.recommending import scale_or_recommend
 from spillway.plan.restoring import restored_placing
 from spillway.plan.rounding import usd
-from spillway.plan.scaling_log import scaling_entries
+from spillway.plan.scaling_log import owned_usd_per_hour, scaling_entries
 from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import plan_gateway, slots_in_use, slots_of
 from spillway.plan.stakes import is_alone, stakes_of
@@ -313,8 +313,7 @@ def _worth_saying(found: Reason, before: Reason | None) -> bool:
 
 
 def _entry(now: datetime, what: str, reason: Reason, why: str, decision: Decision) -> DecisionStatus:
-    pool = decision.pool
-    own = None if pool is None or pool.usd_per_replica_hour is None else pool.replicas * pool.usd_per_replica_hour
+    own = owned_usd_per_hour(decision, decision.pool.replicas) if decision.pool is not None else None
     return DecisionStatus(time=now.replace(microsecond=0), what=what, reason=reason, why=why, usd_per_hour=usd(own))
 
 

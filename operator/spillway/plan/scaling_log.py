@@ -26,20 +26,26 @@ def scaling_entries(decision: Decision, memory: Memory, now: datetime) -> Iterat
         yield _entry(decision, scaled, now, what=f"recommended replicas {before} -> {told}", why=scaled.why, replicas=told)
 
 
+def owned_usd_per_hour(decision: Decision, replicas: int) -> float | None:
+    """Return what so many own replicas cost in an hour; those that are paid for already cost nothing more. None without a price."""
+    price = decision.pool.usd_per_replica_hour if decision.pool is not None else None
+    dedicated = decision.spec.dedicated if decision.spec is not None else None
+    return None if price is None else max(0, replicas - (dedicated.committed_replicas if dedicated else 0)) * price
+
+
 def _just_said(memory: Memory, what: str) -> bool:
     """Whether the last decision on the count was this very one: then it is still on its way, not taken again."""
     return next((entry.what for entry in memory.decisions if entry.what.startswith("replicas ")), None) == what
 
 
 def _entry(decision: Decision, scaled: ScaleDecision, now: datetime, *, what: str, why: str, replicas: int) -> DecisionStatus:
-    price = decision.pool.usd_per_replica_hour if decision.pool is not None else None
     figures = scaled.figures
     return DecisionStatus(
         time=now.replace(microsecond=0),
         what=what,
         reason=scaled.reason,
         why=why,
-        usd_per_hour=None if price is None else usd(replicas * price),
+        usd_per_hour=usd(owned_usd_per_hour(decision, replicas)),
         forecast=None if figures is None else _forecast(figures),
         kappa=None if figures is None else significant(figures.kappa, DIGITS),
         marginal_saving_usd_per_hour=None if figures is None else signed_usd(figures.marginal_saving_usd_per_hour),

@@ -43,6 +43,14 @@ def test_the_first_pass_tells_placement_and_count() -> None:
     assert decision.events[1].why == "requested by placement.mode; batch of 8 per replica (estimated); hosted: acme/llama-8b"
 
 
+def test_a_decision_costs_what_is_billed_for_it() -> None:
+    decision, _ = one_pass(
+        workload(dedicated={"committedReplicas": 1, "scaling": {"minReplicas": 3, "maxReplicas": 4}}), seen=observe(0, pools=())
+    )
+    first = decision.events[0]
+    assert (first.what, first.usd_per_hour) == ("replicas 0 -> 3", "8"), "one is paid for already"
+
+
 @pytest.mark.parametrize(("mode", "words"), [("Hosted", "placement Hosted"), ("Dedicated", "placement Dedicated on 1 x h100 per replica")])
 def test_placement_is_told_in_words(mode: str, words: str) -> None:
     assert words in said(one_pass(workload(mode))[0])
