@@ -159,6 +159,7 @@ def replica_size(
     problem = (
         _misfit(found, accelerator, tensor_parallel_size, model)
         or _too_few(tokens, longest)
+        or _too_long(limit, lengths)
         or _missed(slo, service, batch=batch, seen=seen)
     )
     return ReplicaSize(
@@ -201,11 +202,15 @@ def service_of(
 
 
 def batch_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> int:
-    """Return how many requests the KV cache and the engine's own bound let run together; 0 where the weights do not fit."""
+    """Return how many requests the KV cache and the engine's own bound let run together; 0 where not one fits.
+
+    One may have the whole cache: there is nobody to be preempted for.
+    """
     if not found.fits:
         return 0
     bound = min(engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS, engine.most_num_seqs or DEFAULT_MAX_NUM_SEQS)
-    return int(min(bound, KV_FILL * places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)))
+    places = places_in_memory(model, found, tensor_parallel_size, lengths=lengths, engine=engine)
+    return int(min(bound, max(min(1.0, places), KV_FILL * places)))
 
 
 def places_in_memory(model: Architecture, found: Memory, tensor_parallel_size: int, *, lengths: Lengths, engine: Engine) -> float:
@@ -267,6 +272,13 @@ def _too_few(tokens: int, longest: int) -> str | None:
     if tokens >= longest:
         return None
     return f"the KV cache holds {tokens} tokens, and one request may need {longest}: lower model.maxContextTokens or take more memory"
+
+
+def _too_long(limit: int, lengths: Lengths) -> str | None:
+    """Return that not one request of mean length fits: it may be longer than the longest that is served."""
+    if limit:
+        return None
+    return f"the KV cache holds no request of {lengths.context_mean:.0f} tokens, the mean one: correct traffic, or take more memory"
 
 
 def _missed(slo: Slo | None, service: Service, *, batch: int, seen: Promise) -> str | None:

@@ -70,6 +70,21 @@ def test_what_cannot_serve_says_why_and_by_how_much(model_id: str, changes: dict
     assert (found.concurrency, found.requests_per_s) == (0, 0.0)
 
 
+@pytest.mark.parametrize("slo", [None, Slo(end_to_end_ms=3_600_000), Slo(inter_token_latency_ms=60_000)])
+def test_a_cache_for_one_request_serves_one(slo: Slo | None) -> None:
+    long = Lengths(input_mean=400_000, input_p95=400_000, output_mean=250)
+    found = sized(lengths=long, slo=slo, max_context_tokens=410_000)[0]
+    assert 410_000 <= found.kv_tokens < 450_000
+    assert (found.problem, found.concurrency) == (None, 1)
+
+
+def test_a_cache_that_holds_not_one_request_of_mean_length_is_what_is_told() -> None:
+    longer = Lengths(input_mean=600_000, input_p95=600_000, output_mean=250)
+    for slo in (None, Slo(end_to_end_ms=3_600_000)):
+        problem = sized(lengths=longer, slo=slo, max_context_tokens=1000)[0].problem
+        assert problem == "the KV cache holds no request of 600125 tokens, the mean one: correct traffic, or take more memory"
+
+
 def test_what_needs_more_than_a_node_is_refused_with_that_reason() -> None:
     known = known_model(Model(id="deepseek-ai/DeepSeek-R1"))
     assert known is not None
