@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import Engine, Model, Quantization, Slo
+from spillway.cli.plan import default_classes
 from spillway.plan.first_token import erlang_c
 from spillway.plan.lengths import Lengths, length_at, length_spread
 from spillway.plan.models import known_model
@@ -83,6 +84,15 @@ def test_a_cache_that_holds_not_one_request_of_mean_length_is_what_is_told() -> 
     for slo in (None, Slo(end_to_end_ms=3_600_000)):
         problem = sized(lengths=longer, slo=slo, max_context_tokens=1000)[0].problem
         assert problem == "the KV cache holds no request of 600125 tokens, the mean one: correct traffic, or take more memory"
+
+
+def test_a_target_that_only_an_idle_replica_keeps_is_missed() -> None:
+    slo = Slo(time_to_first_token_ms=200, inter_token_latency_ms=60)
+    long = Lengths(input_mean=5000, input_p95=15_000, output_mean=250)
+    engine, b200 = Engine(max_num_batched_tokens=100), default_classes()["nvidia-b200"]
+    found = sized(accelerator=b200, lengths=long, slo=slo, engine=engine, max_context_tokens=2048)[-1]
+    assert found.problem == "misses timeToFirstTokenMs 200 at any load: 199 ms at 99 % with none"
+    assert found.requests_per_s == 0
 
 
 def test_what_needs_more_than_a_node_is_refused_with_that_reason() -> None:
