@@ -75,7 +75,7 @@ class ReplicaSize:
     def behind_cap(self) -> "ReplicaSize":
         """The same where the overflow is rented: it carries at least as much."""
         seen = self.spilling
-        if seen is None:
+        if seen is None or seen.requests_per_s < self.requests_per_s:  # both are found by halving, and off by as little as that
             return self
         return replace(
             self,

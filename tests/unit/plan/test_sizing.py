@@ -95,6 +95,16 @@ def test_a_target_that_only_an_idle_replica_keeps_is_missed() -> None:
     assert found.requests_per_s == 0
 
 
+def test_a_replica_whose_overflow_is_rented_carries_at_least_as_much() -> None:
+    known = known_model(Model(id="openai/gpt-oss-20b"))
+    assert known is not None
+    slo = Slo(time_to_first_token_ms=200, inter_token_latency_ms=60, end_to_end_ms=2000, attainment_percent=50)
+    lengths, a100 = Lengths(input_mean=10_000, input_p95=39_018.50435455502, output_mean=100), default_classes()["nvidia-a100-40gb"]
+    found = sized(known.architecture, a100, lengths=lengths, slo=slo, max_context_tokens=32_768)
+    assert any(each.feasible for each in found)
+    assert all(each.behind_cap.requests_per_s >= each.requests_per_s for each in found)
+
+
 def test_what_needs_more_than_a_node_is_refused_with_that_reason() -> None:
     known = known_model(Model(id="deepseek-ai/DeepSeek-R1"))
     assert known is not None
