@@ -151,7 +151,7 @@ class PlanOutput(OutputModel):
     ]
     self_hosting_economic: Annotated[SelfHosting, Field(description="Whether owning pays at this load.")]
     engineering: Annotated[EngineeringOutput | None, Field(description="What people cost, when it was given.")]
-    relax: Annotated[list[str], Field(description="When nothing is possible: each constraint that alone would make something so.")]
+    relax: Annotated[list[str], Field(description="When nothing is possible: the ways out, the fewest fields first and then the cheapest.")]
     warnings: Annotated[list[str], Field(description="What to check before relying on it.")]
     assumptions: Annotated[list[str], Field(description="What the figures rest on.")]
     sweep: Annotated[list[SweepPoint], Field(description="Cost by volume, with --sweep; empty without.")]
