@@ -202,7 +202,7 @@ def _sources(plan: Plan) -> Iterator[str]:
 
 def warnings(plan: Plan, today: date, remarks: Iterable[str] = ()) -> list[str]:
     """Return what to check before relying on the plan. `remarks` are of the input."""
-    return [*remarks, *_of_context(plan), *_of_prices(plan, today), *_of_latency(plan)]
+    return [*remarks, *_of_context(plan), *_of_committed(plan), *_of_prices(plan, today), *_of_latency(plan)]
 
 
 def _of_context(plan: Plan) -> Iterator[str]:
@@ -216,6 +216,19 @@ def _of_context(plan: Plan) -> Iterator[str]:
     found = too_long_requests(known, plan.question.lengths, max_context_tokens=most)
     misfit = own_context_misfit(known, chosen.size, engine=engine, max_context_tokens=most)
     yield from (each for each in (found, misfit) if each is not None)
+
+
+def _of_committed(plan: Plan) -> Iterator[str]:
+    """Say it where nothing tells which class is paid for: replicas of every one then cost nothing."""
+    dedicated, classes = plan.question.spec.dedicated, plan.question.classes
+    if dedicated is None or not dedicated.committed_replicas:
+        return
+    counted = [name for name in dedicated.accelerators or classes if name in classes]
+    if len(counted) > 1:
+        yield (
+            f"dedicated.committedReplicas ({dedicated.committed_replicas}) are taken to be paid for on each of {len(counted)} accelerator "
+            "classes: name the one that they are of in dedicated.accelerators."
+        )
 
 
 def _of_prices(plan: Plan, today: date) -> Iterator[str]:

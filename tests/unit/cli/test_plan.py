@@ -315,6 +315,20 @@ def test_a_range_is_read_as_volumes_are_told(plan: Run) -> None:
     assert [each["requestsPerMonth"] for each in swept] == [10**12]
 
 
+@pytest.mark.parametrize(("listed", "told"), [([], True), (["nvidia-l40s"], False), (["nvidia-l40s", "nvidia-h100-80gb"], True)])
+def test_replicas_that_are_paid_for_are_of_a_class_to_name(
+    plan: Run,
+    written: Callable[..., str],
+    listed: list[str],
+    told: bool,  # noqa: FBT001  a table's column
+) -> None:
+    parts = documents(HYBRID)
+    del parts["AcceleratorClass"]
+    parts["InferenceWorkload"]["spec"]["dedicated"] = {"committedReplicas": 1, "accelerators": listed}
+    found = as_json(plan, "-f", written(*parts.values()))
+    assert any("are taken to be paid for on each of" in each for each in found["warnings"]) is told
+
+
 def test_little_traffic_is_not_told_as_none(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     parts["InferenceWorkload"]["spec"]["traffic"] = {"requestsPerMonth": 100}
