@@ -221,7 +221,18 @@ def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float 
     """
     most = _sustained_batch(service, slo, bound, spills)
     seen = service.promise(mean_batch=derating * most, bound=bound, spills=spills)
-    return replace(seen, requests_per_s=derating * service.requests_per_s(most))
+    found = replace(seen, requests_per_s=derating * service.requests_per_s(most))
+    return _no_later(found, slo) if most and slo is not None else found
+
+
+def _no_later(seen: Promise, slo: Slo) -> Promise:
+    """Return what is seen below a load that keeps the targets: it keeps them too, though formulas have kinks (around a batch of one)."""
+    first, whole = slo.time_to_first_token_ms, slo.end_to_end_ms
+    return replace(
+        seen,
+        ttft_ms=seen.ttft_ms if first is None else min(seen.ttft_ms, float(first)),
+        end_to_end_ms=seen.end_to_end_ms if whole is None else min(seen.end_to_end_ms, float(whole)),
+    )
 
 
 def sustained_rate(service: Service, slo: Slo | None, *, bound: int, derating: float, spills: bool) -> float:

@@ -95,6 +95,20 @@ def test_a_target_that_only_an_idle_replica_keeps_is_missed() -> None:
     assert found.requests_per_s == 0
 
 
+def test_a_later_first_token_makes_no_class_impossible() -> None:
+    known = known_model(Model(id="openai/gpt-oss-20b"))
+    assert known is not None
+    lengths = Lengths(input_mean=10_000, input_p95=16_842.357162158783, output_mean=5, output_p95=21.018879098789014)
+    sooner, later = (
+        sized(known.architecture, default_classes()["nvidia-l4"], lengths=lengths, slo=slo, max_context_tokens=8192)[0]
+        for slo in (Slo(time_to_first_token_ms=ms, attainment_percent=90) for ms in (5000, 6500))
+    )
+    assert (sooner.problem, later.problem) == (None, None)
+    assert later.requests_per_s > sooner.requests_per_s
+    assert later.ttft_ms is not None
+    assert later.ttft_ms <= 6500
+
+
 def test_a_replica_whose_overflow_is_rented_carries_at_least_as_much() -> None:
     known = known_model(Model(id="openai/gpt-oss-20b"))
     assert known is not None
