@@ -49,6 +49,7 @@ def cost(*passed: Any, **named: Any) -> CostReport:
         pytest.param((replica(0, terminating=True),), 0, 4.0, id="leaving ones too"),
         pytest.param((replica(0, ended_at=NOW), replica(1, bound_at=None)), 0, 0.0, id="ended and unscheduled ones do not"),
         pytest.param((replica(0), replica(1)), 1, 4.0, id="committed ones are paid for"),
+        pytest.param((replica(0, tensor_parallel_size=2), replica(1, bound_at=NOW - timedelta(hours=2))), 1, 8.0, id="the oldest of them"),
         pytest.param((replica(0),), 3, 0.0, id="more committed than running"),
         pytest.param((replica(0), replica(1, accelerator_class="gone")), 0, None, id="unknown class, unknown cost"),
         pytest.param((replica(0, accelerator_class=None),), 0, None, id="no class, unknown cost"),
@@ -56,6 +57,11 @@ def cost(*passed: Any, **named: Any) -> CostReport:
 )
 def test_own_cost_per_hour(pods: tuple[Any, ...], committed: int, usd: float | None) -> None:
     assert cost(workload(dedicated={"committedReplicas": committed}), observe(1, replicas=pods)).dedicated_usd_per_hour == usd
+
+
+def test_the_month_is_not_projected_from_a_replica_without_a_price_that_has_cost_nothing_yet() -> None:
+    found = cost(seen=observe(1, replicas=(replica(accelerator_class="gone", bound_at=NOW),)))
+    assert (found.month_to_date_usd, found.projected_monthly_usd) == (0.0, None)
 
 
 def test_replicas_of_a_class_that_is_no_longer_listed_cost_what_they_did() -> None:

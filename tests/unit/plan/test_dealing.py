@@ -70,5 +70,9 @@ def test_the_last_of_a_limit_goes_to_the_lane_that_turns_most_away() -> None:
     assert dealt(90, need(asked=5, wanted=200), need(asked=9, wanted=200), need(asked=50)) == [0, 90, 0]
 
 
+def test_a_lane_that_turns_requests_away_is_given_one_from_what_was_meant_for_another_that_turns_none_away() -> None:
+    assert dealt(1000, need(asked=1, wanted=200), need(asked=99), need(held=600)) == [200, 200, 0]
+
+
 def test_what_a_lane_holds_is_not_taken_from_it_when_that_makes_a_request() -> None:
     assert dealt(250, need(held=200, asked=1, wanted=200), need()) == [200, 0]

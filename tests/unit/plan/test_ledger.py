@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.plan import ledger as book
-from spillway.plan.decision import Ledger, Memory, Workload
+from spillway.plan.decision import Allowance, Grant, Lane, Ledger, LedgerEntry, Memory, Permit, Workload
 from spillway.plan.observation import Observation, Sample, TokenCounters
 from tests.unit.plan.situations import (
     MISSING,
@@ -245,6 +245,16 @@ def test_the_month_boundary_splits_token_growth_by_time() -> None:
     assert fresh.hosted_usd == pytest.approx(0.5 / 4)
 
 
+def test_a_new_month_leaves_gateways_the_permit_they_have_and_what_they_hold_of_it() -> None:
+    before = MONTH_END - timedelta(seconds=10)
+    given = Allowance(lane=Lane(pod="chat-gateway-0", worker=0, backend="acme/llama-8b"), micro_usd_to=5_000_000)
+    permit = Permit(issued_at=before, expires_at=MONTH_END + timedelta(minutes=9), retry_at=MONTH_END, allowances=(given,))
+    grants = (Grant(allowance=given, expires_at=MONTH_END + timedelta(minutes=9)),)
+    november = replace(advanced(None, scraped(MILLION, at=before), before), permit=permit, grants=grants)
+    december = advanced(november, observe(0, signals=replace(signals(), counters=MISSING)), MONTH_END)
+    assert (december.month, december.permit, december.grants) == ("2026-12", permit, grants)
+
+
 @pytest.mark.parametrize(
     ("moment", "month"),
     [
@@ -419,6 +429,16 @@ def test_a_ledger_of_the_first_form_is_read() -> None:
     assert book.settle(found, catalogue()) == found  # nobody knows whose they were
     priced = book.from_json('{"month":"2026-11","unpriced_replica_s":0.0,"unpriced_tokens":0.0}')
     assert priced == Ledger(month="2026-11")
+
+
+def test_marks_of_the_first_form_are_gone_on_from() -> None:
+    """They lack what was counted later, and when they were seen."""
+    found = book.from_json('{"month":"2026-11","counters":{"chat-gateway-0|acme/llama-8b":{"input_tokens":1e6,"output_tokens":1e6}}}')
+    assert found.counters == {"chat-gateway-0|acme/llama-8b": LedgerEntry(input_tokens=1e6, output_tokens=1e6)}
+    broken_off = replace(found, counted_until=NOW)
+    assert advanced(broken_off, scraped(at=later(3600), gateways=()), later(3600)).counters == found.counters
+    grown = advanced(broken_off, scraped(counters(input_tokens=2e6, output_tokens=1e6), at=later(3600)), later(3600))
+    assert grown.hosted_usd == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(

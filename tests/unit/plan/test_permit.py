@@ -129,6 +129,12 @@ def test_a_budget_that_stops_spilling_gives_what_the_month_leaves_own_cost_inclu
     assert none.more_at == datetime(2026, 12, 1, tzinfo=UTC)
 
 
+def test_where_day_and_month_are_spent_there_is_more_only_with_the_month() -> None:
+    wanted = spec(hosted={**ONE, "overflow": TEN_A_DAY}, budget={"monthlyUSD": "100", "whenExceeded": "StopSpilling"})
+    spent = what_is_left(wanted, replace(TODAY, day_hosted_usd=10.0, hosted_usd=100.0), NOW)
+    assert (spent.micro_usd, spent.more_at) == (0, datetime(2026, 12, 1, tzinfo=UTC))
+
+
 def test_a_month_of_unknown_cost_gives_nothing_where_the_budget_is_to_stop_it() -> None:
     wanted = spec(budget={"monthlyUSD": "100", "whenExceeded": "StopSpilling"})
     assert what_is_left(wanted, replace(TODAY, unpriced_accelerator_s={"h100": 1.0}), NOW).micro_usd == 0
@@ -136,6 +142,10 @@ def test_a_month_of_unknown_cost_gives_nothing_where_the_budget_is_to_stop_it() 
 
 def test_a_budget_that_only_reports_limits_nothing() -> None:
     assert not metered(spec(budget={"monthlyUSD": "100"}))
+
+
+def test_how_long_one_waits_before_a_spill_limits_nothing() -> None:
+    assert not metered(limited(maxWaitMs=200))
 
 
 def test_a_share_counts_the_days_requests() -> None:
@@ -183,6 +193,30 @@ def test_a_lane_that_runs_low_is_topped_up_from_what_nobody_holds() -> None:
     given = permit_of(first).allowances[0].micro_usd_to or 0
     second = planned(wanted, metering(meter(micro_usd=given, requests=9)), replace(first, day_hosted_usd=given / MICRO), later(15))
     assert (permit_of(second).allowances[0].micro_usd_to or 0) > given + MICRO
+
+
+def parts_of(permit: Permit) -> list[int]:
+    return [(each.micro_usd_to or 0) - each.micro_usd_from for each in permit.allowances]
+
+
+def test_lanes_are_given_a_half_evenly_and_a_half_by_what_they_sent_and_turned_away_since_the_last_permit() -> None:
+    wanted = limited(**TEN_A_DAY)
+    first = replace(planned(wanted, metering()), grants=())
+    shown = [meter(worker=0, micro_usd=1000, requests=10), meter(worker=1, micro_usd=1000, requests=10, refused=(30, 30_000))]
+    second = replace(planned(wanted, metering(*shown), first, NOW + RENEWED_AFTER), grants=())
+    assert parts_of(permit_of(second)) == [1_750_000, 3_250_000]
+    shown = [meter(worker=0, micro_usd=2000, requests=50), meter(worker=1, micro_usd=2000, requests=20, refused=(30, 30_000))]
+    third = replace(planned(wanted, metering(*shown), second, NOW + 2 * RENEWED_AFTER), grants=())
+    assert parts_of(permit_of(third)) == [3_250_000, 1_750_000]
+    begun_anew = [meter(worker=0, micro_usd=3000, requests=60), meter(worker=1, micro_usd=900, requests=10, refused=(20, 20_000))]
+    assert parts_of(permit_of(planned(wanted, metering(*begun_anew), third, NOW + 3 * RENEWED_AFTER))) == [1_875_000, 3_125_000]
+
+
+def test_what_a_lane_was_given_before_is_forgotten_once_it_is_given_as_much() -> None:
+    ledger = planned(limited(**TEN_A_DAY), metering())
+    for minute in (2, 4, 6):
+        ledger = planned(limited(**TEN_A_DAY), metering(), ledger, later(60 * minute))
+    assert [each.allowance for each in ledger.grants] == list(permit_of(ledger).allowances)
 
 
 def test_a_gateway_that_is_gone_holds_its_part_until_that_expires() -> None:
@@ -257,7 +291,8 @@ def test_provider_limits_are_shared_by_workloads_and_lanes_and_need_no_renewal()
 
 
 def test_the_permit_survives_the_ledgers_own_writing() -> None:
-    ledger = planned(limited(**TEN_A_DAY, maxSharePercent=50), metering(gateways=2), replace(TODAY, day_requests=100.0, day_hosted_usd=1.5))
+    seen = metering(gateways=2, catalogue=catalogue(providers={"acme": provider(limits={"requestsPerMinute": 60, "tokensPerMinute": 600})}))
+    ledger = planned(limited(**TEN_A_DAY, maxSharePercent=50), seen, replace(TODAY, day_requests=100.0, day_hosted_usd=1.5))
     assert book.from_json(book.to_json(ledger)) == ledger
 
 
@@ -307,6 +342,31 @@ def test_gateways_that_send_to_another_backend_until_they_are_replaced_keep_thei
     }
     after = planned(spec(hosted=other), replaced(new=1), amid, later(30))
     assert {(each.lane.pod, each.lane.backend) for each in permit_of(after).allowances} == {("chat-gateway-1", "acme/org/llama-70b")}
+
+
+def test_a_backend_that_no_provider_lists_any_more_has_no_lane_though_a_gateway_that_knew_it_is_there() -> None:
+    other = {"backends": [{"providerRef": {"name": "acme"}, "model": "org/llama-70b"}], "overflow": TEN_A_DAY}
+    first = planned(limited(**TEN_A_DAY), metering())
+    models = [{"name": "org/llama-70b", "inputUSDPerMillionTokens": "1", "outputUSDPerMillionTokens": "2"}]
+    seen = metering(catalogue=catalogue(providers={"acme": provider(models=models)}))
+    amid = permit_of(planned(spec(hosted=other), seen, first, later(15)))
+    assert {each.lane.backend for each in amid.allowances} == {"acme/org/llama-70b"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(TEN_A_DAY, {**TEN_A_DAY, "maxSharePercent": 20}, id="a share beside money"),
+        pytest.param({**TEN_A_DAY, "maxSharePercent": 20}, TEN_A_DAY, id="money alone"),
+        pytest.param({"maxSharePercent": 20}, {**TEN_A_DAY, "maxSharePercent": 20}, id="money beside a share"),
+        pytest.param({**TEN_A_DAY, "maxSharePercent": 20}, {"maxSharePercent": 20}, id="a share alone"),
+    ],
+)
+def test_another_kind_of_limit_is_in_the_next_permit_at_once(before: dict[str, Any], after: dict[str, Any]) -> None:
+    first = planned(limited(**before), metering())
+    given = permit_of(planned(limited(**after), metering(), first, later(1))).allowances
+    assert {each.micro_usd_to is not None for each in given} == {"maxUSDPerDay" in after}
+    assert {each.requests_to is not None for each in given} == {"maxSharePercent" in after}
 
 
 TYPO = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8bb"}]}
@@ -377,6 +437,21 @@ def test_a_limit_is_reached_when_what_is_left_is_less_than_a_request_that_was_tu
     assert permit_of(after).retry_at == datetime(2026, 11, 22, tzinfo=UTC)
 
 
+def test_a_limit_that_leaves_only_a_few_requests_is_reached_though_the_lane_that_turns_some_away_has_one_left() -> None:
+    wanted, spent = limited(**TEN_A_DAY), replace(TODAY, day_hosted_usd=9.95)
+    after = planned(wanted, metering(meter(refused=(3, 3 * 20_000))), spent)
+    assert (permit_of(after).allowances[0].micro_usd_to or 0) >= 20_000
+    assert reached(wanted, after)
+
+
+@pytest.mark.parametrize(("given", "stopped"), [(19_999, True), (20_000, False)], ids=["less than a request", "a request"])
+def test_lanes_that_turn_requests_away_are_stopped_where_none_of_them_has_enough_for_one(given: int, stopped: bool) -> None:  # noqa: FBT001
+    permit = permit_of(planned(limited(**TEN_A_DAY), metering()))
+    asking, other = permit.allowances[0], permit.allowances[1]
+    permit = replace(permit, allowances=(replace(asking, micro_usd_from=0, micro_usd_to=given, wanted_micro_usd=20_000), other))
+    assert reached(limited(**TEN_A_DAY), replace(TODAY, permit=permit)) is stopped
+
+
 def test_a_burst_that_outruns_its_part_of_an_ample_limit_reaches_none() -> None:
     wanted = limited(**TEN_A_DAY)
     before = planned(wanted, metering(gateways=2))
@@ -402,6 +477,13 @@ def test_a_reached_limit_that_is_asked_for_all_the_time_is_not_written_down_ever
     first = planned(wanted, metering(meter(refused=(3, 60_000))), spent)
     assert reached(wanted, first)
     again = planned(wanted, metering(meter(refused=(9, 180_000))), first, later(30))
+    assert again.permit is first.permit
+
+
+def test_nor_is_a_reached_share() -> None:
+    wanted, busy = limited(maxSharePercent=20), replace(TODAY, day_requests=100.0, day_hosted_requests=20.0)
+    first = planned(wanted, metering(meter(requests=20, refused=(3, 0))), busy)
+    again = planned(wanted, metering(meter(requests=20, refused=(9, 0))), first, later(30))
     assert again.permit is first.permit
 
 
@@ -450,6 +532,19 @@ def test_what_a_gateway_has_that_reads_no_later_permit_is_not_dealt_out_again() 
     assert 7 * MICRO < spent + unread <= 10 * MICRO
 
 
+def test_nor_are_requests_of_a_share() -> None:
+    busy = replace(TODAY, day_requests=1000.0)  # of which 200 may be hosted
+    wanted, ledger = limited(maxSharePercent=20), planned(limited(maxSharePercent=20), metering(gateways=2), busy)
+    unread = sum(each.requests_to or 0 for each in permit_of(ledger).allowances if each.lane.pod == "chat-gateway-1")
+    sent = 0
+    for step in range(1, 20):
+        mine = [each for each in permit_of(ledger).allowances if each.lane.pod == "chat-gateway-0"]
+        sent = sum(each.requests_to or 0 for each in mine)
+        shown = [meter(worker=each.lane.worker, micro_usd=5000 * step, requests=each.requests_to or 0) for each in mine]
+        ledger = planned(wanted, metering(*shown, gateways=2), replace(ledger, day_hosted_requests=float(sent)), later(20 * step))
+    assert 140 < sent + unread <= 200
+
+
 def _valid(permit: Permit, given: Any, pod: str, now: datetime) -> bool:
     return given.lane.pod == pod and permit.expires_at is not None and now < permit.expires_at
 
@@ -469,7 +564,7 @@ def test_whatever_gateways_read_use_and_refuse_the_day_never_costs_more_than_its
                 worker=lane.worker,
                 backend=lane.backend,
                 micro_usd=n,
-                requests=n,
+                requests=n // 1000,
                 refused_requests=refused[lane],
                 refused_micro_usd=refused[lane] * MICRO,
             )
