@@ -58,7 +58,7 @@ def test_a_week_takes_little_room() -> None:
 
 @given(demands=st.lists(st.none() | st.floats(min_value=0, max_value=1e6), max_size=30))
 def test_what_was_written_twice_is_written_the_same(demands: list[float | None]) -> None:
-    once = restarted(taught(demands))
+    once = taught(demands)
     assert json.dumps(dump(restarted(once))) == json.dumps(dump(once))
 
 
@@ -85,10 +85,11 @@ def test_what_was_not_written_by_this_is_learned_anew(said: Any) -> None:
 @pytest.mark.parametrize("name", ["levels", "trends", "losses", "scored", "errors", "shapeLevels"])
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, None])
 def test_numbers_that_no_learning_gives_are_learned_anew(name: str, nonsense: float | None) -> None:
-    shape = np.array(GOOD[name], dtype=float).shape
-    assert load(GOOD | {name: np.full(shape, nonsense, dtype=object).tolist()}) is None
+    numbers = np.array(GOOD[name], dtype=object)
+    numbers.flat[-1] = nonsense  # one among good ones
+    assert load(GOOD | {name: numbers.tolist()}) is None
 
 
 def test_a_shape_without_end_is_learned_anew() -> None:
-    assert load(GOOD | {"day": [math.inf] * len(GOOD["day"])}) is None
+    assert load(GOOD | {"day": [*GOOD["day"][1:], math.inf]}) is None
     assert load(GOOD | {"minute": math.inf}) is None

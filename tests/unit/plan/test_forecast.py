@@ -1,7 +1,7 @@
 """What is expected to arrive: it follows what arrived, knows days, and says how little it knows."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.forecast import BIN_S, PRIOR_ERRORS, QUANTILES, DemandModel, Forecast, _quantiles, forecast, learn
+from spillway.plan.forecast import (
+    BIN_S,
+    DAMPING,
+    DAY_BINS,
+    LEVEL_WEIGHTS,
+    PRIOR_ERRORS,
+    QUANTILES,
+    WEEK_BINS,
+    DemandModel,
+    Forecast,
+    _quantiles,
+    _shape_at,
+    _shape_of,
+    forecast,
+    learn,
+)
 from tests.unit.plan.demands import DAY, day, taught, two_days
 
 SLOTS, SLOT_S = 60, 120.0
@@ -71,6 +86,34 @@ def test_a_new_level_is_followed_within_minutes(before: float, level: float) -> 
 def test_a_rise_that_goes_on_is_expected_to_go_on() -> None:
     found = after(taught([1 + minute / 30 for minute in range(120)]), 120)
     assert middle(found, 15) > 5.2  # it is 5 now
+
+
+def test_the_slope_of_a_rise_is_learned_and_goes_on_with_damping() -> None:
+    risen = taught([1 + minute / 30 for minute in range(120)])
+    slope = risen.trends[1]
+    assert (slope > 0.3 / 30).all()
+    assert (slope < 1 / 30).all()
+    one_trend = np.zeros_like(risen.shares)
+    one_trend[:, len(LEVEL_WEIGHTS)] = 1
+    alone = replace(risen, reading=None, shares=one_trend, spread=np.zeros_like(risen.spread))
+    found = forecast(alone, now_s=120 * BIN_S, slots=3, slot_s=SLOT_S).samples[:, 0]
+    minutes = (1, 3, 5)  # the middles of slots of two minutes
+    assert found == pytest.approx([risen.trends[0][0] + slope[0] * sum(DAMPING**n for n in range(1, ahead + 1)) for ahead in minutes])
+
+
+def test_a_day_leaves_three_quarters_of_itself_in_the_shape_at_most_and_the_week_keeps_its_days_apart() -> None:
+    known = taught([4.0] * 16, first=DAY, model=taught([2.0] * 15))
+    assert known.shapes[0][0] == pytest.approx(4 - 2 * (1 - 0.75 / 15) ** 15)
+    assert (known.shapes[1][0], known.shapes[1][24]) == (2.0, 4.0)
+
+
+@pytest.mark.parametrize("bins", [DAY_BINS, WEEK_BINS])
+def test_a_shape_is_told_between_the_middles_of_its_bins(bins: int) -> None:
+    shape, per_bin = np.arange(bins, dtype=float), (DAY if bins == DAY_BINS else 7 * DAY) // bins
+    minutes = np.array([0, per_bin, 3 * per_bin, 7 * DAY + 5 * per_bin, 7 * DAY - 1])
+    found = _shape_at(shape, minutes)
+    assert found[1:4] == pytest.approx([0.5, 2.5, 4.5])
+    assert [_shape_of(shape, int(minute)) for minute in minutes] == pytest.approx(list(found))
 
 
 def test_the_shape_of_a_day_is_used_from_the_third_day_on() -> None:

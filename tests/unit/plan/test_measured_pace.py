@@ -7,11 +7,13 @@ import pytest
 
 from spillway.plan.decision import Memory, Workload
 from spillway.plan.measured_pace import MeasuredPace, at_pace, measured_pace
+from spillway.plan.measuring import Measured, remember
+from spillway.plan.names import pool_name
 from spillway.plan.offers import Offers
 from spillway.plan.options import Question
 from spillway.plan.owning import all_sizes
 from spillway.plan.sizing import ReplicaSize
-from tests.unit.plan.situations import LLAMA_8B, accelerator, learned, observe, one_pass, workload
+from tests.unit.plan.situations import LLAMA_8B, NOW, accelerator, learned, observe, one_pass, signals, workload
 
 TRAFFIC = {"requestsPerSecond": {"mean": "1"}, "inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}}
 CLASSES = {
@@ -70,6 +72,15 @@ def test_it_is_remembered_while_nothing_is_owned() -> None:
     """Or a workload would go back and forth between what was measured and what was estimated."""
     memory = learned(12.0, 8.0, served())
     assert measured_pace("chat", served().spec, CLASSES, memory, ()) == pace(memory)
+
+
+def test_it_is_found_of_replicas_that_take_a_whole_node() -> None:
+    wanted = served()
+    subject = Measured(pool=pool_name("chat", "h100", 8), spec=wanted.spec, accelerator=accelerator(), running=None)
+    memory = remember(Memory(), signals(step_time_ms=8.0, batch_mean=8.0), subject, NOW)
+    found = pace(replace(memory, measured_for=subject.fingerprint), wanted)
+    assert found is not None
+    assert (found.accelerator_class, found.tensor_parallel_size) == ("h100", 8)
 
 
 @pytest.mark.parametrize(

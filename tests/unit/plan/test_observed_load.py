@@ -48,6 +48,18 @@ def test_a_missing_rate_changes_nothing() -> None:
     assert observe_load(None, signals(arrivals_per_s=MISSING), NOW, over=DAY, gap=GAP) is None
 
 
+def test_lengths_follow_the_requests_that_had_them_once_there_are_any() -> None:
+    load: ObservedLoad | None = watched([0.0])
+    now = NOW
+    lengths = []
+    for tokens in (1000.0, 2000.0, MISSING):
+        now += TICK
+        load = observe_load(load, signals(arrivals_per_s=1.0, input_tokens_mean=tokens, output_tokens_mean=tokens), now, over=DAY, gap=GAP)
+        assert load is not None
+        lengths.append((load.input_tokens, load.output_tokens))
+    assert lengths == [(1000.0, 1000.0), (1500.0, 1500.0), (1500.0, 1500.0)]
+
+
 def test_time_that_nobody_watched_counts_for_no_more_than_a_gap() -> None:
     assert watched([1.0, 1.0], every=timedelta(hours=5)).watched_s == GAP.total_seconds()
 

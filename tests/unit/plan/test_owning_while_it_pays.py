@@ -125,6 +125,23 @@ def test_replicas_on_their_way_are_counted_and_not_chased() -> None:
     assert (found.replicas, found.reason) == (3, Reason.CHEAPEST_COUNT)
 
 
+@pytest.mark.parametrize(
+    ("bound_at", "wanted"),
+    [
+        pytest.param(None, 1, id="not while the whole start is before it"),
+        pytest.param(later(0), 1, id="nor with a node just found"),
+        pytest.param(later(-90), 2, id="once most of the start is behind it"),
+        pytest.param(later(-900), 2, id="or all of it"),
+    ],
+)
+def test_of_demand_that_fell_a_replica_on_its_way_is_waited_for_by_what_is_left_of_its_start(bound_at: Any, wanted: int) -> None:
+    model = taught([1.9] * 60, first=round(NOW.timestamp() / BIN_S) - 60)
+    pods = (replica(0), replica(1, ready=False, bound_at=bound_at))
+    seen = observe(2, catalogue=priced(1.5), signals=signals(arrivals_per_s=EACH), replicas=pods)
+    _, memory = one_pass(hybrid(), seen, Memory(demand_model=model))
+    assert memory.demand[-1].wanted == wanted
+
+
 def test_a_long_billed_least_is_not_taken_for_a_long_start() -> None:
     hours = priced(2.5, minimumSeconds=36_000)
     _, memory = lasted(hybrid(), 1.9, count=1, catalogue=hours)

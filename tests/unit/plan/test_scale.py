@@ -119,6 +119,12 @@ def test_count_follows_demand(replicas: int, readings: dict[str, Any], to: int, 
     assert (found.replicas, found.reason, found.previous) == (to, reason, replicas)
 
 
+@pytest.mark.parametrize(("running", "limited"), [(30.0, None), (40.0, Reason.AT_MAX_REPLICAS)], ids=["as many", "more"])
+def test_the_upper_bound_is_in_the_way_only_of_more_than_it_allows(running: float, limited: Reason | None) -> None:
+    found = scaled(one_pass(workload(), observe(4, signals=signals(running=running)), CALM)[0])
+    assert (found.replicas, found.limited) == (4, limited)
+
+
 @pytest.mark.parametrize("scaling", ["Spillway", "External"])
 def test_replicas_of_an_engine_that_is_slower_than_planned_are_counted_by_the_batch_that_keeps_the_promise(scaling: str) -> None:
     wanted = workload("Dedicated", slo={"interTokenLatencyMs": 50}, scaling={"mode": scaling})
@@ -182,6 +188,10 @@ def test_does_not_go_down(memory: Memory, changes: dict[str, Any], reason: Reaso
     replicas = 6 if "signals" in changes else 3
     found = scaled(one_pass(workload(scaling={"maxReplicas": 8}), observe(replicas, **changes), memory)[0])
     assert (found.replicas, found.reason) == (replicas, reason)
+
+
+def test_goes_no_lower_than_what_demand_asks_for_now() -> None:
+    assert scaled(one_pass(workload(), observe(4, signals=signals(running=10.0)), CALM)[0]).replicas == 2  # 10 / 8
 
 
 def test_goes_no_lower_than_the_highest_of_the_window() -> None:
