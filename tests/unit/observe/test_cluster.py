@@ -105,6 +105,42 @@ def test_an_odd_pod_is_not_ready_and_no_error(view: ClusterView, status: dict[st
     assert not found.ready
 
 
+@pytest.mark.parametrize(
+    ("status", "ended_at"),
+    [
+        pytest.param({"phase": "Running"}, None, id="one that runs has not"),
+        pytest.param(
+            {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-21T11:00:00Z"}]}, 11, id="evicted"
+        ),
+        pytest.param({"startTime": "2026-11-21T10:00:00Z"}, 10, id="refused by its node"),
+    ],
+)
+def test_a_pod_whose_containers_tell_no_end_ended_when_it_was_no_longer_ready(status: dict[str, Any], ended_at: int | None) -> None:
+    found = replica_pod({**pod(), "status": {"phase": "Failed", "startTime": "2026-11-21T10:00:00Z"} | status})
+    assert found.ended_at == (None if ended_at is None else datetime(2026, 11, 21, ended_at, tzinfo=UTC))
+
+
+def test_what_ended_of_a_deleted_workload_is_not_its_successors(view: ClusterView) -> None:
+    view.put("Pod", pod(), NOW)
+    view.remove("Pod", pod(), NOW)
+    assert len(view.replicas(KEY, NOW)) == 1
+    view.remove("InferenceWorkload", workload(), NOW)
+    view.put("InferenceWorkload", workload(uid="another"), NOW)
+    assert view.replicas(KEY, NOW) == ()
+
+
+def test_who_was_never_seen_is_gone_without_news(view: ClusterView) -> None:
+    assert view.remove_named("Pod", "ns", "x-engine-0", NOW, owner=KEY) == frozenset()
+
+
+def test_gateways_are_told_from_all_else_that_a_workload_has(view: ClusterView) -> None:
+    for body in (pod(), pod(component="gateway")):
+        view.put("Pod", body, NOW)
+    view.put("Deployment", deployment("gateway", message=None), NOW)
+    assert [each.name for each in view.gateway_children(KEY)] == ["x-gateway-0"]
+    assert view.gateways_ready_before(KEY, NOW) == 1
+
+
 def test_why_a_pod_waits_is_told(view: ClusterView) -> None:
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: no gpu"}
@@ -384,6 +420,22 @@ def test_why_no_pod_is_taken_is_read_from_the_deployment(view: ClusterView, mess
     assert (found.refused, found.rollout_blocked) == (said, None)
     assert view.gateway_refused(KEY, "uid-x") == said
     assert view.gateway_refused(KEY, "former") is None
+
+
+@pytest.mark.parametrize(
+    ("progressing", "blocked"),
+    [
+        pytest.param({"status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}, "timed out", id="too late"),
+        pytest.param({"status": "False", "reason": "ProgressDeadlineExceeded"}, "the rollout makes no progress", id="without words"),
+        pytest.param({"status": "False", "reason": "FailedCreate", "message": "quota"}, None, id="something else"),
+        pytest.param({"status": "Unknown", "reason": "ProgressDeadlineExceeded"}, None, id="not sure"),
+        pytest.param({"status": "True", "reason": "NewReplicaSetAvailable"}, None, id="done"),
+    ],
+)
+def test_a_rollout_is_blocked_once_its_deadline_has_passed(progressing: dict[str, str], blocked: str | None) -> None:
+    body = deployment("engine", message=None)
+    body["status"]["conditions"].append({"type": "Progressing", **progressing})
+    assert pool(body).rollout_blocked == blocked
 
 
 def test_that_no_pod_of_a_gateway_is_taken_is_news(view: ClusterView) -> None:

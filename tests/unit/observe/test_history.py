@@ -123,6 +123,14 @@ def test_a_week_is_asked_for_day_by_day_and_every_minute_of_it_once() -> None:
     assert all(end - start <= 86_400 for start, end in spans)
 
 
+def test_a_day_and_a_part_is_asked_up_to_now_and_how_far_it_is_is_told() -> None:
+    past, told = Past(), list[float]()
+    with serving(past.answer) as url:
+        read_history(prometheus_at(url), namespace="team", workload="chat", since=timedelta(hours=30), now=NOW, on_progress=told.append)
+    assert max(float(each["end"]) for each in past.asked) == NOW.timestamp()
+    assert told == pytest.approx([count / len(past.asked) for count in range(1, len(past.asked) + 1)])
+
+
 def refusal(answer: Callable[[dict[str, str]], Answer], **changes: Any) -> str:
     with pytest.raises(HistoryError) as caught:
         asked_of(answer, **changes)

@@ -195,6 +195,13 @@ def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
     assert (owned.ttft_p95_ms, hosted.ttft_p95_ms, value(signals.ttft_p95_ms)) == (500.0, 500.0, 500.0)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("end_to_end_ms", "within"), [(4000, 0.5), (6000, 1.0), (5000, None), (None, None)])
+def test_whole_requests_are_counted_by_their_own_target(end_to_end_ms: int | None, within: float | None) -> None:
+    whole = [row(count, backend="owned", le=le) for le, count in (("4000", 1.0), ("6000", 2.0), ("+Inf", 2.0))]
+    found = read({**scraped(), queries.DURATION: whole}, replace(TARGET, end_to_end_ms=end_to_end_ms)).owned_latency
+    assert value(found).within_end_to_end == within  # type: ignore[attr-defined]
+
+
 def test_gaps_between_tokens_are_the_gateways_for_either_side() -> None:
     def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
         return [row(count, backend=backend, le=le) for le, count in counts]
@@ -281,8 +288,10 @@ def test_labels_that_no_gateway_of_ours_writes_end_nobodys_tick() -> None:
     digits = "9" * 5000  # more than Python makes a number of
     meters = [row(9.0, __name__="envoy_spillway_charged_requests", pod="x-gateway-1", backend="acme/big/model", worker=digits)]
     requests = [row(5.0, backend="owned", code=digits), row(2.0, backend="owned", code="503")]
-    found = read({**scraped(), queries.SPILL_METERS: meters, queries.REQUESTS: requests})
+    first = [row(3.0, backend="owned", le=le) for le in ("500", "wide", "+Inf")]
+    found = read({**scraped(), queries.SPILL_METERS: meters, queries.REQUESTS: requests, queries.FIRST_BODY: first})
     assert value(found.spill_meters) == ()
+    assert value(found.owned_latency).within_ttft == 1.0  # type: ignore[attr-defined]
     assert value(found.failed_per_s) == 2.0
 
 
