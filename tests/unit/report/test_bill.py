@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spillway.api.report_output import ReportOutput
+from spillway.report.bill import _rank
 from spillway.report.bill_html import as_html
 from spillway.report.bill_text import as_text
 from spillway.report.usage import usage_of
@@ -104,6 +105,9 @@ def test_opportunities_of_all_workloads_are_ranked_by_what_they_save() -> None:
     amounts = [each.usd_per_month for each in fleet().opportunities if each.usd_per_month]
     assert len(amounts) > 5
     assert amounts == sorted(amounts, reverse=True)
+    one = fleet().opportunities[0]
+    found = [one.model_copy(update={"usd_per_month": usd}) for usd in (None, 5.0, -3.0, 0.0, 50.0)]
+    assert [each.usd_per_month for each in sorted(found, key=_rank)] == [50.0, 5.0, None, 0.0, -3.0]
 
 
 def test_a_field_to_change_is_told_with_what_has_to_change_for_it() -> None:
@@ -174,6 +178,11 @@ def test_a_watch_of_minutes_does_not_count() -> None:
     usage = usage_of(seen(status={"placement": PLACEMENT | {"observed": OBSERVED | {"seconds": 300}}}), NOW)
     assert usage.seen is not None
     assert usage.seen.mean_per_s == 1.5
+
+
+@pytest.mark.parametrize("name", ["requestsPerSecondMean", "requestsPerSecondPeak"])
+def test_a_watch_that_tells_no_number_is_not_known(name: str) -> None:
+    assert usage_of(seen(status={"placement": PLACEMENT | {"observed": OBSERVED | {name: "NaN"}}}), NOW).seen is None
 
 
 def test_the_mean_of_the_month_comes_from_what_its_tokens_cost() -> None:

@@ -690,6 +690,11 @@ def test_self_hosting_economic(known: Any, rate: Any, before: str | None, said: 
     assert (found.status, found.reason) == said
 
 
+def test_where_all_is_well_with_hosted_backends_nothing_is_said_beside_it() -> None:
+    found = condition(ConditionType.HOSTED_BACKEND_READY, HYBRID, observe(1, signals=FINE))
+    assert found.message == "A hosted backend answers its health check."
+
+
 def test_what_could_not_be_applied_is_named() -> None:
     outcome = ApplyOutcome(failures=("Service chat: forbidden", "ConfigMap chat-gateway: conflict"))
     found = condition(ConditionType.DEGRADED, outcome=outcome)

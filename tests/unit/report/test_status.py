@@ -83,6 +83,7 @@ def test_a_hosted_workload_has_no_owned_side() -> None:
     [
         pytest.param(observe(2, pools=(pool(3),)), "h100", id="what runs"),
         pytest.param(observe(0, pools=(pool(3),)), None, id="nothing runs"),
+        pytest.param(observe(0, replicas=(replica(ended_at=NOW),), pools=(pool(3),)), None, id="what ran has ended"),
     ],
 )
 def test_with_problems_what_runs_is_still_described(seen: Any, kind: str | None) -> None:
@@ -128,6 +129,11 @@ def test_capacity_and_utilisation() -> None:
     assert dedicated is not None
     assert dedicated.capacity is not None
     assert (dedicated.gpu_utilization_percent, dedicated.capacity.requests_per_second, dedicated.capacity.basis) == (88, "1.6", "Measured")
+    assert dedicated.capacity.concurrency == 8
+
+
+def test_without_a_target_there_is_no_attainment() -> None:
+    assert status_of(workload(slo={"attainmentPercent": 99}), observe(1, signals=signals(owned_latency=latency()))).slo is None
 
 
 def test_what_caches_of_prompts_find_is_told_once_the_engine_tells_it() -> None:
