@@ -40,6 +40,16 @@ def test_the_echo_may_come_before_the_answer() -> None:
     assert digest(known) == "digest"
 
 
+def test_an_object_is_that_of_its_controller_whoever_else_owns_it() -> None:
+    known = applied()
+    others = [{"uid": "other"}, {"uid": "another", "controller": False}]
+    for owners, uid in ((others, None), ([*others, {"uid": "w", "controller": True}], "w")):
+        known.replace(REF, {**metadata(11), "ownerReferences": owners}, KEY)
+        record = known.get(REF)
+        assert record is not None
+        assert record.controller_uid == uid
+
+
 def test_a_status_written_by_a_controller_is_no_news() -> None:
     assert not applied().seen(REF, metadata(12), KEY)
 
