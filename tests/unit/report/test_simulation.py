@@ -66,7 +66,9 @@ def test_every_policy_that_ran_has_a_plot_in_every_part() -> None:
 def test_nothing_is_drawn_outside_of_its_plot() -> None:
     runs = outcome(course=course(own_usd=np.linspace(0, 50, 120), attainment_percent=np.linspace(0, 100, 120)))
     html = as_html([simulation(runs)])
-    for points in re.findall(r'points="([^"]+)"', html):
+    drawn = re.findall(r'points="([^"]+)"', html)
+    assert drawn
+    for points in drawn:
         for point in points.split():
             x, y = (float(each) for each in point.split(","))
             assert 38 <= x <= 336
