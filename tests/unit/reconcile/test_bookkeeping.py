@@ -77,6 +77,58 @@ async def test_money_is_written_as_it_is_counted(passed: timedelta, written: boo
     assert books.found("uid-1") == (newer if written else SPENT)
 
 
+def watched(minutes: float, **changes: Any) -> Ledger:
+    """Return the ledger so long after the first, in which only time has passed but for these changes."""
+    return replace(SPENT, watched_until=NOW + timedelta(minutes=minutes), **changes)
+
+
+@pytest.mark.parametrize(
+    ("newer", "at_once", "there", "written"),
+    [
+        pytest.param(watched(9.9), True, True, False, id="not where only time has passed"),
+        pytest.param(watched(10), False, True, True, id="but every ten minutes"),
+        pytest.param(watched(0.1, hosted_usd=20.0), True, True, True, id="money at once where that is asked for"),
+        pytest.param(watched(0.1, hosted_usd=20.0), False, True, False, id="and else not"),
+        pytest.param(watched(0.1, month="2026-12"), False, True, True, id="a new month at once"),
+        pytest.param(watched(0.1), False, False, True, id="anew once somebody has deleted it"),
+    ],
+)
+async def test_when_a_ledger_is_written(newer: Ledger, at_once: bool, there: bool, written: bool) -> None:  # noqa: FBT001  columns
+    known = KnownObjects()
+    books = Bookkeeping(Writer(), known, every_s=60)  # type: ignore[arg-type]  # the seam
+    await books.write(workload(), watched(0), NOW, at_once=False)
+    if there:
+        known.applied(Ref("ConfigMap", "ml", "chat-ledger"), {"uid": "map", "resourceVersion": "1"}, "digest", workload().key)
+    assert newer.watched_until is not None
+    await books.write(workload(), newer, newer.watched_until, at_once=at_once)
+    assert books.found("uid-1") == (newer if written else watched(0))
+
+
+@pytest.mark.parametrize(
+    ("newer", "written"),
+    [
+        pytest.param(watched(0.5), False, id="nothing but half a minute"),
+        pytest.param(watched(1), True, id="a minute"),
+        pytest.param(watched(0.1, hosted_usd=20.0), True, id="money"),
+    ],
+)
+async def test_at_the_end_is_written_what_was_not_written_a_moment_ago(newer: Ledger, written: bool) -> None:  # noqa: FBT001  a column
+    server = Writer()
+    books = await loaded(server)
+    assert newer.watched_until is not None
+    await books.flush(workload(), watched(0), NOW)
+    await books.flush(workload(), newer, newer.watched_until)
+    assert [parse_ledger(each["data"]) for each in server.there] == [newer if written else watched(0)]
+
+
+async def test_what_holds_no_ledger_or_is_nobodys_keeps_no_other_from_being_read() -> None:
+    nobodys, empty = stored(), stored({})
+    nobodys = {**nobodys, "metadata": {**nobodys["metadata"], "ownerReferences": []}}
+    books = await loaded(Writer(nobodys, {**empty, "data": None}, empty))
+    assert books.found("uid-1") is None
+    assert (await loaded(Writer(nobodys, empty, stored()))).found("uid-1") == SPENT
+
+
 async def test_a_permit_is_written_once_and_tried_again_until_it_is() -> None:
     server, permit = Writer(stored()), Permit(issued_at=NOW, expires_at=NOW, retry_at=NOW, allowances=())
     books, permitted = await loaded(server), replace(SPENT, permit=permit)

@@ -1,5 +1,6 @@
 """What was learned outlives the process: written seldom, read back for the very workload, and never in the way when it cannot be."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from spillway.plan.decision import Memory, Workload
 from spillway.plan.learned import Learned
 from spillway.reconcile.recollection import Recollection
 from spillway.render.learned import learned_object, parse_learned
+from tests.unit.plan.demands import taught
 from tests.unit.plan.situations import workload
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -70,6 +72,21 @@ async def test_it_is_written_every_five_minutes_at_most_and_not_when_nothing_is_
     assert server.kept() == Learned.of(KNOWS)
     await found.write(workload(), KNOWS, NOW + timedelta(hours=1))
     assert server.writes == 2
+
+
+async def test_traffic_alone_is_written_every_quarter_of_an_hour_and_with_all_else_that_is_new() -> None:
+    busy, busier = (replace(KNEW, demand_model=taught([load] * 3)) for load in (2.0, 3.0))
+    for newer, minutes, writes in ((busier, 14, 1), (busier, 15, 2), (replace(busier, measured_input_tokens=900.0), 5, 2)):
+        server = Server()
+        found = await loaded(server)
+        await found.write(workload(), busy, NOW)
+        await found.write(workload(), newer, NOW + timedelta(minutes=minutes))
+        assert server.writes == writes
+
+
+async def test_a_config_map_that_somebody_has_emptied_keeps_no_other_from_being_read() -> None:
+    found = await loaded(Server({**stored(), "data": None}, stored()))
+    assert found.recall("uid-1", Memory()) == KNEW
 
 
 async def test_it_is_written_when_the_clock_was_set_back() -> None:
