@@ -319,6 +319,14 @@ def test_a_forecast_still_staffs_ahead_while_there_are_requests() -> None:
     assert scaled(one_pass(holding(), busy, replace(CALM, demand_model=model))[0]).replicas > 1
 
 
+@pytest.mark.parametrize(("healthy", "more"), [(True, False), (False, True)], ids=["hosted takes what is beyond", "nothing does"])
+def test_a_forecast_staffs_ahead_only_where_nothing_hosted_takes_what_is_beyond(healthy: bool, more: bool) -> None:  # noqa: FBT001
+    model = taught([3.0] * 120, first=round(NOW.timestamp() / BIN_S) - 120)
+    busy = signals(arrivals_per_s=0.1, running=1.0, hosted_healthy={"acme/llama-8b": healthy})
+    found = scaled(one_pass(workload(), observe(1, signals=busy), replace(CALM, demand_model=model))[0])
+    assert (found.replicas > 1) is more
+
+
 def test_a_replica_that_starts_for_those_who_wait_is_not_chased_and_not_taken_away() -> None:
     held = observe(1, replicas=(replica(ready=False),), signals=signals(held_at_gateway=5.0))
     found = scaled(one_pass(holding(), held, wanting(*[0] * 21))[0])

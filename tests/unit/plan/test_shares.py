@@ -60,6 +60,18 @@ def test_shares_follow_what_pods_hold_and_turn_away(pods: tuple[SharingGateway, 
     assert shares(16, *pods) == told
 
 
+@pytest.mark.parametrize(("owned", "idle", "falls"), [(22, 9, True), (20, 9, False), (22, 10, False)], ids=["late", "not late", "not idle"])
+def test_a_small_move_is_made_for_one_that_is_late_from_one_that_is_idle(owned: int, idle: int, falls: bool) -> None:  # noqa: FBT001
+    found = shares(60, pod("a", 30, owned=owned), pod("b", 30, owned=idle))
+    assert found["a"] == 30
+    assert (found["b"] < 30) is falls
+
+
+@pytest.mark.parametrize(("newcomer", "told"), [(True, 6), (False, 1)])
+def test_a_newcomer_is_given_what_the_others_hold_before_its_clients_have_come(newcomer: bool, told: int) -> None:  # noqa: FBT001
+    assert shares(18, pod("a", 6, owned=5), pod("b", 6, owned=5), pod("c", 1, newcomer=newcomer))["c"] == told
+
+
 def test_without_a_cap_all_shares_are_zero() -> None:
     assert shares(0, pod("a", 8, owned=3), silent("b", 8)) == {"a": 0, "b": 0}
 

@@ -59,6 +59,19 @@ def test_a_larger_batch_counts_once_replicas_were_told_of_it(batches: tuple[int,
     assert one_pass(seen=seen, memory=Memory(slots=8))[0].gateway.cap_total == total
 
 
+@pytest.mark.parametrize(
+    ("batches", "total"),
+    [
+        pytest.param((10, 10), 40, id="those of before hold what they held"),
+        pytest.param((10, 8), 32, id="no more than the others take while both serve"),
+        pytest.param((8, 8), 32, id="nor once these serve alone"),
+    ],
+)
+def test_a_smaller_batch_counts_with_the_first_replica_that_was_told_of_it(batches: tuple[int, int], total: int) -> None:
+    seen = observe(2, replicas=tuple(replica(index, max_num_seqs=batch) for index, batch in enumerate(batches)))
+    assert one_pass(seen=seen, memory=Memory(slots=20))[0].gateway.cap_total == total
+
+
 def test_a_new_operator_goes_by_the_least_batch_of_those_that_serve_while_another_is_rolled_out() -> None:
     seen = observe(1, replicas=(replica(max_num_seqs=4),), pools=(pool(1, max_num_seqs=8),))
     assert one_pass(seen=seen)[0].gateway.cap_total == 4

@@ -10,7 +10,7 @@ from spillway.plan.decision import Memory, OwnedPool, Workload
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.observation import Observation
 from spillway.plan.shape import declared_shape
-from spillway.plan.stakes import stakes_of
+from spillway.plan.stakes import is_alone, stakes_of
 from spillway.plan.validate import resolve_backends
 from spillway.plan.worth import Stakes
 from tests.unit.plan.situations import (
@@ -140,6 +140,29 @@ def test_owning_and_renting_are_not_compared_where(wanted: Workload, seen: Obser
 def test_what_is_not_known_to_be_down_is_taken_to_answer() -> None:
     assert told(HYBRID, observe(1, signals=signals(hosted_healthy={}))) is not None
     assert told(HYBRID, observe(1, signals=signals(hosted_healthy={ACME: True}))) is not None
+
+
+LIMITED = workload(hosted={"backends": BOTH[:1], "overflow": {"maxUSDPerDay": "10"}})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "healthy", "memory", "alone"),
+    [
+        pytest.param(workload("Dedicated"), {}, Memory(), True, id="nothing is rented"),
+        pytest.param(workload(), {}, Memory(), False, id="not known to be down"),
+        pytest.param(workload(), {ACME: True}, Memory(), False, id="up"),
+        pytest.param(workload(), {ACME: False}, Memory(), True, id="down"),
+        pytest.param(
+            workload(), {ACME: True}, Memory(key_trouble={ACME: Reason.HOSTED_CREDENTIAL_REJECTED}), True, id="its key is refused"
+        ),
+        pytest.param(workload(hosted={"backends": BOTH}), {ACME: False}, Memory(), False, id="one of two is down"),
+        pytest.param(LIMITED, {ACME: True}, Memory(), True, id="no permit under a limit"),
+    ],
+)
+def test_own_replicas_are_alone_where(wanted: Workload, healthy: dict[str, bool], memory: Memory, alone: bool) -> None:  # noqa: FBT001
+    seen = observe(1, signals=signals(hosted_healthy=healthy))
+    backends = resolve_backends(wanted.spec, seen.catalogue)[0] if wanted.spec.rents else ()
+    assert is_alone(wanted.spec, seen, memory, backends, NOW) is alone
 
 
 def test_without_a_step_there_is_nothing_to_compare_with() -> None:
