@@ -8,10 +8,11 @@ import pytest
 import requests
 
 from spillway.api.vocabulary import Reason
+from spillway.observe import queries
 from spillway.observe.prometheus import PrometheusSource, parse
 from spillway.observe.signals import Target
 from spillway.plan.decision import Key
-from spillway.plan.observation import Missing, Signals
+from spillway.plan.observation import Missing, Sample, Signals
 
 KEY = Key(namespace="ns", name="x")
 
@@ -52,6 +53,26 @@ async def test_a_server_that_is_not_there_is_asked_once_per_tick_only() -> None:
     found = missing(await read(asked))
     assert (found.reason, found.detail) == (Reason.PROMETHEUS_ERROR, "Prometheus cannot be reached")
     assert asked.asked == 1
+
+
+async def test_every_question_is_asked_once_and_has_an_answer_of_its_own() -> None:
+    asked: list[str] = []
+    rows = {queries.UP: {"component": "gateway"}, queries.SCRAPE_AGE: {"component": "gateway"}, queries.REQUESTS: {"backend": "owned"}}
+
+    class Known(Scripted):
+        def custom_query(self, query: str, params: dict[str, str] | None = None, timeout: int | None = None) -> list[dict[str, Any]]:
+            del params, timeout
+            asked.append(query)
+            labels = next((labels for name, labels in rows.items() if queries.queries(60)[name] == query), None)
+            return (
+                [] if labels is None else [{"metric": {"namespace": "ns", "workload": "x", "code": "200", **labels}, "value": [1.0, "1"]}]
+            )
+
+    found = await read(Known(None))
+    assert sorted(asked) == sorted(queries.queries(60).values())
+    assert isinstance(found.arrivals_per_s, Sample)
+    assert isinstance(found.closed_per_s, Sample)
+    assert (found.arrivals_per_s.value, found.closed_per_s.value) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,8 @@ def test_a_price_is_seen_at_the_next_pass_and_followed_after_the_hold_time() -> 
     assert told.saving_since == cluster.now
     assert float(told.saving_percent) > 10
     assert float(told.current_monthly_usd) > float(told.recommended.monthly_usd)
+    said = cluster.condition(ConditionType.PLACEMENT_RESOLVED).message
+    assert said.endswith(" is recommended, and followed once it has saved enough for long enough.")
     assert cluster.run(SETTINGS.placement_hold - HOUR, 8.0).mode is MODE.HOSTED
     assert cluster.run(2 * HOUR, 8.0).mode is MODE.DEDICATED
     assert cluster.moves[1] == ("placement Hybrid on 1 x h100 per replica, on the way to Dedicated", Reason.SAVING_HELD)
@@ -315,7 +317,7 @@ def test_recommend_never_moves() -> None:
     cluster = rented(placement={"mode": "Auto", "apply": "Recommend"})
     cluster.catalogue = DEAR
     assert cluster.run(3 * SETTINGS.placement_hold, 8.0, every=HOUR).mode is MODE.HOSTED
-    assert "recommended" in cluster.condition(ConditionType.PLACEMENT_RESOLVED).message
+    assert cluster.condition(ConditionType.PLACEMENT_RESOLVED).message.endswith(" is recommended, see status.placement.recommended.")
 
 
 def test_missing_metrics_move_nothing_and_neither_end_a_saving() -> None:

@@ -690,6 +690,16 @@ def test_self_hosting_economic(known: Any, rate: Any, before: str | None, said: 
     assert (found.status, found.reason) == said
 
 
+def test_only_the_classes_that_have_no_place_are_named() -> None:
+    names = [None, "l40s", "h100"]
+    lacking = [replica(index, ready=False, bound_at=None, accelerator_class=name, unschedulable="no") for index, name in enumerate(names)]
+    others = [replica(3, accelerator_class="a10"), replica(4, accelerator_class="l4", unschedulable="no", terminating=True)]
+    found = condition(ConditionType.SCALING_LIMITED, HYBRID, observe(1, replicas=(*others, *lacking)))
+    assert found.message.startswith("No node takes a replica on accelerator class 'h100' or 'l40s' (no);")
+    nameless = condition(ConditionType.SCALING_LIMITED, HYBRID, observe(1, replicas=tuple(lacking[:1])))
+    assert nameless.message.startswith("No node takes a replica (no);")
+
+
 def test_where_all_is_well_with_hosted_backends_nothing_is_said_beside_it() -> None:
     found = condition(ConditionType.HOSTED_BACKEND_READY, HYBRID, observe(1, signals=FINE))
     assert found.message == "A hosted backend answers its health check."
