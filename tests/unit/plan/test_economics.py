@@ -152,6 +152,23 @@ def test_a_hybrid_is_never_dearer_than_both_its_ends(given_load: Load, owned: Fl
     assert hybrid <= ends[0] * (1 + 1e-9)
 
 
+@given(LOADS, FLEETS, REQUEST_USD, st.integers(1, 12))
+def test_a_hybrid_owns_of_the_numbers_it_may_the_one_that_costs_least(given_load: Load, owned: Fleet, request: float, most: int) -> None:
+    least = max(1, owned.least)
+    allowed = range(least, max(least, min(most, dedicated_cost(given_load, owned).replicas_peak)) + 1)
+
+    def usd(count: int) -> float:
+        always = count if given_load.pattern is TrafficPattern.BURSTY else least
+        shares = [1.0 if index < always else given_load.share_above(index * owned.requests_per_s) for index in range(count)]
+        paid = sum(owned.price.usd(owned.pricing, share=share) for share in shares[owned.committed :])
+        spilled = 1 - given_load.served_per_s(count * owned.requests_per_s) / given_load.mean_per_s
+        return 720 * paid + hosted_cost(given_load, request).usd * spilled
+
+    found = hybrid_cost(given_load, replace(owned, most=most), request)
+    assert found.replicas_peak in allowed
+    assert found.usd == pytest.approx(min(usd(count) for count in allowed))
+
+
 @given(LOADS, FLEETS, REQUEST_USD, st.floats(1, 5))
 def test_more_load_never_costs_less(given_load: Load, owned: Fleet, request: float, factor: float) -> None:
     more = given_load.scaled(factor)
