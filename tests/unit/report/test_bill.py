@@ -1,5 +1,6 @@
 """The bill of many workloads, from specs and status alone."""
 
+from collections import Counter
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from spillway.api.report_output import ReportOutput
 from spillway.report.bill import _rank
 from spillway.report.bill_html import as_html
-from spillway.report.bill_text import as_text
+from spillway.report.bill_text import as_text, first_of_each
 from spillway.report.usage import usage_of
 from tests.unit.report.fleets import COST, CREATED, LLAMA_8B, NOW, fleet, provider, report, seen
 
@@ -224,6 +225,30 @@ def test_the_table_says_what_is_not_known() -> None:
     assert "without 1 workload, not known" in text
     row = next(line for line in text.splitlines() if line.startswith("team/b"))
     assert row.split()[1:] == ["?"] * 6
+
+
+def test_the_table_tells_the_largest_few_opportunities_of_each_workload_and_how_many_more_there_are() -> None:
+    found = fleet()
+    shown = first_of_each(found.opportunities)
+    every, kept = (Counter(each.workload for each in some) for some in (found.opportunities, shown))
+    assert kept == {name: min(3, count) for name, count in every.items()}
+    section = " ".join(as_text(found, 100).split("OPPORTUNITIES")[1].split("NO ADVICE")[0].split())
+    assert all(each.message in section for each in shown)
+    assert f"and {len(found.opportunities) - len(shown)} more: -o json has all Savings of one workload do not add up" in section
+    settings = next(each.settings for each in shown if each.topic == "Quantization")
+    assert f"set {'; '.join(f'{field}: {setting}' for field, setting in settings.items())} $" in section
+    few = as_text(report(seen(spec={"budget": {"monthlyUSD": "1000"}})), 80)
+    assert "more: -o json" not in few
+
+
+def test_the_table_says_for_whom_there_is_no_advice_and_what_is_compared() -> None:
+    half = seen("d", status={"cost": COST | {"ifAllHostedMonthlyUSD": None}})
+    text = as_text(report(seen("a"), seen("b", status={}), seen("c", status={}), half), 100)
+    assert "NO ADVICE FOR\n  - team/b, team/c: it has no status" in text
+    assert "The 1 workload known all three ways: $1,440 now, $900 all hosted, $1,440 all own." in text
+    whole = as_text(report(seen("a")), 100)
+    assert "all three ways" not in whole
+    assert "NO ADVICE" not in whole
 
 
 def test_one_namespace_is_not_repeated_in_every_name() -> None:
