@@ -19,7 +19,10 @@ BACKOFF_CHANGED_S = 1.0
 
 
 class ReconcileQueue:
-    """Keys that are due. All methods but `get` return at once; the clock is given, so tests need not wait."""
+    """Keys that are due. All methods but `get` return at once; the clock is given, so tests need not wait.
+
+    `depth` and `delay_s` are asked by the thread that serves metrics, while passes begin and end: they look at copies.
+    """
 
     def __init__(self, clock: Callable[[], float], chance: Callable[[], float] = random.random) -> None:
         self._clock = clock
@@ -86,14 +89,14 @@ class ReconcileQueue:
     def depth(self) -> int:
         """How many keys are due and wait for a worker."""
         now = self._clock()
-        return sum(1 for due in self._due.values() if due <= now)
+        return sum(1 for due in list(self._due.values()) if due <= now)
 
     @property
     def delay_s(self) -> float:
         """How long the longest wait of a due key, or the longest running pass, has lasted: how far behind it is."""
         now = self._clock()
-        waits = [now - due for due in self._due.values() if due <= now]
-        return max([*waits, *(now - since for since in self._running.values())], default=0.0)
+        waits = [now - due for due in list(self._due.values()) if due <= now]
+        return max([*waits, *(now - since for since in list(self._running.values()))], default=0.0)
 
     @property
     def stalled_s(self) -> float:

@@ -131,6 +131,26 @@ async def test_depth_and_delay_tell_how_far_behind_it_is(queue: ReconcileQueue, 
     assert (queue.depth, queue.delay_s) == (0, 7)
 
 
+class Meanwhile(float):
+    """A moment. While something is compared with it, another key is asked for, as by the loop while the thread of the metrics looks."""
+
+    queue: ReconcileQueue
+    asked = 0
+
+    def __ge__(self, other: float) -> bool:
+        self.asked += 1
+        self.queue.add(Key(namespace="ns", name=f"another-{self.asked}"), after_s=10)
+        return float(self) >= other
+
+
+def test_depth_and_delay_are_told_while_keys_come(queue: ReconcileQueue, clock: Clock) -> None:
+    queue.add(A)
+    clock.now = now = Meanwhile(clock.now + 5)
+    now.queue = queue
+    assert (queue.depth, queue.delay_s) == (1, 5)
+    assert now.asked
+
+
 async def test_a_waiting_worker_wakes_for_a_new_key() -> None:
     queue = ReconcileQueue(asyncio.get_running_loop().time)
     waiting = [asyncio.create_task(queue.get()) for _ in range(2)]
