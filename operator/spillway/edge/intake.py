@@ -1,6 +1,6 @@
 """What a watch event does: the view learns of it, and the workloads for which it is news are put in the queue."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,17 +18,17 @@ _APPLIED = frozenset({"Deployment", "Service"})
 
 
 class Intake:
-    """Takes in objects by kind."""
+    """Takes in objects by kind. Passes are asked for by the replica of the operator that leads; who begins to lead looks at everything."""
 
-    def __init__(self, world: World, queue: ReconcileQueue) -> None:
+    def __init__(self, world: World, queue: ReconcileQueue, *, leading: Callable[[], bool] = lambda: True) -> None:
         self._world = world
         self._queue = queue
+        self._leading = leading
 
     def put(self, kind: str, body: Mapping[str, Any]) -> None:
         """Take in an object that exists."""
         owner = owner_of(body) if kind in _APPLIED else None
-        for key in self._world.view.put(kind, body, datetime.now(UTC)) if owner is None else self._put_applied(kind, body, owner):
-            self._queue.add(key, after_s=GATHER_S)
+        self._ask(self._world.view.put(kind, body, datetime.now(UTC)) if owner is None else self._put_applied(kind, body, owner))
 
     def _put_applied(self, kind: str, body: Mapping[str, Any], owner: Key) -> frozenset[Key]:
         """Take in an object that the applier may have written. The first sight of what it has just made is no news to a pass."""
@@ -44,8 +44,12 @@ class Intake:
         keys = self._world.view.remove(kind, body, datetime.now(UTC))
         if kind in _APPLIED:
             self._world.known.gone(_ref(kind, body), body["metadata"].get("uid"))
-        for key in keys:
-            self._queue.add(key, after_s=GATHER_S)
+        self._ask(keys)
+
+    def _ask(self, keys: Iterable[Key]) -> None:
+        if self._leading():
+            for key in keys:
+                self._queue.add(key, after_s=GATHER_S)
 
 
 def _ref(kind: str, body: Mapping[str, Any]) -> Ref:

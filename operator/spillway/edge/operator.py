@@ -136,7 +136,7 @@ class _Process:
         stopping = asyncio.create_task(asked.wait(), name="stop signal")
         ours = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
-            registry=handlers.registry(Intake(self._world, self._queue)),
+            registry=handlers.registry(Intake(self._world, self._queue, leading=lambda: self._leading.prepared)),
             settings=handlers.settings(),
             clusterwide=True,
             # kopf would look up the user's name, which a pod's arbitrary uid does not have; its type is a private NewType of str
@@ -184,6 +184,7 @@ class _Process:
         self._world.leading_since = datetime.now(UTC)
         for key in self._world.view.workloads:
             self._queue.add(key)
+        self._queue.begin()
         logger.info("leading: %d workloads", len(self._world.view.workloads))
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:

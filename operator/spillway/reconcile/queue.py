@@ -36,6 +36,10 @@ class ReconcileQueue:
         self._moved_at = clock()
         self._wake = asyncio.Event()
 
+    def begin(self) -> None:
+        """Note that keys are taken from now on; until now nobody was to."""
+        self._moved_at = self._clock()
+
     def add(self, key: Key, after_s: float = 0.0) -> None:
         """Ask for a pass over `key` after a moment. An earlier appointment stands; a running pass is followed by another."""
         if key in self._running:

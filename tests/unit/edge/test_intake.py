@@ -23,7 +23,9 @@ class Edge:
         self.known = KnownObjects()
         self.queue = ReconcileQueue(lambda: self.now_s)
         unasked = Missing(reason=Reason.METRICS_MISSING, detail="not asked")
-        self.intake = Intake(World(view=ClusterView(), known=self.known, window_s=60, unasked=unasked), self.queue)
+        self.leads = True
+        world = World(view=ClusterView(), known=self.known, window_s=60, unasked=unasked)
+        self.intake = Intake(world, self.queue, leading=lambda: self.leads)
 
     def asked(self) -> int:
         """Return how many passes are due a moment later."""
@@ -91,3 +93,11 @@ def test_what_was_there_before_this_process_asks_for_a_pass() -> None:
     edge.known.seen(REF, deployment()["metadata"], KEY)
     edge.intake.put("Deployment", deployment())
     assert edge.asked() == 1
+
+
+def test_a_standby_asks_for_no_pass_that_it_does_not_make() -> None:
+    edge = Edge()
+    edge.leads = False
+    edge.intake.put("Deployment", deployment())
+    edge.intake.gone("Deployment", deployment())
+    assert edge.asked() == 0

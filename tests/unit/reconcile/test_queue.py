@@ -131,6 +131,15 @@ async def test_depth_and_delay_tell_how_far_behind_it_is(queue: ReconcileQueue, 
     assert (queue.depth, queue.delay_s) == (0, 7)
 
 
+async def test_what_waited_while_nobody_was_to_take_it_is_no_standstill(queue: ReconcileQueue, clock: Clock) -> None:
+    queue.add(A)
+    clock.now += 3600
+    queue.begin()
+    assert queue.stalled_s == 0
+    clock.now += 15
+    assert queue.stalled_s == 15
+
+
 class Meanwhile(float):
     """A moment. While something is compared with it, another key is asked for, as by the loop while the thread of the metrics looks."""
 
