@@ -228,7 +228,12 @@ def test_puts_back_what_somebody_changed_or_deleted(apiserver: ApiServer, fleet:
     engine = next(name for kind, name in children(apiserver, fleet) if kind == "deployment" and name != "chat-gateway")
     apiserver.kubectl("scale", "deployment", engine, "-n", fleet, "--replicas=7")
     apiserver.kubectl("delete", "service", "chat", "-n", fleet)
+    apiserver.kubectl("label", "deployment", "chat-gateway", "-n", fleet, "app.kubernetes.io/component-")
     eventually(lambda: get(apiserver, "deployment", fleet, engine)["spec"]["replicas"] != 7, "the replicas are put back")
+    eventually(
+        lambda: "app.kubernetes.io/component" in get(apiserver, "deployment", fleet, "chat-gateway")["metadata"]["labels"],
+        "the label is put back",
+    )
     eventually(lambda: apiserver.run_kubectl("get", "service", "chat", "-n", fleet).code == 0, "the Service is put back")
 
 

@@ -129,9 +129,12 @@ class KnownObjects:
 
 
 def token(metadata: Mapping[str, Any]) -> str:
-    """Return what changes when the object is edited: its generation where its kind has one, else its version."""
+    """Return what changes when the object is edited: its version or, where its kind has one, its generation and what that leaves out."""
     generation = metadata.get("generation")
-    return f"g{generation}" if generation else f"v{metadata.get('resourceVersion')}"
+    if not generation:
+        return f"v{metadata.get('resourceVersion')}"
+    beside = {name: metadata.get(name) for name in ("labels", "ownerReferences")}
+    return f"g{generation} {hashlib.blake2b(json.dumps(beside, sort_keys=True).encode(), digest_size=8).hexdigest()}"
 
 
 def digest_of(obj: Mapping[str, Any]) -> str:

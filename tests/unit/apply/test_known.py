@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from spillway.apply.known import KnownObjects, Ref, digest_of
 from spillway.plan.decision import Key
 
@@ -9,9 +11,12 @@ KEY = Key(namespace="ns", name="x")
 REF = Ref("Deployment", "ns", "x-gateway")
 
 
-def metadata(version: int, *, uid: str = "u", generation: int | None = 1, owner: str | None = "w") -> dict[str, Any]:
+def metadata(
+    version: int, *, uid: str = "u", generation: int | None = 1, owner: str | None = "w", component: str = "gateway"
+) -> dict[str, Any]:
     owners = [{"uid": owner, "controller": True}] if owner else []
-    found: dict[str, Any] = {"uid": uid, "resourceVersion": str(version), "ownerReferences": owners}
+    labels = {"app.kubernetes.io/component": component}
+    found: dict[str, Any] = {"uid": uid, "resourceVersion": str(version), "ownerReferences": owners, "labels": labels}
     return found if generation is None else {**found, "generation": generation}
 
 
@@ -66,6 +71,14 @@ def test_a_changed_spec_is_news_and_makes_the_next_pass_apply_again() -> None:
     assert known.seen(REF, metadata(11, generation=2), KEY)
     assert digest(known) == ""
     assert known.changes(KEY) != before
+
+
+@pytest.mark.parametrize("changed", [{"owner": None}, {"component": "none"}], ids=["owner", "label"])
+def test_a_label_or_an_owner_that_somebody_changed_is_news_though_no_generation_tells_of_it(changed: dict[str, Any]) -> None:
+    known = applied()
+    assert known.seen(REF, metadata(11, **changed), KEY)
+    assert digest(known) == ""
+    assert not known.seen(REF, metadata(12, **changed), KEY)
 
 
 def test_a_kind_without_generation_goes_by_its_version() -> None:
