@@ -120,9 +120,11 @@ class KnownObjects:
             digest=digest,
         )
         self._by_workload.setdefault(workload, set()).add(ref)
-        self._concerned.setdefault(ref, set()).add(workload)
+        concerned = self._concerned.setdefault(ref, set())
+        concerned.add(workload)
         if not digest:
-            self._touch(workload)
+            for each in concerned:
+                self._touch(each)
 
     def _touch(self, workload: Key) -> None:
         self._changed[workload] = self._changed.get(workload, 0) + 1

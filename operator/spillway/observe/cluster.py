@@ -31,6 +31,7 @@ class Parsed(Generic[Spec]):
 
     uid: str
     generation: int
+    version: int  # the object's when this was parsed
     spec: Spec | None
     problem: str = ""
 
@@ -68,7 +69,7 @@ class Child:
     kind: str
     name: str
     uid: str
-    resource_version: str
+    version: int
     controller_uid: str | None
     component: str | None
     facts: ReplicaPod | GatewayPod | Pool | None = None
@@ -89,11 +90,15 @@ class ClusterView:
     classes: dict[str, Parsed[AcceleratorClassSpec]] = field(default_factory=dict)
     providers: dict[tuple[str, str], Parsed[HostedProviderSpec]] = field(default_factory=dict)
     _children: dict[Key, dict[ChildName, Child]] = field(default_factory=dict)
+    _owners: dict[tuple[str, str, str], Key] = field(default_factory=dict)  # by kind, namespace and name: among whose children it is
     _ended: dict[Key, dict[str, ReplicaPod]] = field(default_factory=dict)
     _catalogues: dict[str, Catalogue] = field(default_factory=dict)  # by namespace, until a class or a provider changes
 
     def put(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
         """Take in an object; return the workloads for which that is news. A status that only this process writes is none."""
+        return frozenset() if self._is_of_before(kind, body) else self._put(kind, body, now)
+
+    def _put(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
         metadata = body["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace", "")
         match kind:
@@ -114,15 +119,15 @@ class ClusterView:
                 self._catalogues.clear()
                 return frozenset(self._referring_to_provider(namespace, name))
             case _:
-                return self._put_child(kind, body)
+                return self._put_child(kind, body, now)
 
     def remove(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
         """Take out an object that is gone; return the workloads it concerns. None: another one has its name by now.
 
         kopf tells of each object in a task of its own, so what became of an object may be told after its successor.
         """
-        metadata = body["metadata"]
-        if self._uid(kind, body) not in (None, metadata.get("uid")):
+        metadata, seen = body["metadata"], self._seen(kind, body)
+        if seen is not None and seen.uid != metadata.get("uid"):
             return frozenset()
         return self.remove_named(kind, metadata.get("namespace", ""), metadata["name"], now, owner=owner_of(body))
 
@@ -211,21 +216,23 @@ class ClusterView:
             if child.kind == "Pod" and child.component == COMPONENT_ENGINE
         }
 
-    def _uid(self, kind: str, body: Body) -> str | None:
-        """Return the uid of what is seen under an object's name, if anything is."""
+    def _is_of_before(self, kind: str, body: Body) -> bool:
+        """Whether this is an object of before the one that has its name by now; its end is told next."""
+        seen, metadata = self._seen(kind, body), body["metadata"]
+        return seen is not None and seen.uid != metadata.get("uid") and _version(metadata) < seen.version
+
+    def _seen(self, kind: str, body: Body) -> "Parsed[Any] | Child | None":
+        """Return what is seen under an object's name, if anything is."""
         namespace, name, owner = body["metadata"].get("namespace", ""), body["metadata"]["name"], owner_of(body)
-        seen: SeenWorkload | Parsed[Any] | Child | None
         match kind:
             case "InferenceWorkload":
-                seen = self.workloads.get(Key(namespace=namespace, name=name))
-                return None if seen is None else seen.parsed.uid
+                workload = self.workloads.get(Key(namespace=namespace, name=name))
+                return None if workload is None else workload.parsed
             case "AcceleratorClass":
-                seen = self.classes.get(name)
+                return self.classes.get(name)
             case "HostedProvider":
-                seen = self.providers.get((namespace, name))
-            case _:
-                seen = None if owner is None else self.children(owner).get((kind, name))
-        return None if seen is None else seen.uid
+                return self.providers.get((namespace, name))
+        return None if owner is None else self.children(owner).get((kind, name))
 
     def _put_workload(self, key: Key, body: Body, now: datetime) -> frozenset[Key]:
         before = self.workloads.get(key)
@@ -233,17 +240,24 @@ class ClusterView:
         same = before is not None and before.parsed is after.parsed and before.terminating == after.terminating
         return frozenset() if same else frozenset({key})
 
-    def _put_child(self, kind: str, body: Body) -> frozenset[Key]:
+    def _put_child(self, kind: str, body: Body, now: datetime) -> frozenset[Key]:
         owner = owner_of(body)
         if owner is None:
             return frozenset()
+        name = body["metadata"]["name"]
+        former = self._owners.get((kind, owner.namespace, name), owner)
+        self._owners[kind, owner.namespace, name] = owner
+        # As when one takes a pod aside to look into it: the former workload's Services select it no more.
+        left = former != owner and self._remove_child(former, (kind, name), now)
         siblings = self._children.setdefault(owner, {})
         child = _child(kind, body)
-        before = siblings.get((kind, child.name))
-        siblings[kind, child.name] = child
+        before = siblings.get((kind, name))
+        siblings[kind, name] = child
         if before is None:
-            return frozenset({owner}) if child.facts is not None else frozenset()
-        return frozenset() if (before.uid, before.facts, before.refused) == (child.uid, child.facts, child.refused) else frozenset({owner})
+            is_news = child.facts is not None
+        else:
+            is_news = (before.uid, before.facts, before.refused) != (child.uid, child.facts, child.refused)
+        return frozenset(key for key, concerned in ((former, left), (owner, is_news)) if concerned)
 
     def _remove_child(self, owner: Key, child: ChildName, now: datetime) -> bool:
         gone = self._children.get(owner, {}).pop(child, None)
@@ -251,6 +265,8 @@ class ClusterView:
             del self._children[owner]
         if gone is None:
             return False
+        if self._owners.get((gone.kind, owner.namespace, gone.name)) == owner:
+            del self._owners[gone.kind, owner.namespace, gone.name]
         if isinstance(gone.facts, ReplicaPod) and gone.facts.bound_at is not None and owner in self.workloads:
             facts = replace(gone.facts, ready=False, terminating=True, ended_at=gone.facts.ended_at or now)
             self._ended.setdefault(owner, {})[facts.uid] = facts
@@ -274,6 +290,11 @@ def owner_of(body: Body) -> Key | None:
     metadata = body["metadata"]
     name = (metadata.get("labels") or {}).get(LABEL_WORKLOAD)
     return Key(namespace=metadata.get("namespace", ""), name=name) if name else None
+
+
+def _version(metadata: Mapping[str, Any]) -> int:
+    text = str(metadata.get("resourceVersion", ""))
+    return int(text) if text.isdecimal() else 0
 
 
 def controller_uid(body: Body) -> str | None:
@@ -314,15 +335,15 @@ def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datet
 
 def _parse(model: type[Spec], body: Body, before: Parsed[Spec] | None) -> Parsed[Spec]:
     metadata = body["metadata"]
-    uid, generation = metadata.get("uid", ""), metadata.get("generation", 0)
+    uid, generation, version = metadata.get("uid", ""), metadata.get("generation", 0), _version(metadata)
     if before is not None and (before.uid, before.generation) == (uid, generation):
         return before
     try:
-        return Parsed(uid=uid, generation=generation, spec=model.model_validate(body.get("spec") or {}))
+        return Parsed(uid=uid, generation=generation, version=version, spec=model.model_validate(body.get("spec") or {}))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return Parsed(uid=uid, generation=generation, spec=None, problem=f"spec.{where}: {first['msg']}")
+        return Parsed(uid=uid, generation=generation, version=version, spec=None, problem=f"spec.{where}: {first['msg']}")
 
 
 def _child(kind: str, body: Body) -> Child:
@@ -344,7 +365,7 @@ def _child(kind: str, body: Body) -> Child:
         kind=kind,
         name=metadata["name"],
         uid=metadata.get("uid", ""),
-        resource_version=metadata.get("resourceVersion", ""),
+        version=_version(metadata),
         controller_uid=controller_uid(body),
         component=component,
         facts=facts,

@@ -115,6 +115,14 @@ def test_an_object_that_two_workloads_have_to_do_with_is_news_to_both_once_it_is
         assert known.changes(key) != before[key]
 
 
+def test_an_object_that_is_labelled_as_anothers_is_news_to_the_one_it_was_applied_for() -> None:
+    known, other = applied(), Key(namespace="ns", name="other")
+    before = known.changes(KEY)
+    assert known.seen(REF, {**metadata(11), "labels": {"spillway.dev/workload": "other"}}, other)
+    assert known.changes(KEY) != before
+    assert [ref for ref, _ in known.of(KEY)] == [REF]
+
+
 def test_the_fingerprint_is_of_the_content() -> None:
     assert digest_of({"a": 1}) == digest_of({"a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 2})

@@ -251,6 +251,42 @@ def test_an_end_that_is_told_after_its_successor_leaves_that_one(view: ClusterVi
     assert view.providers == {}
 
 
+def test_what_became_of_an_object_before_its_end_leaves_its_successor_too(view: ClusterView) -> None:
+    plain = {"name": "l4", "namespace": "ns", "generation": 1}
+    for kind, body in (
+        ("InferenceWorkload", workload()),
+        ("AcceleratorClass", {"metadata": plain, "spec": as_written(accelerator())}),
+        ("HostedProvider", {"metadata": plain, "spec": as_written(provider())}),
+        ("Deployment", deployment("engine", message=None)),
+    ):
+
+        def at(version: int, uid: str, kind: str = kind, body: dict[str, Any] = body) -> tuple[str, dict[str, Any], datetime]:
+            return kind, {**body, "metadata": {**body["metadata"], "uid": uid, "resourceVersion": str(version)}}, NOW
+
+        view.put(*at(8, "old"))
+        view.put(*at(20, "new"))
+        assert view.put(*at(18, "old")) == frozenset()
+        assert view.remove(*at(19, "old")) == frozenset()
+    assert view.workloads[KEY].parsed.uid == "new"
+    assert (view.classes["l4"].uid, view.providers["ns", "l4"].uid) == ("new", "new")
+    assert [each.uid for each in view.children(KEY).values()] == ["new"]
+
+
+def test_a_pod_that_somebody_takes_aside_by_its_label_serves_no_more_and_may_come_back(view: ClusterView) -> None:
+    aside = pod()
+    aside["metadata"]["labels"]["spillway.dev/workload"] = "debug"
+    debug = Key(namespace="ns", name="debug")
+    view.put("Pod", pod(), NOW)
+    assert view.put("Pod", aside, NOW) == {KEY, debug}
+    assert [(each.ready, each.ended_at) for each in view.replicas(KEY, NOW)] == [(False, NOW)]
+    assert view.children(KEY) == {}
+    assert view.put("Pod", pod(), NOW) == {KEY, debug}
+    assert [(each.ready, each.ended_at) for each in view.replicas(KEY, NOW)] == [(True, None)]
+    view.remove("Pod", pod(), NOW)
+    assert not list(view.all_children())
+    assert view.put("Pod", aside, NOW) == {debug}
+
+
 def test_a_pool_of_a_former_workload_of_the_name_is_not_this_ones(view: ClusterView) -> None:
     deployment = {
         "metadata": {
