@@ -85,7 +85,10 @@ class KnownObjects:
             return False
         del self._records[ref]
         for workload in self._concerned.pop(ref, ()):
-            self._by_workload.get(workload, set()).discard(ref)
+            others = self._by_workload.get(workload, set())
+            others.discard(ref)
+            if not others:
+                self._by_workload.pop(workload, None)
             self._touch(workload)
         return True
 
@@ -104,7 +107,7 @@ class KnownObjects:
 
     def changes(self, workload: Key) -> int:
         """Return a number that differs once anything befell the workload's objects from outside."""
-        return self._changed.get(workload, 0)
+        return self._changed.setdefault(workload, 0)
 
     def forget(self, workload: Key) -> None:
         """Drop a workload's count of changes; its objects are reported gone one by one."""
@@ -127,7 +130,8 @@ class KnownObjects:
                 self._touch(each)
 
     def _touch(self, workload: Key) -> None:
-        self._changed[workload] = self._changed.get(workload, 0) + 1
+        if workload in self._changed:  # else nobody has asked
+            self._changed[workload] += 1
 
 
 def token(metadata: Mapping[str, Any]) -> str:

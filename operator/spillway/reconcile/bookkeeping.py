@@ -101,6 +101,9 @@ class Bookkeeping:
     async def _write(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
         unreadable = self._unreadable.get(workload.uid)
         await self._applier.apply_one(workload, ledger_object(workload, ledger, unreadable=unreadable))
+        before = self._written.get(workload.key)
+        if before is not None and before.uid != workload.uid:
+            self.forget(workload.key)
         self._written[workload.key] = _Written(at=now, sums=_sums(ledger), month=ledger.month, uid=workload.uid)
         self._found[workload.uid] = ledger
 

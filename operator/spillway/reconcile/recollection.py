@@ -81,6 +81,9 @@ class Recollection:
 
     async def _write(self, workload: Workload, learned: Learned, now: datetime) -> None:
         await self._applier.apply_one(workload, learned_object(workload, learned))
+        before = self._written.get(workload.key)
+        if before is not None and before.uid != workload.uid:
+            self.forget(workload.key)
         self._written[workload.key] = _Written(at=now, learned=learned, uid=workload.uid)
         self._found[workload.uid] = learned
 

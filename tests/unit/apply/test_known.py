@@ -115,6 +115,21 @@ def test_an_object_that_two_workloads_have_to_do_with_is_news_to_both_once_it_is
         assert known.changes(key) != before[key]
 
 
+def test_nothing_is_kept_of_a_workload_that_is_gone_whoever_hears_of_it_first() -> None:
+    known = applied()
+    assert known.changes(KEY) == 0
+    for end in (lambda: known.forget(KEY), lambda: known.gone(REF)):
+        end()
+    assert sizes(known) == sizes(KnownObjects())
+    known = applied()
+    known.gone(REF)
+    assert sizes(known) == sizes(KnownObjects()), "as on a replica of the operator that has never led"
+
+
+def sizes(known: KnownObjects) -> list[int]:
+    return [len(each) for each in vars(known).values()]
+
+
 def test_an_object_that_is_labelled_as_anothers_is_news_to_the_one_it_was_applied_for() -> None:
     known, other = applied(), Key(namespace="ns", name="other")
     before = known.changes(KEY)

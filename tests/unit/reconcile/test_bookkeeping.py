@@ -60,6 +60,14 @@ async def test_what_was_written_since_is_newer_than_what_was_read() -> None:
     assert books.found("uid-1") is None
 
 
+async def test_nothing_is_kept_of_a_workload_whose_name_another_one_has_before_its_end_was_heard_of() -> None:
+    books, remade = await loaded(Writer(stored())), replace(workload(), uid="uid-2")
+    await books.write(workload(), SPENT, NOW, at_once=True)
+    await books.write(remade, Ledger(month="2026-11"), NOW, at_once=True)
+    assert books.found("uid-1") is None
+    assert books.found("uid-2") == Ledger(month="2026-11")
+
+
 @pytest.mark.parametrize(
     ("passed", "written"),
     [

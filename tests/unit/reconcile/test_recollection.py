@@ -62,6 +62,16 @@ async def test_the_next_process_knows_what_the_last_one_wrote() -> None:
     assert again.recall("another", Memory()) == Memory()
 
 
+async def test_nothing_is_kept_of_a_workload_whose_name_another_one_has_before_its_end_was_heard_of() -> None:
+    server = Server(stored())
+    found, remade = await loaded(server), replace(workload(), uid="uid-2")
+    await found.write(workload(), KNEW, NOW)
+    server.known.gone(Ref("ConfigMap", "ml", "chat-learned"))
+    await found.write(remade, KNOWS, NOW)
+    assert found.recall("uid-1", Memory()) == Memory()
+    assert found.recall("uid-2", Memory()) == KNOWS
+
+
 async def test_it_is_written_every_five_minutes_at_most_and_not_when_nothing_is_new() -> None:
     server = Server()
     found = await loaded(server)
