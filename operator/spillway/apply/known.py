@@ -97,9 +97,11 @@ class KnownObjects:
         return self._records.get(ref)
 
     def of(self, workload: Key) -> Iterator[tuple[Ref, Record]]:
-        """Return a workload's objects."""
+        """Return a workload's objects; none of those that go while the others are looked at."""
         for ref in tuple(self._by_workload.get(workload, ())):
-            yield ref, self._records[ref]
+            record = self._records.get(ref)
+            if record is not None:
+                yield ref, record
 
     def of_kind(self, kind: str) -> dict[Ref, Record]:
         """Return all objects of a kind."""

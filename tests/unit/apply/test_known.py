@@ -115,6 +115,17 @@ def test_an_object_that_two_workloads_have_to_do_with_is_news_to_both_once_it_is
         assert known.changes(key) != before[key]
 
 
+def test_objects_that_go_while_others_are_looked_at_are_left_out() -> None:
+    known, names = KnownObjects(), ("a", "b", "c")
+    for name in names:
+        known.applied(Ref("Service", "ns", name), metadata(10), "digest", KEY)
+    looking = known.of(KEY)
+    first, _ = next(looking)
+    gone = next(name for name in names if name != first.name)
+    known.gone(Ref("Service", "ns", gone))
+    assert {ref.name for ref, _ in looking} == {*names} - {first.name, gone}
+
+
 def test_nothing_is_kept_of_a_workload_that_is_gone_whoever_hears_of_it_first() -> None:
     known = applied()
     assert known.changes(KEY) == 0
