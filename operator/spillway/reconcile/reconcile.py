@@ -216,13 +216,13 @@ class Reconciler:
         applied = await self._applier.apply(workload, rendered.objects)
         if applied.failures or applied.foreign:
             return applied
+        untold: tuple[str, ...] = ()
         try:
             await self._announce(workload, rendered.cap)
-            handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
-            failures = await self._applier.prune(workload, handover.keeps)
         except ApiError as problem:
-            failures = (str(problem),)
-        return replace(applied, failures=failures)
+            untold = (f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}",)
+        handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
+        return replace(applied, failures=(*untold, *await self._applier.prune(workload, handover.keeps)))
 
     async def _leave_replicas(self, workload: Workload) -> None:
         """Once, before a gateway that is there is applied without the number of its pods."""

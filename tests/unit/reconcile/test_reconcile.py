@@ -46,13 +46,21 @@ class Server:
         answer = self.hook(name)
         if answer is not None:
             await answer
+        if method == "DELETE":
+            del self.objects[name]
+            return b""
         self.version += 1
         metadata = {"uid": f"uid-{name}"} | sent["metadata"] | {"resourceVersion": str(self.version)}
         self.objects[name] = {**sent, "metadata": metadata}
         return json.dumps({"metadata": metadata}).encode()
 
     async def request(self, method: str, where: str, body: Any = None, **_: Any) -> Any:
-        return None if method == "GET" else json.loads(await self.send(method, where, body))
+        name = "/".join(where.split("/")[-2:])
+        if method != "GET":
+            return json.loads(await self.send(method, where, body))
+        if name not in self.objects:
+            raise ApiError(404, f"{name} not found")
+        return self.objects[name]
 
     def ledger(self) -> Ledger:
         found = parse_ledger(self.objects[LEDGER]["data"])
@@ -213,6 +221,25 @@ async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_
     operator.server.hook = lambda _: None
     await operator.reconciler.run(KEY)
     assert operator.server.objects["deployments/chat-gateway"] != before
+
+
+async def test_what_is_not_wanted_any_more_goes_also_while_a_gateway_cannot_be_told_of_the_cap(operator: Operator) -> None:
+    scaler, autoscaling = "horizontalpodautoscalers/chat-gateway", {"autoscaling": {"maxReplicas": 4}}
+    operator.shown(generation=2, gateway=autoscaling)
+    await operator.reconciler.run(KEY)
+    assert scaler in operator.server.objects
+
+    def refuse(name: str) -> None:
+        if name.startswith("pods/"):
+            raise ApiError(403, "admission webhook denied the request")
+
+    operator.shown(generation=3)
+    operator.server.hook = refuse
+    with pytest.raises(PassFailedError, match="annotations of gateway pods"):
+        await operator.reconciler.run(KEY)
+    assert scaler not in operator.server.objects
+    (told,) = [each for each in operator.telemetry.conditions[KEY] if each.type == ConditionType.DEGRADED]
+    assert (told.status, told.reason) == ("True", Reason.APPLY_FAILED)
 
 
 async def test_money_is_written_down_and_conditions_are_told_also_while_the_status_cannot_be_written(operator: Operator) -> None:
