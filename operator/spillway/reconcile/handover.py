@@ -52,8 +52,8 @@ def config_hash_of(objects: Sequence[Mapping[str, Any]], workload: Workload) -> 
 
 
 def _carried(workload: Workload, seen: Observation, decision: Decision, *, config_hash: str | None) -> bool:
-    if not seen.gateways or not all(pod.ready and pod.config_hash == config_hash for pod in seen.gateways):
-        return False  # some gateway may still send everything to the old replicas
+    if not any(pod.ready for pod in seen.gateways) or any(pod.config_hash != config_hash for pod in seen.gateways):
+        return False  # some gateway may still send everything to the old replicas; one that waits for a node, say, sends nothing anywhere
     pool = decision.pool
     if pool is not None and _takes_over(pool, seen, alone=not decision.backends):
         return True

@@ -61,6 +61,12 @@ def test_an_old_pool_stays_until_every_gateway_runs_the_new_configuration(pods: 
     assert stays("Hosted", seen(gateways=pods), healthy=True)
 
 
+def test_an_old_pool_does_not_wait_for_a_gateway_that_cannot_start() -> None:
+    without_node = GatewayPod(uid="g2", name="g2", ready=False, config_hash="new")
+    assert not stays("Hosted", seen(gateways=(*gateways("new", "new"), without_node)), healthy=True)
+    assert stays("Hosted", seen(gateways=(*gateways("new", "new"), replace(without_node, config_hash="old"))), healthy=True)
+
+
 def test_another_shape_takes_over_with_its_first_ready_replica() -> None:
     assert stays("Dedicated", seen(), healthy=True), "a Dedicated workload has no hosted backend"
     starting = replica(1, ready=False)
