@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0  # so that shares are right within five seconds: two looks at what is wanted, a fall and a rise
 IDLE_LOOK_S = 2.0  # nobody uses half of a share
 NOBODY_LOOK_S = 30.0  # no pod can be told a share; when one comes, a pass tells of it, and this is the net under that
+REFUSED_LOOK_S = 30.0  # at most, growing from two: a webhook that lets no pod be told is not asked twice a second for each
 MOVING_LOOK_S = 0.5  # a share waits for another's fall to be in force, which takes the kubelet half a second
 NEWCOMER_FOR = timedelta(seconds=10)  # until a pod that is ready has its part of the clients
 WATCH_LAG = timedelta(seconds=5)  # by then the watch shows what was told; what it shows differs only if somebody else changed it
@@ -58,6 +59,7 @@ class _Followed:
     due: float = 0.0
     looks: Mapping[str, LastLook] = field(default_factory=dict)
     told: dict[str, _Told] = field(default_factory=dict)
+    refusals: int = 0  # looks in a row after which some pod could not be told
 
 
 class Sharing:
@@ -118,6 +120,8 @@ class Sharing:
             return
         if all(each.sharing is None for each in self._view.gateway_children(key)):
             followed.due = now + NOBODY_LOOK_S
+        elif followed.refusals:
+            followed.due = now + min(2.0 ** min(followed.refusals, 10), REFUSED_LOOK_S)
         else:
             followed.due = now + (MOVING_LOOK_S if shares.moving else LOOK_S if shares.busy else IDLE_LOOK_S)
 
@@ -136,7 +140,8 @@ class Sharing:
         followed.looks = shares.looks
         told = {each.uid: each.told for each in gateways}
         changed = [pod for pod in pods if pod.uid in shares.requests and shares.requests[pod.uid] != told[pod.uid]]
-        await asyncio.gather(*(self._tell_one(key, pod, shares.requests[pod.uid], followed) for pod in changed))
+        told_all = all(await asyncio.gather(*(self._tell_one(key, pod, shares.requests[pod.uid], followed) for pod in changed)))
+        followed.refusals = 0 if told_all else followed.refusals + 1
         there = {each.uid for each in pods}
         followed.told = {uid: each for uid, each in followed.told.items() if uid in there}
         return shares
@@ -147,7 +152,8 @@ class Sharing:
         async with self._slots:
             return await self._look(pod)
 
-    async def _tell_one(self, key: Key, pod: Child, share: int, followed: _Followed) -> None:
+    async def _tell_one(self, key: Key, pod: Child, share: int, followed: _Followed) -> bool:
+        """Tell a pod its share; return whether that was possible."""
         try:
             if await self._tell(key, pod, share):
                 followed.told[pod.uid] = _Told(share=share, at=self._clock())
@@ -156,6 +162,8 @@ class Sharing:
             if problem.status == 0 and (before is None or share > before.share):
                 followed.told[pod.uid] = _Told(share=share, at=self._clock())  # no answer: it may have been told, and then has it
             logger.warning("%s/%s: share of gateway %s not told: %s", key.namespace, key.name, pod.name, problem)
+            return False
+        return True
 
     def _gateway(self, pod: Child, facts: SharingPod, load: GatewayLoad | None, followed: _Followed, now: datetime) -> SharingGateway:
         told = _told(pod, facts, followed, now)

@@ -130,6 +130,22 @@ async def test_what_somebody_else_wrote_into_the_annotation_is_put_right() -> No
     assert await cluster.shared() == [("b", 8)]
 
 
+async def test_who_lets_no_pod_be_told_is_asked_ever_less_often_until_one_is() -> None:
+    cluster, looked_at_s = Cluster("a", "b"), 100.0
+    followed = cluster.sharing._followed[cluster.key]
+    cluster.refuses, cluster.status = {"b"}, 403
+
+    async def pause_s() -> float:
+        await cluster.sharing._look_at(cluster.key, followed, looked_at_s)
+        return followed.due - looked_at_s
+
+    assert [await pause_s() for _ in range(6)] == [2, 4, 8, 16, 30, 30]
+    cluster.refuses.clear()
+    assert await pause_s() <= 2
+    cluster.refuses = {"b"}
+    assert await pause_s() <= 2, "nothing is to be told"
+
+
 async def test_a_pod_that_could_not_be_told_is_told_at_the_next_look() -> None:
     cluster = Cluster("a", "b")
     cluster.refuses = {"b"}
