@@ -144,6 +144,7 @@ class Reconciler:
             self._forget(key)
             return None
         if seen.terminating:
+            self._telemetry.forget(key)  # nothing keeps its figures up to date any more
             return None
         workload = seen.as_workload()
         if workload is None:
@@ -347,6 +348,7 @@ class Reconciler:
             observed_generation=seen.parsed.generation,
             last_transition_time=since,
         )
+        self._telemetry.forget(seen.key)  # what was measured before is not known any more
         self._telemetry.conditions[seen.key] = tuple(conditions.values())
         dumped = [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in conditions.values()]
         status = {**seen.status, "observedGeneration": seen.parsed.generation, "conditions": dumped}

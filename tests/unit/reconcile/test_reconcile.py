@@ -242,6 +242,25 @@ async def test_what_is_not_wanted_any_more_goes_also_while_a_gateway_cannot_be_t
     assert (told.status, told.reason) == ("True", Reason.APPLY_FAILED)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "spec", "left"),
+    [
+        pytest.param({"deletionTimestamp": "2026-11-21T12:00:00Z"}, {"model": {"id": "meta/llama-8b"}}, {"conditions": False}, id="ends"),
+        pytest.param({"generation": 9}, {"model": {"newer": "field"}}, {"conditions": True}, id="cannot be read"),
+    ],
+)
+async def test_figures_of_a_workload_that_nobody_looks_after_any_more_are_not_exported_on_and_on(
+    operator: Operator, metadata: dict[str, Any], spec: dict[str, Any], left: dict[str, bool]
+) -> None:
+    await operator.reconciler.run(KEY)
+    figures = {name: getattr(operator.telemetry, name) for name in ("snapshots", "promises", "conditions")}
+    assert all(KEY in each for each in figures.values())
+    made = {"namespace": KEY.namespace, "name": KEY.name, "uid": "w", "generation": 1, "creationTimestamp": "2026-11-20T12:00:00Z"}
+    operator.world.view.put("InferenceWorkload", {"metadata": made | metadata, "spec": spec}, NOW)
+    await operator.reconciler.run(KEY)
+    assert {name: KEY in each for name, each in figures.items()} == {"snapshots": False, "promises": False} | left
+
+
 async def test_money_is_written_down_and_conditions_are_told_also_while_the_status_cannot_be_written(operator: Operator) -> None:
     def refuse(name: str) -> None:
         if name == "chat/status":
