@@ -229,10 +229,17 @@ def test_puts_back_what_somebody_changed_or_deleted(apiserver: ApiServer, fleet:
     apiserver.kubectl("scale", "deployment", engine, "-n", fleet, "--replicas=7")
     apiserver.kubectl("delete", "service", "chat", "-n", fleet)
     apiserver.kubectl("label", "deployment", "chat-gateway", "-n", fleet, "app.kubernetes.io/component-")
+    taken = (("deployment", engine), ("service", "chat-replicas"))
+    for kind, name in taken:
+        apiserver.kubectl("label", kind, name, "-n", fleet, "spillway.dev/workload=anothers", "--overwrite")
     eventually(lambda: get(apiserver, "deployment", fleet, engine)["spec"]["replicas"] != 7, "the replicas are put back")
     eventually(
         lambda: "app.kubernetes.io/component" in get(apiserver, "deployment", fleet, "chat-gateway")["metadata"]["labels"],
         "the label is put back",
+    )
+    eventually(
+        lambda: {children(apiserver, fleet)[each]["metadata"]["labels"]["spillway.dev/workload"] for each in taken} == {"chat"},
+        "what was labelled as another workload's is taken back",
     )
     eventually(lambda: apiserver.run_kubectl("get", "service", "chat", "-n", fleet).code == 0, "the Service is put back")
 
