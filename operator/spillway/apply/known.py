@@ -61,8 +61,9 @@ class KnownObjects:
         if before is None:
             self._store(ref, metadata, workload, "")
             return True
-        if before.uid == metadata.get("uid") and (_version(metadata) <= before.version or token(metadata) == before.token):
-            before.version = max(before.version, _version(metadata))
+        version, same = _version(metadata), before.uid == metadata.get("uid")
+        if version < before.version or (same and (version == before.version or token(metadata) == before.token)):
+            before.version = max(before.version, version)
             return False
         self._store(ref, metadata, workload, "")
         return True

@@ -65,6 +65,13 @@ def test_an_event_from_before_our_write_is_no_news() -> None:
     assert digest(known) == "digest"
 
 
+def test_an_event_of_a_predecessor_of_the_name_is_no_news() -> None:
+    known = applied()
+    assert not known.seen(REF, metadata(9, uid="predecessor"), KEY)
+    assert not known.gone(REF, "predecessor")
+    assert digest(known) == "digest"
+
+
 def test_a_changed_spec_is_news_and_makes_the_next_pass_apply_again() -> None:
     known = applied()
     before = known.changes(KEY)
