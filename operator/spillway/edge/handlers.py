@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ WATCHED = {
 }
 CATALOGUE = ("AcceleratorClass", "HostedProvider")
 CHILDREN = ("Pod", "Deployment", "Service")
+
+# Pauses between kopf's attempts while the API server answers with errors, or not at all. After the last one kopf ends, and the process with
+# it; after some such ends the kubelet lets up to five minutes pass before the next start. So this is for an hour.
+_RETRY_AFTER_S = (1, 1, 2, 3, 5, 8, 13, *repeat(20, 180))
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # Bound tokens are rotated well before they end; the file is read again this often.
@@ -46,6 +51,7 @@ def settings() -> kopf.OperatorSettings:
     found.persistence.diffbase_storage = _NoDiffs()
     found.networking.request_timeout = 30
     found.networking.connect_timeout = 10
+    found.networking.error_backoffs = _RETRY_AFTER_S
     # The API server ends a watch in time, also where a load balancer on the way would freeze it.
     found.watching.server_timeout = 240
     found.watching.client_timeout = 300
