@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.dataplane import fakes, fuzz
-from tests.dataplane.client import CREDENTIALS, rest_of
+from tests.dataplane.client import CHAT, CREDENTIALS, rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import Backend
 from tests.dataplane.faults import PATIENT
@@ -92,9 +92,35 @@ async def test_a_hosted_endpoint_never_sees_a_model_that_is_not_served(stage: Se
 
 async def test_a_hosted_endpoint_is_told_that_a_body_is_what_it_was_read_as(stage: SetStage) -> None:
     scene = await stage(cap=0)
-    for said in ("application/json; charset=utf-7", "text/plain", "application/x-www-form-urlencoded"):
+    for said in ("application/json; charset=utf-7", "Application/JSON ;charset=utf-8"):
         assert (await scene.client.post(headers={"content-type": said})).served_by == ALPHA
     assert {each["content-type"] for each in scene.alpha.headers} == {"application/json"}
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_what_says_that_it_is_not_json_is_refused_as_replicas_refuse_it(stage: SetStage, cap: int) -> None:
+    """Such as what curl says of --data by itself."""
+    scene = await stage(engines=1, cap=cap)
+    for said in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=application/json", ""):
+        for headers in ({"content-type": said}, {"content-type": said, "x-spillway-spill": "never"}):
+            answer = await scene.client.post(headers=headers)
+            assert (answer.status, error_of(answer), answer.served_by) == (415, "unsupported_content_type", "none")
+    assert scene.engines[0].requests + scene.alpha.requests == 0
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["open", "with keys"])
+@pytest.mark.parametrize("said", ["application/grpc", "application/grpc+json", "application/grpc-web"])
+async def test_no_content_type_makes_a_refusal_an_answer(stage: SetStage, said: str, *, keyed: bool) -> None:
+    """To a gRPC client Envoy answers 200 and tells an error in a header."""
+    spec = {"gateway": {"access": {"keysSecretRef": {"name": "clients"}}}} if keyed else {}
+    scene = await stage(engines=1, cap=0, spec=spec)
+    for path in (CHAT, "/v1/models", "/metrics"):
+        answer = await scene.client.post(path=path, headers={"content-type": said})
+        assert (answer.status, error_of(answer), answer.served_by) == (415, "unsupported_content_type", "none")
+        assert not {"grpc-status", "grpc-message"} & answer.headers.keys()
+    assert scene.engines[0].requests + scene.alpha.requests == 0
+    assert await scene.gateway.metric("envoy_spillway_requests", code="415") == 3
+    assert await scene.gateway.metric("envoy_spillway_unmetered_requests") == 0
 
 
 async def test_a_stream_is_known_however_its_content_type_is_written(stage: SetStage) -> None:

@@ -10,6 +10,7 @@ from spillway.plan.decision import Workload
 from spillway.render import envoy_capped as capped
 from spillway.render.envoy_access import access_filters, access_replies
 from spillway.render.envoy_address import GatewayAddresses
+from spillway.render.envoy_content_type import not_grpc, not_json
 from spillway.render.envoy_hold import ARRIVED, HELD_SINCE, MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
@@ -81,6 +82,7 @@ def edge_listener(
         idle_s=longest_s + 5,  # a plain answer may take all its time without a byte
         # Answers pass these from the last to the first.
         filters=[
+            not_grpc(),
             *access_filters(workload, addresses),
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
             *key_filters(workload.spec.gateway),
@@ -133,6 +135,7 @@ def _routes(
     catch_all: list[EnvoyConfig] = [
         _answer({"path": "/v1/models", "headers": [method_is("GET")]}, body={"object": "list", "data": [model]}),
         *(_answer({"path": path, "headers": [method_is("GET")]}, body=model) for path in model_paths[1:]),
+        {"match": {**MODEL_PATHS, "headers": [method_is("POST"), not_json()]}, "direct_response": {"status": 415}},
         *(_staying(gateway, kept, again=again) if kept is not None else ()),
         *(
             [_hosted_first(gateway, longest_prompt_tokens, backends=backends, kept=kept or (), again=again)]
@@ -256,6 +259,7 @@ def _replies(access: Access) -> EnvoyConfig:
                 405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"
             ),
             error_reply(413, message="request body too large: at most 16 MiB", kind=client, code="body_too_large"),
+            error_reply(415, message="the content-type has to be application/json", kind=client, code="unsupported_content_type"),
             {
                 **error_reply(None, message=f"bad request: {_WHY}", kind=client, code="bad_request"),
                 "filter": {"status_code_filter": status_is("LE", 499)},
