@@ -33,7 +33,8 @@ def token_filter(jwt: Jwt) -> EnvoyConfig:
     provider: EnvoyConfig = {
         "issuer": jwt.issuer,
         "audiences": list(jwt.audiences),
-        "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],  # else a path's access_token is one, too
+        # Stated, as else a path's access_token is one, too. The case of a scheme says nothing (RFC 9110, 11.1).
+        "from_headers": [{"name": "Authorization", "value_prefix": f"{scheme} "} for scheme in ("Bearer", "bearer")],
         "require_expiration": True,
         "clock_skew_seconds": _SKEW_S,
         "forward": False,
