@@ -72,6 +72,19 @@ async def _counted(scene: Stage, value: float, **labels: str) -> bool:
     return await scene.gateway.metric("envoy_spillway_client_requests", **labels) == value
 
 
+@pytest.mark.parametrize("counts", [(-SHARE, 1), (1, 10**12)], ids=["below zero", "too many"])
+async def test_an_answer_that_reports_what_cannot_be_is_charged_by_its_bytes(stage: SetStage, counts: tuple[int, int]) -> None:
+    scene = await limited(stage)
+
+    async def absurd(_: Backend, __: web.Request, ___: dict[str, Any]) -> web.StreamResponse:
+        usage = dict(zip(("prompt_tokens", "completion_tokens"), counts, strict=True))
+        return web.json_response({"choices": ["x" * 2 * SHARE], "usage": usage})
+
+    scene.engines[0].script = absurd
+    assert (await scene.client.post(headers=bearer(A_KEY))).status == 200
+    assert 0 < left(await scene.client.post(headers=bearer(A_KEY))) < SHARE // 2 + 300
+
+
 @pytest.mark.parametrize("hosted", [False, True], ids=["owned", "hosted"])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 async def test_an_answer_is_charged_what_it_reports_on_either_side(stage: SetStage, *, hosted: bool, stream: bool) -> None:

@@ -159,6 +159,27 @@ async def test_an_answer_that_is_cut_or_tells_no_usage_stays_at_its_longest(stag
     assert await _meter(scene, "charged_micro_usd") == 3 * worst_case()
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("counts", [(-10_000, 5), (7, -10_000), (7, 10**12)], ids=["below zero", "one below zero", "too many"])
+async def test_an_answer_that_tells_a_usage_that_cannot_be_stays_at_its_longest(
+    stage: SetStage, counts: tuple[int, int], *, stream: bool
+) -> None:
+    scene = await stage(cap=0, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000))
+
+    async def absurd(_: Backend, call: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        told = {"choices": [], "usage": dict(zip(("prompt_tokens", "completion_tokens"), counts, strict=True))}
+        if not stream:
+            return web.json_response(told)
+        response = await fakes.open_stream(call)
+        await response.write_eof(fakes.event(told))
+        return response
+
+    scene.alpha.script = absurd
+    await scene.client.post(max_tokens=TOKENS, stream=stream)
+    assert await _meter(scene, "charged_micro_usd") == -(-len(scene.alpha.raw[0]) // 2) + 2 * TOKENS
+
+
 async def test_a_stream_that_is_given_up_because_its_headers_are_late_stays_at_its_longest(stage: SetStage) -> None:
     """The provider may bill it; what it has failed itself, with the same status, costs nothing."""
     scene = await stage(cap=0, hosted=2, overflow=LIMITED)

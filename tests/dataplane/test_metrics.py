@@ -79,6 +79,37 @@ async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answ
     assert await counted(scene, "output_tokens", backend="owned") == (0 if "embeddings" in path else 3)
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"prompt_tokens": -9, "completion_tokens": 3},
+        {"prompt_tokens": 7, "completion_tokens": -3},
+        {"prompt_tokens": 1e9, "completion_tokens": 3},
+    ],
+    ids=["below zero", "one below zero", "a milliard"],
+)
+async def test_token_counts_that_cannot_be_are_none(stage: SetStage, counts: dict[str, float]) -> None:
+    """A counter would turn back by its whole range, which is a leap of as much to Prometheus."""
+    scene = await stage(engines=1)
+
+    async def script(_: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        if not body.get("stream"):
+            return web.json_response({"choices": [], "usage": counts})
+        response = await fakes.open_stream(received)
+        await response.write(fakes.event(fakes.delta("hello")))
+        await response.write(fakes.event({"choices": [], "usage": counts}))
+        await response.write_eof(b"data: [DONE]\n\n")
+        return response
+
+    scene.engines[0].script = script
+    unseen = json.dumps(request(stream=True)).replace('"stream"', '"\\u0073tream"')
+    for body in (None, json.dumps(request(stream=True)).encode(), unseen.encode()):
+        assert (await scene.client.post(body)).status == 200
+    assert await counted(scene, "unmetered_requests", backend="owned") == 3
+    for name in ("input_tokens", "output_tokens", "streamed_output_tokens", "inter_token_us_count"):
+        assert await counted(scene, name) == 0, name
+
+
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
 @pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
 async def test_an_answer_that_is_longer_than_a_request_may_be_passes_whole_and_is_counted(

@@ -9,7 +9,7 @@ backend refuses, however it says so, own replicas are asked: nothing fails that 
 """
 
 from spillway.render.envoy_http import EnvoyConfig, all_of, expression, is_set, set_header
-from spillway.render.envoy_metrics import counter, has_metadata, long_prompt_tokens, stats_logger
+from spillway.render.envoy_metrics import counter, long_prompt_tokens, reported, stats_logger
 
 MARK = "x-spillway-long-prompt"  # the edge's mark on such a request
 REASON = "long_prompt"
@@ -47,6 +47,6 @@ def long_prompt_logs() -> list[EnvoyConfig]:
     spilled = expression("!(response.headers['x-served-by'] in ['owned', 'none'])")
     return [
         stats_logger(long, counters=[counter("long_prompt_requests", fixed=1)]),
-        stats_logger(all_of(long, has_metadata("usage", "input_tokens")), counters=long_prompt_tokens()),
+        stats_logger(all_of(long, reported()), counters=long_prompt_tokens()),
         stats_logger(all_of(long, spilled), counters=[counter("not_taken", fixed=1, tags={"flags": REASON, "code": "-"})]),
     ]

@@ -16,6 +16,11 @@ _PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT = "input_tokens", "output_tokens"
+_MOST_TOKENS = 1e9  # what tells of as many, or of fewer than none, tells nothing: a counter would leap, or turn back by its whole range
+_TOLD = f"metadata.filter_metadata['{_USAGE}']"
+_IS_REPORTED = f"'{_USAGE}' in metadata.filter_metadata" + "".join(
+    f" && '{key}' in {_TOLD} && {_TOLD}['{key}'] >= 0.0 && {_TOLD}['{key}'] < {_MOST_TOKENS:.1f}" for key in (_INPUT, _OUTPUT)
+)
 _STREAM_ERROR = ("spillway", "stream_error")  # where the script puts that an event was an error
 # Ended by their backend or by `maxRequestSeconds` after they had begun, as flags and as what Envoy 1.40 writes beside them.
 _BROKEN_OFF = ["UC", "UPE", "UR", "UT"]
@@ -114,7 +119,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
     # A request over its client's limit is no demand, and nobody's failure: it is counted with its client alone.
     over = [*([LIMITED] if access.limits_requests else []), *([TOKENS_LIMITED] if access.limits_tokens else [])]
     demand: EnvoyConfig = all_of(post, *(expression(f"!({each})") for each in over)) if over else post
-    unmetered = [post, *_success(), _lacks(_USAGE, _INPUT)]
+    unmetered = [post, *_success(), expression(f"!({_IS_REPORTED})")]
     return [
         _line(access, traced=traced, more=more or {}),
         stats_logger(
@@ -122,9 +127,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
             histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
-        stats_logger(
-            has_metadata(_USAGE, _INPUT), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
-        ),
+        stats_logger(reported(), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]),
         stats_logger(
             all_of(*unmetered),
             counters=[
@@ -160,9 +163,8 @@ def _streamed() -> EnvoyConfig:
 
     Mean gap = (streamed_ms - streamed_first_body_ms) / (streamed_output_tokens - streamed_answers).
     """
-    whole = [has_metadata("spillway", "first_body_ms"), has_metadata(_USAGE, _OUTPUT)]
     return stats_logger(
-        all_of(*whole),
+        all_of(has_metadata("spillway", "first_body_ms"), reported()),
         counters=[
             counter("streamed_answers", fixed=1),
             counter("streamed_ms", value="%DURATION%"),
@@ -235,7 +237,7 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
             most_series=_MOST_SERIES_OF_CLIENTS,
             counters=[counter("client_requests", tags={**client, "code": "%RESPONSE_CODE%"}, fixed=1)],
         ),
-        stats_logger(all_of(known, has_metadata(_USAGE, _INPUT)), most_series=_MOST_SERIES_OF_CLIENTS, counters=tokens),
+        stats_logger(all_of(known, reported()), most_series=_MOST_SERIES_OF_CLIENTS, counters=tokens),
         stats_logger(has_metadata("access", "closed"), counters=[counter("closed_requests", fixed=1)]),
     ]
 
@@ -251,8 +253,17 @@ def _success() -> list[EnvoyConfig]:
 
 def has_metadata(namespace: str, key: str) -> EnvoyConfig:
     """Return the condition that a request has this metadata."""
-    present = {"filter": namespace, "path": [{"key": key}], "value": {"present_match": True}}
-    return {"metadata_filter": {"matcher": present, "match_if_key_not_found": False}}
+    return _metadata_is(namespace, key, {"present_match": True})
+
+
+def reported() -> EnvoyConfig:
+    """Return the condition that an answer has told how many tokens it took, in numbers that can be."""
+    possible: EnvoyConfig = {"double_match": {"range": {"start": 0, "end": _MOST_TOKENS}}}
+    return all_of(*(_metadata_is(_USAGE, key, possible) for key in (_INPUT, _OUTPUT)))
+
+
+def _metadata_is(namespace: str, key: str, value: EnvoyConfig) -> EnvoyConfig:
+    return {"metadata_filter": {"matcher": {"filter": namespace, "path": [{"key": key}], "value": value}, "match_if_key_not_found": False}}
 
 
 def _lacks(namespace: str, key: str) -> EnvoyConfig:

@@ -69,11 +69,15 @@ function envoy_on_request(h)
   h:streamInfo():dynamicMetadata():set("tokens", "charged", own)
 end
 
+-- A number of tokens that can be, or nil.
+local function told_tokens(found) return found and found >= 0 and found < 1e9 and found or nil end
+
 -- Sets a charge right by what the backend has reported; returns whether it has.
 local function settled(h, b, charged)
   local usage = h:streamInfo():dynamicMetadata():get("usage")
-  if not usage or not usage.input_tokens then return false end
-  b.level = min(b.room, b.level + charged - usage.input_tokens - (usage.output_tokens or 0))
+  local input, output = told_tokens(usage and usage.input_tokens), told_tokens(usage and usage.output_tokens)
+  if not input or not output then return false end
+  b.level = min(b.room, b.level + charged - input - output)
   return true
 end
 
