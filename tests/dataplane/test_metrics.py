@@ -235,7 +235,12 @@ async def test_answers_without_token_counts_are_counted_with_their_bytes(stage: 
     streamed, plain = (len(json.dumps(request(**more))) for more in ({"stream": True}, {}))
     first_event = len(fakes.event(fakes.delta("hel")))
     assert await counted(scene, "unmetered_request_bytes", backend=label) == 2 * streamed + plain
-    assert await counted(scene, "unmetered_response_bytes", backend=label) >= 2 * first_event + len('{"choices": []}')
+    assert await counted(scene, "unmetered_response_bytes", backend=label) == 2 * first_event
+    assert await counted(scene, "unmetered_plain_response_bytes", backend=label) == len('{"choices": []}')
+    backend.script = silent
+    await scene.client.post(path="/v1/embeddings?x")
+    assert await _unmetered(scene, label, 4)
+    assert await counted(scene, "unmetered_plain_response_bytes", backend=label) == len('{"choices": []}')
     assert await counted(scene, "input_tokens") == 0
 
 
@@ -279,16 +284,18 @@ async def test_what_a_hosted_backend_was_sent_in_vain_is_counted_for_it_may_be_b
     await told(2)
     await _answered(scene, _breaks_off)
     await told(3)
+    await scene.client.post(path="/v1/embeddings")  # answered by numbers, which are not paid for
+    await told(4)
     await _answered(scene, fakes.fail(500))
     await _answered(scene, fakes.close)
     await _answered(scene, fakes.complete)
     await _answered(scene, fakes.complete, stream=True)
     scene.gateway.write_key("alpha", "")
     await until(lambda: _served_by(scene, BETA), "without a key it is not asked")
-    assert await _unanswered(scene, 3)
-    sent = sum(len(raw.replace(b"vendor/alpha-model", b"tiny-chat")) for raw in scene.alpha.raw[:3])
+    assert await _unanswered(scene, 4)
+    sent = sum(len(raw.replace(b"vendor/alpha-model", b"tiny-chat")) for raw in scene.alpha.raw[:4])
     assert await counted(scene, "unanswered_request_bytes", backend=ALPHA) == sent
-    assert 2000 < await counted(scene, "unanswered_response_bytes", backend=ALPHA) < 3000
+    assert 2000 < await counted(scene, "unanswered_plain_response_bytes", backend=ALPHA) < 3000
     assert await counted(scene, "unanswered_requests", backend=BETA) == 0
 
 

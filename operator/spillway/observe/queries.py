@@ -46,7 +46,7 @@ ANSWERED: Final = "answered"
 FIRST: Final = UP
 
 _KEPT_S = 120  # how long the last counters of a gateway that is gone are still counted: longer than any tick
-_COUNTED = "requests|input_tokens|output_tokens|(unmetered|unanswered)_(requests|request_bytes|response_bytes)"
+_COUNTED = "requests|input_tokens|output_tokens|(unmetered|unanswered)_(requests|request_bytes|(plain_)?response_bytes)"
 
 
 def queries(window_s: float) -> dict[str, str]:

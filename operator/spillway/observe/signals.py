@@ -24,7 +24,7 @@ Labels = Mapping[str, str]
 Series = tuple[Labels, float]
 Answers = Mapping[str, "list[Series] | Missing"]
 
-_UNMETERED = ("requests", "request_bytes", "response_bytes")
+_UNMETERED = ("requests", "request_bytes", "response_bytes", "plain_response_bytes")
 _COUNTER_FIELDS = {
     **{f"envoy_spillway_{name}": name for name in ("requests", "input_tokens", "output_tokens")},
     **{f"envoy_spillway_{kind}_{name}": f"unmetered_{name}" for kind in ("unmetered", "unanswered") for name in _UNMETERED},

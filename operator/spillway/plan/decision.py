@@ -206,6 +206,7 @@ class LedgerEntry:
     unmetered_requests: float = 0.0
     unmetered_request_bytes: float = 0.0
     unmetered_response_bytes: float = 0.0
+    unmetered_plain_response_bytes: float = 0.0
     seen_at: datetime | None = None
     restarts: int | None = None  # of the pod's containers when this one's counters began; None: not known
 

@@ -34,14 +34,17 @@ from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import finite, moment_if_written, written_moment
 from spillway.plan.settings import PlanSettings
 
-REQUEST_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
-RESPONSE_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
+TEXT_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
+EVENT_BYTES_PER_TOKEN = 200.0  # one streamed token is one SSE chunk: 190 to 220 bytes as vLLM 0.32 writes it
 MARKS_KEPT = timedelta(hours=24)
 # For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows the counters of such ones
 # for two minutes (observe.queries), and is asked every tick.
 PREDECESSORS_SHOWN = timedelta(minutes=5)
 
-_COUNTED = ("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes")
+_COUNTED = (
+    *("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes"),
+    "unmetered_plain_response_bytes",
+)
 
 
 def month_of(moment: datetime) -> str:
@@ -265,6 +268,7 @@ def _entry(values: Mapping[str, float]) -> LedgerEntry:
         unmetered_requests=values["unmetered_requests"],
         unmetered_request_bytes=values["unmetered_request_bytes"],
         unmetered_response_bytes=values["unmetered_response_bytes"],
+        unmetered_plain_response_bytes=values["unmetered_plain_response_bytes"],
     )
 
 
@@ -327,8 +331,7 @@ def _times(grown: LedgerEntry, share: float) -> LedgerEntry:
 
 
 def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
-    estimated_input = grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
-    estimated_output = grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
+    estimated_input, estimated_output = _estimated_tokens(grown)
     usd, owed = 0.0, dict(ledger.unpriced_tokens)
     if "/" in backend:
         tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
@@ -352,14 +355,21 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
 def _add_to_day(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
     hosted = "/" in backend
     price = token_price(backend, catalogue, ledger) if hosted else None
-    tokens_in = grown.input_tokens + grown.unmetered_request_bytes / REQUEST_BYTES_PER_TOKEN
-    tokens_out = grown.output_tokens + grown.unmetered_response_bytes / RESPONSE_BYTES_PER_TOKEN
+    estimated_input, estimated_output = _estimated_tokens(grown)
+    tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
     return replace(
         ledger,
         day_hosted_usd=ledger.day_hosted_usd + (_token_usd(price, tokens_in, tokens_out) if price is not None else 0.0),
         day_requests=ledger.day_requests + grown.requests,
         day_hosted_requests=ledger.day_hosted_requests + (grown.requests if hosted else 0.0),
     )
+
+
+def _estimated_tokens(grown: LedgerEntry) -> tuple[float, float]:
+    """Return what prompts and answers without usage are taken to have had. A plain answer is text in one piece of JSON."""
+    streamed = grown.unmetered_response_bytes / EVENT_BYTES_PER_TOKEN
+    plain = grown.unmetered_plain_response_bytes / TEXT_BYTES_PER_TOKEN
+    return grown.unmetered_request_bytes / TEXT_BYTES_PER_TOKEN, streamed + plain
 
 
 def _token_usd(price: tuple[float, float], tokens_in: float, tokens_out: float) -> float:

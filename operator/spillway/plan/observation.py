@@ -127,7 +127,8 @@ class TokenCounters:
     output_tokens: float
     unmetered_requests: float  # sent or answered, but no usage seen: given up, aborted or not reported
     unmetered_request_bytes: float
-    unmetered_response_bytes: float
+    unmetered_response_bytes: float  # of streams
+    unmetered_plain_response_bytes: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ def hosted_listener(
             *([_credential(backend, addresses)] if backend.provider.auth else []),
         ],
         routes={"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]},
-        access_log=[*([] if guard is None else meter(backend)), unanswered(backend.label, keeps=guard is not None)],
+        access_log=[*([] if guard is None else meter(backend)), *unanswered(backend.label, keeps=guard is not None)],
         **told,
     )
 

@@ -36,6 +36,9 @@ _PLACES = (
     (("message", _USAGE, "input_tokens"), _INPUT),
 )
 _PLAIN_PLACES = _PLACES[:4]
+# How many bytes are a token differs: an event of a stream is one, a plain answer is its text. Embeddings are paid for by the prompt alone.
+_STREAMS = "('content-type' in response.headers && response.headers['content-type'].contains('event-stream'))"
+_EMBEDS = "request.url_path.endsWith('/embeddings')"
 _DEFAULT_EDGES_MS = (
     *(5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1000, 1500, 2000, 3000, 4000, 5000, 7500),
     *(10_000, 15_000, 20_000, 30_000, 45_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000),
@@ -133,7 +136,8 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             counters=[
                 counter("unmetered_requests", fixed=1),
                 counter("unmetered_request_bytes", value="%BYTES_RECEIVED%"),
-                counter("unmetered_response_bytes", value="%BYTES_SENT%"),
+                counter("unmetered_response_bytes", value=f"%CEL({_STREAMS} ? response.size : 0)%"),
+                counter("unmetered_plain_response_bytes", value=f"%CEL({_STREAMS} || {_EMBEDS} ? 0 : response.size)%"),
             ],
         ),
         stats_logger(
@@ -194,8 +198,8 @@ _PLAIN = "response.headers['content-type'].startsWith('application/json')"  # wh
 _NOT_WHOLE = "response.code_details.contains('after_response_started') || response.code_details == 'response_payload_too_large'"
 
 
-def unanswered(backend: str, *, keeps: bool) -> EnvoyConfig:
-    """Return the logger of the listener before a hosted backend: what the provider may bill though the edge counts no answer of it.
+def unanswered(backend: str, *, keeps: bool) -> list[EnvoyConfig]:
+    """Return the loggers of the listener before a hosted backend: what the provider may bill though the edge counts no answer of it.
 
     That is what had no headers within the target; what its client, or the edge, left before anything of it was passed on; a plain answer
     that broke off, or was too long. `keeps`: whether plain answers are kept here, too, until their tokens are read.
@@ -207,14 +211,19 @@ def unanswered(backend: str, *, keeps: bool) -> EnvoyConfig:
         f" || ({_NOT_WHOLE}) && {_PLAIN})"
     )
     tags = {"backend": backend}
-    return stats_logger(
-        expression(condition),
-        counters=[
-            counter("unanswered_requests", fixed=1, tags=tags),
-            counter("unanswered_request_bytes", value="%BYTES_RECEIVED%", tags=tags),
-            counter("unanswered_response_bytes", value="%UPSTREAM_WIRE_BYTES_RECEIVED%", tags=tags),
-        ],
-    )
+    return [
+        stats_logger(
+            expression(condition),
+            counters=[
+                counter("unanswered_requests", fixed=1, tags=tags),
+                counter("unanswered_request_bytes", value="%BYTES_RECEIVED%", tags=tags),
+            ],
+        ),
+        stats_logger(
+            expression(f"{condition} && !{_EMBEDS}"),
+            counters=[counter("unanswered_plain_response_bytes", value="%UPSTREAM_WIRE_BYTES_RECEIVED%", tags=tags)],
+        ),
+    ]
 
 
 def too_many_wait() -> EnvoyConfig:

@@ -252,6 +252,7 @@ def _counters(seen: Seen, backends: tuple[str, ...]) -> tuple[TokenCounters, ...
             unmetered_requests=0.0,
             unmetered_request_bytes=0.0,
             unmetered_response_bytes=0.0,
+            unmetered_plain_response_bytes=0.0,
         )
         for side, backend in enumerate(backends)
     )

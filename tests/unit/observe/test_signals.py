@@ -268,12 +268,19 @@ def test_raw_counters_come_per_pod_and_backend() -> None:
 def test_what_a_hosted_backend_was_sent_in_vain_is_estimated_with_what_it_answered_without_token_counts() -> None:
     rows = [
         row(amount, __name__=f"envoy_spillway_{name}", pod="x-gateway-1", backend="acme/big/model")
-        for name, amount in (("unmetered_requests", 2), ("unanswered_requests", 3), ("unanswered_request_bytes", 400))
+        for name, amount in (
+            ("unmetered_requests", 2),
+            ("unanswered_requests", 3),
+            ("unanswered_request_bytes", 400),
+            ("unmetered_plain_response_bytes", 30),
+            ("unanswered_plain_response_bytes", 70),
+        )
     ]
     counters = read({**scraped(), queries.COUNTERS: rows}).counters
     assert isinstance(counters, Sample)
     (found,) = counters.value
-    assert (found.unmetered_requests, found.unmetered_request_bytes, found.unmetered_response_bytes) == (5, 400, 0)
+    assert (found.unmetered_requests, found.unmetered_request_bytes) == (5, 400)
+    assert (found.unmetered_response_bytes, found.unmetered_plain_response_bytes) == (0, 100)
 
 
 @pytest.mark.parametrize("prefix", ["", "exported_"], ids=["labels honoured", "labels of the exporter kept"])

@@ -177,6 +177,7 @@ def counters(pod: str = "chat-gateway-0", backend: str = "acme/llama-8b", **chan
         "unmetered_requests": 0.0,
         "unmetered_request_bytes": 0.0,
         "unmetered_response_bytes": 0.0,
+        "unmetered_plain_response_bytes": 0.0,
     }
     return TokenCounters(pod=pod, backend=backend, **(plain | changes))
 

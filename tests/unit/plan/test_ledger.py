@@ -148,11 +148,14 @@ def test_one_backend_without_a_price_leaves_the_others_debts_alone() -> None:
 
 
 def test_requests_without_usage_are_estimated_priced_and_counted_apart() -> None:
-    row = counters(requests=3.0, unmetered_requests=3.0, unmetered_request_bytes=4e6, unmetered_response_bytes=2e8)
-    found = advanced(None, scraped(row))
-    assert (found.estimated_requests, found.estimated_tokens) == (3.0, 2e6)
-    assert (found.input_tokens, found.output_tokens) == (0.0, 0.0)
-    assert found.hosted_usd == pytest.approx(0.5)
+    """A token is an event of a stream, and a few letters of a plain answer."""
+    row = counters(requests=3.0, unmetered_requests=3.0, unmetered_request_bytes=4e6)
+    for answered in (replace(row, unmetered_response_bytes=2e8), replace(row, unmetered_plain_response_bytes=4e6)):
+        found = advanced(None, scraped(answered))
+        assert (found.estimated_requests, found.estimated_tokens) == (3.0, 2e6)
+        assert (found.input_tokens, found.output_tokens) == (0.0, 0.0)
+        assert found.hosted_usd == pytest.approx(0.5)
+        assert found.day_hosted_usd == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
