@@ -299,6 +299,40 @@ async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, a
     assert await _meter(scene, "charged_micro_usd") == -(-len(sent) // 2) + 2 * TOKENS * answers
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; what the model can read
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "tokens"),
+    [
+        ([IMAGE], {}, IMAGE_TOKENS),
+        ([IMAGE, {"type": "text", "text": '"type":"image_url"'}, IMAGE], {}, 2 * IMAGE_TOKENS),
+        ([{"image_url": "data:image/png;base64,AAAA", "type": "input_image"}], {}, IMAGE_TOKENS),
+        ([IMAGE] * 20, {}, CONTEXT),
+        ([{"type": "audio_url", "audio_url": {"url": "https://x.test/a.mp3"}}], {}, CONTEXT),
+        ([{"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}}], {}, CONTEXT),
+        ([{"type": "file", "file": {"file_id": "file-7"}}], {}, CONTEXT),
+        ([{"type": "input_file", "file_url": "https://x.test/a.pdf"}], {}, CONTEXT),
+        ([], {"previous_response_id": "resp_7"}, CONTEXT),
+        ([], {"conversation": {"id": "conv_7"}}, CONTEXT),
+        ([], {"previous_response_id": None, "conversation": None}, 0),
+        ([{"type": "text", "text": "video_url"}], {}, 0),
+    ],
+    ids=["an image", "two", "an input image", "many", "audio", "video", "file", "file by URL", "said before", "talk", "neither", "words"],
+)
+async def test_what_a_request_only_names_is_charged_at_the_most_it_may_be(
+    stage: SetStage, content: list[object], more: dict[str, Any], tokens: int
+) -> None:
+    scene = await stage(cap=0, overflow=LIMITED, model={"contextTokens": CONTEXT})
+    scene.alpha.script = unmetered
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000))
+    asked = request(max_tokens=TOKENS, input=[{"role": "user", "content": content}], **more)
+    await scene.client.post(json.dumps(asked).encode(), path="/v1/responses")
+    said = -(-len(scene.alpha.raw[0]) // 2)
+    assert await _meter(scene, "charged_micro_usd") == min(said + tokens, CONTEXT) + 2 * TOKENS
+
+
 async def unmetered(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
     """Answer without a word on usage."""
     return web.json_response({"choices": []})

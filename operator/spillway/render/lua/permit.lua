@@ -7,8 +7,13 @@ local abs, ceil, max, min, now_s = math.abs, math.ceil, math.max, math.min, os.t
 local LIMITS = {
   max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
   prompt = true, input = true, tools = true, functions = true, response_format = true, text = true,
+  previous_response_id = true, conversation = true,
 }
 local WORST_BYTES_PER_TOKEN, USUAL_BYTES_PER_TOKEN = 2, 4  -- dense text has some 3 bytes per token, English prose in JSON 4
+-- An image takes tokens by its size, which a URL or a few kilobytes do not tell. The most is that of Qwen2-VL and 2.5-VL as published
+-- (12,845,056 pixels, 784 to a token); others bound it lower.
+local WORST_IMAGE_TOKENS, USUAL_IMAGE_TOKENS = 16384, 1024
+local ELSEWHERE = { '"audio_url"', '"video_url"', '"file"', '"input_file"' }  -- parts whose length nothing in the body tells
 local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
 local STORM, LONGEST_BREAK = 3, 60  -- failures in a row that open the circuit; seconds that it stays open at most
 local UNRENEWED = 30  -- Retry-After, seconds, where no permit is there
@@ -108,12 +113,21 @@ local function formatted(s, found)
   return text and find(text, '"format"', 1, true)
 end
 
--- Whether a part of the request is of this type. The same word may be the name of a function's argument, or all that somebody writes.
-local function has_part(s, kind)
-  local p = find(s, kind, 1, true)
+-- How many parts of the request are of this type. The same word may be the name of a function's argument, or all that somebody writes.
+local function parts(s, kind)
+  local count, p = 0, find(s, kind, 1, true)
   while p do
-    if find(sub(s, max(1, p - 32), p - 1), '"type"%s*:%s*$') then return true end
+    if find(sub(s, max(1, p - 32), p - 1), '"type"%s*:%s*$') then count = count + 1 end
     p = find(s, kind, p + #kind, true)
+  end
+  return count
+end
+
+-- Whether the model reads more than the body has: what was said before, or something that the provider fetches.
+local function refers(s, found)
+  if asked(s, found.previous_response_id) or asked(s, found.conversation) then return true end
+  for _, kind in ipairs(ELSEWHERE) do
+    if parts(s, kind) > 0 then return true end
   end
   return false
 end
@@ -142,10 +156,10 @@ local function lacking(meta, s, found, images, length, limit)
     local tools = asked(s, found.tools) or asked(s, found.functions)
     if tools and not find(listed, " Tools ", 1, true) then return "tools" end
     if formatted(s, found) and not find(listed, " ResponseFormat ", 1, true) then return "response_format" end
-    if images and not find(listed, " Vision ", 1, true) then return "images" end
+    if images > 0 and not find(listed, " Vision ", 1, true) then return "images" end
   end
   local context = meta:get("context_tokens")
-  if context and not images and length / USUAL_BYTES_PER_TOKEN + limit > context then return "this context length" end
+  if context and images == 0 and length / USUAL_BYTES_PER_TOKEN + limit > context then return "this context length" end
 end
 
 function envoy_on_request(h)
@@ -156,7 +170,7 @@ function envoy_on_request(h)
   local found, why = members(s, LIMITS)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
-  local images = has_part(s, '"image_url"') or has_part(s, '"input_image"')
+  local images = parts(s, '"image_url"') + parts(s, '"input_image"')
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
   local missing = lacking(meta, s, found, images, #s - whole + longest, limit)
@@ -170,10 +184,11 @@ function envoy_on_request(h)
   end
   local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * count
   local context = meta:get("context_tokens")
-  local input = min(ceil(#s / WORST_BYTES_PER_TOKEN), context and context * count or math.huge)
+  local input = min(ceil(#s / WORST_BYTES_PER_TOKEN) + images * WORST_IMAGE_TOKENS, context and context * count or math.huge)
+  if refers(s, found) then input = max(input, meta:get("longest_output")) end  -- the context, or what stands for it
   local output = embeds and 0 or answers * (limit > 0 and limit or meta:get("longest_output"))
   local cost = ceil(input * meta:get("input_price") + output * meta:get("output_price"))
-  local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))
+  local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + images * USUAL_IMAGE_TOKENS + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))
   local path = meta:get("permit_file")
   if path then
     read_permit(path, meta:get("backend"))
