@@ -633,6 +633,20 @@ async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[st
     assert (await scene.client.post(**asked)).served_by == ALPHA
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 20_000}"}},
+        {"type": "input_audio", "input_audio": {"format": "wav", "data": "A" * 20_000}},
+        {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{'A' * 20_000}"}},
+    ],
+    ids=["image", "audio", "file"],
+)
+async def test_what_is_no_text_is_not_taken_for_a_prompt_of_as_many_bytes(stage: SetStage, part: dict[str, Any]) -> None:
+    scene = await stage(cap=0, model={"contextTokens": 4096, "capabilities": ["Vision"]})
+    assert (await scene.client.post(messages=[{"role": "user", "content": [part]}])).served_by == ALPHA
+
+
 async def test_a_functions_argument_that_is_called_as_an_image_is_none(stage: SetStage) -> None:
     scene = await stage(cap=0, model={"capabilities": ["Tools"]})
     arguments = {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}

@@ -149,7 +149,8 @@ local function prompts(s, span)
   return count, longest, whole
 end
 
--- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes that have to fit its context.
+-- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes of text that have to fit its context; false:
+-- there are others beside them.
 local function lacking(meta, s, found, images, length, limit)
   local listed = meta:get("capabilities")
   if listed then
@@ -159,7 +160,7 @@ local function lacking(meta, s, found, images, length, limit)
     if images > 0 and not find(listed, " Vision ", 1, true) then return "images" end
   end
   local context = meta:get("context_tokens")
-  if context and images == 0 and length / USUAL_BYTES_PER_TOKEN + limit > context then return "this context length" end
+  if context and length and length / USUAL_BYTES_PER_TOKEN + limit > context then return "this context length" end
 end
 
 function envoy_on_request(h)
@@ -173,7 +174,9 @@ function envoy_on_request(h)
   local images = parts(s, '"image_url"') + parts(s, '"input_image"')
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
-  local missing = lacking(meta, s, found, images, #s - whole + longest, limit)
+  local more = refers(s, found)
+  local is_text = images == 0 and not more and parts(s, '"input_audio"') == 0
+  local missing = lacking(meta, s, found, images, is_text and #s - whole + longest, limit)
   if missing then
     return turn_away(h, "503", "overloaded_error", "no_capacity",
       "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
@@ -185,7 +188,7 @@ function envoy_on_request(h)
   local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * count
   local context = meta:get("context_tokens")
   local input = min(ceil(#s / WORST_BYTES_PER_TOKEN) + images * WORST_IMAGE_TOKENS, context and context * count or math.huge)
-  if refers(s, found) then input = max(input, meta:get("longest_output")) end  -- the context, or what stands for it
+  if more then input = max(input, meta:get("longest_output")) end  -- the context, or what stands for it
   local output = embeds and 0 or answers * (limit > 0 and limit or meta:get("longest_output"))
   local cost = ceil(input * meta:get("input_price") + output * meta:get("output_price"))
   local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + images * USUAL_IMAGE_TOKENS + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))
