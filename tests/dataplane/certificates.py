@@ -1,5 +1,6 @@
 """A throw-away certificate authority for the fake hosted endpoints."""
 
+import ipaddress
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def issue(self, name: str, folder: Path) -> tuple[Path, Path]:
-        """Return files with a certificate for the DNS name and its key."""
+        """Return files with a certificate for the DNS name or address and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _certificate(name, key.public_key(), issuer=self.certificate.subject, signer=self.key, authority=False)
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +57,15 @@ def _certificate(
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
     if not authority:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name)]), critical=False)
     return builder.sign(signer, hashes.SHA256())
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def server(chain: Path, key: Path) -> ssl.SSLContext:

@@ -447,8 +447,9 @@ async def test_an_issuers_new_key_in_the_config_map_is_followed(stage: SetStage)
     await until(lambda: _refuses(scene, old.token()), "the old key is gone")
 
 
+@pytest.mark.parametrize(("named", "another"), [("id.test", "id.evil"), ("192.0.2.7", "192.0.2.8")], ids=["name", "address"])
 async def test_an_issuers_keys_are_fetched_over_https_from_whom_its_certificate_names(
-    stage: SetStage, authority: certificates.Authority, tmp_path: Path
+    stage: SetStage, authority: certificates.Authority, tmp_path: Path, named: str, another: str
 ) -> None:
     key = tokens.SigningKey(name="one")
 
@@ -459,12 +460,12 @@ async def test_an_issuers_keys_are_fetched_over_https_from_whom_its_certificate_
     published.router.add_get("/keys", keys)
     runner = web.AppRunner(published, access_log=None)
     await runner.setup()
-    context = certificates.server(*authority.issue("id.test", tmp_path / "issuer"))
+    context = certificates.server(*authority.issue(named, tmp_path / "issuer"))
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     trusted = tmp_path / "authorities.pem"
     trusted.write_text(authority.pem)
     try:
-        for host, status in (("id.test", 200), ("id.evil", 401)):
+        for host, status in ((named, 200), (another, 401)):
             access = {"jwt": {"issuer": tokens.ISSUER, "audiences": [tokens.AUDIENCE], "jwksURI": f"https://{host}/keys"}}
             addresses = {"issuer": Address(host="127.0.0.1", port=runner.addresses[0][1]), "system_authorities": str(trusted)}
             scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "access": access}}, addresses=addresses, folder=host)

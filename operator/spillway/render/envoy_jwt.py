@@ -18,6 +18,7 @@ from spillway.render.envoy_http import (
     socket_address,
 )
 from spillway.render.envoy_secrets import Mount
+from spillway.render.envoy_upstream_tls import upstream_tls
 
 _CLUSTER = "issuer"
 _FILE = "jwks.json"
@@ -79,13 +80,6 @@ def issuer_clusters(access: Access, addresses: GatewayAddresses) -> list[EnvoyCo
     url = urlsplit(access.jwt.jwks_uri)
     host = url.hostname or ""
     dialled = addresses.issuer or Address(host=host, port=url.port or 443)
-    checks = {"trusted_ca": {"filename": addresses.system_authorities}, "match_typed_subject_alt_names": [_named(host)]}
-    tls = extension(
-        "envoy.transport_sockets.tls",
-        "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        sni=host,
-        common_tls_context={"validation_context": checks},
-    )
     return [
         {
             "name": _CLUSTER,
@@ -93,14 +87,10 @@ def issuer_clusters(access: Access, addresses: GatewayAddresses) -> list[EnvoyCo
             "connect_timeout": seconds(3),
             "load_assignment": endpoints(_CLUSTER, [socket_address(dialled.host, dialled.port)], hostname=host),
             "circuit_breakers": breakers(),
-            "transport_socket": tls,
+            "transport_socket": upstream_tls(host, addresses, authority=None),
             "typed_extension_protocol_options": http1(idle_s=30),
         }
     ]
-
-
-def _named(host: str) -> EnvoyConfig:
-    return {"san_type": "DNS", "matcher": {"exact": host}}
 
 
 def issuer_mount(jwt: Jwt, addresses: GatewayAddresses) -> tuple[Mount, ...]:
