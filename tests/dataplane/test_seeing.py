@@ -128,8 +128,11 @@ async def test_the_gap_between_tokens_is_that_of_each_of_several_answers(stage: 
     scene = await stage(engines=1)
     for answers in (OUTPUT_TOKENS, 2):
         assert (await scene.client.post(stream=True, n=answers)).complete
-    await until(lambda: _counted(scene, "envoy_spillway_first_body_ms_count", "owned", 2), "the histograms are merged")
-    assert await _counted(scene, "envoy_spillway_inter_token_us_count", "owned", 1)
+        prompts = ['one, "two"'] * answers
+        assert (await scene.client.post(path="/v1/completions", stream=True, prompt=prompts)).complete
+    assert (await scene.client.post(path="/v1/completions", stream=True, prompt=[1, 2, 3, 4, 5])).complete
+    await until(lambda: _counted(scene, "envoy_spillway_first_body_ms_count", "owned", 5), "the histograms are merged")
+    assert await _counted(scene, "envoy_spillway_inter_token_us_count", "owned", 3)
 
 
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])

@@ -132,23 +132,6 @@ local function refers(s, found)
   return false
 end
 
--- How many prompts a request has, the bytes of the longest and of all: each is answered, and has to fit the context, for itself. Strings, or
--- lists of tokens; a flat list of tokens is one.
-local function prompts(s, span)
-  if not span then return 1, 0, 0 end
-  local whole = span[2] - span[1] + 1
-  local p = byte(s, span[1]) == 91 and find(s, "%S", span[1] + 1)
-  local kind = p and byte(s, p)
-  if kind ~= 34 and kind ~= 91 then return 1, whole, whole end
-  local count, longest = 0, 0
-  while p and p < span[2] do
-    local last = (kind == 34 and string_end(s, p) or kind == 91 and find(s, "]", p + 1, true)) or span[2]
-    count, longest = count + 1, max(longest, last - p + 1)
-    p = find(s, kind == 34 and '"' or "[", last + 1, true)
-  end
-  return count, longest, whole
-end
-
 -- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes of text that have to fit its context; false:
 -- there are others beside them.
 local function lacking(meta, s, found, images, length, limit)

@@ -1,6 +1,6 @@
 -- Requests at the edge: finds out whether an answer is to be streamed. If so it asks the backend for token counts and takes the route of
 -- streams, on which answer.lua runs and headers may time out. Other bodies pass untouched.
-local STREAMED, OPTIONS, INCLUDE = { stream = true }, { stream = true, stream_options = true, n = true }, { include_usage = true }
+local STREAMED, OPTIONS, INCLUDE = { stream = true }, { stream = true, stream_options = true, n = true, prompt = true }, { include_usage = true }
 local COUNTED = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }  -- where stream_options exists
 
 -- The body with stream_options.include_usage on, and whether that had to be added.
@@ -38,8 +38,8 @@ function envoy_on_request(h)
   local meta = h:streamInfo():dynamicMetadata()
   meta:set("spillway", "started", h:timestamp(EnvoyTimestampResolution.MILLISECOND))
   if COUNTED[path] then
-    local answers = found.n and tonumber(sub(s, found.n[1], found.n[2]))
-    if answers and answers > 1 then meta:set("spillway", "answers", answers) end
+    local answers = (found.n and tonumber(sub(s, found.n[1], found.n[2])) or 1) * prompts(s, found.prompt)
+    if answers > 1 then meta:set("spillway", "answers", answers) end
     local asked, added = with_usage(s, found)
     if added then
       headers:replace("content-length", tostring(body:setBytes(asked)))
