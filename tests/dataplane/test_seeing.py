@@ -133,6 +133,7 @@ async def test_the_gap_between_tokens_is_that_of_each_of_several_answers(stage: 
     assert (await scene.client.post(path="/v1/completions", stream=True, prompt=[1, 2, 3, 4, 5])).complete
     await until(lambda: _counted(scene, "envoy_spillway_first_body_ms_count", "owned", 5), "the histograms are merged")
     assert await _counted(scene, "envoy_spillway_inter_token_us_count", "owned", 3)
+    assert await _streams(scene, "owned", 1), "tokens and times of several answers make no mean gap"
 
 
 @pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])

@@ -163,12 +163,12 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
 
 
 def _streamed() -> EnvoyConfig:
-    """Return what the mean gap between tokens follows from: streams that came to their end, their times and their tokens.
+    """Return what the mean gap between tokens follows from: streams of one answer that came to their end, their times and their tokens.
 
     Mean gap = (streamed_ms - streamed_first_body_ms) / (streamed_output_tokens - streamed_answers).
     """
     return stats_logger(
-        all_of(has_metadata("spillway", "first_body_ms"), reported()),
+        all_of(has_metadata("spillway", "first_body_ms"), reported(), _lacks("spillway", "answers")),
         counters=[
             counter("streamed_answers", fixed=1),
             counter("streamed_ms", value="%DURATION%"),
