@@ -72,7 +72,7 @@ async def _counted(scene: Stage, value: float, **labels: str) -> bool:
     return await scene.gateway.metric("envoy_spillway_client_requests", **labels) == value
 
 
-@pytest.mark.parametrize("counts", [(-SHARE, 1), (1, 10**12)], ids=["below zero", "too many"])
+@pytest.mark.parametrize("counts", [(-SHARE, 1), (1, 10**12), (0, 0)], ids=["below zero", "too many", "none"])
 async def test_an_answer_that_reports_what_cannot_be_is_charged_by_its_bytes(stage: SetStage, counts: tuple[int, int]) -> None:
     scene = await limited(stage)
 

@@ -160,7 +160,9 @@ async def test_an_answer_that_is_cut_or_tells_no_usage_stays_at_its_longest(stag
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("counts", [(-10_000, 5), (7, -10_000), (7, 10**12)], ids=["below zero", "one below zero", "too many"])
+@pytest.mark.parametrize(
+    "counts", [(-10_000, 5), (7, -10_000), (7, 10**12), (0, 0)], ids=["below zero", "one below zero", "too many", "none"]
+)
 async def test_an_answer_that_tells_a_usage_that_cannot_be_stays_at_its_longest(
     stage: SetStage, counts: tuple[int, int], *, stream: bool
 ) -> None:

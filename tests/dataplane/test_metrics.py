@@ -85,8 +85,9 @@ async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answ
         {"prompt_tokens": -9, "completion_tokens": 3},
         {"prompt_tokens": 7, "completion_tokens": -3},
         {"prompt_tokens": 1e9, "completion_tokens": 3},
+        {"prompt_tokens": 0, "completion_tokens": 0},
     ],
-    ids=["below zero", "one below zero", "a milliard"],
+    ids=["below zero", "one below zero", "a milliard", "none at all"],
 )
 async def test_token_counts_that_cannot_be_are_none(stage: SetStage, counts: dict[str, float]) -> None:
     """A counter would turn back by its whole range, which is a leap of as much to Prometheus."""

@@ -16,10 +16,14 @@ _PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT = "input_tokens", "output_tokens"
-_MOST_TOKENS = 1e9  # what tells of as many, or of fewer than none, tells nothing: a counter would leap, or turn back by its whole range
+# What tells of as many, or of fewer than none, tells nothing: a counter would leap, or turn back by its whole range. Nor does what tells
+# of a prompt without a token, as some servers do of every one.
+_MOST_TOKENS = 1e9
+_FEWEST_TOKENS = {_INPUT: 1.0, _OUTPUT: 0.0}
 _TOLD = f"metadata.filter_metadata['{_USAGE}']"
 _IS_REPORTED = f"'{_USAGE}' in metadata.filter_metadata" + "".join(
-    f" && '{key}' in {_TOLD} && {_TOLD}['{key}'] >= 0.0 && {_TOLD}['{key}'] < {_MOST_TOKENS:.1f}" for key in (_INPUT, _OUTPUT)
+    f" && '{key}' in {_TOLD} && {_TOLD}['{key}'] >= {fewest} && {_TOLD}['{key}'] < {_MOST_TOKENS:.1f}"
+    for key, fewest in _FEWEST_TOKENS.items()
 )
 _STREAM_ERROR = ("spillway", "stream_error")  # where the script puts that an event was an error
 # Ended by their backend or by `maxRequestSeconds` after they had begun, as flags and as what Envoy 1.40 writes beside them.
@@ -267,8 +271,12 @@ def has_metadata(namespace: str, key: str) -> EnvoyConfig:
 
 def reported() -> EnvoyConfig:
     """Return the condition that an answer has told how many tokens it took, in numbers that can be."""
-    possible: EnvoyConfig = {"double_match": {"range": {"start": 0, "end": _MOST_TOKENS}}}
-    return all_of(*(_metadata_is(_USAGE, key, possible) for key in (_INPUT, _OUTPUT)))
+    return all_of(
+        *(
+            _metadata_is(_USAGE, key, {"double_match": {"range": {"start": fewest, "end": _MOST_TOKENS}}})
+            for key, fewest in _FEWEST_TOKENS.items()
+        )
+    )
 
 
 def _metadata_is(namespace: str, key: str, value: EnvoyConfig) -> EnvoyConfig:
