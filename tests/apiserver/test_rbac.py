@@ -252,7 +252,7 @@ def workload(name: str, mode: str, accelerator: str = "nvidia-l4") -> dict[str, 
         "hosted": {"backends": [{"providerRef": {"name": "rented"}, "model": "m"}]},
     }
     if (name == "chat" and mode != "Hosted") or name == "taken":
-        spec["gateway"] = {"autoscaling": {"maxReplicas": 4}}
+        spec["gateway"] = {"autoscaling": {"maxReplicas": 4 if accelerator == "nvidia-l4" else 5}}
     if mode != "Hosted":
         spec["dedicated"] = {"accelerators": [accelerator], "scaling": {"minReplicas": 1, "maxReplicas": 2}}
     metadata = {"name": name, "namespace": WORKLOAD_NAMESPACE}
@@ -396,9 +396,11 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert site.server.apply(workload("taken", "Hosted"), workload("busy", "Hosted")).code == 0
         wait_until(lambda: condition(site, "taken", "SpecValid") == ("False", "NameConflict"))
         wait_until(lambda: condition(site, "busy", "SpecValid") == ("False", "NameConflict"))
+        assert exists(site, *AUTOSCALER)
         # Another shape takes over with its first ready replica; what is around replicas goes with the last of them.
         assert site.server.apply(workload("chat", "Hybrid", "nvidia-l40s")).code == 0
         wait_until(lambda: len(engines(site)) > 1)
+        wait_until(lambda: patched(site, "horizontalpodautoscalers"))
         after = next(each for each in engines(site) if each["metadata"]["name"] != engine["metadata"]["name"])
         pod(site, "chat-engine-2", after["spec"]["template"]["metadata"]["labels"])
         wait_until(lambda: not exists(site, "deployment", engine["metadata"]["name"]))
