@@ -87,7 +87,7 @@ def edge_listener(
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
             *key_filters(workload.spec.gateway),
             lua("json", "request"),
-            lua("json", "answer", name=_ANSWER),
+            lua("json", "usage", "answer", name=_ANSWER),
             *edge_token_filters(),
         ],
         routes=_routes(workload, backends=backends, kept=kept, hold=hold, longest_prompt_tokens=longest_prompt_tokens),

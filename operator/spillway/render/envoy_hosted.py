@@ -117,7 +117,7 @@ def hosted_listener(
         name=name,
         idle_s=longest_s + 5,
         filters=[
-            lua("json", "hosted", *([] if guard is None else ["permit"])),
+            lua("json", "hosted", *([] if guard is None else ["usage", "permit"])),
             *([] if guard is None else token_filters()),  # the script settles by what they read
             # Lua fails open; this does not.
             http_filter("rbac", "RBAC", rules_stat_prefix="unrewritten_", rules={"action": "ALLOW", "policies": passed}),

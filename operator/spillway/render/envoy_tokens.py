@@ -34,7 +34,7 @@ def token_limits(access: Access, gateways: int) -> list[EnvoyConfig]:
         if each.tokens_per_minute is not None
     )
     shares = f"local SHARE, SHARES = {general}, {{ {special} }}\n"
-    return [lua("tokens", name="spillway.tokens", above=shares)]
+    return [lua("usage", "tokens", name="spillway.tokens", above=shares)]
 
 
 def token_limit_replies(access: Access) -> list[EnvoyConfig]:

@@ -2,7 +2,6 @@
 -- them from a client that did not ask. Envoy's own filter for the counts (sse_to_metadata) parses the JSON of every event, for a third of what
 -- an event costs the gateway; here a search at memory speed passes by all that cannot have them.
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
-local MOST_TOKENS = 1e9  -- a count of as many, or of fewer than none, is none
 -- Where APIs put the counts: chat and completions; the last event of responses; the first of messages, whose output is not yet written.
 local PLACES, WITHIN = { usage = true, response = true, message = true }, { usage = true }
 local COUNTS = { prompt_tokens = "input_tokens", completion_tokens = "output_tokens", input_tokens = "input_tokens", output_tokens = "output_tokens" }
@@ -23,7 +22,7 @@ local function count(h, event)
   local meta = h:streamInfo():dynamicMetadata()  -- anew each time: it dies with the next chunk
   for name, value in pairs(members(text, COUNTS) or {}) do
     local number, key = tonumber(sub(text, value[1], value[2])), COUNTS[name]
-    if number and number >= 0 and number < MOST_TOKENS and not (found.message and key == "output_tokens") then meta:set("usage", key, number) end
+    if told_tokens(number, 0) and not (found.message and key == "output_tokens") then meta:set("usage", key, number) end
   end
 end
 

@@ -209,9 +209,6 @@ function envoy_on_request(h)
   headers:replace("x-spillway-permitted", "1")
 end
 
--- A number of tokens that can be, or nil. No prompt has none.
-local function told_tokens(found, fewest) return found and found >= fewest and found < 1e9 and found or nil end
-
 local function settle(meta, mine, cost, load)
   charged = charged + cost - mine.charge
   if tokens.level then tokens.level = min(tokens.room, tokens.level + mine.load - load) end
@@ -248,8 +245,7 @@ function envoy_on_response(h)
   local input_price, output_price = config:get("input_price"), config:get("output_price")
   for _ in h:bodyChunks() do end
   meta = h:streamInfo():dynamicMetadata()  -- the wrapper died with the first chunk
-  local usage = meta:get("usage")
-  local input, output = told_tokens(usage and usage.input_tokens, 1), told_tokens(usage and usage.output_tokens, 0)
-  if not input or not output then return end  -- not reported, or cut: the charge stays at the longest answer
+  local input, output = told_usage(meta:get("usage"))
+  if not input then return end  -- not reported, or cut: the charge stays at the longest answer
   settle(meta, mine, ceil(input * input_price + output * output_price), input + output)
 end

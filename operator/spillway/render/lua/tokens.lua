@@ -69,14 +69,10 @@ function envoy_on_request(h)
   h:streamInfo():dynamicMetadata():set("tokens", "charged", own)
 end
 
--- A number of tokens that can be, or nil. No prompt has none.
-local function told_tokens(found, fewest) return found and found >= fewest and found < 1e9 and found or nil end
-
 -- Sets a charge right by what the backend has reported; returns whether it has.
 local function settled(h, b, charged)
-  local usage = h:streamInfo():dynamicMetadata():get("usage")
-  local input, output = told_tokens(usage and usage.input_tokens, 1), told_tokens(usage and usage.output_tokens, 0)
-  if not input or not output then return false end
+  local input, output = told_usage(h:streamInfo():dynamicMetadata():get("usage"))
+  if not input then return false end
   b.level = min(b.room, b.level + charged - input - output)
   return true
 end
