@@ -7,7 +7,7 @@ restarts GPUs all over the cluster.
 import json
 import math
 
-from spillway.api.pods import PodTemplate, Resources, Toleration
+from spillway.api.pods import PodTemplate, Resources
 from spillway.api.vocabulary import (
     ANNOTATION_ACCELERATOR_CLASS,
     ANNOTATION_ENGINE_IMAGE,
@@ -24,7 +24,17 @@ from spillway.plan.decision import OwnedPool, Workload
 from spillway.plan.memory import weights_bytes
 from spillway.plan.models import known_model
 from spillway.render import drain, names, told_config, vllm
-from spillway.render.manifest import KubernetesObject, child, container_security, label_value, labels, pod_security, pull_secrets, selector
+from spillway.render.manifest import (
+    KubernetesObject,
+    child,
+    container_security,
+    label_value,
+    labels,
+    pod_security,
+    pull_secrets,
+    selector,
+    tolerations_of,
+)
 from spillway.render.settings import RenderSettings
 
 # What OpenCost groups the cost of serving by.
@@ -255,7 +265,7 @@ def _mounts(workload: Workload) -> list[KubernetesObject]:
 def _scheduling(pool: OwnedPool, overrides: PodTemplate, settings: RenderSettings) -> KubernetesObject:
     """Return where replicas may run. The class's node labels win: its price and arithmetic are those of its nodes."""
     accelerator = pool.accelerator
-    tolerations = [_toleration(each) for each in (*accelerator.tolerations, *overrides.tolerations)]
+    tolerations = tolerations_of(*accelerator.tolerations, *overrides.tolerations)
     wanted = {
         "nodeSelector": {**overrides.node_selector, **accelerator.node_selector},
         "tolerations": [each for place, each in enumerate(tolerations) if each not in tolerations[:place]],
@@ -264,7 +274,3 @@ def _scheduling(pool: OwnedPool, overrides: PodTemplate, settings: RenderSetting
         "imagePullSecrets": pull_secrets(*(secret.name for secret in overrides.image_pull_secrets), *settings.engine_pull_secrets),
     }
     return {field: value for field, value in wanted.items() if value}
-
-
-def _toleration(toleration: Toleration) -> KubernetesObject:
-    return toleration.model_dump(mode="json", by_alias=True, exclude_none=True)

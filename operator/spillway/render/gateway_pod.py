@@ -10,7 +10,7 @@ from spillway.api.quantities import amount
 from spillway.api.vocabulary import COMPONENT_GATEWAY
 from spillway.plan.decision import Workload
 from spillway.plan.permit import WORKERS
-from spillway.render.manifest import KubernetesObject, pull_secrets, selector
+from spillway.render.manifest import KubernetesObject, pull_secrets, selector, tolerations_of
 from spillway.render.settings import RenderSettings
 
 
@@ -60,7 +60,7 @@ def further(workload: Workload, settings: RenderSettings) -> KubernetesObject:
     asked = {
         "imagePullSecrets": pull_secrets(*(each.name for each in own.image_pull_secrets), *settings.gateway_pull_secrets),
         "nodeSelector": default.node_selector if own.node_selector is None else own.node_selector,
-        "tolerations": [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in tolerations or ()],
+        "tolerations": tolerations_of(*(tolerations or ())),
         "priorityClassName": own.priority_class_name or default.priority_class_name,
         "runtimeClassName": own.runtime_class_name,
     }

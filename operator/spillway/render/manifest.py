@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from spillway.api.pods import Toleration
 from spillway.api.vocabulary import API_VERSION, LABEL_COMPONENT, LABEL_MANAGED_BY, LABEL_WORKLOAD, MANAGED_BY
 from spillway.plan.decision import Workload
 
@@ -81,6 +82,11 @@ def container_security() -> KubernetesObject:
 def pull_secrets(*names: str) -> list[KubernetesObject]:
     """Return the Secrets by which a pod's images are pulled, each once: the API server takes no name twice."""
     return [{"name": name} for name in dict.fromkeys(names)]
+
+
+def tolerations_of(*tolerations: Toleration) -> list[KubernetesObject]:
+    """Return tolerations as a pod's spec has them."""
+    return [each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in tolerations]
 
 
 def _owner(workload: Workload) -> KubernetesObject:
