@@ -47,6 +47,21 @@ def free_port() -> int:
         return port
 
 
+def under(folder: Path, addresses: GatewayAddresses) -> GatewayAddresses:
+    """Return the addresses with all that a pod has mounted below a folder of the test's."""
+    return replace(
+        addresses,
+        config_folder=str(folder / "gateway"),
+        cap_folder=str(folder / "cap"),
+        share_folder=str(folder / "share"),
+        hosted_folder=str(folder / "hosted"),
+        run_folder=str(folder / "run"),
+        access_folder=str(folder / "access"),
+        tls_folder=str(folder / "tls"),
+        collector_folder=str(folder / "collector"),
+    )
+
+
 def reserved(address: str = "127.0.0.1") -> socket.socket:
     """Return a socket that holds a port for a server for as long as it is open, whether the server runs or not.
 
@@ -101,19 +116,7 @@ class Gateway:
         self.pod = folder.name
         self._held = (reserved(), reserved())
         listen, metrics = (Address(host="127.0.0.1", port=port_of(held)) for held in self._held)
-        self.addresses = replace(
-            addresses,
-            listen=listen,
-            metrics=metrics,
-            config_folder=str(folder / "gateway"),
-            cap_folder=str(folder / "cap"),
-            share_folder=str(folder / "share"),
-            hosted_folder=str(folder / "hosted"),
-            run_folder=str(folder / "run"),
-            access_folder=str(folder / "access"),
-            tls_folder=str(folder / "tls"),
-            collector_folder=str(folder / "collector"),
-        )
+        self.addresses = replace(under(folder, addresses), listen=listen, metrics=metrics)
         (folder / "run").mkdir(parents=True)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses, memory_bytes=memory_bytes))
         self.cap = Volume(folder / "cap", envoy.cap_files(decision))

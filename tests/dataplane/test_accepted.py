@@ -14,7 +14,7 @@ from spillway.render.envoy import GatewayAddresses
 from spillway.render.envoy_owned import SHARE_FILE
 from spillway.render.envoy_share import share_annotation
 from tests.dataplane import certificates
-from tests.dataplane.process import MEMORY_BYTES, binary
+from tests.dataplane.process import MEMORY_BYTES, binary, under
 from tests.dataplane.volume import Volume
 from tests.golden.envoy.cases import HOSTED, LOADER, PROMISES, Case, load
 
@@ -64,16 +64,7 @@ def test_envoy_takes_the_addresses_of_both_families(tmp_path: Path) -> None:
 
 def mounted(case: Case, folder: Path) -> GatewayAddresses:
     """Write the files where a gateway pod has them, under `folder`."""
-    addresses = GatewayAddresses(
-        config_folder=str(folder / "gateway"),
-        cap_folder=str(folder / "cap"),
-        share_folder=str(folder / "share"),
-        hosted_folder=str(folder / "hosted"),
-        run_folder=str(folder / "run"),
-        access_folder=str(folder / "access"),
-        tls_folder=str(folder / "tls"),
-        collector_folder=str(folder / "collector"),
-    )
+    addresses = under(folder, GatewayAddresses())
     Volume(folder / "gateway", envoy.gateway_files(case.workload, case.decision, addresses, memory_bytes=MEMORY_BYTES))
     Volume(folder / "cap", envoy.cap_files(case.decision))
     Volume(folder / "share", {SHARE_FILE: share(None)})
