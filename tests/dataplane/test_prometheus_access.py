@@ -1,7 +1,5 @@
 """A real Prometheus that wants a login, over TLS by a private authority."""
 
-import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -16,13 +14,11 @@ from spillway.observe.signals import Target
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing
 from tests.dataplane import certificates
-from tests.dataplane.process import port_of, reserved
-from tests.e2e.cluster import binaries
+from tests.dataplane.prometheus import serving
 
 pytestmark = pytest.mark.dataplane
 USER, PASSWORD = "admin", "test"
 HASHED = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay"  # bcrypt of PASSWORD
-STARTED_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -32,30 +28,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     authority = certificates.authority()
     chain, key = authority.issue("localhost", folder)
     (folder / "ca.crt").write_text(authority.pem)
-    (folder / "prometheus.yml").write_text("global: {}\n")
     (folder / "web.yml").write_text(
         f"tls_server_config: {{cert_file: {chain}, key_file: {key}}}\nbasic_auth_users: {{{USER}: '{HASHED}'}}\n"
     )
-    held = reserved()
-    command = [
-        str(binaries.path("prometheus")),
-        f"--config.file={folder}/prometheus.yml",
-        f"--web.config.file={folder}/web.yml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port_of(held)}",
-    ]
-    with held, (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + STARTED_S
-            while "Server is ready to receive web requests" not in (said := (folder / "log").read_text()):
-                assert process.poll() is None, said
-                assert time.monotonic() < deadline, said
-                time.sleep(0.1)
-            yield f"https://localhost:{port_of(held)}", folder / "ca.crt"
-        finally:
-            process.terminate()
-            process.wait(10)
+    with serving(folder, f"--web.config.file={folder}/web.yml") as port:
+        yield f"https://localhost:{port}", folder / "ca.crt"
 
 
 async def asked(url: str, access: Access) -> Missing:

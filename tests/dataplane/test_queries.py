@@ -20,7 +20,7 @@ from spillway.observe.queries import COUNTERS, queries
 from spillway.observe.signals import Target
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing, Sample, Signals
-from tests.dataplane.process import port_of, reserved
+from tests.dataplane.prometheus import serving
 from tests.e2e.cluster import binaries
 
 pytestmark = pytest.mark.dataplane
@@ -181,12 +181,11 @@ def tell_of_labels(history: History) -> None:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Prometheus that has the history and scrapes nothing."""
     folder = tmp_path_factory.mktemp("prometheus")
-    promtool, prometheus = binaries.path("promtool"), binaries.path("prometheus")  # made first if need be: the history is told from now
+    promtool, _ = binaries.path("promtool"), binaries.path("prometheus")  # made first if need be: the history is told from now
     history = History(time.time())
     tell(history)
     tell_of_labels(history)
     (folder / "history.txt").write_text(history.text())
-    (folder / "prometheus.yml").write_text("global: {}\n")
     importing: list[str | Path] = [
         promtool,
         "tsdb",
@@ -197,33 +196,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder / "data",
     ]
     subprocess.run(importing, check=True, capture_output=True)
-    held = reserved()
-    at = f"127.0.0.1:{port_of(held)}"
-    command = [
-        str(prometheus),
-        f"--config.file={folder}/prometheus.yml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address={at}",
-    ]
-    with held, (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            _wait_until_ready(f"http://{at}", folder / "log")
-            yield f"http://{at}"
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _wait_until_ready(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/-/ready", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
+    with serving(folder) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 async def read(url: str, namespace: str, target: Target | None = None) -> Signals:
