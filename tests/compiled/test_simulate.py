@@ -1,7 +1,7 @@
 """A run over a trace: what spills, waits and fails, replicas that come and go, and what it all comes to."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,21 @@ def test_what_hosted_takes_for_a_request_does_not_depend_on_what_else_happened()
 def test_how_often_the_policy_is_asked_changes_no_request() -> None:
     often, seldom = (played(busy(120.0), policy=Scripted(script=[(0.0, 2)], tick_s=tick_s), initial=2) for tick_s in (0.7, 60.0))
     assert often.e2e_ms == pytest.approx(seldom.e2e_ms, rel=1e-6)
+
+
+def test_a_schedule_is_shown_nothing_and_runs_as_a_policy_that_wants_the_same() -> None:
+    script = [(0.0, 1), (30.0, 3), (60.0, 2)]
+
+    @dataclass(kw_only=True)
+    class Planned(Scripted):
+        def replicas_at(self, now_s: float) -> int:
+            return next(count for begin, count in reversed(script) if begin <= now_s)
+
+    planned, asked = Planned(script=script), Scripted(script=script)
+    one, two = (played(busy(120.0), policy=policy, initial=1) for policy in (planned, asked))
+    assert (len(planned.seen), len(asked.seen)) == (0, 13)
+    assert np.array_equal(one.e2e_ms, two.e2e_ms)
+    assert np.array_equal(one.lives.ready_s, two.lives.ready_s, equal_nan=True)
 
 
 # The gateway

@@ -20,7 +20,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from spillway.api.vocabulary import API_VERSION
 
 REQUEST_TIMEOUT_S = 11.0  # an admission webhook that does not answer takes 10 s by default, after which a write may still succeed
-CONFLICT, GONE, INVALID, NOT_FOUND = 409, 410, 422, 404
+CONFLICT, INVALID, NOT_FOUND = 409, 422, 404
 NAMESPACE_ENDS = "NamespaceTerminating"  # the type of a cause, k8s.io/api/core/v1
 
 JSON = "application/json"

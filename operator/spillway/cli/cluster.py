@@ -21,7 +21,7 @@ Spec = TypeVar("Spec", bound=ApiModel)
 
 TIMEOUT_S = (5.0, 30.0)  # to connect, to answer
 PAGE = 250  # objects of one answer
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, EXPIRED = 401, 403, 404, 410
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 WORKLOADS, PROVIDERS, CLASSES = "inferenceworkloads", "hostedproviders", "acceleratorclasses"
 
 

@@ -303,6 +303,4 @@ def _as_outcome(usd: float, trace: Trace) -> Outcome:
             own_usd=nothing,
             hosted_usd=nothing,
         ),
-        hosted_input_tokens=0.0,
-        hosted_output_tokens=0.0,
     )

@@ -41,7 +41,6 @@ class SeenWorkload:
     """An InferenceWorkload as last seen."""
 
     key: Key
-    resource_version: str
     created_at: datetime
     parsed: Parsed[InferenceWorkloadSpec]
     status: Mapping[str, object]
@@ -324,7 +323,6 @@ def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datet
     same = before is not None and before.parsed.uid == parsed.uid
     return SeenWorkload(
         key=key,
-        resource_version=metadata.get("resourceVersion", ""),
         created_at=moment(metadata.get("creationTimestamp")) or now,
         parsed=parsed,
         status=body.get("status") or {},

@@ -6,8 +6,6 @@ and 0.24 (the others), read 2026-11. It sums operators, so it leaves out schedul
 
 from dataclasses import dataclass
 
-CALIBRATION_SOURCE = "NVIDIA AIConfigurator 0.12.0, vLLM 0.14 to 0.24"
-CALIBRATION_AS_OF = "2026-11"
 FULL_BATCH = 64  # sequences of the second measured point
 FULL_BATCH_CONTEXT_TOKENS = 2048  # and the context of each of them
 

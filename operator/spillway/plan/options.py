@@ -88,10 +88,6 @@ class Option:
         """USD a month."""
         return None if self.cost is None else self.cost.usd
 
-    def hindered_by(self, cause: Cause) -> bool:
-        """Whether something of this kind is in its way."""
-        return any(each.cause is cause for each in self.obstacles)
-
     @property
     def affordable_aside(self) -> bool:
         """Whether it is possible but for the budget."""

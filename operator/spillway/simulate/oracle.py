@@ -56,13 +56,17 @@ class OraclePlan:
         return self.own_usd + self.start_usd + self.hosted_usd
 
     def replicas(self, seen: Seen) -> int:
+        """Return what replicas_at() says: of what is seen, only the time counts."""
+        return self.replicas_at(seen.now_s)
+
+    def replicas_at(self, now_s: float) -> int:
         """Return the most that is needed from now until what would be launched at the next tick is ready.
 
         The largest count in that time, and not only those at its two ends: a replica on its way up is needed by then, not now. A
         replica that is idle for less than a start-up never pays for a new start, so nothing is held that the plan gave up.
         """
-        first = min(int(seen.now_s // self.slot_s), len(self.counts) - 1)
-        end = seen.now_s + self.start_up_s + self.tick_s
+        first = min(int(now_s // self.slot_s), len(self.counts) - 1)
+        end = now_s + self.start_up_s + self.tick_s
         last = max(first + 1, int(np.ceil(end / self.slot_s - 1e-9)))
         return int(self.counts[first:last].max())
 

@@ -51,8 +51,6 @@ class Outcome:
     ttft_p95_ms: float | None
     inter_token_p95_ms: float | None
     course: Course
-    hosted_input_tokens: float
-    hosted_output_tokens: float
 
     @property
     def cost_usd(self) -> float:

@@ -1,7 +1,7 @@
 """What a scaler is shown at a tick and what it answers: the one seam at which policies differ in a simulation."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +78,13 @@ class Policy(Protocol):
 
     def replicas(self, seen: Seen) -> int:
         """Return how many replicas should run or be starting."""
+        ...
+
+
+@runtime_checkable
+class Schedule(Policy, Protocol):
+    """A policy that knows beforehand what it wants when: it is not shown anything, which would take most of its run's time."""
+
+    def replicas_at(self, now_s: float) -> int:
+        """Return how many replicas should run or be starting then."""
         ...

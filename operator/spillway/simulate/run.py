@@ -88,8 +88,6 @@ class Run:
             ttft_p95_ms=_p95(self.ttft_ms),
             inter_token_p95_ms=_p95(self.inter_token_ms),
             course=self._course(prices, met),
-            hosted_input_tokens=prompt,
-            hosted_output_tokens=answered,
         )
 
     def _billed_s(self) -> Floats:

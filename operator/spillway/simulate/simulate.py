@@ -10,7 +10,7 @@ import numpy as np
 from spillway.simulate.fleet import RENTING, Fleet, stream
 from spillway.simulate.layout import FAILED, HOSTED, OWNED
 from spillway.simulate.outcome import Outcome, Prices
-from spillway.simulate.policy import Policy
+from spillway.simulate.policy import Policy, Schedule
 from spillway.simulate.run import Run, inter_token_ms
 from spillway.simulate.seeing import Watch
 from spillway.simulate.setting import EngineModel, HostedModel, Rules, Targets
@@ -94,10 +94,13 @@ def _drive(fleet: Fleet, trace: Trace, rules: Rules, policy: Policy, wanted: int
             fleet.advance(crashes.pop())
             fleet.crash()
         fleet.advance(now_s)
-        seen = watch.look(wanted)
-        began = time.perf_counter()
-        wanted = max(0, policy.replicas(seen))
-        decide_s += time.perf_counter() - began
+        if isinstance(policy, Schedule):
+            wanted = max(0, policy.replicas_at(now_s))
+        else:
+            seen = watch.look(wanted)
+            began = time.perf_counter()
+            wanted = max(0, policy.replicas(seen))
+            decide_s += time.perf_counter() - began
         _take_limits(fleet, policy)
         fleet.resize(wanted)
         if on_progress is not None and tick % TICKS_PER_REPORT == 0:

@@ -52,8 +52,6 @@ def outcome(
         "ttft_p95_ms": 640.0,
         "inter_token_p95_ms": 41.5,
         "course": course(),
-        "hosted_input_tokens": 1.0,
-        "hosted_output_tokens": 1.0,
     }
     return Outcome(policy=policy, own_usd=own_usd, hosted_usd=hosted_usd, slo_attainment_percent=attained, **(values | changes))
 
