@@ -19,7 +19,7 @@ BATCH = 4  # the quickstart's maxNumSeqs
 # Sent past the gateway to one replica while another is to go: more than the other can have, and with it less than a batch.
 BUSY, LONG = 2, 800
 HOSTED = f"rented/{HOSTED_MODEL}"
-OWNED_USD_PER_HOUR = 0.15  # the quickstart's
+OWNED_USD_PER_HOUR = 0.20  # the quickstart's
 HOSTED_USD_PER_TOKEN = 2.0e-6  # the quickstart's, for prompts and answers alike
 
 
