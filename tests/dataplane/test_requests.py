@@ -34,6 +34,14 @@ async def test_client_credentials_reach_own_replicas_and_never_a_hosted_endpoint
     assert "alpha-key" not in str(answer.headers)
 
 
+async def test_a_hosted_endpoint_is_told_an_agent_which_is_not_the_clients(stage: SetStage) -> None:
+    """Cloudflare and AWS refuse who tells none, and what the client's own tells is nobody's business."""
+    scene = await stage(cap=0)
+    for said in ({}, {"user-agent": "AsyncOpenAI/Python 2.1.0"}):
+        assert (await scene.client.post(headers=said)).served_by == ALPHA
+    assert [each["user-agent"] for each in scene.alpha.headers] == ["spillway"] * 2
+
+
 async def test_a_hosted_endpoints_cookies_and_identity_do_not_reach_clients(stage: SetStage) -> None:
     scene = await stage(cap=0)
 
