@@ -42,6 +42,74 @@ async def test_a_hosted_endpoint_is_told_an_agent_which_is_not_the_clients(stage
     assert [each["user-agent"] for each in scene.alpha.headers] == ["spillway"] * 2
 
 
+NOT_PERMITTED = {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"], "input": True}]}
+UNKNOWN = {"error": {"message": "Unknown parameter: 'stream_options'.", "param": "stream_options", "code": "unknown_parameter"}}
+UNRECOGNIZED = {"error": {"message": "Unrecognized request argument supplied: stream_options", "param": None}}
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"), [(422, NOT_PERMITTED), (400, UNKNOWN), (400, UNRECOGNIZED)], ids=["Mistral", "Azure", "older Azure"]
+)
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_a_hosted_endpoint_that_takes_no_stream_options_is_not_asked_for_counts_again(
+    stage: SetStage, status: int, complaint: dict[str, object], *, limited: bool
+) -> None:
+    """The gateway has added them: it is no answer to the client's request, which comes again by itself at a 503."""
+    scene = await stage(cap=0, model={"capabilities": []} if limited else None)
+    told = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": fakes.usage()}
+
+    async def strict(_: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        if "stream_options" in body:
+            return web.json_response(complaint, status=status)
+        response = await fakes.open_stream(received)
+        await response.write_eof(fakes.event(fakes.delta("hello")) + fakes.event(told) + b"data: [DONE]\n\n")
+        return response
+
+    scene.alpha.script = strict
+    refused = await scene.client.post(stream=True)
+    assert (refused.status, error_of(refused), refused.headers["retry-after"]) == (503, "no_capacity", "1")
+    assert refused.json["error"]["hosted_status"] == status
+    assert (await scene.client.post(stream=True)).complete
+    assert (await scene.client.post(stream=True, stream_options={"include_usage": True}, seed=1)).complete
+    asked = b'{"stream":true,"model":"tiny-chat","messages":[],"stream_options" : {"include_usage":true}}'
+    assert (await scene.client.post(asked)).complete
+    assert scene.alpha.raw[-1] == b'{"stream":true,"model":"vendor/alpha-model","messages":[]}'
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend=ALPHA) == 3 * fakes.OUTPUT_TOKENS
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        {"error": {"message": "max_tokens is too large", "param": "max_tokens"}},
+        {"detail": [{"loc": ["body", "messages"], "input": {"stream_options": {"include_usage": True}, "model": "m"}}]},
+        {"error": {"message": "1 validation error: {'input': {'stream_options': {'include_usage': True}}}"}},
+        {"error": {"message": 'invalid body: {"stream_options":{"include_usage":true}}'}},
+    ],
+    ids=["another member", "repeated", "repeated by Python", "repeated as text"],
+)
+async def test_another_complaint_about_a_stream_is_the_clients(stage: SetStage, complaint: dict[str, object]) -> None:
+    scene = await stage(cap=0)
+
+    async def complaining(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response(complaint, status=400)
+
+    scene.alpha.script = complaining
+    answers = [await scene.client.post(stream=True) for _ in range(2)]
+    assert [(each.status, each.json) for each in answers] == [(400, complaint)] * 2
+    assert all(body["stream_options"] == {"include_usage": True} for body in scene.alpha.bodies)
+
+
+async def test_stream_options_of_the_clients_own_are_not_taken_for_the_gateways(stage: SetStage) -> None:
+    scene = await stage(cap=0)
+
+    async def complaining(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response(UNKNOWN, status=400)
+
+    scene.alpha.script = complaining
+    answer = await scene.client.post(stream=True, stream_options={"include_usage": True, "x": 1})
+    assert (answer.status, answer.json) == (400, UNKNOWN)
+
+
 async def test_a_hosted_endpoints_cookies_and_identity_do_not_reach_clients(stage: SetStage) -> None:
     scene = await stage(cap=0)
 

@@ -4,7 +4,7 @@ local RESPONSE = {
   ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["cache-control"] = true, ["date"] = true,
   ["retry-after"] = true, ["x-served-by"] = true, ["x-request-id"] = true, ["content-encoding"] = true,
 }
-local MODEL = { model = true }
+local WANTED = { model = true, stream_options = true }
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 local function keep_only(headers, allowed)
@@ -28,6 +28,30 @@ local function unescaped(s)
   return (s:gsub("\\(.)", function(c) return SHORT[c] or c end))
 end
 
+-- Whether the provider takes no stream_options, as Mistral's API does, which tells token counts unasked. Learned from its first refusal by each
+-- thread: the edge adds them to every stream.
+local without_options = false
+
+-- The body without its member stream_options, whose value has this span. Something else is beside it: the model.
+local function take_options_out(s, span)
+  local from = math.max(1, span[1] - 64)
+  local name = find(sub(s, from, span[1] - 1), '"stream_options"%s*:%s*$')
+  if not name then return s end
+  local before, after = sub(s, 1, from + name - 2), sub(s, span[2] + 1)
+  local _, comma = find(after, "^%s*,")
+  if comma then return before .. sub(after, comma + 1) end
+  local last = find(sub(before, -64), ",%s*$")
+  return last and sub(before, 1, math.max(0, #before - 64) + last - 1) .. after or s
+end
+
+-- Whether an error is about stream_options. One that only repeats the request has them as a member's name.
+local function complains_of_options(text)
+  for after in string.gmatch(text, "stream_options[\"']?%s*(.?)") do
+    if after ~= ":" and after ~= "\\" then return true end
+  end
+  return false
+end
+
 local function refuse(h, status, code, message)
   h:streamInfo():dynamicMetadata():set("spillway", "refused", true)
   h:respond({ [":status"] = status, ["content-type"] = "application/json" },
@@ -44,7 +68,14 @@ function envoy_on_request(h)
   if query then headers:replace(":path", sub(path, 1, query - 1)) end
   local body = h:body()
   local s = body and body:length() > 0 and body:getBytes(0, body:length()) or ""
-  local found, why = members(s, MODEL)
+  local found, why = members(s, WANTED)
+  local options = found and found.stream_options
+  if options and without_options then
+    s = take_options_out(s, options)
+    found = members(s, WANTED)
+  elseif options and find(sub(s, options[1], options[2]), '^{%s*"include_usage"%s*:%s*true%s*}$') then
+    h:streamInfo():dynamicMetadata():set("hosted", "asked", true)  -- in the edge's own words; others may be refused for what else they say
+  end
   if found and not found.model then found, why = nil, "missing member model" end
   if found and byte(s, found.model[1]) ~= 34 then found, why = nil, "model must be a string" end
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
@@ -69,6 +100,12 @@ function envoy_on_response(h)
   keep_only(headers, RESPONSE)
   local moved = status >= 300 and status < 400  -- to where the key must not go
   local failed = moved or status >= 500 or status == 401 or status == 402 or status == 403 or status == 404 or status == 408 or status == 429
+  if (status == 400 or status == 422) and not without_options and h:streamInfo():dynamicMetadata():get("hosted") then
+    local body = h:body()
+    without_options = body ~= nil and complains_of_options(body:getBytes(0, body:length()))
+    failed = without_options
+    headers = h:headers()
+  end
   if not failed then return end
   local json = '{"error":{"message":"no backend can answer now; try again later","type":"overloaded_error","param":null,"code":"no_capacity","hosted_status":'
     .. status .. "}}"
