@@ -14,6 +14,7 @@ from tests.dataplane.conftest import STREAM_TARGET_MS, SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
 from tests.dataplane.process import until
 from tests.dataplane.test_failures import ALPHA, BETA
+from tests.dataplane.test_guards import permit
 
 pytestmark = pytest.mark.dataplane
 ASKED: dict[str, Any] = {"stream_options": {"include_usage": True}}
@@ -77,6 +78,45 @@ async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answ
     assert (await scene.client.post(path=path, stream=stream)).status == 200
     assert await counted(scene, "input_tokens", backend="owned") == 11
     assert await counted(scene, "output_tokens", backend="owned") == (0 if "embeddings" in path else 3)
+
+
+THOUGHT = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135, "completion_tokens_details": {"reasoning_tokens": 94}}
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        (THOUGHT, 103),
+        ({"input_tokens": 32, "output_tokens": 9, "total_tokens": 135}, 103),
+        ({**THOUGHT, "completion_tokens": 103}, 103),
+        ({**THOUGHT, "completion_tokens": 200}, 200),
+        ({**THOUGHT, "total_tokens": 0}, 9),
+        ({**THOUGHT, "total_tokens": None}, 9),
+        ({**THOUGHT, "total_tokens": 10**12}, 9),
+    ],
+    ids=["beside", "beside, by its other name", "within", "less in all", "nothing in all", "null in all", "too many in all"],
+)
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_what_was_thought_counts_as_output_where_only_the_total_tells_of_it(
+    stage: SetStage, usage: dict[str, Any], output: int, *, limited: bool
+) -> None:
+    scene = await stage(cap=0, overflow={"maxUSDPerDay": "1"} if limited else None)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000) if limited else None)
+
+    async def script(_: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        if not body.get("stream"):
+            return web.json_response({"choices": [], "usage": usage})
+        response = await fakes.open_stream(received)
+        await response.write_eof(fakes.event(fakes.delta("hello")) + fakes.event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        return response
+
+    scene.alpha.script = script
+    for stream in (False, True, 1):  # the last is one that the edge does not see
+        assert (await scene.client.post(stream=stream)).status == 200
+    assert await counted(scene, "input_tokens", backend=ALPHA) == 3 * 32
+    assert await counted(scene, "output_tokens", backend=ALPHA) == 3 * output
+    assert await counted(scene, "streamed_output_tokens", backend=ALPHA) == output
+    assert await counted(scene, "charged_micro_usd", backend=ALPHA) == (3 * (32 + 2 * output) if limited else 0)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
 -- Where APIs put the counts: chat and completions; the last event of responses; the first of messages, whose output is not yet written.
 local PLACES, WITHIN = { usage = true, response = true, message = true }, { usage = true }
-local COUNTS = { prompt_tokens = "input_tokens", completion_tokens = "output_tokens", input_tokens = "input_tokens", output_tokens = "output_tokens" }
+local COUNTS = {
+  prompt_tokens = "input_tokens", completion_tokens = "output_tokens",
+  input_tokens = "input_tokens", output_tokens = "output_tokens", total_tokens = "total_tokens",
+}
 
 -- Keeps the counts of an event, if it has them in one of those places: what a client or a model wrote elsewhere is none.
 local function count(h, event)
@@ -89,8 +92,8 @@ end
 -- their tokens beside each other.
 local function pace(h, first_at, answers)
   local meta = h:streamInfo():dynamicMetadata()
-  local usage = meta:get("usage")
-  local gaps = (usage and usage.output_tokens or 0) / answers - 1
+  local _, tokens = told_usage(meta:get("usage"))
+  local gaps = (tokens or 0) / answers - 1
   local lasted = first_at and h:timestamp(EnvoyTimestampResolution.MILLISECOND) - first_at
   if gaps >= 1 and lasted and lasted >= 0 then meta:set("spillway", "inter_token_us", math.floor(lasted * 1000 / gaps)) end
 end
