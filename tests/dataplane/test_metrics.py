@@ -426,6 +426,22 @@ async def test_a_stream_that_begins_with_an_error_is_counted_as_one_and_has_no_f
     assert await counted(scene, "stream_errors", backend="owned") == 1
 
 
+async def test_an_error_beside_counts_is_shown_to_a_client_that_did_not_ask_for_them(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    said = {"choices": [], "error": {"message": "provider is gone", "code": 502}, "usage": fakes.usage()}
+
+    async def fail(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write_eof(fakes.event(fakes.delta("hel")) + fakes.event(said))
+        return response
+
+    scene.engines[0].script = fail
+    answer = await scene.client.post(stream=True)
+    assert json.loads(answer.events[-1]) == said
+    assert await counted(scene, "stream_errors", backend="owned") == 1
+    assert await counted(scene, "output_tokens", backend="owned") == OUTPUT_TOKENS
+
+
 _DIED = {"error": {"message": "EngineCore encountered an issue", "code": 500}}
 _LAST_WORDS = {
     "vLLM's of a dead engine": _DIED,
@@ -518,6 +534,7 @@ async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage
 
 
 COMMENT = b": PROCESSING\n\n"
+FILTERED = fakes.event({"choices": [], "created": 0, "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}]})
 CREATED = b'event: response.created\ndata: {"type":"response.created","response":{"instructions":"x"}}\n\n'
 
 
@@ -526,13 +543,23 @@ CREATED = b'event: response.created\ndata: {"type":"response.created","response"
     [
         (CHAT, [COMMENT, b":\r\n"], fakes.event(fakes.delta("a"))),
         (CHAT, [COMMENT], COMMENT + fakes.event(fakes.delta("a"))),
+        (CHAT, [COMMENT[:5], COMMENT[5:]], fakes.event(fakes.delta("a"))),
+        (CHAT, [FILTERED, FILTERED[:40], FILTERED[40:]], fakes.event(fakes.delta("a"))),
+        (CHAT, [FILTERED], FILTERED + fakes.event(fakes.delta("a"))),
         (
             "/v1/responses",
             [CREATED, CREATED[:40], CREATED[40:], COMMENT],
             b'data: {"type": "response.output_text.delta", "delta": "a"}\n\n',
         ),
     ],
-    ids=["comments", "a comment with the token", "events before the first token"],
+    ids=[
+        "comments",
+        "a comment with the token",
+        "a comment in parts",
+        "what a filter found",
+        "what a filter found with the token",
+        "events before the first token",
+    ],
 )
 async def test_what_a_stream_has_before_its_first_token_is_none(stage: SetStage, path: str, before: list[bytes], token: bytes) -> None:
     scene = await stage(engines=1)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import zlib
 
 import aiohttp
 import pytest
@@ -382,6 +383,29 @@ async def test_an_answer_that_a_hosted_endpoint_compresses_unasked_can_be_read(s
     assert (await scene.client.post(stream=stream)).body == said
     failed = await scene.client.post(stream=stream)
     assert (failed.status, error_of(failed)) == (503, "no_capacity")
+
+
+async def test_a_compressed_stream_is_not_held_back(stage: SetStage) -> None:
+    """It has no blank lines to wait for, but those that chance makes."""
+    scene = await stage(cap=0)
+    had = asyncio.Event()
+    first = fakes.event(fakes.delta("a"))
+
+    async def compressed(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", "content-encoding": "gzip"})
+        await response.prepare(received)
+        packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+        await response.write(packer.compress(first) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await had.wait()
+        await response.write_eof(packer.compress(b"data: [DONE]\n\n") + packer.flush())
+        return response
+
+    scene.alpha.script = compressed
+    asked = {"content-type": "application/json"}
+    async with scene.client.session.post(f"{scene.client.url}/v1/chat/completions", data=STREAM, headers=asked) as response:
+        assert await response.content.readexactly(len(first)) == first
+        had.set()
+        assert await response.read() == b"data: [DONE]\n\n"
 
 
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:
