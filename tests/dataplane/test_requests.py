@@ -483,6 +483,19 @@ async def test_what_is_no_request_is_the_clients_error(stage: SetStage, head: st
     assert (int(first.split()[1]), error["type"], error["code"]) == (status, "invalid_request_error", "bad_request")
 
 
+async def test_a_proxy_that_speaks_an_older_http_is_told_what_to_set(stage: SetStage) -> None:
+    """As nginx does by default before 1.29.7."""
+    scene = await stage(engines=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    writer.write(f"GET {CHAT} HTTP/1.0\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    error = json.loads(body)["error"]
+    assert (int(head.split()[1]), error["type"], error["code"]) == (426, "invalid_request_error", "http_version")
+    assert "proxy_http_version 1.1" in error["message"]
+
+
 @pytest.mark.parametrize("mode", ["Hybrid", "Hosted"])
 async def test_the_hosted_key_is_not_spent_on_other_paths(stage: SetStage, mode: str) -> None:
     scene = await stage(mode=mode, cap=0)
