@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
@@ -241,6 +242,15 @@ async def test_a_hosted_backend_that_gives_no_answer_becomes_a_clear_503(
     answer = await scene.client.post(stream=True)
     assert (answer.status, error_of(answer), answer.served_by) == (503, "no_capacity", "none")
     assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_endpoint_may_speak_one_version_of_tls_alone(stage: SetStage, version: ssl.TLSVersion) -> None:
+    """As a client Envoy stops at 1.2 unless it is told."""
+    scene = await stage(cap=0, healthy=False)
+    assert scene.alpha.tls
+    scene.alpha.tls.minimum_version = scene.alpha.tls.maximum_version = version
+    await until(lambda: _status_is(scene, 200), "the endpoint is reached")
 
 
 async def test_a_certificate_for_another_name_is_refused(stage: SetStage) -> None:
