@@ -4,6 +4,10 @@ local RESPONSE = {
   ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["cache-control"] = true, ["date"] = true,
   ["retry-after"] = true, ["x-served-by"] = true, ["x-request-id"] = true, ["content-encoding"] = true,
 }
+-- What is not about the request: the key, the account, a path or model that is not there (any more), Bedrock's of a model that failed.
+local FAILURES = {
+  [401] = true, [402] = true, [403] = true, [404] = true, [405] = true, [408] = true, [410] = true, [424] = true, [429] = true,
+}
 local WANTED = { model = true, stream_options = true }
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
@@ -99,7 +103,7 @@ function envoy_on_response(h)
   end
   keep_only(headers, RESPONSE)
   local moved = status >= 300 and status < 400  -- to where the key must not go
-  local failed = moved or status >= 500 or status == 401 or status == 402 or status == 403 or status == 404 or status == 408 or status == 429
+  local failed = moved or status >= 500 or FAILURES[status]
   if (status == 400 or status == 422) and not without_options and h:streamInfo():dynamicMetadata():get("hosted") then
     local body = h:body()
     without_options = body ~= nil and complains_of_options(body:getBytes(0, body:length()))
