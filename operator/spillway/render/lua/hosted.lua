@@ -8,7 +8,10 @@ local RESPONSE = {
 local FAILURES = {
   [401] = true, [402] = true, [403] = true, [404] = true, [405] = true, [408] = true, [410] = true, [424] = true, [429] = true,
 }
+-- Members that let a provider answer with other models, at their prices: OpenRouter's and Perplexity's, LiteLLM's.
+local OTHERS = { "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks" }
 local WANTED = { model = true, stream_options = true }
+for _, name in ipairs(OTHERS) do WANTED[name] = true end
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 local function keep_only(headers, allowed)
@@ -82,6 +85,9 @@ function envoy_on_request(h)
   end
   if found and not found.model then found, why = nil, "missing member model" end
   if found and byte(s, found.model[1]) ~= 34 then found, why = nil, "model must be a string" end
+  for _, name in ipairs(OTHERS) do
+    if found and found[name] then found, why = nil, name .. " would have another model answer than the served one" end
+  end
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local first, last = found.model[1], found.model[2]
   if unescaped(sub(s, first + 1, last - 1)) ~= served then
