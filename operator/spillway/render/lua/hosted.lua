@@ -12,6 +12,7 @@ local FAILURES = {
 local OTHERS = { "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks" }
 local WANTED = { model = true, stream_options = true }
 for _, name in ipairs(OTHERS) do WANTED[name] = true end
+local LONGEST_RETRY_S = 60  -- what a client is told at most when to come again
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 local function keep_only(headers, allowed)
@@ -119,12 +120,13 @@ function envoy_on_response(h)
   if not failed then return end
   local json = '{"error":{"message":"no backend can answer now; try again later","type":"overloaded_error","param":null,"code":"no_capacity","hosted_status":'
     .. status .. "}}"
-  local retry_after = headers:get("retry-after") or "1"
+  -- Of a quota of the day (Azure's 86400) it is no news of own replicas, or of the next backend. What is a date counts as none.
+  local told_s = tonumber(headers:get("retry-after") or "") or 1
   headers:replace(":status", "503")  -- every header before body(): the wrapper dies when body() yields
   headers:replace("content-type", "application/json")
   headers:remove("content-encoding")
   headers:replace("content-length", tostring(#json))
-  headers:replace("retry-after", retry_after)
+  headers:replace("retry-after", string.format("%.0f", math.ceil(math.max(1, math.min(told_s, LONGEST_RETRY_S)))))
   headers:replace("x-served-by", "none")
   h:body(true):setBytes(json)
 end
