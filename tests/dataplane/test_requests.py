@@ -336,6 +336,21 @@ async def test_the_last_event_of_a_stream_may_lack_its_blank_line(stage: SetStag
     assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == (fakes.OUTPUT_TOKENS if counted else 0)
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\r", b"\r\n"], ids=["LF", "CR CR", "CRLF"])
+async def test_a_stream_whose_events_have_no_blank_lines_that_the_gateway_knows_loses_none(stage: SetStage, line_end: bytes) -> None:
+    scene = await stage(engines=1)
+    counts = fakes.event({"object": "chat.completion.chunk", "choices": [], "usage": fakes.usage()})
+    said = b"".join(each.rstrip(b"\n") + line_end for each in (fakes.event(fakes.delta("a")), counts, b"data: [DONE]"))
+
+    async def written(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        await response.write_eof(said)
+        return response
+
+    scene.engines[0].script = written
+    assert (await scene.client.post(stream=True)).body == said
+
+
 async def test_a_comment_that_keeps_a_connection_open_is_not_held_back(stage: SetStage) -> None:
     """It is whole with its line; no blank line need follow."""
     scene = await stage(engines=1)

@@ -45,7 +45,7 @@ local function is_error(event)
   return found.error ~= nil and sub(text, found.error[1], found.error[2]) ~= "null"
 end
 
-local NO_CHOICE = '"choices"%s*:%s*%[%s*%]'
+local NO_CHOICE, A_CHOICE = '"choices"%s*:%s*%[%s*%]', '"choices"%s*:%s*%[%s*{'
 
 -- Reads an event: keeps that it is an error, and its counts, if it has some; whether it carries nothing else than these.
 local function only_counts(h, event)
@@ -53,7 +53,7 @@ local function only_counts(h, event)
   if failed then h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true) end
   local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{')
   if counts then count(h, event) end
-  return counts and not failed and find(event, NO_CHOICE)
+  return counts and not failed and find(event, NO_CHOICE) and not find(event, A_CHOICE)  -- events without blank lines are one to us
 end
 
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
@@ -89,7 +89,7 @@ end
 local function has_token(text, announced)
   if announced then return find(text, '.delta"', 1, true) ~= nil end
   if byte(text, 1) == 58 and not find(text, "\ndata:", 1, true) then return false end
-  return not find(text, NO_CHOICE) or find(text, '"choices"%s*:%s*%[%s*{') ~= nil
+  return not find(text, NO_CHOICE) or find(text, A_CHOICE) ~= nil
 end
 
 -- Keeps the mean gap between the tokens of a stream that told their number, from its first byte to now: its end. Several answers at once have
