@@ -133,6 +133,16 @@ async def test_the_model_is_renamed_and_nothing_else_in_the_body_changes(stage: 
     assert scene.alpha.raw == [body.replace('"tiny-chat"', '"vendor/alpha-model"').encode()]
 
 
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_a_body_may_begin_with_a_byte_order_mark(stage: SetStage, cap: int) -> None:
+    """As files do that Windows has written; vLLM passes over it, and others call it no JSON."""
+    scene = await stage(engines=1, cap=cap)
+    answer = await scene.client.post(b"\xef\xbb\xbf" + STREAM.encode())
+    assert answer.complete
+    assert await scene.gateway.metric("envoy_spillway_output_tokens") == fakes.OUTPUT_TOKENS
+    assert [raw[:1] for raw in scene.alpha.raw] == ([] if cap else [b"{"])
+
+
 async def test_a_served_name_with_escapes_is_the_same_name(stage: SetStage) -> None:
     scene = await stage(cap=0, spec={"model": {"id": "acme/x", "servedName": "acme/tiny"}})
     for written in ("acme/tiny", "acme\\/tiny", "acme\\u002ftiny", "\\u0061cme/tiny"):

@@ -76,6 +76,7 @@ function envoy_on_request(h)
   if query then headers:replace(":path", sub(path, 1, query - 1)) end
   local body = h:body()
   local s = body and body:length() > 0 and body:getBytes(0, body:length()) or ""
+  if sub(s, 1, 3) == BOM then s = sub(s, 4) end  -- no JSON to most
   local found, why = members(s, WANTED)
   local options = found and found.stream_options
   if options and without_options then
