@@ -582,9 +582,10 @@ async def _knock(scene: Stage) -> None:
     await until(lambda: _served_by(scene, ALPHA), "the circuit closed")
 
 
-async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_twice(stage: SetStage) -> None:
+@pytest.mark.parametrize("status", [500, 402], ids=["outage", "no credit"])
+async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_twice(stage: SetStage, status: int) -> None:
     scene = await stage(cap=16, engines=1, overflow={})
-    scene.engines[0].script, scene.alpha.script = fakes.fail(503), fakes.fail(500)
+    scene.engines[0].script, scene.alpha.script = fakes.fail(503), fakes.fail(status)
     answers = [await scene.client.post() for _ in range(20)]
     assert {(each.status, each.attempts) for each in answers} == {(503, 2)}
     assert scene.engines[0].requests == 20

@@ -249,7 +249,7 @@ function envoy_on_response(h)
   local headers, now = h:headers(), h:timestamp(EnvoyTimestampResolution.MILLISECOND) / 1000
   local status = tonumber(headers:get(":status")) or 0
   local told = tonumber(headers:get("retry-after") or "")  -- get() returns nothing for a header that is not there, which tonumber does not take
-  note(status == 429 or status >= 500, status == 429 and told or nil, now)
+  note(status == 402 or status == 429 or status >= 500, status == 429 and told or nil, now)  -- 402: the account has nothing left
   -- One that we gave up, since its headers are late, the provider may bill: like any that is cut, it stays at the longest answer.
   if status >= 300 and not headers:get("x-spillway-given-up") then settle(meta, mine, 0, 0) end
   pass_on(h)
