@@ -18,7 +18,9 @@ from tests.dataplane.names import Names
 from tests.dataplane.process import MEMORY_BYTES, Gateway, port_of, reserved, until
 
 # What may reach a hosted endpoint, all told: the allow-list, what HTTP needs, the key.
-HOSTED_HEADERS = frozenset({"host", "authorization", "content-type", "content-length", "accept", "x-request-id", "transfer-encoding"})
+HOSTED_HEADERS = frozenset(
+    {"host", "authorization", "content-type", "content-length", "accept", "x-request-id", "transfer-encoding", "user-agent"}
+)
 PROVIDERS = ("alpha", "beta")
 KEYS = {"alpha": "alpha-key-1", "beta": "beta-key-1"}
 STREAM_TARGET_MS = 1000

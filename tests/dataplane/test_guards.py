@@ -320,8 +320,19 @@ IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; 
         ([], {"conversation": {"id": "conv_7"}}, CONTEXT),
         ([], {"previous_response_id": None, "conversation": None}, 0),
         ([{"type": "text", "text": "video_url"}], {}, 0),
+        ([{"type": "document_url", "document_url": "https://x.test/a.pdf"}], {}, CONTEXT),
+        ([], {"prompt": {"id": "pmpt_7", "version": "2"}}, CONTEXT),
+        ([], {"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}, CONTEXT),
+        ([], {"tools": [{"type": "web_search_preview_2025_03_11"}]}, CONTEXT),
+        ([], {"tools": [{"server_url": "https://x.test/sse", "type": "mcp"}]}, CONTEXT),
+        ([], {"web_search_options": {}}, CONTEXT),
+        ([], {"plugins": [{"id": "web"}]}, CONTEXT),
+        ([], {"tools": [{"type": "function", "name": "web_search"}], "plugins": [], "web_search_options": None}, 0),
     ],
-    ids=["an image", "two", "an input image", "many", "audio", "video", "file", "file by URL", "said before", "talk", "neither", "words"],
+    ids=[
+        *("an image", "two", "an input image", "many", "audio", "video", "file", "file by URL", "said before", "talk", "neither", "words"),
+        *("document", "stored prompt", "search", "older search", "MCP server", "search in a chat", "plugin", "own function"),
+    ],
 )
 async def test_what_a_request_only_names_is_charged_at_the_most_it_may_be(
     stage: SetStage, content: list[object], more: dict[str, Any], tokens: int
@@ -571,9 +582,10 @@ async def _knock(scene: Stage) -> None:
     await until(lambda: _served_by(scene, ALPHA), "the circuit closed")
 
 
-async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_twice(stage: SetStage) -> None:
+@pytest.mark.parametrize("status", [500, 402], ids=["outage", "no credit"])
+async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_twice(stage: SetStage, status: int) -> None:
     scene = await stage(cap=16, engines=1, overflow={})
-    scene.engines[0].script, scene.alpha.script = fakes.fail(503), fakes.fail(500)
+    scene.engines[0].script, scene.alpha.script = fakes.fail(503), fakes.fail(status)
     answers = [await scene.client.post() for _ in range(20)]
     assert {(each.status, each.attempts) for each in answers} == {(503, 2)}
     assert scene.engines[0].requests == 20

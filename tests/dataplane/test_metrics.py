@@ -14,6 +14,7 @@ from tests.dataplane.conftest import STREAM_TARGET_MS, SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
 from tests.dataplane.process import until
 from tests.dataplane.test_failures import ALPHA, BETA
+from tests.dataplane.test_guards import permit
 
 pytestmark = pytest.mark.dataplane
 ASKED: dict[str, Any] = {"stream_options": {"include_usage": True}}
@@ -77,6 +78,45 @@ async def test_tokens_of_other_apis_are_counted(stage: SetStage, path: str, answ
     assert (await scene.client.post(path=path, stream=stream)).status == 200
     assert await counted(scene, "input_tokens", backend="owned") == 11
     assert await counted(scene, "output_tokens", backend="owned") == (0 if "embeddings" in path else 3)
+
+
+THOUGHT = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135, "completion_tokens_details": {"reasoning_tokens": 94}}
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        (THOUGHT, 103),
+        ({"input_tokens": 32, "output_tokens": 9, "total_tokens": 135}, 103),
+        ({**THOUGHT, "completion_tokens": 103}, 103),
+        ({**THOUGHT, "completion_tokens": 200}, 200),
+        ({**THOUGHT, "total_tokens": 0}, 9),
+        ({**THOUGHT, "total_tokens": None}, 9),
+        ({**THOUGHT, "total_tokens": 10**12}, 9),
+    ],
+    ids=["beside", "beside, by its other name", "within", "less in all", "nothing in all", "null in all", "too many in all"],
+)
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_what_was_thought_counts_as_output_where_only_the_total_tells_of_it(
+    stage: SetStage, usage: dict[str, Any], output: int, *, limited: bool
+) -> None:
+    scene = await stage(cap=0, overflow={"maxUSDPerDay": "1"} if limited else None)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000) if limited else None)
+
+    async def script(_: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        if not body.get("stream"):
+            return web.json_response({"choices": [], "usage": usage})
+        response = await fakes.open_stream(received)
+        await response.write_eof(fakes.event(fakes.delta("hello")) + fakes.event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+        return response
+
+    scene.alpha.script = script
+    for stream in (False, True, 1):  # the last is one that the edge does not see
+        assert (await scene.client.post(stream=stream)).status == 200
+    assert await counted(scene, "input_tokens", backend=ALPHA) == 3 * 32
+    assert await counted(scene, "output_tokens", backend=ALPHA) == 3 * output
+    assert await counted(scene, "streamed_output_tokens", backend=ALPHA) == output
+    assert await counted(scene, "charged_micro_usd", backend=ALPHA) == (3 * (32 + 2 * output) if limited else 0)
 
 
 @pytest.mark.parametrize(
@@ -386,6 +426,22 @@ async def test_a_stream_that_begins_with_an_error_is_counted_as_one_and_has_no_f
     assert await counted(scene, "stream_errors", backend="owned") == 1
 
 
+async def test_an_error_beside_counts_is_shown_to_a_client_that_did_not_ask_for_them(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    said = {"choices": [], "error": {"message": "provider is gone", "code": 502}, "usage": fakes.usage()}
+
+    async def fail(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write_eof(fakes.event(fakes.delta("hel")) + fakes.event(said))
+        return response
+
+    scene.engines[0].script = fail
+    answer = await scene.client.post(stream=True)
+    assert json.loads(answer.events[-1]) == said
+    assert await counted(scene, "stream_errors", backend="owned") == 1
+    assert await counted(scene, "output_tokens", backend="owned") == OUTPUT_TOKENS
+
+
 _DIED = {"error": {"message": "EngineCore encountered an issue", "code": 500}}
 _LAST_WORDS = {
     "vLLM's of a dead engine": _DIED,
@@ -478,6 +534,7 @@ async def test_time_to_the_first_body_byte_is_measured_not_time_to_headers(stage
 
 
 COMMENT = b": PROCESSING\n\n"
+FILTERED = fakes.event({"choices": [], "created": 0, "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}]})
 CREATED = b'event: response.created\ndata: {"type":"response.created","response":{"instructions":"x"}}\n\n'
 
 
@@ -486,13 +543,23 @@ CREATED = b'event: response.created\ndata: {"type":"response.created","response"
     [
         (CHAT, [COMMENT, b":\r\n"], fakes.event(fakes.delta("a"))),
         (CHAT, [COMMENT], COMMENT + fakes.event(fakes.delta("a"))),
+        (CHAT, [COMMENT[:5], COMMENT[5:]], fakes.event(fakes.delta("a"))),
+        (CHAT, [FILTERED, FILTERED[:40], FILTERED[40:]], fakes.event(fakes.delta("a"))),
+        (CHAT, [FILTERED], FILTERED + fakes.event(fakes.delta("a"))),
         (
             "/v1/responses",
             [CREATED, CREATED[:40], CREATED[40:], COMMENT],
             b'data: {"type": "response.output_text.delta", "delta": "a"}\n\n',
         ),
     ],
-    ids=["comments", "a comment with the token", "events before the first token"],
+    ids=[
+        "comments",
+        "a comment with the token",
+        "a comment in parts",
+        "what a filter found",
+        "what a filter found with the token",
+        "events before the first token",
+    ],
 )
 async def test_what_a_stream_has_before_its_first_token_is_none(stage: SetStage, path: str, before: list[bytes], token: bytes) -> None:
     scene = await stage(engines=1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spillway.api.vocabulary import Reason
+from spillway.api.vocabulary import Reason, hosted_cluster_name
 from spillway.observe.access import OPEN
 from spillway.observe.prometheus import PrometheusSource
 from spillway.observe.queries import COUNTERS, queries
@@ -158,6 +158,14 @@ def tell(history: History) -> None:
             history.add("vllm:num_requests_waiting", labels, -PAST_S, waiting)
 
 
+def tell_of_refusals(history: History) -> None:
+    """Gateways whose hosted backend refuses some or all that it is sent."""
+    for namespace, codes in (("key-refused", ("401", "200")), ("account-refused", ("403",)), ("request-refused", ("403", "200"))):
+        hosted = f'{history.up(namespace)},envoy_cluster_name="{hosted_cluster_name("rented", "acme/tiny-chat-hosted")}"'
+        for code in codes:
+            history.add("envoy_cluster_upstream_rq", f'{hosted},envoy_response_code="{code}"', -PAST_S, 0, per_s=0.5)
+
+
 def tell_of_labels(history: History) -> None:
     """Gateways that are scraped under two sets of labels, at a time or one after the other."""
     twice = history.up("scraped-twice")
@@ -184,6 +192,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     promtool, _ = binaries.path("promtool"), binaries.path("prometheus")  # made first if need be: the history is told from now
     history = History(time.time())
     tell(history)
+    tell_of_refusals(history)
     tell_of_labels(history)
     (folder / "history.txt").write_text(history.text())
     importing: list[str | Path] = [
@@ -357,6 +366,13 @@ async def test_a_gateway_that_two_jobs_scrape_does_not_stand_for_one_that_nobody
 
 async def test_a_gateway_whose_labels_were_just_changed_has_no_burst_of_all_it_ever_counted(url: str) -> None:
     assert value((await read(url, "relabelled", Target(gateways=1))).arrivals_per_s) == 0
+
+
+@pytest.mark.parametrize(("namespace", "per_s"), [("key-refused", 0.5), ("account-refused", 0.5), ("request-refused", 0), ("ns", 0)])
+async def test_a_403_tells_of_the_key_where_nothing_is_answered(url: str, namespace: str, per_s: float) -> None:
+    """Some providers say it of a request that their moderation does not like."""
+    found = (await read(url, namespace)).hosted_rejected_per_s
+    assert value(found["rented/acme/tiny-chat-hosted"]) == pytest.approx(per_s, rel=0.1)
 
 
 async def test_long_prompts_are_those_that_a_hosted_backend_answered(url: str) -> None:

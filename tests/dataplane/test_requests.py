@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import zlib
 
 import aiohttp
 import pytest
@@ -34,6 +35,82 @@ async def test_client_credentials_reach_own_replicas_and_never_a_hosted_endpoint
     assert "alpha-key" not in str(answer.headers)
 
 
+async def test_a_hosted_endpoint_is_told_an_agent_which_is_not_the_clients(stage: SetStage) -> None:
+    """Cloudflare and AWS refuse who tells none, and what the client's own tells is nobody's business."""
+    scene = await stage(cap=0)
+    for said in ({}, {"user-agent": "AsyncOpenAI/Python 2.1.0"}):
+        assert (await scene.client.post(headers=said)).served_by == ALPHA
+    assert [each["user-agent"] for each in scene.alpha.headers] == ["spillway"] * 2
+
+
+NOT_PERMITTED = {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"], "input": True}]}
+UNKNOWN = {"error": {"message": "Unknown parameter: 'stream_options'.", "param": "stream_options", "code": "unknown_parameter"}}
+UNRECOGNIZED = {"error": {"message": "Unrecognized request argument supplied: stream_options", "param": None}}
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint"), [(422, NOT_PERMITTED), (400, UNKNOWN), (400, UNRECOGNIZED)], ids=["Mistral", "Azure", "older Azure"]
+)
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_a_hosted_endpoint_that_takes_no_stream_options_is_not_asked_for_counts_again(
+    stage: SetStage, status: int, complaint: dict[str, object], *, limited: bool
+) -> None:
+    """The gateway has added them: it is no answer to the client's request, which comes again by itself at a 503."""
+    scene = await stage(cap=0, model={"capabilities": []} if limited else None)
+    told = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": fakes.usage()}
+
+    async def strict(_: Backend, received: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        if "stream_options" in body:
+            return web.json_response(complaint, status=status)
+        response = await fakes.open_stream(received)
+        await response.write_eof(fakes.event(fakes.delta("hello")) + fakes.event(told) + b"data: [DONE]\n\n")
+        return response
+
+    scene.alpha.script = strict
+    refused = await scene.client.post(stream=True)
+    assert (refused.status, error_of(refused), refused.headers["retry-after"]) == (503, "no_capacity", "1")
+    assert refused.json["error"]["hosted_status"] == status
+    assert (await scene.client.post(stream=True)).complete
+    assert (await scene.client.post(stream=True, stream_options={"include_usage": True}, seed=1)).complete
+    asked = b'{"stream":true,"model":"tiny-chat","messages":[],"stream_options" : {"include_usage":true}}'
+    assert (await scene.client.post(asked)).complete
+    assert scene.alpha.raw[-1] == b'{"stream":true,"model":"vendor/alpha-model","messages":[]}'
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend=ALPHA) == 3 * fakes.OUTPUT_TOKENS
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        {"error": {"message": "max_tokens is too large", "param": "max_tokens"}},
+        {"detail": [{"loc": ["body", "messages"], "input": {"stream_options": {"include_usage": True}, "model": "m"}}]},
+        {"error": {"message": "1 validation error: {'input': {'stream_options': {'include_usage': True}}}"}},
+        {"error": {"message": 'invalid body: {"stream_options":{"include_usage":true}}'}},
+    ],
+    ids=["another member", "repeated", "repeated by Python", "repeated as text"],
+)
+async def test_another_complaint_about_a_stream_is_the_clients(stage: SetStage, complaint: dict[str, object]) -> None:
+    scene = await stage(cap=0)
+
+    async def complaining(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response(complaint, status=400)
+
+    scene.alpha.script = complaining
+    answers = [await scene.client.post(stream=True) for _ in range(2)]
+    assert [(each.status, each.json) for each in answers] == [(400, complaint)] * 2
+    assert all(body["stream_options"] == {"include_usage": True} for body in scene.alpha.bodies)
+
+
+async def test_stream_options_of_the_clients_own_are_not_taken_for_the_gateways(stage: SetStage) -> None:
+    scene = await stage(cap=0)
+
+    async def complaining(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response(UNKNOWN, status=400)
+
+    scene.alpha.script = complaining
+    answer = await scene.client.post(stream=True, stream_options={"include_usage": True, "x": 1})
+    assert (answer.status, answer.json) == (400, UNKNOWN)
+
+
 async def test_a_hosted_endpoints_cookies_and_identity_do_not_reach_clients(stage: SetStage) -> None:
     scene = await stage(cap=0)
 
@@ -54,6 +131,16 @@ async def test_the_model_is_renamed_and_nothing_else_in_the_body_changes(stage: 
     answer = await scene.client.post(body.encode())
     assert answer.status == 200
     assert scene.alpha.raw == [body.replace('"tiny-chat"', '"vendor/alpha-model"').encode()]
+
+
+@pytest.mark.parametrize("cap", [16, 0], ids=["owned", "hosted"])
+async def test_a_body_may_begin_with_a_byte_order_mark(stage: SetStage, cap: int) -> None:
+    """As files do that Windows has written; vLLM passes over it, and others call it no JSON."""
+    scene = await stage(engines=1, cap=cap)
+    answer = await scene.client.post(b"\xef\xbb\xbf" + STREAM.encode())
+    assert answer.complete
+    assert await scene.gateway.metric("envoy_spillway_output_tokens") == fakes.OUTPUT_TOKENS
+    assert [raw[:1] for raw in scene.alpha.raw] == ([] if cap else [b"{"])
 
 
 async def test_a_served_name_with_escapes_is_the_same_name(stage: SetStage) -> None:
@@ -79,6 +166,9 @@ async def test_a_served_name_with_escapes_is_the_same_name(stage: SetStage) -> N
         ('{"model":"tiny-chat"', 400, "invalid_body"),
         ('{"model":"tiny-chat', 400, "invalid_body"),
         ("", 400, "invalid_body"),
+        ('{"model":"tiny-chat","models":["other"]}', 400, "invalid_body"),
+        ('{"fallbacks":[{"model":"other"}],"model":"tiny-chat"}', 400, "invalid_body"),
+        ('{"model":"tiny-chat","context_window_fallbacks":[{"tiny-chat":["other"]}]}', 400, "invalid_body"),
         ("\xff\x00", 400, "invalid_body"),
         (fuzz.two_readings(outer="other", inner="\\u0074iny-chat").decode("latin-1"), 400, "invalid_body"),
     ],
@@ -256,6 +346,21 @@ async def test_the_last_event_of_a_stream_may_lack_its_blank_line(stage: SetStag
     assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == (fakes.OUTPUT_TOKENS if counted else 0)
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\r", b"\r\n"], ids=["LF", "CR CR", "CRLF"])
+async def test_a_stream_whose_events_have_no_blank_lines_that_the_gateway_knows_loses_none(stage: SetStage, line_end: bytes) -> None:
+    scene = await stage(engines=1)
+    counts = fakes.event({"object": "chat.completion.chunk", "choices": [], "usage": fakes.usage()})
+    said = b"".join(each.rstrip(b"\n") + line_end for each in (fakes.event(fakes.delta("a")), counts, b"data: [DONE]"))
+
+    async def written(_: Backend, request: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(request)
+        await response.write_eof(said)
+        return response
+
+    scene.engines[0].script = written
+    assert (await scene.client.post(stream=True)).body == said
+
+
 async def test_a_comment_that_keeps_a_connection_open_is_not_held_back(stage: SetStage) -> None:
     """It is whole with its line; no blank line need follow."""
     scene = await stage(engines=1)
@@ -306,6 +411,29 @@ async def test_an_answer_that_a_hosted_endpoint_compresses_unasked_can_be_read(s
     assert (await scene.client.post(stream=stream)).body == said
     failed = await scene.client.post(stream=stream)
     assert (failed.status, error_of(failed)) == (503, "no_capacity")
+
+
+async def test_a_compressed_stream_is_not_held_back(stage: SetStage) -> None:
+    """It has no blank lines to wait for, but those that chance makes."""
+    scene = await stage(cap=0)
+    had = asyncio.Event()
+    first = fakes.event(fakes.delta("a"))
+
+    async def compressed(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream", "content-encoding": "gzip"})
+        await response.prepare(received)
+        packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+        await response.write(packer.compress(first) + packer.flush(zlib.Z_SYNC_FLUSH))
+        await had.wait()
+        await response.write_eof(packer.compress(b"data: [DONE]\n\n") + packer.flush())
+        return response
+
+    scene.alpha.script = compressed
+    asked = {"content-type": "application/json"}
+    async with scene.client.session.post(f"{scene.client.url}/v1/chat/completions", data=STREAM, headers=asked) as response:
+        assert await response.content.readexactly(len(first)) == first
+        had.set()
+        assert await response.read() == b"data: [DONE]\n\n"
 
 
 async def test_headers_of_a_stream_reach_the_client_before_its_body(stage: SetStage) -> None:
@@ -381,6 +509,19 @@ async def test_what_is_no_request_is_the_clients_error(stage: SetStage, head: st
     error = json.loads(await reader.readexactly(length))["error"]
     writer.close()
     assert (int(first.split()[1]), error["type"], error["code"]) == (status, "invalid_request_error", "bad_request")
+
+
+async def test_a_proxy_that_speaks_an_older_http_is_told_what_to_set(stage: SetStage) -> None:
+    """As nginx does by default before 1.29.7."""
+    scene = await stage(engines=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    writer.write(f"GET {CHAT} HTTP/1.0\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    error = json.loads(body)["error"]
+    assert (int(head.split()[1]), error["type"], error["code"]) == (426, "invalid_request_error", "http_version")
+    assert "proxy_http_version 1.1" in error["message"]
 
 
 @pytest.mark.parametrize("mode", ["Hybrid", "Hosted"])

@@ -57,7 +57,7 @@ def queries(window_s: float) -> dict[str, str]:
     owned = f'backend="owned",{ours}'
     served = f'code=~"2..",{owned}'
     elsewhere = f'backend!~"owned|none",{ours}'
-    refused = f'envoy_cluster_name=~"hosted-.*",envoy_response_code=~"401|403",{ours}'
+    unauthorized, forbidden, taken = (_answered(code, w) for code in ("401", "403", "2.."))
     by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
         # Who is scraped at all: the difference between "no traffic" and "no idea".
@@ -96,7 +96,8 @@ def queries(window_s: float) -> dict[str, str]:
         PACE: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_inter_token_us_bucket', ours, w)})",
         HOSTED_HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
         f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"hosted-.*",{ours}}})',
-        HOSTED_REJECTED: f"sum by (namespace, workload, envoy_cluster_name) ({_rate('envoy_cluster_upstream_rq', refused, w)})",
+        # While others are answered, a 403 says that this request was not allowed (moderation, at OpenRouter), and nothing of the key.
+        HOSTED_REJECTED: f"({unauthorized} > 0) or ({forbidden} unless ({taken} > 0))",
         INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
         NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
         CLOSED: f"sum {BY} ({_rate('envoy_spillway_closed_requests', ours, w)})",
@@ -170,6 +171,12 @@ def _rate(name: str, labels: str, window: str) -> str:
     young = f"envoy_server_uptime < {seconds}"
     new = f"({series} unless {before}) and on (namespace, pod) (({watched}) or on (namespace, pod) ({young}))"
     return f"(rate({series}[{window}]) and {before}) or ({new}) / {seconds}"
+
+
+def _answered(code: str, window: str) -> str:
+    """Return the rate of the answers of each hosted backend with such a code."""
+    labels = f'envoy_cluster_name=~"hosted-.*",envoy_response_code=~"{code}",workload!=""'
+    return f"sum by (namespace, workload, envoy_cluster_name) ({_rate('envoy_cluster_upstream_rq', labels, window)})"
 
 
 def _also_of_the_gone(labels: str) -> str:

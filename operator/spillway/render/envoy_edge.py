@@ -236,6 +236,8 @@ def _backends(gateway: Gateway, backends: tuple[str, ...], *, hold: Hold | None 
 
 
 _WHY = "%RESPONSE_CODE_DETAILS%"  # Envoy's own word for it
+# Not taken: there a stream that is cut looks like one that has ended. nginx speaks it to upstreams by default, before 1.29.7.
+_OLD_HTTP = "HTTP/1.0 is not spoken here; a proxy in between has to speak HTTP/1.1 (nginx: proxy_http_version 1.1)"
 
 
 def _replies(access: Access) -> EnvoyConfig:
@@ -260,6 +262,7 @@ def _replies(access: Access) -> EnvoyConfig:
             ),
             error_reply(413, message="request body too large: at most 16 MiB", kind=client, code="body_too_large"),
             error_reply(415, message="the content-type has to be application/json", kind=client, code="unsupported_content_type"),
+            error_reply(426, message=_OLD_HTTP, kind=client, code="http_version"),
             {
                 **error_reply(None, message=f"bad request: {_WHY}", kind=client, code="bad_request"),
                 "filter": {"status_code_filter": status_is("LE", 499)},

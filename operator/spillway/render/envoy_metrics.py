@@ -15,7 +15,7 @@ _FIRST_BODY_MS = "%DYNAMIC_METADATA(spillway:first_body_ms)%"
 _PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
-_INPUT, _OUTPUT = "input_tokens", "output_tokens"
+_INPUT, _OUTPUT, _TOTAL = "input_tokens", "output_tokens", "total_tokens"
 # What tells of as many, or of fewer than none, tells nothing: a counter would leap, or turn back by its whole range. Nor does what tells
 # of a prompt without a token, as some servers do of every one.
 _MOST_TOKENS = 1e9
@@ -25,6 +25,13 @@ _IS_REPORTED = f"'{_USAGE}' in metadata.filter_metadata" + "".join(
     f" && '{key}' in {_TOLD} && {_TOLD}['{key}'] >= {fewest} && {_TOLD}['{key}'] < {_MOST_TOKENS:.1f}"
     for key, fewest in _FEWEST_TOKENS.items()
 )
+# Some (xAI's, Gemini's) tell of what was thought in the total alone, and bill it as output.
+_OUTPUT_TOLD = (
+    f"'{_TOTAL}' in {_TOLD} && {_TOLD}['{_TOTAL}'] < {_MOST_TOKENS:.1f}"
+    f" && {_TOLD}['{_TOTAL}'] - {_TOLD}['{_INPUT}'] > {_TOLD}['{_OUTPUT}']"
+    f" ? {_TOLD}['{_TOTAL}'] - {_TOLD}['{_INPUT}'] : {_TOLD}['{_OUTPUT}']"
+)
+TOKENS = {_INPUT: f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%", _OUTPUT: f"%CEL({_OUTPUT_TOLD})%"}  # of an answer that has reported both
 _STREAM_ERROR = ("spillway", "stream_error")  # where the script puts that an event was an error
 # Ended by their backend or by `maxRequestSeconds` after they had begun, as flags and as what Envoy 1.40 writes beside them.
 _BROKEN_OFF = ["UC", "UPE", "UR", "UT"]
@@ -38,8 +45,10 @@ _PLACES = (
     (("response", _USAGE, "input_tokens"), _INPUT),
     (("response", _USAGE, "output_tokens"), _OUTPUT),
     (("message", _USAGE, "input_tokens"), _INPUT),
+    ((_USAGE, "total_tokens"), _TOTAL),
+    (("response", _USAGE, "total_tokens"), _TOTAL),
 )
-_PLAIN_PLACES = _PLACES[:4]
+_PLAIN_PLACES = tuple(each for each in _PLACES if each[0][0] == _USAGE)
 # How many bytes are a token differs: an event of a stream is one, a plain answer is its text. Embeddings are paid for by the prompt alone.
 _STREAMS = "('content-type' in response.headers && response.headers['content-type'].contains('event-stream'))"
 _EMBEDS = "request.url_path.endsWith('/embeddings')"
@@ -114,7 +123,7 @@ def _without_output(path: Sequence[str]) -> EnvoyConfig:
 
 def long_prompt_tokens() -> list[EnvoyConfig]:
     """Return the counters of the tokens of requests that went to a hosted backend first, because of their length."""
-    return [counter(f"long_prompt_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]
+    return [counter(f"long_prompt_{key}", value=value) for key, value in TOKENS.items()]
 
 
 def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None = None) -> list[EnvoyConfig]:
@@ -134,7 +143,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
             counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
             histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
-        stats_logger(reported(), counters=[counter(key, value=f"%DYNAMIC_METADATA({_USAGE}:{key})%") for key in (_INPUT, _OUTPUT)]),
+        stats_logger(reported(), counters=[counter(key, value=value) for key, value in TOKENS.items()]),
         stats_logger(
             all_of(*unmetered),
             counters=[
@@ -177,7 +186,7 @@ def _streamed() -> EnvoyConfig:
             counter("streamed_answers", fixed=1),
             counter("streamed_ms", value="%DURATION%"),
             counter("streamed_first_body_ms", value=_FIRST_BODY_MS),
-            counter("streamed_output_tokens", value=f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%"),
+            counter("streamed_output_tokens", value=TOKENS[_OUTPUT]),
         ],
     )
 
@@ -243,7 +252,7 @@ def _by_client(post: EnvoyConfig) -> list[EnvoyConfig]:
     """Return what each client used, by a digest of its name: who may read metrics need not know who the clients are."""
     client = {"client": _CLIENT_HASH}
     known = has_metadata("access", "client_hash")
-    tokens = [counter(f"client_{key}", value=f"%DYNAMIC_METADATA({_USAGE}:{key})%", tags=client) for key in (_INPUT, _OUTPUT)]
+    tokens = [counter(f"client_{key}", value=value, tags=client) for key, value in TOKENS.items()]
     return [
         stats_logger(
             all_of(known, post),
@@ -324,8 +333,8 @@ def _line(access: Access, *, traced: bool, more: Mapping[str, str]) -> EnvoyConf
         "first_body_ms": _FIRST_BODY_MS,
         "request_bytes": "%BYTES_RECEIVED%",
         "response_bytes": "%BYTES_SENT%",
-        "input_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%",
-        "output_tokens": f"%DYNAMIC_METADATA({_USAGE}:{_OUTPUT})%",
+        **TOKENS,
+        _OUTPUT: f"%TYPED_CEL({_OUTPUT_TOLD})%",  # a number in JSON, too
         "request_id": "%REQ(X-REQUEST-ID)%",
         **({"trace_id": "%TRACE_ID%"} if traced else {}),
         **({"client": _CLIENT_HASH} if access.authenticates else {}),

@@ -20,6 +20,7 @@ from spillway.render.envoy_http import (
     socket_address,
     typed,
 )
+from spillway.render.envoy_metrics import TOKENS
 from spillway.render.envoy_secrets import Mount, mounted, secret_file
 from spillway.render.envoy_upstream_tls import upstream_tls
 
@@ -31,8 +32,7 @@ _SOURCE = "collector-ca.yaml"
 _NAME = "collector-ca"
 _TAGS = {
     "http.url": "%PATH(NQ)%",  # Envoy's own has the query, in which some clients put a key
-    "gen_ai.usage.input_tokens": "%DYNAMIC_METADATA(usage:input_tokens)%",
-    "gen_ai.usage.output_tokens": "%DYNAMIC_METADATA(usage:output_tokens)%",
+    **{f"gen_ai.usage.{key}": value for key, value in TOKENS.items()},
     "spillway.served_by": "%RESP(x-served-by)%",
     "spillway.first_body_ms": "%DYNAMIC_METADATA(spillway:first_body_ms)%",
 }

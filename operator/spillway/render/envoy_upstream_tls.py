@@ -14,7 +14,8 @@ def upstream_tls(host: str, addresses: GatewayAddresses, *, authority: EnvoyConf
         checks: EnvoyConfig = {"validation_context": {**names, "trusted_ca": {"filename": addresses.system_authorities}}}
     else:
         checks = {"combined_validation_context": {"default_validation_context": names, "validation_context_sds_secret_config": authority}}
-    context = typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=checks)
+    newest = {"tls_params": {"tls_maximum_protocol_version": "TLSv1_3"}}  # Envoy stops at 1.2 by itself, as a client
+    context = typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context={**newest, **checks})
     if not _is_address(host):
         context["sni"] = host
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}

@@ -4,7 +4,10 @@
 local LONGEST_EVENT = 1048576  -- an unfinished event longer than this is passed on as it is
 -- Where APIs put the counts: chat and completions; the last event of responses; the first of messages, whose output is not yet written.
 local PLACES, WITHIN = { usage = true, response = true, message = true }, { usage = true }
-local COUNTS = { prompt_tokens = "input_tokens", completion_tokens = "output_tokens", input_tokens = "input_tokens", output_tokens = "output_tokens" }
+local COUNTS = {
+  prompt_tokens = "input_tokens", completion_tokens = "output_tokens",
+  input_tokens = "input_tokens", output_tokens = "output_tokens", total_tokens = "total_tokens",
+}
 
 -- Keeps the counts of an event, if it has them in one of those places: what a client or a model wrote elsewhere is none.
 local function count(h, event)
@@ -42,12 +45,15 @@ local function is_error(event)
   return found.error ~= nil and sub(text, found.error[1], found.error[2]) ~= "null"
 end
 
+local NO_CHOICE, A_CHOICE = '"choices"%s*:%s*%[%s*%]', '"choices"%s*:%s*%[%s*{'
+
 -- Reads an event: keeps that it is an error, and its counts, if it has some; whether it carries nothing else than these.
 local function only_counts(h, event)
-  if find(event, '"error"', 1, true) and is_error(event) then h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true) end
+  local failed = find(event, '"error"', 1, true) and is_error(event)
+  if failed then h:streamInfo():dynamicMetadata():set("spillway", "stream_error", true) end
   local counts = find(event, '"usage"', 1, true) and find(event, '"usage"%s*:%s*{')
   if counts then count(h, event) end
-  return counts and find(event, '"choices"%s*:%s*%[%s*%]')
+  return counts and not failed and find(event, NO_CHOICE) and not find(event, A_CHOICE)  -- events without blank lines are one to us
 end
 
 -- The text without events that carry nothing but token counts; what is left of an unfinished event; whether nothing more needs a look.
@@ -78,19 +84,20 @@ local function is_whole(text)
   return last == 10 and (before == 10 or before == 13 and byte(text, -3) == 10)
 end
 
--- Whether a part of a stream has a token, where none came before it. Comments (": ...") only keep the connection open, and responses are
--- `announced`: they tell of themselves before anything is read.
+-- Whether a part of a stream has a token, where none came before it. Comments (": ...") only keep the connection open, responses are
+-- `announced`: they tell of themselves before anything is read, and Azure tells first, without a choice, what its filter found in the prompt.
 local function has_token(text, announced)
   if announced then return find(text, '.delta"', 1, true) ~= nil end
-  return byte(text, 1) ~= 58 or find(text, "\ndata:", 1, true) ~= nil
+  if byte(text, 1) == 58 and not find(text, "\ndata:", 1, true) then return false end
+  return not find(text, NO_CHOICE) or find(text, A_CHOICE) ~= nil
 end
 
 -- Keeps the mean gap between the tokens of a stream that told their number, from its first byte to now: its end. Several answers at once have
 -- their tokens beside each other.
 local function pace(h, first_at, answers)
   local meta = h:streamInfo():dynamicMetadata()
-  local usage = meta:get("usage")
-  local gaps = (usage and usage.output_tokens or 0) / answers - 1
+  local _, tokens = told_usage(meta:get("usage"))
+  local gaps = (tokens or 0) / answers - 1
   local lasted = first_at and h:timestamp(EnvoyTimestampResolution.MILLISECOND) - first_at
   if gaps >= 1 and lasted and lasted >= 0 then meta:set("spillway", "inter_token_us", math.floor(lasted * 1000 / gaps)) end
 end
@@ -101,19 +108,20 @@ function envoy_on_response(h)
   if headers:get(":status") ~= "200" or not kind or not find(kind, "event-stream", 1, true) then return end
   local mine = h:streamInfo():dynamicMetadata():get("spillway")
   if not mine then return end
-  local started, hide, announced, answers, first_at, rest = mine.started, mine.hide_usage, mine.announced, mine.answers or 1, nil, ""
+  local started, announced, answers, first_at, rest = mine.started, mine.announced, mine.answers or 1, nil, ""
+  local hide = mine.hide_usage and not headers:get("content-encoding")  -- what is compressed has no events to wait for
   if hide then headers:remove("content-length") end  -- a stream that states one gets shorter
   for chunk in h:bodyChunks() do
     local length = chunk:length()
     if length > 0 then
       local at, over = h:timestamp(EnvoyTimestampResolution.MILLISECOND), false
-      local text = chunk:getBytes(0, length)
+      local text, held = chunk:getBytes(0, length), rest
       if rest ~= "" or find(text, '"usage"', 1, true) or find(text, '"error"', 1, true) or not is_whole(text) then
         local shown
         shown, rest, over = without_usage(h, rest .. text)
         if hide then chunk:setBytes(shown) end
       end
-      if not first_at and has_token(text, announced) then
+      if not first_at and has_token(held .. text, announced) then
         first_at = at
         local told = h:streamInfo():dynamicMetadata()
         -- The clock was set back meanwhile: not known. Envoy would count a negative time as one of ages, and turn its counter back.

@@ -4,7 +4,15 @@ local RESPONSE = {
   ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["cache-control"] = true, ["date"] = true,
   ["retry-after"] = true, ["x-served-by"] = true, ["x-request-id"] = true, ["content-encoding"] = true,
 }
-local MODEL = { model = true }
+-- What is not about the request: the key, the account, a path or model that is not there (any more), Bedrock's of a model that failed.
+local FAILURES = {
+  [401] = true, [402] = true, [403] = true, [404] = true, [405] = true, [408] = true, [410] = true, [424] = true, [429] = true,
+}
+-- Members that let a provider answer with other models, at their prices: OpenRouter's and Perplexity's, LiteLLM's.
+local OTHERS = { "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks" }
+local WANTED = { model = true, stream_options = true }
+for _, name in ipairs(OTHERS) do WANTED[name] = true end
+local LONGEST_RETRY_S = 60  -- what a client is told at most when to come again
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 local function keep_only(headers, allowed)
@@ -28,6 +36,30 @@ local function unescaped(s)
   return (s:gsub("\\(.)", function(c) return SHORT[c] or c end))
 end
 
+-- Whether the provider takes no stream_options, as Mistral's API does, which tells token counts unasked. Learned from its first refusal by each
+-- thread: the edge adds them to every stream.
+local without_options = false
+
+-- The body without its member stream_options, whose value has this span. Something else is beside it: the model.
+local function take_options_out(s, span)
+  local from = math.max(1, span[1] - 64)
+  local name = find(sub(s, from, span[1] - 1), '"stream_options"%s*:%s*$')
+  if not name then return s end
+  local before, after = sub(s, 1, from + name - 2), sub(s, span[2] + 1)
+  local _, comma = find(after, "^%s*,")
+  if comma then return before .. sub(after, comma + 1) end
+  local last = find(sub(before, -64), ",%s*$")
+  return last and sub(before, 1, math.max(0, #before - 64) + last - 1) .. after or s
+end
+
+-- Whether an error is about stream_options. One that only repeats the request has them as a member's name.
+local function complains_of_options(text)
+  for after in string.gmatch(text, "stream_options[\"']?%s*(.?)") do
+    if after ~= ":" and after ~= "\\" then return true end
+  end
+  return false
+end
+
 local function refuse(h, status, code, message)
   h:streamInfo():dynamicMetadata():set("spillway", "refused", true)
   h:respond({ [":status"] = status, ["content-type"] = "application/json" },
@@ -44,9 +76,20 @@ function envoy_on_request(h)
   if query then headers:replace(":path", sub(path, 1, query - 1)) end
   local body = h:body()
   local s = body and body:length() > 0 and body:getBytes(0, body:length()) or ""
-  local found, why = members(s, MODEL)
+  if sub(s, 1, 3) == BOM then s = sub(s, 4) end  -- no JSON to most
+  local found, why = members(s, WANTED)
+  local options = found and found.stream_options
+  if options and without_options then
+    s = take_options_out(s, options)
+    found = members(s, WANTED)
+  elseif options and find(sub(s, options[1], options[2]), '^{%s*"include_usage"%s*:%s*true%s*}$') then
+    h:streamInfo():dynamicMetadata():set("hosted", "asked", true)  -- in the edge's own words; others may be refused for what else they say
+  end
   if found and not found.model then found, why = nil, "missing member model" end
   if found and byte(s, found.model[1]) ~= 34 then found, why = nil, "model must be a string" end
+  for _, name in ipairs(OTHERS) do
+    if found and found[name] then found, why = nil, name .. " would have another model answer than the served one" end
+  end
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local first, last = found.model[1], found.model[2]
   if unescaped(sub(s, first + 1, last - 1)) ~= served then
@@ -54,6 +97,7 @@ function envoy_on_request(h)
   end
   headers = h:headers()
   headers:replace("content-type", "application/json")  -- what it was read as; a charset would have it read otherwise
+  headers:replace("user-agent", "spillway")  -- firewalls in front of APIs refuse who tells none: Cloudflare's (1010), AWS's core rules
   headers:replace("content-length", tostring(body:setBytes(sub(s, 1, first - 1) .. model .. sub(s, last + 1))))
   headers:replace("x-spillway-rewritten", "1")  -- the RBAC filter behind lets nothing else pass, should this script ever fail
 end
@@ -67,16 +111,23 @@ function envoy_on_response(h)
   end
   keep_only(headers, RESPONSE)
   local moved = status >= 300 and status < 400  -- to where the key must not go
-  local failed = moved or status >= 500 or status == 401 or status == 402 or status == 403 or status == 404 or status == 408 or status == 429
+  local failed = moved or status >= 500 or FAILURES[status]
+  if (status == 400 or status == 422) and not without_options and h:streamInfo():dynamicMetadata():get("hosted") then
+    local body = h:body()
+    without_options = body ~= nil and complains_of_options(body:getBytes(0, body:length()))
+    failed = without_options
+    headers = h:headers()
+  end
   if not failed then return end
   local json = '{"error":{"message":"no backend can answer now; try again later","type":"overloaded_error","param":null,"code":"no_capacity","hosted_status":'
     .. status .. "}}"
-  local retry_after = headers:get("retry-after") or "1"
+  -- Of a quota of the day (Azure's 86400) it is no news of own replicas, or of the next backend. What is a date counts as none.
+  local told_s = tonumber(headers:get("retry-after") or "") or 1
   headers:replace(":status", "503")  -- every header before body(): the wrapper dies when body() yields
   headers:replace("content-type", "application/json")
   headers:remove("content-encoding")
   headers:replace("content-length", tostring(#json))
-  headers:replace("retry-after", retry_after)
+  headers:replace("retry-after", string.format("%.0f", math.ceil(math.max(1, math.min(told_s, LONGEST_RETRY_S)))))
   headers:replace("x-served-by", "none")
   h:body(true):setBytes(json)
 end

@@ -1,5 +1,6 @@
 -- Reads a JSON object's own members without parsing the rest, so that everything else in the body stays byte for byte.
 local find, byte, sub, lower = string.find, string.byte, string.sub, string.lower
+local BOM = "\239\187\191"  -- what Windows writes before UTF-8, and Python's JSON, so vLLM, passes over
 
 -- Position of the quote that closes the string opened at p; nil when there is none. A plain search for the quote runs at memory speed, which
 -- matters for prompts and images of many megabytes. It looks no further than that quote: a body may have a million short strings.
@@ -18,7 +19,7 @@ end
 -- Strict where decoders disagree (duplicate, escaped or wrong-case names), since a body that two readers read differently could slip a
 -- member past the gateway.
 local function members(s, wanted)
-  local start = find(s, "%S")
+  local start = find(s, "%S", sub(s, 1, 3) == BOM and 4 or 1)
   if not start or byte(s, start) ~= 123 then return nil, "the body is not a JSON object" end
   -- UTF-8 has no such byte in JSON; readers that find one decode UTF-16, in which the same bytes are another object.
   if find(s, "\0", 1, true) then return nil, "the body is not UTF-8" end

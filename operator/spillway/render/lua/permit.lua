@@ -7,13 +7,16 @@ local abs, ceil, max, min, now_s = math.abs, math.ceil, math.max, math.min, os.t
 local LIMITS = {
   max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
   prompt = true, input = true, tools = true, functions = true, response_format = true, text = true,
-  previous_response_id = true, conversation = true,
+  previous_response_id = true, conversation = true, web_search_options = true, data_sources = true, plugins = true,
 }
 local WORST_BYTES_PER_TOKEN, USUAL_BYTES_PER_TOKEN = 2, 4  -- dense text has some 3 bytes per token, English prose in JSON 4
 -- An image takes tokens by its size, which a URL or a few kilobytes do not tell. The most is that of Qwen2-VL and 2.5-VL as published
 -- (12,845,056 pixels, 784 to a token); others bound it lower.
 local WORST_IMAGE_TOKENS, USUAL_IMAGE_TOKENS = 16384, 1024
-local ELSEWHERE = { '"audio_url"', '"video_url"', '"file"', '"input_file"' }  -- parts whose length nothing in the body tells
+-- Parts whose length nothing in the body tells.
+local ELSEWHERE = { '"audio_url"', '"video_url"', '"video"', '"file"', '"input_file"', '"document_url"', '"item_reference"' }
+-- Tools that the provider runs itself, whose names may go on with a date: what they find is read, and billed, as a prompt.
+local SEARCHES = { '"web_search', '"file_search', '"code_interpreter', '"mcp', '"browser_search' }
 local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
 local STORM, LONGEST_BREAK = 3, 60  -- failures in a row that open the circuit; seconds that it stays open at most
 local UNRENEWED = 30  -- Retry-After, seconds, where no permit is there
@@ -123,13 +126,23 @@ local function parts(s, kind)
   return count
 end
 
--- Whether the model reads more than the body has: what was said before, or something that the provider fetches.
-local function refers(s, found)
-  if asked(s, found.previous_response_id) or asked(s, found.conversation) then return true end
-  for _, kind in ipairs(ELSEWHERE) do
+local function has_part(s, kinds)
+  for _, kind in ipairs(kinds) do
     if parts(s, kind) > 0 then return true end
   end
   return false
+end
+
+-- Whether the model reads something that the body only names: what was said before, a prompt that the provider keeps, a file.
+local function refers(s, found)
+  if asked(s, found.previous_response_id) or asked(s, found.conversation) then return true end
+  return found.prompt ~= nil and byte(s, found.prompt[1]) == 123 or has_part(s, ELSEWHERE)
+end
+
+-- Whether the provider looks for more to read.
+local function searches(s, found)
+  if asked(s, found.web_search_options) or asked(s, found.data_sources) or asked(s, found.plugins) then return true end
+  return asked(s, found.tools) and has_part(sub(s, found.tools[1], found.tools[2]), SEARCHES)
 end
 
 -- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes of text that have to fit its context; false:
@@ -171,7 +184,7 @@ function envoy_on_request(h)
   local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * count
   local context = meta:get("context_tokens")
   local input = min(ceil(#s / WORST_BYTES_PER_TOKEN) + images * WORST_IMAGE_TOKENS, context and context * count or math.huge)
-  if more then input = max(input, meta:get("longest_output")) end  -- the context, or what stands for it
+  if more or searches(s, found) then input = max(input, meta:get("longest_output")) end  -- the context, or what stands for it
   local output = embeds and 0 or answers * (limit > 0 and limit or meta:get("longest_output"))
   local cost = ceil(input * meta:get("input_price") + output * meta:get("output_price"))
   local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + images * USUAL_IMAGE_TOKENS + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))
@@ -236,7 +249,7 @@ function envoy_on_response(h)
   local headers, now = h:headers(), h:timestamp(EnvoyTimestampResolution.MILLISECOND) / 1000
   local status = tonumber(headers:get(":status")) or 0
   local told = tonumber(headers:get("retry-after") or "")  -- get() returns nothing for a header that is not there, which tonumber does not take
-  note(status == 429 or status >= 500, status == 429 and told or nil, now)
+  note(status == 402 or status == 429 or status >= 500, status == 429 and told or nil, now)  -- 402: the account has nothing left
   -- One that we gave up, since its headers are late, the provider may bill: like any that is cut, it stays at the longest answer.
   if status >= 300 and not headers:get("x-spillway-given-up") then settle(meta, mine, 0, 0) end
   pass_on(h)
