@@ -37,7 +37,8 @@ HARDLY_USED = 0.25  # of what there is: less work than that buys no more, whatev
 MINUTES_UNTIL_FORECAST = 60
 TINY = 1e-9  # floating-point dust must not buy a replica
 
-_PREEMPTION = re.compile(r"\.? *preemption:.*", re.DOTALL)
+# What the scheduler says behind its grounds is of what it might have done: preempted others, or since 1.34 deallocated claims of devices.
+_BEHIND = re.compile(r"\. .*|\.? *preemption:.*", re.DOTALL)
 _ALL_NODES = re.compile(r"^\d+/\d+ nodes are available: ")
 _COUNTED = re.compile(r", (?=\d)")  # each of the scheduler's grounds begins with a number of nodes
 _COUNT = re.compile(r"^\d+ ")
@@ -85,7 +86,7 @@ def has_no_place(seen: Observation) -> bool:
 
 
 def _plain(sentence: str) -> str:
-    return _PREEMPTION.sub("", sentence).strip().removesuffix(".")
+    return _BEHIND.sub("", sentence).strip().removesuffix(".")
 
 
 def measure_demand(

@@ -425,6 +425,22 @@ def test_what_the_api_server_does_not_take_is_not_chased() -> None:
             "node(s) didn't match Pod's node affinity/selector",
             id="a label",
         ),
+        pytest.param(
+            (
+                replica(
+                    unschedulable="0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient nvidia.com/gpu. no new "
+                    "claims to deallocate, preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No "
+                    "preemption victims found for incoming pod."
+                ),
+            ),
+            "Insufficient nvidia.com/gpu, node(s) had untolerated taint(s)",
+            id="as of 1.34, when claims of devices came",
+        ),
+        pytest.param(
+            (replica(unschedulable='0/1 nodes are available: persistentvolumeclaim "a.b" not found. preemption: none.'),),
+            'persistentvolumeclaim "a.b" not found',
+            id="a name with a dot",
+        ),
         pytest.param((replica(unschedulable="no gpu"),), "no gpu", id="what has no counts"),
         pytest.param(
             (replica(unschedulable=UNSCHEDULABLE, terminating=True), replica(1, unschedulable=UNSCHEDULABLE, ended_at=NOW)),
