@@ -28,6 +28,8 @@ Body = Mapping[str, Any]
 
 # A container that is being made has no trouble yet.
 _STARTING = frozenset({"ContainerCreating", "PodInitializing"})
+# Why a pod has no node: the scheduler found none, could not bind it to one (a volume that cannot be made), or is not to look yet.
+_NO_NODE = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
 _NO_POD = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
 
 
@@ -50,7 +52,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         ready_since=ready_since(body),
         ended_at=_ended_at(status, containers, ready),
         waiting_reason=_waiting(status)[0],
-        unschedulable=_unschedulable(scheduled),
+        unschedulable=_unschedulable(spec, scheduled),
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status, COMPONENT_ENGINE),
@@ -80,7 +82,7 @@ def sharing_pod(body: Body) -> SharingPod | None:
 
 def gateway_pod(body: Body) -> GatewayPod:
     """Return a gateway pod's facts."""
-    metadata, status = body["metadata"], _part(body, "status")
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
     reason, message = _waiting(status)
     scheduled = _conditions(status).get("PodScheduled", {})
     if reason == "CrashLoopBackOff":
@@ -93,7 +95,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status, COMPONENT_GATEWAY),
-        unschedulable=_unschedulable(scheduled) if "deletionTimestamp" not in metadata else None,
+        unschedulable=_unschedulable(spec, scheduled) if "deletionTimestamp" not in metadata else None,
     )
 
 
@@ -120,8 +122,15 @@ def pool(body: Body) -> Pool:
     )
 
 
-def _unschedulable(scheduled: Body) -> str | None:
-    return scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None
+def _unschedulable(spec: Body, scheduled: Body) -> str | None:
+    """Return why a pod has no node yet; None: it has one, or nobody has looked."""
+    reason = scheduled.get("reason")
+    if reason not in _NO_NODE or scheduled.get("status") == "True":
+        return None
+    if reason != "SchedulingGated":
+        return scheduled.get("message")
+    gates = sorted(str(each.get("name")) for each in spec.get("schedulingGates") or [])
+    return f"held back by scheduling gate {' and '.join(gates)}"
 
 
 def _restarts(status: Body, container: str) -> int:

@@ -150,6 +150,33 @@ def test_why_a_pod_waits_is_told(view: ClusterView) -> None:
     assert (found.waiting_reason, found.unschedulable, found.bound_at) == ("CrashLoopBackOff", "0/1 nodes: no gpu", None)
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "said"),
+    [
+        pytest.param(
+            "SchedulingGated",
+            "Scheduling is blocked due to non-empty scheduling gates",
+            "held back by scheduling gate kueue.x-k8s.io/admission",
+            id="held back",
+        ),
+        pytest.param(
+            "SchedulerError",
+            'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+            'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+            id="a volume that is not made",
+        ),
+        pytest.param("NodeReclaimed", "what nobody knows", None, id="another reason"),
+    ],
+)
+@pytest.mark.parametrize("component", ["engine", "gateway"])
+def test_a_pod_that_gets_no_node_says_why(component: str, reason: str, message: str, said: str | None) -> None:
+    body = pod(component=component, ready=False)
+    body["spec"] = {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}
+    body["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]}
+    found = replica_pod(body) if component == "engine" else gateway_pod(body)
+    assert found.unschedulable == said
+
+
 def test_a_pod_that_is_gone_is_remembered_with_its_end_and_forgotten_later(view: ClusterView) -> None:
     view.put("Pod", pod(), NOW)
     assert view.remove("Pod", pod(), NOW) == {KEY}

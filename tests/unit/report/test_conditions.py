@@ -690,6 +690,36 @@ def test_self_hosting_economic(known: Any, rate: Any, before: str | None, said: 
     assert (found.status, found.reason) == said
 
 
+CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "next_step"),
+    [
+        pytest.param('0/3 nodes are available: persistentvolumeclaim "weights" not found. preemption: none', CLAIM, id="no such claim"),
+        pytest.param("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.", CLAIM, id="a claim without a volume"),
+        pytest.param("0/3 nodes are available: 3 node(s) had volume node affinity conflict.", CLAIM, id="a volume elsewhere, until 1.32"),
+        pytest.param("0/3 nodes are available: 3 node(s) didn't match PersistentVolume's node affinity.", CLAIM, id="a volume elsewhere"),
+        pytest.param(
+            'running PreBind plugin "VolumeBinding": binding volumes: provisioning failed for PVC "weights"', CLAIM, id="none can be made"
+        ),
+        pytest.param(
+            "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had volume node affinity conflict. no new claims to "
+            "deallocate, preemption: none",
+            f"Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas. {CLAIM}",
+            id="a volume elsewhere, and here all is full",
+        ),
+        pytest.param("held back by scheduling gate kueue.x-k8s.io/admission", "Who has set the gate lifts it: Kueue", id="a queue of jobs"),
+        pytest.param("0/3 nodes are available: 3 Too many pods. preemption: none", "Add nodes, lower", id="as many pods as may be"),
+        pytest.param("0/1 nodes are available: 1 node(s) were unschedulable.", "Compare the nodes' labels and taints", id="cordoned nodes"),
+    ],
+)
+def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sentence: str, next_step: str) -> None:
+    found = condition(ConditionType.SCALING_LIMITED, HYBRID, waiting(sentence))
+    assert found.reason == Reason.UNSCHEDULABLE
+    assert found.message.partition("; no more are asked for meanwhile. ")[2].startswith(next_step)
+
+
 def test_only_the_classes_that_have_no_place_are_named() -> None:
     names = [None, "l40s", "h100"]
     lacking = [replica(index, ready=False, bound_at=None, accelerator_class=name, unschedulable="no") for index, name in enumerate(names)]
