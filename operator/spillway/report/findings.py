@@ -14,21 +14,13 @@ from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.economics_finding import self_hosting_economic
+from spillway.report.last_words import advise
 from spillway.report.passed import Pass
 from spillway.report.placement_finding import is_unplaceable, placement_resolved
 from spillway.report.scaling_finding import no_place, scaling_limited
 from spillway.report.slo import attainment, has_targets
 from spillway.report.spill_finding import hosted_backend_equivalent, spill_active
 
-CANNOT_START = (
-    "CrashLoopBackOff",
-    "ImagePullBackOff",
-    "ErrImagePull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-)
 FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has not been scraped yet
 
 _NOT_THERE = "Prometheus has no samples of {what}"
@@ -116,7 +108,8 @@ def replicas_ready(this: Pass) -> Finding:
     if (stuck := _stuck(this.seen)) is not None:
         return no(
             Reason.CRASH_LOOP,
-            f"A replica cannot start ({stuck}); see its events and log (kubectl describe pod, kubectl logs).",
+            f"A replica cannot start ({stuck}). {_next_step(this.seen)}See its events and log (kubectl describe pod, kubectl logs "
+            "--previous).",
         )
     if not this.desired:
         return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
@@ -313,10 +306,31 @@ def _gap(reading: Reading[float]) -> Missing | None:
 
 
 def _stuck(seen: Observation) -> str | None:
-    reasons = {
-        pod.waiting_reason for pod in seen.replicas if pod.waiting_reason in CANNOT_START and pod.ended_at is None and not pod.terminating
+    found = {
+        f"{pod.waiting_reason}: {pod.waiting_words}" if pod.waiting_words else pod.waiting_reason or ""
+        for pod in seen.replicas
+        if pod.is_stuck
     }
-    return ", ".join(sorted(reason for reason in reasons if reason)) or None
+    return "; ".join(sorted(found)) or None
+
+
+def _next_step(seen: Observation) -> str:
+    """Return what to do about replicas that cannot start, as far as that is known; then with a space behind it."""
+    steps = {_step(pod) for pod in seen.replicas if pod.is_stuck}
+    return "".join(f"{step} " for step in sorted(step for step in steps if step))
+
+
+def _step(pod: ReplicaPod) -> str | None:
+    match pod.waiting_reason:
+        case "CrashLoopBackOff" if pod.waiting_words == "OOMKilled":
+            return "It needs more memory than dedicated.podTemplate.resources.limits, or a LimitRange of the namespace, leaves it."
+        case "CrashLoopBackOff":
+            return advise(pod.last_words or "")
+        case "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull":
+            return "Check the name of its image, the way to the registry, and dedicated.podTemplate.imagePullSecrets."
+        case "CreateContainerConfigError":
+            return "Create or correct what that names."
+    return None
 
 
 def _long_ready(pod: ReplicaPod, now: datetime) -> bool:

@@ -150,6 +150,119 @@ def test_why_a_pod_waits_is_told(view: ClusterView) -> None:
     assert (found.waiting_reason, found.unschedulable, found.bound_at) == ("CrashLoopBackOff", "0/1 nodes: no gpu", None)
 
 
+def crashed(
+    *, state: dict[str, Any], ended: dict[str, Any], name: str = "engine", unready_since: str = "10:00:05", kind: str = "engine"
+) -> Any:
+    """Return a pod as the kubelet writes it between an end of a container and the next; its Ready condition tells since when it is not."""
+    body = pod(component=kind, ready=False)
+    body["status"]["conditions"][1]["lastTransitionTime"] = f"2026-11-21T{unready_since}Z"
+    body["status"]["containerStatuses"] = [
+        {"name": kind, "ready": False, "restartCount": 4, "state": {"running": {"startedAt": "2026-11-21T10:20:00Z"}}},
+        {"name": "istio-proxy", "ready": True, "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}},
+    ]
+    at = 0 if name == kind else 1
+    body["status"]["containerStatuses"][at] |= {"name": name, "ready": False, "state": state, "lastState": {"terminated": ended}}
+    return body
+
+
+RUNS = {"running": {"startedAt": "2026-11-21T10:20:00Z"}}
+BACK_OFF = {
+    "waiting": {"reason": "CrashLoopBackOff", "message": "back-off 2m40s restarting failed container=engine pod=x-engine-0_ns(pod-uid)"}
+}
+NO_VLLM = 'failed to create containerd task: exec: "vllm": executable file not found in $PATH: unknown'
+OOM = {"exitCode": 137, "reason": "OOMKilled", "startedAt": "2026-11-21T10:10:00Z", "finishedAt": "2026-11-21T10:14:00Z"}
+ERROR = OOM | {"exitCode": 1, "reason": "Error", "message": "vllm: error: unrecognized arguments: --no-such-flag"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param(crashed(state=BACK_OFF, ended=ERROR), ("CrashLoopBackOff", "exit code 1", ERROR["message"]), id="it waits"),
+        pytest.param(crashed(state=RUNS, ended=ERROR), ("CrashLoopBackOff", "exit code 1", ERROR["message"]), id="it loads again"),
+        pytest.param(
+            crashed(state={"terminated": ERROR}, ended=OOM), ("CrashLoopBackOff", "exit code 1", ERROR["message"]), id="it has just ended"
+        ),
+        pytest.param(crashed(state=RUNS, ended=OOM), ("CrashLoopBackOff", "OOMKilled", None), id="by its memory"),
+        pytest.param(crashed(state=RUNS, ended=OOM, unready_since="10:14:01"), (None, None, None), id="it served, until it ended"),
+        pytest.param(
+            crashed(state=BACK_OFF, ended=ERROR, name="istio-proxy"),
+            ("CrashLoopBackOff", "container istio-proxy, exit code 1", None),
+            id="a sidecar",
+        ),
+        pytest.param(
+            crashed(state={"terminated": ERROR | {"exitCode": 0}}, ended=ERROR, name="vault-agent"),
+            (None, None, None),
+            id="one that is done",
+        ),
+        pytest.param(
+            crashed(
+                state=BACK_OFF,
+                ended=OOM | {"exitCode": 128, "reason": "StartError", "message": NO_VLLM},
+            ),
+            ("CrashLoopBackOff", f"StartError: {NO_VLLM}", NO_VLLM),
+            id="it cannot be run",
+        ),
+    ],
+)
+def test_a_replica_that_ends_before_it_serves_is_in_a_loop_also_while_it_runs_again(body: Any, said: tuple[Any, ...]) -> None:
+    """A large model takes minutes to its next end; alerts that wait for half an hour of one reason never came."""
+    found = replica_pod(body)
+    assert (found.waiting_reason, found.waiting_words, found.last_words) == said
+    assert found.is_stuck == (said[0] is not None)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        pytest.param(
+            {"reason": "ErrImagePull", "message": 'failed to pull and unpack image "r.example.com/vllm:1": not found'},
+            ("ImagePullBackOff", "image r.example.com/vllm:1"),
+            id="it could not be pulled",
+        ),
+        pytest.param(
+            {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "r.example.com/vllm:1"'},
+            ("ImagePullBackOff", "image r.example.com/vllm:1"),
+            id="it will be pulled again",
+        ),
+        pytest.param(
+            {"reason": "CreateContainerConfigError", "message": "couldn't find key token in Secret ns/hub"},
+            ("CreateContainerConfigError", "couldn't find key token in Secret ns/hub"),
+            id="a Secret without the key",
+        ),
+        pytest.param(
+            {
+                "reason": "CreateContainerConfigError",
+                "message": 'container has runAsNonRoot and image will run as root (pod: "x-engine-0_ns(pod-uid)", container: engine)',
+            },
+            ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+            id="without the pod's name",
+        ),
+        pytest.param(
+            {
+                "reason": "CreateContainerError",
+                "message": 'failed to reserve container name "engine_1": name is reserved for "5f9c2a7be1d04c3b8a6f5f9c2a7be1d04c3b8a6f"',
+            },
+            ("CreateContainerError", 'failed to reserve container name "engine_1": name is reserved for "…"'),
+            id="without an id",
+        ),
+        pytest.param({"reason": "ContainerCreating"}, (None, None), id="it is being made"),
+    ],
+)
+def test_why_a_replica_waits_is_told_without_what_changes_from_attempt_to_attempt(waiting: dict[str, str], said: tuple[Any, ...]) -> None:
+    body = pod(ready=False)
+    body["status"]["containerStatuses"] = [{"name": "engine", "image": "r.example.com/vllm:1", "state": {"waiting": waiting}}]
+    found = replica_pod(body)
+    assert (found.waiting_reason, found.waiting_words) == said
+
+
+def test_a_gateway_that_ends_before_it_serves_has_the_same_trouble_while_it_runs_again() -> None:
+    ended = {**ERROR, "message": "error initializing configuration"}
+    found = [gateway_pod(crashed(state=state, ended=ended, name="gateway", kind="gateway")) for state in (BACK_OFF, RUNS)]
+    assert {(each.config_mounted_problem, each.is_stuck) for each in found} == {
+        ("CrashLoopBackOff: see its log (kubectl logs) (exit code 1)", True)
+    }
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "said"),
     [

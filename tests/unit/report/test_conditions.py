@@ -95,6 +95,12 @@ NO_NODE = (
     "3 Preemption is not helpful for scheduling."
 )
 CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
+
+
+def stuck(reason: str, words: str | None = None, **more: Any) -> Observation:
+    return observe(1, replicas=(replica(ready=False, waiting_reason=reason, waiting_words=words, **more),))
+
+
 REFUSED = {"pools": (pool(2, ready_replicas=1, refused="exceeded quota: gpus"),)}
 KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
 WRONG = workload(dedicated={"accelerators": ["b200"]})
@@ -206,6 +212,47 @@ CASES = [
         id="no quota left",
     ),
     case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CrashLoopBackOff", "exit code 2", last_words="vllm: error: unrecognized arguments: --no-such-flag"),
+        ("False", Reason.CRASH_LOOP),
+        "A replica cannot start (CrashLoopBackOff: exit code 2). This vLLM refuses an argument: correct dedicated.engine.extraArgs, and "
+        "dedicated.engine.version where it is not the image's. See its events and log",
+        id="what the engine says",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CrashLoopBackOff", "OOMKilled"),
+        ("False", Reason.CRASH_LOOP),
+        "(CrashLoopBackOff: OOMKilled). It needs more memory than dedicated.podTemplate.resources.limits",
+        id="too little memory",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CreateContainerConfigError", 'secret "hub" not found'),
+        ("False", Reason.CRASH_LOOP),
+        '(CreateContainerConfigError: secret "hub" not found). Create or correct what that names.',
+        id="a Secret that is not there",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("ImagePullBackOff", "image r.example.com/vllm:1"),
+        ("False", Reason.CRASH_LOOP),
+        "(ImagePullBackOff: image r.example.com/vllm:1). Check the name of its image, the way to the registry",
+        id="an image that cannot be pulled",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("RunContainerError"),
+        ("False", Reason.CRASH_LOOP),
+        "A replica cannot start (RunContainerError). See its events and log (kubectl describe pod, kubectl logs --previous).",
+        id="what nobody knows",
+    ),
     case(K.REPLICAS_READY, ASLEEP, observe(0), ("True", Reason.SCALED_TO_ZERO), id="none wanted"),
     case(K.REPLICAS_READY, HOSTED, observe(0), ("Unknown", Reason.NOT_REQUESTED), id="none asked for"),
     case(K.REPLICAS_READY, WRONG, observe(2), ("True", Reason.REPLICAS_READY), id="those that run, with problems"),
