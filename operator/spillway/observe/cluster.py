@@ -303,7 +303,7 @@ def controller_uid(body: Body) -> str | None:
 
 
 def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
-    """Return the pool, blocked when a pod of a new template finds no place, or is not even taken, while all of another template serve.
+    """Return the pool, blocked when a pod of a new template finds no place, cannot start or is not even taken, while others serve.
 
     The Deployment itself says so only after its progress deadline, which is as long as a large model takes to load.
     """
@@ -311,10 +311,13 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
         return replace(pool, rollout_blocked=f"the API server takes no pod of the new spec: {pool.refused}.")
     own = [pod for pod in pods if pod.pool == pool.name and not pod.terminating and pod.ended_at is None]
     serving = {pod.template for pod in own if pod.ready}
-    waiting = {pod.template for pod in own if pod.unschedulable is not None}
-    if pool.rollout_blocked is not None or not serving or not waiting - serving:
+    if pool.rollout_blocked is not None or not serving:
         return pool
-    return replace(pool, rollout_blocked="no node has room for a replica of the new spec beside those that serve; free or add one.")
+    if {pod.template for pod in own if pod.unschedulable is not None} - serving:
+        return replace(pool, rollout_blocked="no node has room for a replica of the new spec beside those that serve; free or add one.")
+    if {pod.template for pod in own if pod.is_stuck} - serving:
+        return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. Those of the one before serve.")
+    return pool
 
 
 def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datetime) -> SeenWorkload:

@@ -197,7 +197,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(Reason.GATEWAY_STARTING, "No gateway is ready.")
     unavailable = this.desired > 0 and not ready_replicas(this.seen)
     if this.workload.spec.owns and (unavailable or owned.reason is Reason.CRASH_LOOP):
-        return yes(Reason.OWNED_UNAVAILABLE, "Own replicas are wanted and do not serve, see ReplicasReady.")
+        whose = "Own replicas are wanted and" if unavailable else "Some own replicas"
+        return yes(Reason.OWNED_UNAVAILABLE, f"{whose} do not serve, see ReplicasReady.")
     if (stopped := _stopped(this)) is not None and not ready_replicas(this.seen) and not _is_waited_for(this, owned):
         return yes(stopped, "Nothing may go to hosted backends, and nobody else serves, see SpillActive.")
     if hosted.status == "False":

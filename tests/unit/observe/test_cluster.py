@@ -506,7 +506,20 @@ def test_a_pool_knows_whether_pods_of_a_spec_before_this_one_run(status: dict[st
     assert pool({"metadata": {"name": "x", "generation": 3}, "status": status}).is_rolling is rolling
 
 
-def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_place(view: ClusterView) -> None:
+CRASHES = {"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}]},
+            id="finds no place",
+        ),
+        pytest.param(CRASHES, id="cannot start"),
+    ],
+)
+def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template(view: ClusterView, status: dict[str, Any]) -> None:
     deployment = {
         "metadata": {
             "name": "x-engine-12345678",
@@ -523,7 +536,7 @@ def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_plac
         found = pod(ready=ready)
         found["metadata"] |= {"name": name, "uid": name, "labels": {**found["metadata"]["labels"], "pod-template-hash": template}}
         if not ready:
-            found["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}]
+            found["status"] |= status
         view.put("Pod", found, NOW)
 
     def blocked() -> bool:
