@@ -60,6 +60,8 @@ def replica_pod(body: Body) -> ReplicaPod:
         waiting_reason=trouble.reason,
         waiting_words=trouble.words,
         last_words=trouble.last_words,
+        ended_words=_ended_words(status),
+        preparing_since=_preparing_since(spec, conditions),
         unschedulable=_unschedulable(spec, scheduled),
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
@@ -311,6 +313,22 @@ def _end(ended: Body) -> str:
     if reason in {"StartError", "ContainerCannotRun"}:
         return f"{reason}: {_steady(ended.get('message'))}"
     return f"exit code {code}" if reason in {"Error", "Completed", None} else str(reason)
+
+
+def _ended_words(status: Body) -> str | None:
+    """Return why a kubelet evicted or refused a pod, without amounts: they stand behind the first sentence, or what was asked."""
+    reason = status.get("reason")
+    if status.get("phase") != "Failed" or not reason:
+        return None
+    message = str(status.get("message") or "").removeprefix("Pod was rejected: ").strip()
+    said = message.partition(". ")[0].partition(", requested:")[0].removesuffix(".")
+    return f"{reason}: {_steady(said)}" if said else str(reason)
+
+
+def _preparing_since(spec: Body, conditions: Mapping[str, Body]) -> datetime | None:
+    """Return since when a pod's node has no sandbox for it: it makes one once the volumes are there, and pulls images only then."""
+    sandbox = conditions.get("PodReadyToStartContainers", {})
+    return moment(sandbox.get("lastTransitionTime")) if spec.get("nodeName") and sandbox.get("status") == "False" else None
 
 
 def _steady(message: str | None) -> str | None:

@@ -72,6 +72,8 @@ class ReplicaPod:
     waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
     waiting_words: str | None = None  # more of it, without what changes from start to start
     last_words: str | None = None  # the end of the log of an engine that ended before it served
+    ended_words: str | None = None  # why its node did not take it, or put it out; None: it did neither
+    preparing_since: datetime | None = None  # since when its node has no volumes or no network for it; None: it has, or tells nothing
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from
     created_at: datetime | None = None  # None: not known, and nothing is learned from its start

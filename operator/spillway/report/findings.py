@@ -23,6 +23,9 @@ from spillway.report.spill_finding import hosted_backend_equivalent, spill_activ
 
 FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has not been scraped yet
 
+LATELY = timedelta(minutes=15)  # replicas that their nodes put out before are no reason for one that is not ready now
+PREPARED_BY = timedelta(minutes=3)  # a volume is attached and mounted within a minute or two
+
 _NOT_THERE = "Prometheus has no samples of {what}"
 _GAPS = {
     Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
@@ -115,7 +118,7 @@ def replicas_ready(this: Pass) -> Finding:
         return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
     if ready_replicas(this.seen) >= this.desired:
         return yes(Reason.REPLICAS_READY, "All wanted replicas serve.")
-    return no(Reason.REPLICAS_STARTING, "Replicas are starting.")
+    return no(Reason.REPLICAS_STARTING, " ".join(["Replicas are starting.", *_delays(this.seen, this.now)]))
 
 
 def hosted_backend_ready(this: Pass) -> Finding:
@@ -313,6 +316,25 @@ def _stuck(seen: Observation) -> str | None:
         if pod.is_stuck
     }
     return "; ".join(sorted(found)) or None
+
+
+def _delays(seen: Observation, now: datetime) -> list[str]:
+    """Return what keeps replicas from starting before any container does: their nodes put them out, or cannot prepare for them."""
+    told = []
+    put_out = sorted({pod.ended_words for pod in seen.replicas if pod.ended_words and pod.ended_at and now - pod.ended_at <= LATELY})
+    if put_out:
+        told.append(f"Others were put out by their nodes ({'; '.join(put_out)}).")
+    if any(words.startswith("Evicted") for words in put_out):
+        told.append("Weights belong on a claim (dedicated.modelCache); see also the disk and memory of the nodes.")
+    if any(words.startswith(("UnexpectedAdmissionError", "OutOf")) for words in put_out):
+        told.append("See the device plugin and the accelerators of these nodes (kubectl describe node).")
+    waiting = (pod.preparing_since for pod in seen.replicas if pod.ended_at is None and not pod.terminating)
+    if any(since is not None and now - since > PREPARED_BY for since in waiting):
+        told.append(
+            "The node of one has no volumes or no network for it, see its Events (kubectl describe pod): a claim that another node or "
+            "workload holds, runtimeClassName."
+        )
+    return told
 
 
 def _next_step(seen: Observation) -> str:

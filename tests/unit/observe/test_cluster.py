@@ -120,6 +120,48 @@ def test_a_pod_whose_containers_tell_no_end_ended_when_it_was_no_longer_ready(st
     assert found.ended_at == (None if ended_at is None else datetime(2026, 11, 21, ended_at, tzinfo=UTC))
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "said"),
+    [
+        pytest.param(
+            "Evicted",
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 10Gi, available: 8Gi. Container engine was using 140Gi, "
+            "request is 0, has larger consumption of ephemeral-storage. ",
+            "Evicted: The node was low on resource: ephemeral-storage",
+            id="evicted",
+        ),
+        pytest.param(
+            "UnexpectedAdmissionError",
+            "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu",
+            "UnexpectedAdmissionError: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu",
+            id="no healthy accelerator",
+        ),
+        pytest.param(
+            "OutOfnvidia.com/gpu",
+            "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 8, capacity: 8",
+            "OutOfnvidia.com/gpu: Node didn't have enough resource: nvidia.com/gpu",
+            id="no accelerator left",
+        ),
+        pytest.param("Terminated", "", "Terminated", id="without words"),
+        pytest.param(None, "no reason", None, id="an end of its own"),
+    ],
+)
+def test_why_a_node_put_a_replica_out_is_told_without_amounts(reason: str | None, message: str, said: str | None) -> None:
+    """As kubelets from 1.30 to 1.36 write it: a pod that is refused has no containers in its status."""
+    status = {"phase": "Failed", "reason": reason, "message": message, "startTime": "2026-11-21T10:00:00Z"}
+    found = replica_pod({**pod(), "status": status})
+    assert (found.ended_words, found.ended_at) == (said, datetime(2026, 11, 21, 10, tzinfo=UTC))
+
+
+def test_a_replica_whose_node_has_no_volumes_for_it_yet_tells_since_when() -> None:
+    since = {"lastTransitionTime": "2026-11-21T10:00:01Z"}
+    body = pod(ready=False)
+    body["status"]["conditions"].append({"type": "PodReadyToStartContainers", "status": "False", **since})
+    assert replica_pod(body).preparing_since == datetime(2026, 11, 21, 10, 0, 1, tzinfo=UTC)
+    body["status"]["conditions"][-1]["status"] = "True"
+    assert replica_pod(body).preparing_since is None
+
+
 def test_what_ended_of_a_deleted_workload_is_not_its_successors(view: ClusterView) -> None:
     view.put("Pod", pod(), NOW)
     view.remove("Pod", pod(), NOW)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -99,6 +100,12 @@ CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff")
 
 def stuck(reason: str, words: str | None = None, **more: Any) -> Observation:
     return observe(1, replicas=(replica(ready=False, waiting_reason=reason, waiting_words=words, **more),))
+
+
+def put_out(words: str) -> Observation:
+    """Return an observation of a replica that starts beside one that its node put out a minute ago."""
+    ended = replica(1, ready=False, ended_at=NOW - timedelta(minutes=1), ended_words=words)
+    return observe(1, replicas=(replica(ready=False), ended))
 
 
 REFUSED = {"pools": (pool(2, ready_replicas=1, refused="exceeded quota: gpus"),)}
@@ -212,6 +219,30 @@ CASES = [
         id="no quota left",
     ),
     case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        put_out("Evicted: The node was low on resource: ephemeral-storage"),
+        ("False", Reason.REPLICAS_STARTING),
+        "Others were put out by their nodes (Evicted: The node was low on resource: ephemeral-storage). Weights belong on a claim",
+        id="evicted again and again",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        put_out("UnexpectedAdmissionError: Allocate failed due to no healthy devices present"),
+        ("False", Reason.REPLICAS_STARTING),
+        "no healthy devices present). See the device plugin",
+        id="refused by a node without healthy accelerators",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        observe(1, replicas=(replica(ready=False, preparing_since=NOW - timedelta(minutes=4)),)),
+        ("False", Reason.REPLICAS_STARTING),
+        "Replicas are starting. The node of one has no volumes or no network for it",
+        id="a volume that another node holds",
+    ),
     case(
         K.REPLICAS_READY,
         HYBRID,
@@ -773,6 +804,19 @@ def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sen
     found = condition(ConditionType.SCALING_LIMITED, HYBRID, waiting(sentence))
     assert found.reason == Reason.UNSCHEDULABLE
     assert found.message.partition("; no more are asked for meanwhile. ")[2].startswith(next_step)
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param((replica(1, ready=False, ended_at=NOW - timedelta(hours=1), ended_words="Evicted"),), id="an eviction of an hour ago"),
+        pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(minutes=1)),), id="a volume that is being attached"),
+        pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(hours=1), terminating=True),), id="one that is taken down"),
+    ],
+)
+def test_replicas_that_start_have_no_delay_by(pods: tuple[Any, ...]) -> None:
+    found = condition(ConditionType.REPLICAS_READY, HYBRID, observe(1, replicas=(replica(ready=False), *pods)))
+    assert found.message == "Replicas are starting."
 
 
 def test_only_the_classes_that_have_no_place_are_named() -> None:
