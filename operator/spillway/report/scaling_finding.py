@@ -14,7 +14,7 @@ _VOLUME = re.compile(r"volume|\bpvc|\bfree storage", re.IGNORECASE)  # as the sc
 _FULL = re.compile(r"\bToo many pods\b")
 
 
-def scaling_limited(this: Pass) -> Finding:
+def scaling_limited(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
     """ScalingLimited: demand asks for another count than is allowed or possible."""
     scaled = this.decision.scale
     if not this.workload.spec.owns:
@@ -26,6 +26,8 @@ def scaling_limited(this: Pass) -> Finding:
             return no(Reason.NOT_LIMITED, "The wanted count is possible.")
         case Reason.UNSCHEDULABLE:
             return yes(Reason.UNSCHEDULABLE, no_place(this, meanwhile=scaled.reason is not Reason.EXTERNAL))
+        case Reason.CRASH_LOOP:
+            return yes(Reason.CRASH_LOOP, "No more replicas are asked for while one cannot start and none serves, see ReplicasReady.")
         case Reason.AT_MIN_REPLICAS:
             return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
         case limit:

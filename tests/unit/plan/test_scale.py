@@ -408,6 +408,23 @@ def test_what_the_api_server_does_not_take_is_not_chased() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "readings"),
+    [
+        pytest.param(workload(), {"arrivals_per_s": 40.0, "spilled_per_s": 40.0}, id="what is spilled"),
+        pytest.param(workload("Dedicated"), {"arrivals_per_s": 40.0, "refused_per_s": 40.0}, id="what is refused"),
+    ],
+)
+def test_no_more_are_asked_for_while_one_cannot_start_and_none_serves(wanted: Workload, readings: dict[str, float]) -> None:
+    """A wrong image or argument would keep all of them from starting, and each costs an accelerator by the hour."""
+    crashing = tuple(replica(index, ready=False, waiting_reason="CrashLoopBackOff") for index in range(2))
+    seen = observe(2, replicas=crashing, signals=signals(**readings))
+    found = scaled(one_pass(wanted, seen)[0])
+    assert (found.replicas, found.reason, found.limited) == (2, Reason.CRASH_LOOP, Reason.CRASH_LOOP)
+    one_serves = replace(seen, replicas=(replica(0), crashing[1]))
+    assert scaled(one_pass(wanted, one_serves)[0]).replicas == 4, "a node of its own may be what is wrong with the other"
+
+
+@pytest.mark.parametrize(
     ("pods", "words"),
     [
         pytest.param((replica(),), None, id="all found a node"),

@@ -693,6 +693,14 @@ CASES = [
     ),
     case(
         K.SCALING_LIMITED,
+        DEDICATED,
+        observe(1, **CRASHING, signals=signals(arrivals_per_s=40.0, refused_per_s=40.0)),
+        ("True", Reason.CRASH_LOOP),
+        "No more replicas are asked for while one cannot start",
+        id="none that can start",
+    ),
+    case(
+        K.SCALING_LIMITED,
         workload(scaling={"mode": "External"}, replicas=2),
         observe(1, **PENDING),
         ("True", Reason.UNSCHEDULABLE),
