@@ -11,6 +11,7 @@ from spillway.report.passed import Pass
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+)")
 _GATED = re.compile(r"\bscheduling gate\b")  # observe/pods.py
 _VOLUME = re.compile(r"volume|\bpvc|\bfree storage", re.IGNORECASE)  # as the scheduler's plugins for volumes put it, 1.30 to 1.36
+_CLAIMS = re.compile(r"\bcannot allocate all claims\b")  # an extended resource, where a DRA driver offers it (on by default since 1.36)
 _FULL = re.compile(r"\bToo many pods\b")
 
 
@@ -58,7 +59,7 @@ def _remedy(grounds: str, resources: Sequence[str]) -> str:
     told = []
     if _GATED.search(grounds):
         told.append("Who has set the gate lifts it: Kueue, for one, once there is quota in its ClusterQueue.")
-    if any("/" in each for each in resources):  # an extended resource, as device plugins offer accelerators
+    if any("/" in each for each in resources) or _CLAIMS.search(grounds):  # an extended resource, as device plugins offer accelerators
         told.append("Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas.")
     elif resources or _FULL.search(grounds):
         told.append("Add nodes, lower dedicated.podTemplate.resources.requests, or lower dedicated.scaling.maxReplicas.")

@@ -803,6 +803,11 @@ CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
             f"Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas. {CLAIM}",
             id="a volume elsewhere, and here all is full",
         ),
+        pytest.param(
+            "0/3 nodes are available: 3 cannot allocate all claims. still not schedulable, preemption: none",
+            "Add nodes of that class, name another class",
+            id="no device left of a DRA driver",
+        ),
         pytest.param("held back by scheduling gate kueue.x-k8s.io/admission", "Who has set the gate lifts it: Kueue", id="a queue of jobs"),
         pytest.param("0/3 nodes are available: 3 Too many pods. preemption: none", "Add nodes, lower", id="as many pods as may be"),
         pytest.param("0/1 nodes are available: 1 node(s) were unschedulable.", "Compare the nodes' labels and taints", id="cordoned nodes"),
