@@ -21,6 +21,9 @@ from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
 WORKLOAD_KIND, CLASS_KIND, PROVIDER_KIND = "InferenceWorkload", "AcceleratorClass", "HostedProvider"
 # A pod that is gone is remembered for this long, so that the ledger learns when it ended.
 REMEMBER_ENDED = timedelta(minutes=10)
+# A gateway pod whose time to end is over by this much is on a node that is lost: its kubelet would have ended it and said so. It stays
+# until somebody takes the node out, for days perhaps, and must not be waited for, nor have a part of the cap and of limits.
+LOST_AFTER = timedelta(minutes=2)
 
 Spec = TypeVar("Spec", InferenceWorkloadSpec, AcceleratorClassSpec, HostedProviderSpec)
 
@@ -168,14 +171,13 @@ class ClusterView:
         known = {pod.uid for pod in live}
         return tuple(sorted([*live, *(pod for pod in ended.values() if pod.uid not in known)], key=lambda pod: pod.name))
 
-    def gateways(self, key: Key) -> tuple[GatewayPod, ...]:
-        """Return the gateway pods."""
-        found = [each.facts for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
-        return tuple(sorted(found, key=lambda pod: pod.name))
+    def gateways(self, key: Key, now: datetime) -> tuple[GatewayPod, ...]:
+        """Return the gateway pods but for those on lost nodes."""
+        return tuple(each.facts for each in self.gateway_children(key, now) if isinstance(each.facts, GatewayPod))
 
-    def gateway_children(self, key: Key) -> tuple[Child, ...]:
-        """Return the gateway pods as objects."""
-        found = [each for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
+    def gateway_children(self, key: Key, now: datetime) -> tuple[Child, ...]:
+        """Return the gateway pods as objects, but for those on lost nodes."""
+        found = [each for each in self.children(key).values() if isinstance(each.facts, GatewayPod) and not _is_lost(each.facts, now)]
         return tuple(sorted(found, key=lambda pod: pod.name))
 
     def gateways_ready_before(self, key: Key, then: datetime) -> int:
@@ -282,6 +284,10 @@ class ClusterView:
             hosted = seen.parsed.spec.hosted if seen.parsed.spec else None
             if key.namespace == namespace and hosted is not None and any(each.provider_ref.name == name for each in hosted.backends):
                 yield key
+
+
+def _is_lost(pod: GatewayPod, now: datetime) -> bool:
+    return pod.ends_by is not None and now - pod.ends_by > LOST_AFTER
 
 
 def owner_of(body: Body) -> Key | None:

@@ -105,6 +105,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status, COMPONENT_GATEWAY),
         unschedulable=_unschedulable(spec, scheduled) if "deletionTimestamp" not in metadata else None,
+        ends_by=moment(metadata.get("deletionTimestamp")),
     )
 
 

@@ -99,6 +99,7 @@ class GatewayPod:
     created_at: datetime | None = None  # None: not known
     restarts: int | None = None  # of Envoy's container; None: not known
     unschedulable: str | None = None  # the scheduler's sentence
+    ends_by: datetime | None = None  # when its time to end is over; None: nobody has asked it to
 
     @property
     def is_stuck(self) -> bool:

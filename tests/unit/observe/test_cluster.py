@@ -179,7 +179,7 @@ def test_gateways_are_told_from_all_else_that_a_workload_has(view: ClusterView) 
     for body in (pod(), pod(component="gateway")):
         view.put("Pod", body, NOW)
     view.put("Deployment", deployment("gateway", message=None), NOW)
-    assert [each.name for each in view.gateway_children(KEY)] == ["x-gateway-0"]
+    assert [each.name for each in view.gateway_children(KEY, NOW)] == ["x-gateway-0"]
     assert view.gateways_ready_before(KEY, NOW) == 1
 
 
@@ -428,7 +428,7 @@ def test_an_end_that_is_told_after_its_successor_leaves_that_one(view: ClusterVi
             view.put(kind, each, NOW)
         assert view.remove(kind, old, NOW) == frozenset(), kind
         assert view.workloads[KEY].parsed.uid == "new", kind
-    assert (list(view.classes), list(view.providers), [each.uid for each in view.gateways(KEY)]) == (["l4"], [("ns", "l4")], ["new"])
+    assert (list(view.classes), list(view.providers), [each.uid for each in view.gateways(KEY, NOW)]) == (["l4"], [("ns", "l4")], ["new"])
     view.remove("HostedProvider", {"metadata": {**plain, "uid": "new"}}, NOW)
     assert view.providers == {}
 
@@ -601,7 +601,7 @@ def test_a_share_that_cannot_be_read_is_none_told(view: ClusterView, written: st
     found = pod(component="gateway")
     found["metadata"]["annotations"] = {"spillway.dev/gateway-share": written}
     view.put("Pod", found, NOW)
-    (child,) = view.gateway_children(KEY)
+    (child,) = view.gateway_children(KEY, NOW)
     assert child.sharing is not None
     assert child.sharing.told is None
 
@@ -610,10 +610,12 @@ def test_a_gateway_pod_tells_its_age_and_which_configuration_it_runs_and_an_ende
     found = pod(component="gateway")
     found["metadata"] |= {"annotations": {"spillway.dev/config-hash": "abc"}, "creationTimestamp": "2026-11-21T09:59:58Z"}
     view.put("Pod", found, NOW)
-    assert [(each.config_hash, each.created_at) for each in view.gateways(KEY)] == [("abc", datetime(2026, 11, 21, 9, 59, 58, tzinfo=UTC))]
+    assert [(each.config_hash, each.created_at) for each in view.gateways(KEY, NOW)] == [
+        ("abc", datetime(2026, 11, 21, 9, 59, 58, tzinfo=UTC))
+    ]
     found["status"]["phase"] = "Failed"
     view.put("Pod", found, NOW)
-    assert view.gateways(KEY) == ()
+    assert view.gateways(KEY, NOW) == ()
 
 
 QUOTA = 'pods "x-engine-12345678-7d9f-abcde" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1.'
@@ -694,6 +696,16 @@ def test_why_a_gateway_does_not_start_is_told_without_what_changes_from_start_to
     body = pod(component="gateway", ready=False)
     body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": reason, "message": message}}}]
     assert gateway_pod(body).config_mounted_problem == f"{reason}: {said}"
+
+
+def test_a_gateway_on_a_node_that_is_lost_is_not_waited_for(view: ClusterView) -> None:
+    """Nobody is there to end it, and its pod stays for as long as its node does: old replicas stayed, and so did its part of the cap."""
+    found = pod(component="gateway", ready=False)
+    found["metadata"]["deletionTimestamp"] = "2026-11-21T11:57:59Z"  # when its time to end was over
+    view.put("Pod", found, NOW)
+    before, after = NOW - timedelta(minutes=1), NOW
+    assert [len(view.gateways(KEY, now)) for now in (before, after)] == [1, 0]
+    assert [len(view.gateway_children(KEY, now)) for now in (before, after)] == [1, 0]
 
 
 def test_restarts_of_a_sidecar_are_not_those_of_a_gateway_or_a_replica() -> None:
