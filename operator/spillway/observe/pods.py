@@ -249,7 +249,9 @@ def _is_config(container: Body) -> bool:
 
 
 def _bound_at(spec: Body, status: Body, scheduled: Body) -> datetime | None:
-    if not spec.get("nodeName"):
+    """Return since when a pod has its node, and accelerators with it; None where it never had them: its node refused it."""
+    refused_by_node = status.get("phase") == "Failed" and not status.get("containerStatuses")
+    if not spec.get("nodeName") or refused_by_node:
         return None
     bound = moment(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
     return bound or moment(status.get("startTime"))

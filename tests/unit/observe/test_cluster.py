@@ -153,6 +153,15 @@ def test_why_a_node_put_a_replica_out_is_told_without_amounts(reason: str | None
     assert (found.ended_words, found.ended_at) == (said, datetime(2026, 11, 21, 10, tzinfo=UTC))
 
 
+def test_a_replica_that_its_node_refused_never_had_an_accelerator_and_is_forgotten(view: ClusterView) -> None:
+    """A node without healthy accelerators refuses thousands, one after the other: each had a mark in the ledger, and cost a second."""
+    refused = {**pod(), "status": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "startTime": "2026-11-21T10:00:00Z"}}
+    view.put("Pod", refused, NOW)
+    assert [each.bound_at for each in view.replicas(KEY, NOW)] == [None]
+    view.remove("Pod", refused, NOW)
+    assert view.replicas(KEY, NOW) == ()
+
+
 def test_a_replica_whose_node_has_no_volumes_for_it_yet_tells_since_when() -> None:
     since = {"lastTransitionTime": "2026-11-21T10:00:01Z"}
     body = pod(ready=False)
