@@ -320,7 +320,7 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
     if pool.rollout_blocked is not None or not serving:
         return pool
     if {pod.template for pod in own if pod.unschedulable is not None} - serving:
-        return replace(pool, rollout_blocked="no node has room for a replica of the new spec beside those that serve; free or add one.")
+        return replace(pool, rollout_blocked="no node takes a replica of the new spec beside those that serve, see ReplicasReady.")
     if {pod.template for pod in own if pod.is_stuck} - serving:
         return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. Those of the one before serve.")
     return pool

@@ -61,6 +61,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         waiting_words=trouble.words,
         last_words=trouble.last_words,
         ended_words=_ended_words(status),
+        fell_silent=_fell_silent(containers, ready),
         preparing_since=_preparing_since(spec, conditions),
         unschedulable=_unschedulable(spec, scheduled),
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
@@ -326,6 +327,13 @@ def _ended_words(status: Body) -> str | None:
     message = str(status.get("message") or "").removeprefix("Pod was rejected: ").strip()
     said = message.partition(". ")[0].partition(", requested:")[0].removesuffix(".")
     return f"{reason}: {_steady(said)}" if said else str(reason)
+
+
+def _fell_silent(containers: list[Body], ready: Body) -> bool:
+    """Whether a pod has been ready since its engine began to run, and is not any more: its node is lost, say."""
+    engine = next((each for each in containers if each.get("name") == COMPONENT_ENGINE), {})
+    began, changed = moment(_part(_part(engine, "state"), "running").get("startedAt")), moment(ready.get("lastTransitionTime"))
+    return ready.get("status") == "False" and began is not None and changed is not None and began < changed
 
 
 def _preparing_since(spec: Body, conditions: Mapping[str, Body]) -> datetime | None:

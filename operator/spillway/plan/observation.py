@@ -73,6 +73,7 @@ class ReplicaPod:
     waiting_words: str | None = None  # more of it, without what changes from start to start
     last_words: str | None = None  # the end of the log of an engine that ended before it served
     ended_words: str | None = None  # why its node did not take it, or put it out; None: it did neither
+    fell_silent: bool = False  # it served and is not ready any more, though its engine runs as far as is known
     preparing_since: datetime | None = None  # since when its node has no volumes or no network for it; None: it has, or tells nothing
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from

@@ -328,7 +328,10 @@ def _delays(seen: Observation, now: datetime) -> list[str]:
         told.append("Weights belong on a claim (dedicated.modelCache); see also the disk and memory of the nodes.")
     if any(words.startswith(("UnexpectedAdmissionError", "OutOf")) for words in put_out):
         told.append("See the device plugin and the accelerators of these nodes (kubectl describe node).")
-    waiting = (pod.preparing_since for pod in seen.replicas if pod.ended_at is None and not pod.terminating)
+    alive = [pod for pod in seen.replicas if pod.ended_at is None and not pod.terminating]
+    if any(pod.fell_silent for pod in alive):
+        told.append("One that served answers no more, see its node and its log (kubectl get node, kubectl logs).")
+    waiting = (pod.preparing_since for pod in alive)
     if any(since is not None and now - since > PREPARED_BY for since in waiting):
         told.append(
             "The node of one has no volumes or no network for it, see its Events (kubectl describe pod): a claim that another node or "

@@ -162,6 +162,23 @@ def test_a_replica_that_its_node_refused_never_had_an_accelerator_and_is_forgott
     assert view.replicas(KEY, NOW) == ()
 
 
+@pytest.mark.parametrize(
+    ("started", "silent"),
+    [
+        pytest.param("2026-11-21T10:04:59Z", True, id="it was ready in between"),
+        pytest.param("2026-11-21T10:05:00Z", False, id="it is starting"),
+        pytest.param(None, False, id="it does not run"),
+    ],
+)
+def test_a_replica_that_served_and_answers_no_more_is_told_from_one_that_starts(started: str | None, silent: bool) -> None:  # noqa: FBT001
+    """A node that is lost, say: its replicas run on as far as the API server knows, but are not ready any more."""
+    body = pod(ready=False)
+    state = {"waiting": {"reason": "ContainerCreating"}} if started is None else {"running": {"startedAt": started}}
+    body["status"]["containerStatuses"] = [{"name": "engine", "ready": False, "restartCount": 0, "state": state}]
+    assert replica_pod(body).fell_silent is silent
+    assert not replica_pod(pod(ready=True)).fell_silent
+
+
 def test_a_replica_whose_node_has_no_volumes_for_it_yet_tells_since_when() -> None:
     since = {"lastTransitionTime": "2026-11-21T10:00:01Z"}
     body = pod(ready=False)

@@ -246,6 +246,14 @@ CASES = [
     case(
         K.REPLICAS_READY,
         HYBRID,
+        observe(1, replicas=(replica(ready=False, fell_silent=True),)),
+        ("False", Reason.REPLICAS_STARTING),
+        "Replicas are starting. One that served answers no more",
+        id="a node that is lost",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
         stuck("CrashLoopBackOff", "exit code 2", last_words="vllm: error: unrecognized arguments: --no-such-flag"),
         ("False", Reason.CRASH_LOOP),
         "A replica cannot start (CrashLoopBackOff: exit code 2). This vLLM refuses an argument: correct dedicated.engine.extraArgs, and "
