@@ -26,6 +26,11 @@ FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has
 LATELY = timedelta(minutes=15)  # replicas that their nodes put out before are no reason for one that is not ready now
 PREPARED_BY = timedelta(minutes=3)  # a volume is attached and mounted within a minute or two
 
+# By the hook or the kubelet, when the start-up probe gave up, or by the kernel of a node without memory, which is seldom told as OOMKilled.
+_KILLED = (
+    "It was killed: its start took longer than its probe allows (weights over a slow network, too little CPU, accelerators that wait for "
+    "each other), or the node had no memory left."
+)
 _NOT_THERE = "Prometheus has no samples of {what}"
 _GAPS = {
     Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
@@ -351,7 +356,7 @@ def _step(pod: ReplicaPod) -> str | None:
         case "CrashLoopBackOff" if pod.waiting_words == "OOMKilled":
             return "It needs more memory than dedicated.podTemplate.resources.limits, or a LimitRange of the namespace, leaves it."
         case "CrashLoopBackOff":
-            return advise(pod.last_words or "")
+            return advise(pod.last_words or "") or (_KILLED if pod.waiting_words == "exit code 137" else None)
         case "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull":
             return "Check the name of its image, the way to the registry, and dedicated.podTemplate.imagePullSecrets."
         case "CreateContainerConfigError":

@@ -271,6 +271,14 @@ CASES = [
     case(
         K.REPLICAS_READY,
         HYBRID,
+        stuck("CrashLoopBackOff", "exit code 137", last_words="Loading safetensors checkpoint shards: 60% Completed"),
+        ("False", Reason.CRASH_LOOP),
+        "It was killed: its start took longer than its probe allows",
+        id="a start that takes too long",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
         stuck("CreateContainerConfigError", 'secret "hub" not found'),
         ("False", Reason.CRASH_LOOP),
         '(CreateContainerConfigError: secret "hub" not found). Create or correct what that names.',
