@@ -320,7 +320,8 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
     if pool.rollout_blocked is not None or not serving:
         return pool
     if {pod.template for pod in own if pod.unschedulable is not None} - serving:
-        return replace(pool, rollout_blocked="no node takes a replica of the new spec beside those that serve, see ReplicasReady.")
+        told = "no node takes a replica of the new spec beside those that serve, see ReplicasReady; free or add one."
+        return replace(pool, rollout_blocked=told)
     if {pod.template for pod in own if pod.is_stuck} - serving:
         return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. Those of the one before serve.")
     return pool
