@@ -71,6 +71,6 @@ def _remedy(grounds: str, resources: Sequence[str]) -> str:
     if not told:
         told.append(
             "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass and dedicated.podTemplate; "
-            "nodes that are cordoned or not ready take none."
+            "nodes that are cordoned or not ready take none, and an autoscaler has to know the labels of nodes that it has yet to make."
         )
     return " ".join(told)

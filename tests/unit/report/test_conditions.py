@@ -827,6 +827,12 @@ CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
         pytest.param("held back by scheduling gate kueue.x-k8s.io/admission", "Who has set the gate lifts it: Kueue", id="a queue of jobs"),
         pytest.param("0/3 nodes are available: 3 Too many pods. preemption: none", "Add nodes, lower", id="as many pods as may be"),
         pytest.param("0/1 nodes are available: 1 node(s) were unschedulable.", "Compare the nodes' labels and taints", id="cordoned nodes"),
+        pytest.param(
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: none",
+            "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass and dedicated.podTemplate; "
+            "nodes that are cordoned or not ready take none, and an autoscaler has to know the labels of nodes that it has yet to make.",
+            id="no such node yet",
+        ),
     ],
 )
 def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sentence: str, next_step: str) -> None:
