@@ -107,6 +107,7 @@ def gateway_pod(body: Body) -> GatewayPod:
         restarts=_restarts(status, COMPONENT_GATEWAY),
         unschedulable=_unschedulable(spec, scheduled) if "deletionTimestamp" not in metadata else None,
         ends_by=moment(metadata.get("deletionTimestamp")),
+        preparing_since=_preparing_since(spec, conditions) if "deletionTimestamp" not in metadata else None,
     )
 
 

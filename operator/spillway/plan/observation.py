@@ -101,6 +101,7 @@ class GatewayPod:
     restarts: int | None = None  # of Envoy's container; None: not known
     unschedulable: str | None = None  # the scheduler's sentence
     ends_by: datetime | None = None  # when its time to end is over; None: nobody has asked it to
+    preparing_since: datetime | None = None  # as of a replica
 
     @property
     def is_stuck(self) -> bool:

@@ -26,6 +26,7 @@ FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has
 LATELY = timedelta(minutes=15)  # replicas that their nodes put out before are no reason for one that is not ready now
 PREPARED_BY = timedelta(minutes=3)  # a volume is attached and mounted within a minute or two
 
+_UNPREPARED = "The node of one has no volumes or no network for it, see its Events (kubectl describe pod): {}."
 # By the hook or the kubelet, when the start-up probe gave up, or by the kernel of a node without memory, which is seldom told as OOMKilled.
 _KILLED = (
     "It was killed: its start took longer than its probe allows (weights over a slow network, too little CPU, accelerators that wait for "
@@ -176,16 +177,21 @@ def _hosted_sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
 def gateway_ready(this: Pass) -> Finding:
     """GatewayReady: the stable URL is served."""
     if this.gateway_up:
-        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *_gateway_troubles(this.seen)]))
-    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *_gateway_troubles(this.seen)]))
+        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *_gateway_troubles(this.seen, this.now)]))
+    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *_gateway_troubles(this.seen, this.now)]))
 
 
-def _gateway_troubles(seen: Observation) -> list[str]:
+def _gateway_troubles(seen: Observation, now: datetime) -> list[str]:
     """Return why pods of the gateway cannot be, or cannot start."""
     refused = [] if seen.gateway_refused is None else [f"The API server takes no pod of it ({seen.gateway_refused})."]
     grounds = no_node(pod.unschedulable for pod in seen.gateways if pod.unschedulable)
     nowhere = [] if grounds is None else [f"No node takes a pod of it ({grounds}). See gateway.podTemplate and the chart's values for it."]
-    return [*refused, *nowhere, *sorted({pod.config_mounted_problem for pod in seen.gateways if pod.config_mounted_problem})]
+    unprepared = (
+        [_UNPREPARED.format("runtimeClassName, or the cluster's network")]
+        if any(_is_unprepared(pod.preparing_since, now) for pod in seen.gateways)
+        else []
+    )
+    return [*refused, *nowhere, *unprepared, *sorted({pod.config_mounted_problem for pod in seen.gateways if pod.config_mounted_problem})]
 
 
 def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state
@@ -221,7 +227,7 @@ def _blocked(this: Pass) -> str | None:
     blocked = next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)
     if blocked is not None:
         return f"The latest spec cannot be rolled out: {blocked}"
-    if this.gateway_up and _gateway_troubles(this.seen):
+    if this.gateway_up and _gateway_troubles(this.seen, this.now):
         # A rollout goes on only once the new pod is ready: until then the others send where the spec of before lets them.
         return "Not all pods of the gateway can start, and a changed spec waits for them, see GatewayReady."
     return None
@@ -336,13 +342,13 @@ def _delays(seen: Observation, now: datetime) -> list[str]:
     alive = [pod for pod in seen.replicas if pod.ended_at is None and not pod.terminating]
     if any(pod.fell_silent for pod in alive):
         told.append("One that served answers no more, see its node and its log (kubectl get node, kubectl logs).")
-    waiting = (pod.preparing_since for pod in alive)
-    if any(since is not None and now - since > PREPARED_BY for since in waiting):
-        told.append(
-            "The node of one has no volumes or no network for it, see its Events (kubectl describe pod): a claim that another node or "
-            "workload holds, runtimeClassName."
-        )
+    if any(_is_unprepared(pod.preparing_since, now) for pod in alive):
+        told.append(_UNPREPARED.format("a claim that another node or workload holds, runtimeClassName"))
     return told
+
+
+def _is_unprepared(since: datetime | None, now: datetime) -> bool:
+    return since is not None and now - since > PREPARED_BY
 
 
 def _next_step(seen: Observation) -> str:

@@ -179,13 +179,14 @@ def test_a_replica_that_served_and_answers_no_more_is_told_from_one_that_starts(
     assert not replica_pod(pod(ready=True)).fell_silent
 
 
-def test_a_replica_whose_node_has_no_volumes_for_it_yet_tells_since_when() -> None:
+@pytest.mark.parametrize("read", [replica_pod, gateway_pod])
+def test_a_pod_whose_node_has_no_volumes_for_it_yet_tells_since_when(read: Any) -> None:
     since = {"lastTransitionTime": "2026-11-21T10:00:01Z"}
     body = pod(ready=False)
     body["status"]["conditions"].append({"type": "PodReadyToStartContainers", "status": "False", **since})
-    assert replica_pod(body).preparing_since == datetime(2026, 11, 21, 10, 0, 1, tzinfo=UTC)
+    assert read(body).preparing_since == datetime(2026, 11, 21, 10, 0, 1, tzinfo=UTC)
     body["status"]["conditions"][-1]["status"] = "True"
-    assert replica_pod(body).preparing_since is None
+    assert read(body).preparing_since is None
 
 
 def test_what_ended_of_a_deleted_workload_is_not_its_successors(view: ClusterView) -> None:

@@ -474,6 +474,14 @@ CASES = [
     case(
         K.GATEWAY_READY,
         HYBRID,
+        observe(1, gateways=(gateway(ready=False, preparing_since=NOW - timedelta(minutes=4)),)),
+        ("False", Reason.GATEWAY_STARTING),
+        "No gateway is ready. The node of one has no volumes or no network for it",
+        id="a node without a network",
+    ),
+    case(
+        K.GATEWAY_READY,
+        HYBRID,
         observe(1, gateways=(gateway(ready=False, unschedulable=NO_NODE),)),
         ("False", Reason.GATEWAY_STARTING),
         "No gateway is ready. No node takes a pod of it (node(s) didn't match Pod's node affinity/selector). See gateway.podTemplate",
