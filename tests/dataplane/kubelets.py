@@ -67,7 +67,7 @@ class Kubelets:
 
     def share_of(self, gateway: Gateway) -> int | None:
         """Return what a gateway was told last."""
-        (pod,) = (each for each in self.view.gateway_children(self.key) if each.name == gateway.pod)
+        (pod,) = (each for each in self.view.gateway_children(self.key, datetime.now(UTC)) if each.name == gateway.pod)
         return pod.sharing.told if pod.sharing else None
 
     def gone(self, gateway: Gateway) -> None:
@@ -107,7 +107,7 @@ class Kubelets:
             "annotations": share_annotation(share),
         }
         if gateway.pod in self._leaving:
-            metadata["deletionTimestamp"] = LONG_READY.isoformat()
+            metadata["deletionTimestamp"] = (LONG_READY + timedelta(hours=1)).isoformat()  # when its time to end is over
         since = self._ready_since.get(gateway.pod, LONG_READY)
         if since is None:
             return {"metadata": metadata, "status": {}}

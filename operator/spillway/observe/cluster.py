@@ -21,6 +21,9 @@ from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
 WORKLOAD_KIND, CLASS_KIND, PROVIDER_KIND = "InferenceWorkload", "AcceleratorClass", "HostedProvider"
 # A pod that is gone is remembered for this long, so that the ledger learns when it ended.
 REMEMBER_ENDED = timedelta(minutes=10)
+# A gateway pod whose time to end is over by this much is on a node that is lost: its kubelet would have ended it and said so. It stays
+# until somebody takes the node out, for days perhaps, and must not be waited for, nor have a part of the cap and of limits.
+LOST_AFTER = timedelta(minutes=2)
 
 Spec = TypeVar("Spec", InferenceWorkloadSpec, AcceleratorClassSpec, HostedProviderSpec)
 
@@ -168,14 +171,13 @@ class ClusterView:
         known = {pod.uid for pod in live}
         return tuple(sorted([*live, *(pod for pod in ended.values() if pod.uid not in known)], key=lambda pod: pod.name))
 
-    def gateways(self, key: Key) -> tuple[GatewayPod, ...]:
-        """Return the gateway pods."""
-        found = [each.facts for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
-        return tuple(sorted(found, key=lambda pod: pod.name))
+    def gateways(self, key: Key, now: datetime) -> tuple[GatewayPod, ...]:
+        """Return the gateway pods but for those on lost nodes."""
+        return tuple(each.facts for each in self.gateway_children(key, now) if isinstance(each.facts, GatewayPod))
 
-    def gateway_children(self, key: Key) -> tuple[Child, ...]:
-        """Return the gateway pods as objects."""
-        found = [each for each in self.children(key).values() if isinstance(each.facts, GatewayPod)]
+    def gateway_children(self, key: Key, now: datetime) -> tuple[Child, ...]:
+        """Return the gateway pods as objects, but for those on lost nodes."""
+        found = [each for each in self.children(key).values() if isinstance(each.facts, GatewayPod) and not _is_lost(each.facts, now)]
         return tuple(sorted(found, key=lambda pod: pod.name))
 
     def gateways_ready_before(self, key: Key, then: datetime) -> int:
@@ -284,6 +286,10 @@ class ClusterView:
                 yield key
 
 
+def _is_lost(pod: GatewayPod, now: datetime) -> bool:
+    return pod.ends_by is not None and now - pod.ends_by > LOST_AFTER
+
+
 def owner_of(body: Body) -> Key | None:
     """Return the workload in an object's label."""
     metadata = body["metadata"]
@@ -303,7 +309,7 @@ def controller_uid(body: Body) -> str | None:
 
 
 def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
-    """Return the pool, blocked when a pod of a new template finds no place, or is not even taken, while all of another template serve.
+    """Return the pool, blocked when a pod of a new template finds no place, cannot start or is not even taken, while others serve.
 
     The Deployment itself says so only after its progress deadline, which is as long as a large model takes to load.
     """
@@ -311,10 +317,14 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
         return replace(pool, rollout_blocked=f"the API server takes no pod of the new spec: {pool.refused}.")
     own = [pod for pod in pods if pod.pool == pool.name and not pod.terminating and pod.ended_at is None]
     serving = {pod.template for pod in own if pod.ready}
-    waiting = {pod.template for pod in own if pod.unschedulable is not None}
-    if pool.rollout_blocked is not None or not serving or not waiting - serving:
+    if pool.rollout_blocked is not None or not serving:
         return pool
-    return replace(pool, rollout_blocked="no node has room for a replica of the new spec beside those that serve; free or add one.")
+    if {pod.template for pod in own if pod.unschedulable is not None} - serving:
+        told = "no node takes a replica of the new spec beside those that serve, see ReplicasReady; free or add one."
+        return replace(pool, rollout_blocked=told)
+    if {pod.template for pod in own if pod.is_stuck} - serving:
+        return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. Those of the one before serve.")
+    return pool
 
 
 def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datetime) -> SeenWorkload:

@@ -21,13 +21,20 @@ from spillway.api.vocabulary import (
     LABEL_POOL,
     VARIABLE_MODEL,
 )
-from spillway.plan.observation import EngineLimits, GatewayPod, Pool, ReplicaPod, ToldConfig
+from spillway.plan.observation import CRASH_LOOP, NOT_PULLED, EngineLimits, GatewayPod, Pool, ReplicaPod, ToldConfig
 from spillway.render.envoy_share import share_told
 
 Body = Mapping[str, Any]
 
 # A container that is being made has no trouble yet.
 _STARTING = frozenset({"ContainerCreating", "PodInitializing"})
+# The kubelet says in turns that it could not pull an image and that it will try again.
+_IN_TURNS = {"ErrImagePull": NOT_PULLED, "RegistryUnavailable": NOT_PULLED}
+# Of what it says the pod's name and ids change with each pod or attempt.
+_CHANGING = re.compile(r" *\(pod: .*\)$|\b[0-9a-f]{12,}\b")
+_LONGEST_WORDS = 300
+# Why a pod has no node: the scheduler found none, could not bind it to one (a volume that cannot be made), or is not to look yet.
+_NO_NODE = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
 _NO_POD = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
 
 
@@ -38,6 +45,7 @@ def replica_pod(body: Body) -> ReplicaPod:
     conditions = _conditions(status)
     containers = status.get("containerStatuses") or []
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
+    trouble = _trouble(status, ready, COMPONENT_ENGINE)
     return ReplicaPod(
         uid=metadata.get("uid", ""),
         name=metadata["name"],
@@ -49,8 +57,13 @@ def replica_pod(body: Body) -> ReplicaPod:
         bound_at=_bound_at(spec, status, scheduled),
         ready_since=ready_since(body),
         ended_at=_ended_at(status, containers, ready),
-        waiting_reason=_waiting(status)[0],
-        unschedulable=_unschedulable(scheduled),
+        waiting_reason=trouble.reason,
+        waiting_words=trouble.words,
+        last_words=trouble.last_words,
+        ended_words=_ended_words(status),
+        fell_silent=_fell_silent(containers, ready),
+        preparing_since=_preparing_since(spec, conditions),
+        unschedulable=_unschedulable(spec, scheduled),
         template=(metadata.get("labels") or {}).get("pod-template-hash"),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status, COMPONENT_ENGINE),
@@ -80,20 +93,21 @@ def sharing_pod(body: Body) -> SharingPod | None:
 
 def gateway_pod(body: Body) -> GatewayPod:
     """Return a gateway pod's facts."""
-    metadata, status = body["metadata"], _part(body, "status")
-    reason, message = _waiting(status)
-    scheduled = _conditions(status).get("PodScheduled", {})
-    if reason == "CrashLoopBackOff":
-        message = "see its log (kubectl logs)"  # the kubelet's words hold the pod's name, and a pause that grows with each start
+    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    conditions = _conditions(status)
+    ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
+    trouble = _trouble(status, ready, COMPONENT_GATEWAY)
     return GatewayPod(
         uid=metadata.get("uid", ""),
         name=metadata["name"],
-        ready=_conditions(status).get("Ready", {}).get("status") == "True" and "deletionTimestamp" not in metadata,
-        config_mounted_problem=None if reason is None else f"{reason}: {message}" if message else reason,
+        ready=ready.get("status") == "True" and "deletionTimestamp" not in metadata,
+        config_mounted_problem=_gateway_problem(trouble),
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status, COMPONENT_GATEWAY),
-        unschedulable=_unschedulable(scheduled) if "deletionTimestamp" not in metadata else None,
+        unschedulable=_unschedulable(spec, scheduled) if "deletionTimestamp" not in metadata else None,
+        ends_by=moment(metadata.get("deletionTimestamp")),
+        preparing_since=_preparing_since(spec, conditions) if "deletionTimestamp" not in metadata else None,
     )
 
 
@@ -120,8 +134,15 @@ def pool(body: Body) -> Pool:
     )
 
 
-def _unschedulable(scheduled: Body) -> str | None:
-    return scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None
+def _unschedulable(spec: Body, scheduled: Body) -> str | None:
+    """Return why a pod has no node yet; None: it has one, or nobody has looked."""
+    reason = scheduled.get("reason")
+    if reason not in _NO_NODE or scheduled.get("status") == "True":
+        return None
+    if reason != "SchedulingGated":
+        return scheduled.get("message")
+    gates = sorted(str(each.get("name")) for each in spec.get("schedulingGates") or [])
+    return f"held back by scheduling gate {' and '.join(gates)}"
 
 
 def _restarts(status: Body, container: str) -> int:
@@ -230,7 +251,9 @@ def _is_config(container: Body) -> bool:
 
 
 def _bound_at(spec: Body, status: Body, scheduled: Body) -> datetime | None:
-    if not spec.get("nodeName"):
+    """Return since when a pod has its node, and accelerators with it; None where it never had them: its node refused it."""
+    refused_by_node = status.get("phase") == "Failed" and not status.get("containerStatuses")
+    if not spec.get("nodeName") or refused_by_node:
         return None
     bound = moment(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
     return bound or moment(status.get("startTime"))
@@ -244,11 +267,89 @@ def _ended_at(status: Body, containers: list[Body], ready: Body) -> datetime | N
     return max(known) if known else moment(ready.get("lastTransitionTime")) or moment(status.get("startTime"))
 
 
-def _waiting(status: Body) -> tuple[str | None, str | None]:
-    """Return why a container waits, with the kubelet's sentence."""
-    every = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    for each in every:
-        waiting = (each.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") and waiting["reason"] not in _STARTING:
-            return waiting["reason"], waiting.get("message")
-    return None, None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trouble:
+    """What keeps a container of a pod from running."""
+
+    reason: str | None = None  # None: nothing does
+    words: str | None = None
+    last_words: str | None = None
+
+
+def _trouble(status: Body, ready: Body, own: str) -> _Trouble:
+    """Return what keeps a pod's first such container from running; `own` is the one that is ours.
+
+    One that ends before it has served is in a loop also while it runs again: a large model may take minutes to its next end, and what is
+    said of it must not change back and forth meanwhile.
+    """
+    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = _part(_part(each, "state"), "waiting")
+        said = str(waiting.get("reason") or "")
+        reason = _IN_TURNS.get(said, said)
+        ended = _last_end(each)
+        if reason == CRASH_LOOP or (ended and _never_served(each, ended, ready)):
+            by = "" if each.get("name") == own else f"container {each.get('name')}, "
+            last_words = ended.get("message") if each.get("name") == own else None
+            return _Trouble(reason=CRASH_LOOP, words=f"{by}{_end(ended)}" if ended else None, last_words=last_words)
+        if reason == NOT_PULLED:
+            return _Trouble(reason=reason, words=f"image {each['image']}" if each.get("image") else None)
+        if reason and reason not in _STARTING:
+            return _Trouble(reason=reason, words=_steady(waiting.get("message")))
+    return _Trouble()
+
+
+def _last_end(container: Body) -> Body:
+    """Return how a container ended last; nothing for one that has not, and for one that has done its work."""
+    now = _part(_part(container, "state"), "terminated")
+    return {} if now and not now.get("exitCode") else now or _part(_part(container, "lastState"), "terminated")
+
+
+def _never_served(container: Body, ended: Body, ready: Body) -> bool:
+    """Whether the pod has not been ready since the run of a container that ended began."""
+    if container.get("ready") or ready.get("status") != "False":
+        return False
+    began, unready_since = moment(ended.get("startedAt")), moment(ready.get("lastTransitionTime"))
+    return began is not None and unready_since is not None and unready_since <= began
+
+
+def _end(ended: Body) -> str:
+    """Return how a container ended, in the kubelet's words where a runtime could not start it."""
+    reason, code = ended.get("reason"), ended.get("exitCode")
+    if reason in {"StartError", "ContainerCannotRun"}:
+        return f"{reason}: {_steady(ended.get('message'))}"
+    return f"exit code {code}" if reason in {"Error", "Completed", None} else str(reason)
+
+
+def _ended_words(status: Body) -> str | None:
+    """Return why a kubelet evicted or refused a pod, without amounts: they stand behind the first sentence, or what was asked."""
+    reason = status.get("reason")
+    if status.get("phase") != "Failed" or not reason:
+        return None
+    message = str(status.get("message") or "").removeprefix("Pod was rejected: ").strip()
+    said = message.partition(". ")[0].partition(", requested:")[0].removesuffix(".")
+    return f"{reason}: {_steady(said)}" if said else str(reason)
+
+
+def _fell_silent(containers: list[Body], ready: Body) -> bool:
+    """Whether a pod has been ready since its engine began to run, and is not any more: its node is lost, say."""
+    engine = next((each for each in containers if each.get("name") == COMPONENT_ENGINE), {})
+    began, changed = moment(_part(_part(engine, "state"), "running").get("startedAt")), moment(ready.get("lastTransitionTime"))
+    return ready.get("status") == "False" and began is not None and changed is not None and began < changed
+
+
+def _preparing_since(spec: Body, conditions: Mapping[str, Body]) -> datetime | None:
+    """Return since when a pod's node has no sandbox for it: it makes one once the volumes are there, and pulls images only then."""
+    sandbox = conditions.get("PodReadyToStartContainers", {})
+    return moment(sandbox.get("lastTransitionTime")) if spec.get("nodeName") and sandbox.get("status") == "False" else None
+
+
+def _steady(message: str | None) -> str | None:
+    """Return the kubelet's sentence without what changes from pod to pod and from start to start."""
+    return _CHANGING.sub(lambda found: "" if "(" in found[0] else "…", message)[:_LONGEST_WORDS] if message else None
+
+
+def _gateway_problem(trouble: _Trouble) -> str | None:
+    if trouble.reason == CRASH_LOOP:
+        ended = f" ({trouble.words})" if trouble.words else ""
+        return f"{CRASH_LOOP}: see its log (kubectl logs){ended}"
+    return f"{trouble.reason}: {trouble.words}" if trouble.reason and trouble.words else trouble.reason

@@ -406,9 +406,12 @@ def _charge_replicas(ledger: Ledger, seen: Observation, *, committed: int, now: 
         if pod.bound_at is not None and pod.bound_at <= now
     ]
     usd, owed = 0.0, dict(ledger.unpriced_accelerator_s)
-    edges = sorted({edge for life in lives for edge in (life.bound_at, life.charge_from, life.ends_at) if start <= edge <= now})
+    # Pods that ended and are charged may be thousands, each put out by its node to be followed by the next.
+    since = min((life.charge_from for life in lives if life.charge_from < life.ends_at), default=now)
+    lately = [life for life in lives if life.ends_at > since]
+    edges = sorted({edge for life in lately for edge in (life.bound_at, life.charge_from, life.ends_at) if start <= edge <= now})
     for begin, end in pairwise(edges):
-        alive = [life for life in lives if life.bound_at <= begin and life.ends_at >= end]
+        alive = [life for life in lately if life.bound_at <= begin and life.ends_at >= end]
         for life in sorted(alive, key=lambda life: (life.bound_at, life.uid))[committed:]:
             if life.charge_from > begin:
                 continue

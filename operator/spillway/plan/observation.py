@@ -38,6 +38,23 @@ class ToldConfig:
     text: str
 
 
+# Why a container waits that does not start as things are. The kubelet goes back and forth between some of them: see observe/pods.py.
+CRASH_LOOP, NOT_PULLED = "CrashLoopBackOff", "ImagePullBackOff"
+CANNOT_START = frozenset(
+    {
+        CRASH_LOOP,
+        NOT_PULLED,
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "SignatureValidationFailed",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaPod:
     """One engine pod, as the API server shows it."""
@@ -53,12 +70,22 @@ class ReplicaPod:
     ready_since: datetime | None
     ended_at: datetime | None  # terminal phase or gone
     waiting_reason: str | None = None  # CrashLoopBackOff, ImagePullBackOff, ...
+    waiting_words: str | None = None  # more of it, without what changes from start to start
+    last_words: str | None = None  # the end of the log of an engine that ended before it served
+    ended_words: str | None = None  # why its node did not take it, or put it out; None: it did neither
+    fell_silent: bool = False  # it served and is not ready any more, though its engine runs as far as is known
+    preparing_since: datetime | None = None  # since when its node has no volumes or no network for it; None: it has, or tells nothing
     unschedulable: str | None = None  # the scheduler's sentence
     template: str | None = None  # hash of the pod template it was made from
     created_at: datetime | None = None  # None: not known, and nothing is learned from its start
     restarts: int = 0  # of the engine's container
     max_num_seqs: int | None = None  # the batch it was told; None: not known
     told_config: ToldConfig | None = None  # None: it was not asked, or has not said anything yet
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it is wanted and cannot start as things are, though it has a node."""
+        return self.waiting_reason in CANNOT_START and self.ended_at is None and not self.terminating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +100,8 @@ class GatewayPod:
     created_at: datetime | None = None  # None: not known
     restarts: int | None = None  # of Envoy's container; None: not known
     unschedulable: str | None = None  # the scheduler's sentence
+    ends_by: datetime | None = None  # when its time to end is over; None: nobody has asked it to
+    preparing_since: datetime | None = None  # as of a replica
 
     @property
     def is_stuck(self) -> bool:

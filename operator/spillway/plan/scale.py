@@ -37,7 +37,8 @@ HARDLY_USED = 0.25  # of what there is: less work than that buys no more, whatev
 MINUTES_UNTIL_FORECAST = 60
 TINY = 1e-9  # floating-point dust must not buy a replica
 
-_PREEMPTION = re.compile(r"\.? *preemption:.*", re.DOTALL)
+# What the scheduler says behind its grounds is of what it might have done: preempted others, or since 1.34 deallocated claims of devices.
+_BEHIND = re.compile(r"\. .*|\.? *preemption:.*", re.DOTALL)
 _ALL_NODES = re.compile(r"^\d+/\d+ nodes are available: ")
 _COUNTED = re.compile(r", (?=\d)")  # each of the scheduler's grounds begins with a number of nodes
 _COUNT = re.compile(r"^\d+ ")
@@ -84,8 +85,13 @@ def has_no_place(seen: Observation) -> bool:
     return unschedulable(seen) is not None or refused(seen) is not None
 
 
+def cannot_start(seen: Observation) -> bool:
+    """Whether a replica cannot start, and none shows that others would: what keeps one from it (an image, an argument) then keeps all."""
+    return not ready_replicas(seen) and any(pod.is_stuck for pod in seen.replicas)
+
+
 def _plain(sentence: str) -> str:
-    return _PREEMPTION.sub("", sentence).strip().removesuffix(".")
+    return _BEHIND.sub("", sentence).strip().removesuffix(".")
 
 
 def measure_demand(
@@ -360,6 +366,9 @@ class _Choosing:
             lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen)})"
             note = f"no more are asked for while one {lack}"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
+        if cannot_start(self.seen):
+            note = "no more are asked for while one cannot start and none serves"
+            return _Choice(replicas=self.current, reason=Reason.CRASH_LOOP, note=note, limited=Reason.CRASH_LOOP)
         window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
         lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)
         if lasting <= self.current or not self._covered(window):

@@ -1,7 +1,8 @@
 """How long a replica takes to start, learned from what pods really took, by accelerator class and model.
 
 From its node to ready: pulling the image, loading weights, compiling, warming up. Apart from it, from creation to the node, where a pod had
-to wait for one. Only pods whose whole start was watched count, and only those whose containers never restarted.
+to wait for one. Only pods whose whole start was watched count, and only those whose containers never restarted nor waited for somebody
+to mend something.
 """
 
 import math
@@ -22,6 +23,9 @@ KEPT = 20  # samples
 TELLING = 3  # samples from which on the estimate has no voice any more
 HIGH_QUANTILE = 0.9
 NODE_WAIT_S = 10.0  # binding to a node that is there takes a second or two; longer means that one had to be found or made
+# Cluster Autoscaler and Karpenter give up a node that has not come within 15 minutes. Who waited for longer than two of these waited for
+# somebody else to go, or for quota, which says nothing of the next start.
+LONGEST_NODE_WAIT_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class LearnedStarts:
     """All starts learned from, and the pods that have been counted already."""
 
     by_kind: Mapping[str, StartUps] = field(default_factory=dict)  # key: kind_of
-    counted: frozenset[str] = frozenset()  # uids, of pods that are still there
+    counted: frozenset[str] = frozenset()  # uids, of pods that are still there; with those of whom nothing is to be learned
 
 
 def kind_of(accelerator_class: str, tensor_parallel_size: int, model_id: str) -> str:
@@ -66,12 +70,12 @@ def learn_starts(learned: LearnedStarts, pods: Iterable[ReplicaPod], *, pool: st
     there = frozenset(pod.uid for pod in pods)
     starts = {pod.uid: _start(pod, watched_since) for pod in pods if pod.pool == pool and pod.uid not in learned.counted}
     fresh = {uid: found for uid, found in starts.items() if found is not None}
-    counted = (learned.counted & there) | fresh.keys()
+    counted = (learned.counted & there) | fresh.keys() | {pod.uid for pod in pods if pod.is_stuck}
     if not fresh:
         return learned if counted == learned.counted else replace(learned, counted=counted)
     known = learned.by_kind.get(kind, StartUps())
     found = sorted(fresh.values(), key=lambda each: (each.ready_at, each.took_s))
-    waits = tuple(each.node_wait_s for each in found if each.node_wait_s >= NODE_WAIT_S)
+    waits = tuple(each.node_wait_s for each in found if NODE_WAIT_S <= each.node_wait_s <= LONGEST_NODE_WAIT_S)
     known = StartUps(
         starts_s=(*known.starts_s, *(each.took_s for each in found))[-KEPT:],
         node_waits_s=(*known.node_waits_s, *waits)[-KEPT:],
@@ -81,7 +85,8 @@ def learn_starts(learned: LearnedStarts, pods: Iterable[ReplicaPod], *, pool: st
 
 def start_up(known: StartUps | None, *, estimate_s: float) -> StartUp:
     """Return how long the next start will take. Until TELLING were seen, the estimate counts as one of them."""
-    starts, waits = (known.starts_s, known.node_waits_s) if known else ((), ())
+    starts = known.starts_s if known else ()
+    waits = [each for each in known.node_waits_s if each <= LONGEST_NODE_WAIT_S] if known else []  # versions before kept them all
     heard = starts if len(starts) >= TELLING else (*starts, estimate_s)
     return StartUp(
         median_s=median(heard),

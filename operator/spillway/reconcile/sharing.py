@@ -86,7 +86,7 @@ class Sharing:
         cap = _Cap(uid=workload.uid, total=plan.cap_total, even=plan.cap_per_gateway)
         if known is None or known.cap.uid != workload.uid:
             known = self._followed[workload.key] = _Followed(cap=cap)
-        pods = frozenset(each.uid for each in self._view.gateway_children(workload.key))
+        pods = frozenset(each.uid for each in self._view.gateway_children(workload.key, self._clock()))
         if (known.cap, known.pods) == (cap, pods):
             return
         # A pod that is to come is made room for while it starts.
@@ -118,7 +118,7 @@ class Sharing:
         shares = await self.share(key)
         if shares is None or followed.due != math.inf:
             return
-        if all(each.sharing is None for each in self._view.gateway_children(key)):
+        if all(each.sharing is None for each in self._view.gateway_children(key, self._clock())):
             followed.due = now + NOBODY_LOOK_S
         elif followed.refusals:
             followed.due = now + min(2.0 ** min(followed.refusals, 10), REFUSED_LOOK_S)
@@ -130,7 +130,7 @@ class Sharing:
         followed = self._followed.get(key)
         if followed is None:
             return None
-        pods = self._view.gateway_children(key)
+        pods = self._view.gateway_children(key, self._clock())
         sharing = [(each, each.sharing) for each in pods if each.sharing is not None]
         loads = await asyncio.gather(*(self._ask(pod, facts, followed.cap) for pod, facts in sharing))
         now = self._clock()

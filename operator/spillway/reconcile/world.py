@@ -34,7 +34,7 @@ class World:
         return Observation(
             catalogue=self.view.catalogue(key.namespace),
             replicas=self.view.replicas(key, now),
-            gateways=self.view.gateways(key),
+            gateways=self.view.gateways(key, now),
             pools=self.view.pools(key, workload.uid),
             foreign_objects=tuple(sorted(f"{ref.kind}/{ref.name}" for ref in self.foreign(workload))),
             signals=self._signals(workload),

@@ -55,20 +55,20 @@ def gateway_deployment(workload: Workload, decision: Decision, settings: RenderS
 def gateway_autoscaler(workload: Workload, settings: RenderSettings) -> tuple[KubernetesObject, ...]:
     """Return the HorizontalPodAutoscaler of the gateway; none where the spec says how many pods there are.
 
-    CPU is counted in cores, of those that a pod's worker threads can use: a share of the request would follow the request.
+    CPU is counted in cores, of those that a pod's worker threads can use: a share of the request would follow the request. And in Envoy's
+    container alone: a mesh's sidecar beside it takes about as much.
     """
     autoscaling = workload.spec.gateway.autoscaling
     if autoscaling is None:
         return ()
     name = names.gateway(workload.key.name)
     millicores = autoscaling.target_cpu_percent * gateway_pod.usable_millicores(workload, settings) // 100
+    target = {"type": "AverageValue", "averageValue": f"{millicores}m"}
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicas": workload.spec.gateway.replicas,
         "maxReplicas": autoscaling.max_replicas,
-        "metrics": [
-            {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "AverageValue", "averageValue": f"{millicores}m"}}}
-        ],
+        "metrics": [{"type": "ContainerResource", "containerResource": {"name": "cpu", "container": COMPONENT_GATEWAY, "target": target}}],
     }
     kind = "HorizontalPodAutoscaler"
     return (child(workload, api_version="autoscaling/v2", kind=kind, name=name, component=COMPONENT_GATEWAY, spec=spec),)

@@ -14,23 +14,24 @@ from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.economics_finding import self_hosting_economic
+from spillway.report.last_words import advise
 from spillway.report.passed import Pass
 from spillway.report.placement_finding import is_unplaceable, placement_resolved
 from spillway.report.scaling_finding import no_place, scaling_limited
 from spillway.report.slo import attainment, has_targets
 from spillway.report.spill_finding import hosted_backend_equivalent, spill_active
 
-CANNOT_START = (
-    "CrashLoopBackOff",
-    "ImagePullBackOff",
-    "ErrImagePull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-)
 FIRST_SCRAPE = timedelta(seconds=60)  # a replica that has just become ready has not been scraped yet
 
+LATELY = timedelta(minutes=15)  # replicas that their nodes put out before are no reason for one that is not ready now
+PREPARED_BY = timedelta(minutes=3)  # a volume is attached and mounted within a minute or two
+
+_UNPREPARED = "The node of one has no volumes or no network for it, see its Events (kubectl describe pod): {}."
+# By the hook or the kubelet, when the start-up probe gave up, or by the kernel of a node without memory, which is seldom told as OOMKilled.
+_KILLED = (
+    "It was killed: its start took longer than its probe allows (weights over a slow network, too little CPU, accelerators that wait for "
+    "each other), or the node had no memory left."
+)
 _NOT_THERE = "Prometheus has no samples of {what}"
 _GAPS = {
     Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
@@ -116,13 +117,14 @@ def replicas_ready(this: Pass) -> Finding:
     if (stuck := _stuck(this.seen)) is not None:
         return no(
             Reason.CRASH_LOOP,
-            f"A replica cannot start ({stuck}); see its events and log (kubectl describe pod, kubectl logs).",
+            f"A replica cannot start ({stuck}). {_next_step(this.seen)}See its events and log (kubectl describe pod, kubectl logs "
+            "--previous).",
         )
     if not this.desired:
         return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
     if ready_replicas(this.seen) >= this.desired:
         return yes(Reason.REPLICAS_READY, "All wanted replicas serve.")
-    return no(Reason.REPLICAS_STARTING, "Replicas are starting.")
+    return no(Reason.REPLICAS_STARTING, " ".join(["Replicas are starting.", *_delays(this.seen, this.now)]))
 
 
 def hosted_backend_ready(this: Pass) -> Finding:
@@ -175,16 +177,21 @@ def _hosted_sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
 def gateway_ready(this: Pass) -> Finding:
     """GatewayReady: the stable URL is served."""
     if this.gateway_up:
-        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *_gateway_troubles(this.seen)]))
-    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *_gateway_troubles(this.seen)]))
+        return yes(Reason.GATEWAY_READY, " ".join(["The gateway is up.", *_gateway_troubles(this.seen, this.now)]))
+    return no(Reason.GATEWAY_STARTING, " ".join(["No gateway is ready.", *_gateway_troubles(this.seen, this.now)]))
 
 
-def _gateway_troubles(seen: Observation) -> list[str]:
+def _gateway_troubles(seen: Observation, now: datetime) -> list[str]:
     """Return why pods of the gateway cannot be, or cannot start."""
     refused = [] if seen.gateway_refused is None else [f"The API server takes no pod of it ({seen.gateway_refused})."]
     grounds = no_node(pod.unschedulable for pod in seen.gateways if pod.unschedulable)
     nowhere = [] if grounds is None else [f"No node takes a pod of it ({grounds}). See gateway.podTemplate and the chart's values for it."]
-    return [*refused, *nowhere, *sorted({pod.config_mounted_problem for pod in seen.gateways if pod.config_mounted_problem})]
+    unprepared = (
+        [_UNPREPARED.format("runtimeClassName, or the cluster's network")]
+        if any(_is_unprepared(pod.preparing_since, now) for pod in seen.gateways)
+        else []
+    )
+    return [*refused, *nowhere, *unprepared, *sorted({pod.config_mounted_problem for pod in seen.gateways if pod.config_mounted_problem})]
 
 
 def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state
@@ -204,7 +211,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(Reason.GATEWAY_STARTING, "No gateway is ready.")
     unavailable = this.desired > 0 and not ready_replicas(this.seen)
     if this.workload.spec.owns and (unavailable or owned.reason is Reason.CRASH_LOOP):
-        return yes(Reason.OWNED_UNAVAILABLE, "Own replicas are wanted and do not serve, see ReplicasReady.")
+        whose = "Own replicas are wanted and" if unavailable else "Some own replicas"
+        return yes(Reason.OWNED_UNAVAILABLE, f"{whose} do not serve, see ReplicasReady.")
     if (stopped := _stopped(this)) is not None and not ready_replicas(this.seen) and not _is_waited_for(this, owned):
         return yes(stopped, "Nothing may go to hosted backends, and nobody else serves, see SpillActive.")
     if hosted.status == "False":
@@ -219,7 +227,7 @@ def _blocked(this: Pass) -> str | None:
     blocked = next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)
     if blocked is not None:
         return f"The latest spec cannot be rolled out: {blocked}"
-    if this.gateway_up and _gateway_troubles(this.seen):
+    if this.gateway_up and _gateway_troubles(this.seen, this.now):
         # A rollout goes on only once the new pod is ready: until then the others send where the spec of before lets them.
         return "Not all pods of the gateway can start, and a changed spec waits for them, see GatewayReady."
     return None
@@ -313,10 +321,53 @@ def _gap(reading: Reading[float]) -> Missing | None:
 
 
 def _stuck(seen: Observation) -> str | None:
-    reasons = {
-        pod.waiting_reason for pod in seen.replicas if pod.waiting_reason in CANNOT_START and pod.ended_at is None and not pod.terminating
+    found = {
+        f"{pod.waiting_reason}: {pod.waiting_words}" if pod.waiting_words else pod.waiting_reason or ""
+        for pod in seen.replicas
+        if pod.is_stuck
     }
-    return ", ".join(sorted(reason for reason in reasons if reason)) or None
+    return "; ".join(sorted(found)) or None
+
+
+def _delays(seen: Observation, now: datetime) -> list[str]:
+    """Return what keeps replicas from starting before any container does: their nodes put them out, or cannot prepare for them."""
+    told = []
+    put_out = sorted({pod.ended_words for pod in seen.replicas if pod.ended_words and pod.ended_at and now - pod.ended_at <= LATELY})
+    if put_out:
+        told.append(f"Others were put out by their nodes ({'; '.join(put_out)}).")
+    if any(words.startswith("Evicted") for words in put_out):
+        told.append("Weights belong on a claim (dedicated.modelCache); see also the disk and memory of the nodes.")
+    if any(words.startswith(("UnexpectedAdmissionError", "OutOf")) for words in put_out):
+        told.append("See the device plugin and the accelerators of these nodes (kubectl describe node).")
+    alive = [pod for pod in seen.replicas if pod.ended_at is None and not pod.terminating]
+    if any(pod.fell_silent for pod in alive):
+        told.append("One that served answers no more, see its node and its log (kubectl get node, kubectl logs).")
+    if any(_is_unprepared(pod.preparing_since, now) for pod in alive):
+        told.append(_UNPREPARED.format("a claim that another node or workload holds, runtimeClassName"))
+    return told
+
+
+def _is_unprepared(since: datetime | None, now: datetime) -> bool:
+    return since is not None and now - since > PREPARED_BY
+
+
+def _next_step(seen: Observation) -> str:
+    """Return what to do about replicas that cannot start, as far as that is known; then with a space behind it."""
+    steps = {_step(pod) for pod in seen.replicas if pod.is_stuck}
+    return "".join(f"{step} " for step in sorted(step for step in steps if step))
+
+
+def _step(pod: ReplicaPod) -> str | None:
+    match pod.waiting_reason:
+        case "CrashLoopBackOff" if pod.waiting_words == "OOMKilled":
+            return "It needs more memory than dedicated.podTemplate.resources.limits, or a LimitRange of the namespace, leaves it."
+        case "CrashLoopBackOff":
+            return advise(pod.last_words or "") or (_KILLED if pod.waiting_words == "exit code 137" else None)
+        case "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull":
+            return "Check the name of its image, the way to the registry, and dedicated.podTemplate.imagePullSecrets."
+        case "CreateContainerConfigError":
+            return "Create or correct what that names."
+    return None
 
 
 def _long_ready(pod: ReplicaPod, now: datetime) -> bool:

@@ -9,9 +9,13 @@ from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
 
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+)")
+_GATED = re.compile(r"\bscheduling gate\b")  # observe/pods.py
+_VOLUME = re.compile(r"volume|\bpvc|\bfree storage", re.IGNORECASE)  # as the scheduler's plugins for volumes put it, 1.30 to 1.36
+_CLAIMS = re.compile(r"\bcannot allocate all claims\b")  # an extended resource, where a DRA driver offers it (on by default since 1.36)
+_FULL = re.compile(r"\bToo many pods\b")
 
 
-def scaling_limited(this: Pass) -> Finding:
+def scaling_limited(this: Pass) -> Finding:  # noqa: PLR0911  one return per state
     """ScalingLimited: demand asks for another count than is allowed or possible."""
     scaled = this.decision.scale
     if not this.workload.spec.owns:
@@ -23,6 +27,8 @@ def scaling_limited(this: Pass) -> Finding:
             return no(Reason.NOT_LIMITED, "The wanted count is possible.")
         case Reason.UNSCHEDULABLE:
             return yes(Reason.UNSCHEDULABLE, no_place(this, meanwhile=scaled.reason is not Reason.EXTERNAL))
+        case Reason.CRASH_LOOP:
+            return yes(Reason.CRASH_LOOP, "No more replicas are asked for while one cannot start and none serves, see ReplicasReady.")
         case Reason.AT_MIN_REPLICAS:
             return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
         case limit:
@@ -40,7 +46,7 @@ def no_place(this: Pass, *, meanwhile: bool = False) -> str:
         )
     resources = list(dict.fromkeys(_INSUFFICIENT.findall(grounds)))
     lack = f"No node has enough {' and '.join(resources)} for" if resources else "No node takes"
-    return f"{lack} a replica{_on_class(this)} ({grounds}){until}. {_remedy(resources)}"
+    return f"{lack} a replica{_on_class(this)} ({grounds}){until}. {_remedy(grounds, resources)}"
 
 
 def _on_class(this: Pass) -> str:
@@ -49,9 +55,22 @@ def _on_class(this: Pass) -> str:
     return f" on accelerator class {names}" if names else ""
 
 
-def _remedy(resources: Sequence[str]) -> str:
-    if not resources:
-        return "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass."
-    if any("/" in each for each in resources):  # an extended resource, as device plugins offer accelerators
-        return "Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas."
-    return "Add nodes, lower dedicated.podTemplate.resources.requests, or lower dedicated.scaling.maxReplicas."
+def _remedy(grounds: str, resources: Sequence[str]) -> str:
+    told = []
+    if _GATED.search(grounds):
+        told.append("Who has set the gate lifts it: Kueue, for one, once there is quota in its ClusterQueue.")
+    if any("/" in each for each in resources) or _CLAIMS.search(grounds):  # an extended resource, as device plugins offer accelerators
+        told.append("Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas.")
+    elif resources or _FULL.search(grounds):
+        told.append("Add nodes, lower dedicated.podTemplate.resources.requests, or lower dedicated.scaling.maxReplicas.")
+    if _VOLUME.search(grounds):
+        told.append(
+            "The claim of dedicated.modelCache or model.source has to exist, be bound, and be within reach of such nodes "
+            "(kubectl describe pvc)."
+        )
+    if not told:
+        told.append(
+            "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass and dedicated.podTemplate; "
+            "nodes that are cordoned or not ready take none, and an autoscaler has to know the labels of nodes that it has yet to make."
+        )
+    return " ".join(told)

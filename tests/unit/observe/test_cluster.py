@@ -120,6 +120,75 @@ def test_a_pod_whose_containers_tell_no_end_ended_when_it_was_no_longer_ready(st
     assert found.ended_at == (None if ended_at is None else datetime(2026, 11, 21, ended_at, tzinfo=UTC))
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "said"),
+    [
+        pytest.param(
+            "Evicted",
+            "The node was low on resource: ephemeral-storage. Threshold quantity: 10Gi, available: 8Gi. Container engine was using 140Gi, "
+            "request is 0, has larger consumption of ephemeral-storage. ",
+            "Evicted: The node was low on resource: ephemeral-storage",
+            id="evicted",
+        ),
+        pytest.param(
+            "UnexpectedAdmissionError",
+            "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu",
+            "UnexpectedAdmissionError: Allocate failed due to no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu",
+            id="no healthy accelerator",
+        ),
+        pytest.param(
+            "OutOfnvidia.com/gpu",
+            "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 8, capacity: 8",
+            "OutOfnvidia.com/gpu: Node didn't have enough resource: nvidia.com/gpu",
+            id="no accelerator left",
+        ),
+        pytest.param("Terminated", "", "Terminated", id="without words"),
+        pytest.param(None, "no reason", None, id="an end of its own"),
+    ],
+)
+def test_why_a_node_put_a_replica_out_is_told_without_amounts(reason: str | None, message: str, said: str | None) -> None:
+    """As kubelets from 1.30 to 1.36 write it: a pod that is refused has no containers in its status."""
+    status = {"phase": "Failed", "reason": reason, "message": message, "startTime": "2026-11-21T10:00:00Z"}
+    found = replica_pod({**pod(), "status": status})
+    assert (found.ended_words, found.ended_at) == (said, datetime(2026, 11, 21, 10, tzinfo=UTC))
+
+
+def test_a_replica_that_its_node_refused_never_had_an_accelerator_and_is_forgotten(view: ClusterView) -> None:
+    """A node without healthy accelerators refuses thousands, one after the other: each had a mark in the ledger, and cost a second."""
+    refused = {**pod(), "status": {"phase": "Failed", "reason": "UnexpectedAdmissionError", "startTime": "2026-11-21T10:00:00Z"}}
+    view.put("Pod", refused, NOW)
+    assert [each.bound_at for each in view.replicas(KEY, NOW)] == [None]
+    view.remove("Pod", refused, NOW)
+    assert view.replicas(KEY, NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("started", "silent"),
+    [
+        pytest.param("2026-11-21T10:04:59Z", True, id="it was ready in between"),
+        pytest.param("2026-11-21T10:05:00Z", False, id="it is starting"),
+        pytest.param(None, False, id="it does not run"),
+    ],
+)
+def test_a_replica_that_served_and_answers_no_more_is_told_from_one_that_starts(started: str | None, silent: bool) -> None:  # noqa: FBT001
+    """A node that is lost, say: its replicas run on as far as the API server knows, but are not ready any more."""
+    body = pod(ready=False)
+    state = {"waiting": {"reason": "ContainerCreating"}} if started is None else {"running": {"startedAt": started}}
+    body["status"]["containerStatuses"] = [{"name": "engine", "ready": False, "restartCount": 0, "state": state}]
+    assert replica_pod(body).fell_silent is silent
+    assert not replica_pod(pod(ready=True)).fell_silent
+
+
+@pytest.mark.parametrize("read", [replica_pod, gateway_pod])
+def test_a_pod_whose_node_has_no_volumes_for_it_yet_tells_since_when(read: Any) -> None:
+    since = {"lastTransitionTime": "2026-11-21T10:00:01Z"}
+    body = pod(ready=False)
+    body["status"]["conditions"].append({"type": "PodReadyToStartContainers", "status": "False", **since})
+    assert read(body).preparing_since == datetime(2026, 11, 21, 10, 0, 1, tzinfo=UTC)
+    body["status"]["conditions"][-1]["status"] = "True"
+    assert read(body).preparing_since is None
+
+
 def test_what_ended_of_a_deleted_workload_is_not_its_successors(view: ClusterView) -> None:
     view.put("Pod", pod(), NOW)
     view.remove("Pod", pod(), NOW)
@@ -137,7 +206,7 @@ def test_gateways_are_told_from_all_else_that_a_workload_has(view: ClusterView) 
     for body in (pod(), pod(component="gateway")):
         view.put("Pod", body, NOW)
     view.put("Deployment", deployment("gateway", message=None), NOW)
-    assert [each.name for each in view.gateway_children(KEY)] == ["x-gateway-0"]
+    assert [each.name for each in view.gateway_children(KEY, NOW)] == ["x-gateway-0"]
     assert view.gateways_ready_before(KEY, NOW) == 1
 
 
@@ -148,6 +217,146 @@ def test_why_a_pod_waits_is_told(view: ClusterView) -> None:
     view.put("Pod", {**pod(), "spec": {}, "status": status}, NOW)
     (found,) = view.replicas(KEY, NOW)
     assert (found.waiting_reason, found.unschedulable, found.bound_at) == ("CrashLoopBackOff", "0/1 nodes: no gpu", None)
+
+
+def crashed(
+    *, state: dict[str, Any], ended: dict[str, Any], name: str = "engine", unready_since: str = "10:00:05", kind: str = "engine"
+) -> Any:
+    """Return a pod as the kubelet writes it between an end of a container and the next; its Ready condition tells since when it is not."""
+    body = pod(component=kind, ready=False)
+    body["status"]["conditions"][1]["lastTransitionTime"] = f"2026-11-21T{unready_since}Z"
+    body["status"]["containerStatuses"] = [
+        {"name": kind, "ready": False, "restartCount": 4, "state": {"running": {"startedAt": "2026-11-21T10:20:00Z"}}},
+        {"name": "istio-proxy", "ready": True, "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}},
+    ]
+    at = 0 if name == kind else 1
+    body["status"]["containerStatuses"][at] |= {"name": name, "ready": False, "state": state, "lastState": {"terminated": ended}}
+    return body
+
+
+RUNS = {"running": {"startedAt": "2026-11-21T10:20:00Z"}}
+BACK_OFF = {
+    "waiting": {"reason": "CrashLoopBackOff", "message": "back-off 2m40s restarting failed container=engine pod=x-engine-0_ns(pod-uid)"}
+}
+NO_VLLM = 'failed to create containerd task: exec: "vllm": executable file not found in $PATH: unknown'
+OOM = {"exitCode": 137, "reason": "OOMKilled", "startedAt": "2026-11-21T10:10:00Z", "finishedAt": "2026-11-21T10:14:00Z"}
+ERROR = OOM | {"exitCode": 1, "reason": "Error", "message": "vllm: error: unrecognized arguments: --no-such-flag"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param(crashed(state=BACK_OFF, ended=ERROR), ("CrashLoopBackOff", "exit code 1", ERROR["message"]), id="it waits"),
+        pytest.param(crashed(state=RUNS, ended=ERROR), ("CrashLoopBackOff", "exit code 1", ERROR["message"]), id="it loads again"),
+        pytest.param(
+            crashed(state={"terminated": ERROR}, ended=OOM), ("CrashLoopBackOff", "exit code 1", ERROR["message"]), id="it has just ended"
+        ),
+        pytest.param(crashed(state=RUNS, ended=OOM), ("CrashLoopBackOff", "OOMKilled", None), id="by its memory"),
+        pytest.param(crashed(state=RUNS, ended=OOM, unready_since="10:14:01"), (None, None, None), id="it served, until it ended"),
+        pytest.param(
+            crashed(state=BACK_OFF, ended=ERROR, name="istio-proxy"),
+            ("CrashLoopBackOff", "container istio-proxy, exit code 1", None),
+            id="a sidecar",
+        ),
+        pytest.param(
+            crashed(state={"terminated": ERROR | {"exitCode": 0}}, ended=ERROR, name="vault-agent"),
+            (None, None, None),
+            id="one that is done",
+        ),
+        pytest.param(
+            crashed(
+                state=BACK_OFF,
+                ended=OOM | {"exitCode": 128, "reason": "StartError", "message": NO_VLLM},
+            ),
+            ("CrashLoopBackOff", f"StartError: {NO_VLLM}", NO_VLLM),
+            id="it cannot be run",
+        ),
+    ],
+)
+def test_a_replica_that_ends_before_it_serves_is_in_a_loop_also_while_it_runs_again(body: Any, said: tuple[Any, ...]) -> None:
+    """A large model takes minutes to its next end; alerts that wait for half an hour of one reason never came."""
+    found = replica_pod(body)
+    assert (found.waiting_reason, found.waiting_words, found.last_words) == said
+    assert found.is_stuck == (said[0] is not None)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "said"),
+    [
+        pytest.param(
+            {"reason": "ErrImagePull", "message": 'failed to pull and unpack image "r.example.com/vllm:1": not found'},
+            ("ImagePullBackOff", "image r.example.com/vllm:1"),
+            id="it could not be pulled",
+        ),
+        pytest.param(
+            {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "r.example.com/vllm:1"'},
+            ("ImagePullBackOff", "image r.example.com/vllm:1"),
+            id="it will be pulled again",
+        ),
+        pytest.param(
+            {"reason": "CreateContainerConfigError", "message": "couldn't find key token in Secret ns/hub"},
+            ("CreateContainerConfigError", "couldn't find key token in Secret ns/hub"),
+            id="a Secret without the key",
+        ),
+        pytest.param(
+            {
+                "reason": "CreateContainerConfigError",
+                "message": 'container has runAsNonRoot and image will run as root (pod: "x-engine-0_ns(pod-uid)", container: engine)',
+            },
+            ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+            id="without the pod's name",
+        ),
+        pytest.param(
+            {
+                "reason": "CreateContainerError",
+                "message": 'failed to reserve container name "engine_1": name is reserved for "5f9c2a7be1d04c3b8a6f5f9c2a7be1d04c3b8a6f"',
+            },
+            ("CreateContainerError", 'failed to reserve container name "engine_1": name is reserved for "…"'),
+            id="without an id",
+        ),
+        pytest.param({"reason": "ContainerCreating"}, (None, None), id="it is being made"),
+    ],
+)
+def test_why_a_replica_waits_is_told_without_what_changes_from_attempt_to_attempt(waiting: dict[str, str], said: tuple[Any, ...]) -> None:
+    body = pod(ready=False)
+    body["status"]["containerStatuses"] = [{"name": "engine", "image": "r.example.com/vllm:1", "state": {"waiting": waiting}}]
+    found = replica_pod(body)
+    assert (found.waiting_reason, found.waiting_words) == said
+
+
+def test_a_gateway_that_ends_before_it_serves_has_the_same_trouble_while_it_runs_again() -> None:
+    ended = {**ERROR, "message": "error initializing configuration"}
+    found = [gateway_pod(crashed(state=state, ended=ended, name="gateway", kind="gateway")) for state in (BACK_OFF, RUNS)]
+    assert {(each.config_mounted_problem, each.is_stuck) for each in found} == {
+        ("CrashLoopBackOff: see its log (kubectl logs) (exit code 1)", True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "said"),
+    [
+        pytest.param(
+            "SchedulingGated",
+            "Scheduling is blocked due to non-empty scheduling gates",
+            "held back by scheduling gate kueue.x-k8s.io/admission",
+            id="held back",
+        ),
+        pytest.param(
+            "SchedulerError",
+            'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+            'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+            id="a volume that is not made",
+        ),
+        pytest.param("NodeReclaimed", "what nobody knows", None, id="another reason"),
+    ],
+)
+@pytest.mark.parametrize("component", ["engine", "gateway"])
+def test_a_pod_that_gets_no_node_says_why(component: str, reason: str, message: str, said: str | None) -> None:
+    body = pod(component=component, ready=False)
+    body["spec"] = {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}
+    body["status"] = {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": reason, "message": message}]}
+    found = replica_pod(body) if component == "engine" else gateway_pod(body)
+    assert found.unschedulable == said
 
 
 def test_a_pod_that_is_gone_is_remembered_with_its_end_and_forgotten_later(view: ClusterView) -> None:
@@ -246,7 +455,7 @@ def test_an_end_that_is_told_after_its_successor_leaves_that_one(view: ClusterVi
             view.put(kind, each, NOW)
         assert view.remove(kind, old, NOW) == frozenset(), kind
         assert view.workloads[KEY].parsed.uid == "new", kind
-    assert (list(view.classes), list(view.providers), [each.uid for each in view.gateways(KEY)]) == (["l4"], [("ns", "l4")], ["new"])
+    assert (list(view.classes), list(view.providers), [each.uid for each in view.gateways(KEY, NOW)]) == (["l4"], [("ns", "l4")], ["new"])
     view.remove("HostedProvider", {"metadata": {**plain, "uid": "new"}}, NOW)
     assert view.providers == {}
 
@@ -366,7 +575,20 @@ def test_a_pool_knows_whether_pods_of_a_spec_before_this_one_run(status: dict[st
     assert pool({"metadata": {"name": "x", "generation": 3}, "status": status}).is_rolling is rolling
 
 
-def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_place(view: ClusterView) -> None:
+CRASHES = {"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}]},
+            id="finds no place",
+        ),
+        pytest.param(CRASHES, id="cannot start"),
+    ],
+)
+def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template(view: ClusterView, status: dict[str, Any]) -> None:
     deployment = {
         "metadata": {
             "name": "x-engine-12345678",
@@ -383,7 +605,7 @@ def test_a_rollout_is_blocked_as_soon_as_a_pod_of_the_new_template_finds_no_plac
         found = pod(ready=ready)
         found["metadata"] |= {"name": name, "uid": name, "labels": {**found["metadata"]["labels"], "pod-template-hash": template}}
         if not ready:
-            found["status"]["conditions"] = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}]
+            found["status"] |= status
         view.put("Pod", found, NOW)
 
     def blocked() -> bool:
@@ -406,7 +628,7 @@ def test_a_share_that_cannot_be_read_is_none_told(view: ClusterView, written: st
     found = pod(component="gateway")
     found["metadata"]["annotations"] = {"spillway.dev/gateway-share": written}
     view.put("Pod", found, NOW)
-    (child,) = view.gateway_children(KEY)
+    (child,) = view.gateway_children(KEY, NOW)
     assert child.sharing is not None
     assert child.sharing.told is None
 
@@ -415,10 +637,12 @@ def test_a_gateway_pod_tells_its_age_and_which_configuration_it_runs_and_an_ende
     found = pod(component="gateway")
     found["metadata"] |= {"annotations": {"spillway.dev/config-hash": "abc"}, "creationTimestamp": "2026-11-21T09:59:58Z"}
     view.put("Pod", found, NOW)
-    assert [(each.config_hash, each.created_at) for each in view.gateways(KEY)] == [("abc", datetime(2026, 11, 21, 9, 59, 58, tzinfo=UTC))]
+    assert [(each.config_hash, each.created_at) for each in view.gateways(KEY, NOW)] == [
+        ("abc", datetime(2026, 11, 21, 9, 59, 58, tzinfo=UTC))
+    ]
     found["status"]["phase"] = "Failed"
     view.put("Pod", found, NOW)
-    assert view.gateways(KEY) == ()
+    assert view.gateways(KEY, NOW) == ()
 
 
 QUOTA = 'pods "x-engine-12345678-7d9f-abcde" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1.'
@@ -499,6 +723,16 @@ def test_why_a_gateway_does_not_start_is_told_without_what_changes_from_start_to
     body = pod(component="gateway", ready=False)
     body["status"]["containerStatuses"] = [{"state": {"waiting": {"reason": reason, "message": message}}}]
     assert gateway_pod(body).config_mounted_problem == f"{reason}: {said}"
+
+
+def test_a_gateway_on_a_node_that_is_lost_is_not_waited_for(view: ClusterView) -> None:
+    """Nobody is there to end it, and its pod stays for as long as its node does: old replicas stayed, and so did its part of the cap."""
+    found = pod(component="gateway", ready=False)
+    found["metadata"]["deletionTimestamp"] = "2026-11-21T11:57:59Z"  # when its time to end was over
+    view.put("Pod", found, NOW)
+    before, after = NOW - timedelta(minutes=1), NOW
+    assert [len(view.gateways(KEY, now)) for now in (before, after)] == [1, 0]
+    assert [len(view.gateway_children(KEY, now)) for now in (before, after)] == [1, 0]
 
 
 def test_restarts_of_a_sidecar_are_not_those_of_a_gateway_or_a_replica() -> None:

@@ -204,6 +204,15 @@ def test_committed_replicas_cost_nothing_more() -> None:
     assert advanced(None, seen, wanted=wanted).dedicated_usd == pytest.approx(2.0)
 
 
+def test_replicas_that_ended_and_are_charged_neither_cost_again_nor_are_those_that_were_paid_for() -> None:
+    wanted = workload(dedicated={"committedReplicas": 1})
+    ended = tuple(replica(2 + index, bound_at=later(60 * index - 3000), ended_at=later(60 * index - 2990)) for index in range(40))
+    seen = observe(0, replicas=(replica(0, bound_at=later(-7200)), replica(1, bound_at=later(-3600)), *ended))
+    first = advanced(None, seen, wanted=wanted)
+    assert first.dedicated_usd == pytest.approx(4.0 + 4.0 * 40 * 10 / 3600)
+    assert advanced(first, seen, later(900), wanted=wanted).dedicated_usd == pytest.approx(first.dedicated_usd + 1.0)
+
+
 def test_time_without_a_price_is_unknown_until_there_is_one() -> None:
     unpriced = observe(1, catalogue=catalogue({"h100": accelerator(price=None)}))
     for seen in (unpriced, observe(1, catalogue=catalogue({}))):

@@ -408,6 +408,23 @@ def test_what_the_api_server_does_not_take_is_not_chased() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wanted", "readings"),
+    [
+        pytest.param(workload(), {"arrivals_per_s": 40.0, "spilled_per_s": 40.0}, id="what is spilled"),
+        pytest.param(workload("Dedicated"), {"arrivals_per_s": 40.0, "refused_per_s": 40.0}, id="what is refused"),
+    ],
+)
+def test_no_more_are_asked_for_while_one_cannot_start_and_none_serves(wanted: Workload, readings: dict[str, float]) -> None:
+    """A wrong image or argument would keep all of them from starting, and each costs an accelerator by the hour."""
+    crashing = tuple(replica(index, ready=False, waiting_reason="CrashLoopBackOff") for index in range(2))
+    seen = observe(2, replicas=crashing, signals=signals(**readings))
+    found = scaled(one_pass(wanted, seen)[0])
+    assert (found.replicas, found.reason, found.limited) == (2, Reason.CRASH_LOOP, Reason.CRASH_LOOP)
+    one_serves = replace(seen, replicas=(replica(0), crashing[1]))
+    assert scaled(one_pass(wanted, one_serves)[0]).replicas == 4, "a node of its own may be what is wrong with the other"
+
+
+@pytest.mark.parametrize(
     ("pods", "words"),
     [
         pytest.param((replica(),), None, id="all found a node"),
@@ -424,6 +441,22 @@ def test_what_the_api_server_does_not_take_is_not_chased() -> None:
             (replica(unschedulable="0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: none."),),
             "node(s) didn't match Pod's node affinity/selector",
             id="a label",
+        ),
+        pytest.param(
+            (
+                replica(
+                    unschedulable="0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient nvidia.com/gpu. no new "
+                    "claims to deallocate, preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No "
+                    "preemption victims found for incoming pod."
+                ),
+            ),
+            "Insufficient nvidia.com/gpu, node(s) had untolerated taint(s)",
+            id="as of 1.34, when claims of devices came",
+        ),
+        pytest.param(
+            (replica(unschedulable='0/1 nodes are available: persistentvolumeclaim "a.b" not found. preemption: none.'),),
+            'persistentvolumeclaim "a.b" not found',
+            id="a name with a dot",
         ),
         pytest.param((replica(unschedulable="no gpu"),), "no gpu", id="what has no counts"),
         pytest.param(

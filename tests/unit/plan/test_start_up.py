@@ -63,6 +63,21 @@ def test_a_replica_that_is_ready_again_after_a_while_has_not_started_again() -> 
     assert learned(started(restarts=3, ready_since=WATCHED + timedelta(hours=1)), before=before) == before
 
 
+def test_a_pod_that_could_not_start_for_a_while_teaches_nothing_once_it_has() -> None:
+    """Somebody made the Secret that was missing, or the registry was there again: no restart tells of it."""
+    waiting = learned(started(ready=False, ready_since=None, waiting_reason="CreateContainerConfigError"))
+    assert learned(started(took_s=7200), before=waiting).by_kind == {}
+    assert learned(started(1, took_s=90), before=waiting).by_kind == {KIND: StartUps(starts_s=(90.0,))}
+
+
+def test_a_wait_for_room_is_no_wait_for_a_node_to_be_made() -> None:
+    """A night in which all accelerators were taken, or a queue of jobs: nothing is forecast, or asked for, that much ahead ever after."""
+    found = learned(started(0, took_s=95, waited_s=140), started(1, took_s=95, waited_s=8 * 3600)).by_kind[KIND]
+    assert found == StartUps(starts_s=(95.0, 95.0), node_waits_s=(140.0,))
+    of_before = StartUps(starts_s=(60.0,) * 3, node_waits_s=(8 * 3600.0,))
+    assert start_up(of_before, estimate_s=180.0).node_wait_s is None
+
+
 def test_pods_that_are_gone_are_not_remembered_and_their_starts_are() -> None:
     before = learned(started(0), started(1))
     after = learned(started(1), before=before)

@@ -46,8 +46,10 @@ class Cluster:
         """The workload."""
         return self.workload.key
 
-    def show(self, pod: str, *, told: int | None = None, knows_shares: bool = True, placed: bool = True) -> None:
-        """Have the watch show a pod; without a place, one that no node takes."""
+    def show(
+        self, pod: str, *, told: int | None = None, knows_shares: bool = True, placed: bool = True, ends_by: datetime | None = None
+    ) -> None:
+        """Have the watch show a pod; without a place, one that no node takes; `ends_by`: when its time to end is over."""
         since = (NOW - timedelta(hours=1)).isoformat()
         metadata: dict[str, Any] = {
             "name": pod,
@@ -56,6 +58,7 @@ class Cluster:
             "labels": {LABEL_WORKLOAD: self.key.name, LABEL_COMPONENT: COMPONENT_GATEWAY},
             "annotations": share_annotation(told) if knows_shares else {},
         }
+        metadata |= {} if ends_by is None else {"deletionTimestamp": ends_by.isoformat()}
         status: dict[str, Any] = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]}
         if not placed:
             nowhere = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available."}
@@ -90,6 +93,20 @@ async def test_pods_are_told_once_and_before_the_watch_shows_it() -> None:
     for pod in ("a", "b"):
         cluster.show(pod, told=8)
     assert await cluster.shared() == []
+
+
+async def test_a_pod_on_a_node_that_is_lost_leaves_its_share_to_the_others() -> None:
+    cluster = Cluster("a", "b")
+    for pod in ("a", "b"):
+        cluster.show(pod, told=8)
+    full = GatewayLoad(in_force=8, owned=8, hosted=0, turned_away=0)
+    cluster.loads = {"a": full, "b": full}
+    assert await cluster.shared() == []
+    cluster.now += timedelta(hours=1)
+    cluster.loads = {"a": replace(full, turned_away=9), "b": None}
+    assert await cluster.shared() == []
+    cluster.show("b", told=8, ends_by=NOW)
+    assert await cluster.shared() == [("a", CAP)]
 
 
 async def test_pods_that_come_late_are_looked_at_once_a_pass_has_seen_them() -> None:

@@ -287,7 +287,7 @@ def test_the_autoscaler_asks_no_more_of_a_pod_than_its_cpu_limit_lets_it_use(lim
     template = {} if limit is None else {"podTemplate": {"resources": {"limits": {"cpu": limit}}}}
     case = dedicated(gateway={"autoscaling": {"maxReplicas": 4, "targetCPUPercent": 50}, **template})
     (metric,) = one(case, "HorizontalPodAutoscaler", "chat-gateway")["spec"]["metrics"]
-    assert metric["resource"]["target"]["averageValue"] == f"{millicores}m"
+    assert metric["containerResource"]["target"]["averageValue"] == f"{millicores}m"
 
 
 @pytest.mark.parametrize("nobody", [(), ({},)], ids=["none named", "no label named"])

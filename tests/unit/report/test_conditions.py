@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -95,6 +96,18 @@ NO_NODE = (
     "3 Preemption is not helpful for scheduling."
 )
 CRASHING = {"replicas": (replica(ready=False, waiting_reason="CrashLoopBackOff"),)}
+
+
+def stuck(reason: str, words: str | None = None, **more: Any) -> Observation:
+    return observe(1, replicas=(replica(ready=False, waiting_reason=reason, waiting_words=words, **more),))
+
+
+def put_out(words: str) -> Observation:
+    """Return an observation of a replica that starts beside one that its node put out a minute ago."""
+    ended = replica(1, ready=False, ended_at=NOW - timedelta(minutes=1), ended_words=words)
+    return observe(1, replicas=(replica(ready=False), ended))
+
+
 REFUSED = {"pools": (pool(2, ready_replicas=1, refused="exceeded quota: gpus"),)}
 KEYED = workload(gateway={"access": {"keysSecretRef": {"name": "chat-clients"}}})
 WRONG = workload(dedicated={"accelerators": ["b200"]})
@@ -206,6 +219,87 @@ CASES = [
         id="no quota left",
     ),
     case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        put_out("Evicted: The node was low on resource: ephemeral-storage"),
+        ("False", Reason.REPLICAS_STARTING),
+        "Others were put out by their nodes (Evicted: The node was low on resource: ephemeral-storage). Weights belong on a claim",
+        id="evicted again and again",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        put_out("UnexpectedAdmissionError: Allocate failed due to no healthy devices present"),
+        ("False", Reason.REPLICAS_STARTING),
+        "no healthy devices present). See the device plugin",
+        id="refused by a node without healthy accelerators",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        observe(1, replicas=(replica(ready=False, preparing_since=NOW - timedelta(minutes=4)),)),
+        ("False", Reason.REPLICAS_STARTING),
+        "Replicas are starting. The node of one has no volumes or no network for it",
+        id="a volume that another node holds",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        observe(1, replicas=(replica(ready=False, fell_silent=True),)),
+        ("False", Reason.REPLICAS_STARTING),
+        "Replicas are starting. One that served answers no more",
+        id="a node that is lost",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CrashLoopBackOff", "exit code 2", last_words="vllm: error: unrecognized arguments: --no-such-flag"),
+        ("False", Reason.CRASH_LOOP),
+        "A replica cannot start (CrashLoopBackOff: exit code 2). This vLLM refuses an argument: correct dedicated.engine.extraArgs, and "
+        "dedicated.engine.version where it is not the image's. See its events and log",
+        id="what the engine says",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CrashLoopBackOff", "OOMKilled"),
+        ("False", Reason.CRASH_LOOP),
+        "(CrashLoopBackOff: OOMKilled). It needs more memory than dedicated.podTemplate.resources.limits",
+        id="too little memory",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CrashLoopBackOff", "exit code 137", last_words="Loading safetensors checkpoint shards: 60% Completed"),
+        ("False", Reason.CRASH_LOOP),
+        "It was killed: its start took longer than its probe allows",
+        id="a start that takes too long",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("CreateContainerConfigError", 'secret "hub" not found'),
+        ("False", Reason.CRASH_LOOP),
+        '(CreateContainerConfigError: secret "hub" not found). Create or correct what that names.',
+        id="a Secret that is not there",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("ImagePullBackOff", "image r.example.com/vllm:1"),
+        ("False", Reason.CRASH_LOOP),
+        "(ImagePullBackOff: image r.example.com/vllm:1). Check the name of its image, the way to the registry",
+        id="an image that cannot be pulled",
+    ),
+    case(
+        K.REPLICAS_READY,
+        HYBRID,
+        stuck("RunContainerError"),
+        ("False", Reason.CRASH_LOOP),
+        "A replica cannot start (RunContainerError). See its events and log (kubectl describe pod, kubectl logs --previous).",
+        id="what nobody knows",
+    ),
     case(K.REPLICAS_READY, ASLEEP, observe(0), ("True", Reason.SCALED_TO_ZERO), id="none wanted"),
     case(K.REPLICAS_READY, HOSTED, observe(0), ("Unknown", Reason.NOT_REQUESTED), id="none asked for"),
     case(K.REPLICAS_READY, WRONG, observe(2), ("True", Reason.REPLICAS_READY), id="those that run, with problems"),
@@ -380,6 +474,14 @@ CASES = [
     case(
         K.GATEWAY_READY,
         HYBRID,
+        observe(1, gateways=(gateway(ready=False, preparing_since=NOW - timedelta(minutes=4)),)),
+        ("False", Reason.GATEWAY_STARTING),
+        "No gateway is ready. The node of one has no volumes or no network for it",
+        id="a node without a network",
+    ),
+    case(
+        K.GATEWAY_READY,
+        HYBRID,
         observe(1, gateways=(gateway(ready=False, unschedulable=NO_NODE),)),
         ("False", Reason.GATEWAY_STARTING),
         "No gateway is ready. No node takes a pod of it (node(s) didn't match Pod's node affinity/selector). See gateway.podTemplate",
@@ -425,12 +527,20 @@ CASES = [
         id="one starts",
     ),
     case(K.DEGRADED, HYBRID, observe(1, signals=FINE), ("False", Reason.FULLY_SERVING), id="all is well"),
-    case(K.DEGRADED, HYBRID, observe(1, signals=FINE, **PENDING), ("True", Reason.OWNED_UNAVAILABLE), id="waiting for GPUs"),
+    case(
+        K.DEGRADED,
+        HYBRID,
+        observe(1, signals=FINE, **PENDING),
+        ("True", Reason.OWNED_UNAVAILABLE),
+        "Own replicas are wanted",
+        id="waiting for GPUs",
+    ),
     case(
         K.DEGRADED,
         HYBRID,
         observe(2, signals=FINE, replicas=(replica(0), *CRASHING["replicas"])),
         ("True", Reason.OWNED_UNAVAILABLE),
+        "Some own replicas do not serve",
         id="one of two crashes",
     ),
     case(K.DEGRADED, ASLEEP, observe(0, signals=FINE), ("False", Reason.FULLY_SERVING), id="scaled to zero is not degraded"),
@@ -607,6 +717,14 @@ CASES = [
     ),
     case(
         K.SCALING_LIMITED,
+        DEDICATED,
+        observe(1, **CRASHING, signals=signals(arrivals_per_s=40.0, refused_per_s=40.0)),
+        ("True", Reason.CRASH_LOOP),
+        "No more replicas are asked for while one cannot start",
+        id="none that can start",
+    ),
+    case(
+        K.SCALING_LIMITED,
         workload(scaling={"mode": "External"}, replicas=2),
         observe(1, **PENDING),
         ("True", Reason.UNSCHEDULABLE),
@@ -688,6 +806,60 @@ def test_self_hosting_economic(known: Any, rate: Any, before: str | None, said: 
         memory=LEARNED,
     )
     assert (found.status, found.reason) == said
+
+
+CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "next_step"),
+    [
+        pytest.param('0/3 nodes are available: persistentvolumeclaim "weights" not found. preemption: none', CLAIM, id="no such claim"),
+        pytest.param("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.", CLAIM, id="a claim without a volume"),
+        pytest.param("0/3 nodes are available: 3 node(s) had volume node affinity conflict.", CLAIM, id="a volume elsewhere, until 1.32"),
+        pytest.param("0/3 nodes are available: 3 node(s) didn't match PersistentVolume's node affinity.", CLAIM, id="a volume elsewhere"),
+        pytest.param(
+            'running PreBind plugin "VolumeBinding": binding volumes: provisioning failed for PVC "weights"', CLAIM, id="none can be made"
+        ),
+        pytest.param(
+            "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had volume node affinity conflict. no new claims to "
+            "deallocate, preemption: none",
+            f"Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas. {CLAIM}",
+            id="a volume elsewhere, and here all is full",
+        ),
+        pytest.param(
+            "0/3 nodes are available: 3 cannot allocate all claims. still not schedulable, preemption: none",
+            "Add nodes of that class, name another class",
+            id="no device left of a DRA driver",
+        ),
+        pytest.param("held back by scheduling gate kueue.x-k8s.io/admission", "Who has set the gate lifts it: Kueue", id="a queue of jobs"),
+        pytest.param("0/3 nodes are available: 3 Too many pods. preemption: none", "Add nodes, lower", id="as many pods as may be"),
+        pytest.param("0/1 nodes are available: 1 node(s) were unschedulable.", "Compare the nodes' labels and taints", id="cordoned nodes"),
+        pytest.param(
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: none",
+            "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass and dedicated.podTemplate; "
+            "nodes that are cordoned or not ready take none, and an autoscaler has to know the labels of nodes that it has yet to make.",
+            id="no such node yet",
+        ),
+    ],
+)
+def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sentence: str, next_step: str) -> None:
+    found = condition(ConditionType.SCALING_LIMITED, HYBRID, waiting(sentence))
+    assert found.reason == Reason.UNSCHEDULABLE
+    assert found.message.partition("; no more are asked for meanwhile. ")[2].startswith(next_step)
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param((replica(1, ready=False, ended_at=NOW - timedelta(hours=1), ended_words="Evicted"),), id="an eviction of an hour ago"),
+        pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(minutes=1)),), id="a volume that is being attached"),
+        pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(hours=1), terminating=True),), id="one that is taken down"),
+    ],
+)
+def test_replicas_that_start_have_no_delay_by(pods: tuple[Any, ...]) -> None:
+    found = condition(ConditionType.REPLICAS_READY, HYBRID, observe(1, replicas=(replica(ready=False), *pods)))
+    assert found.message == "Replicas are starting."
 
 
 def test_only_the_classes_that_have_no_place_are_named() -> None:
