@@ -26,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     _open_streams()
     parsed = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # as kubectl: who reads JSON or a page takes it for UTF-8, whatever the locale is
+    # As kubectl: manifests, JSON and pages are UTF-8, whatever the locale is.
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         code = _run(parsed)

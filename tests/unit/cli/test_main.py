@@ -20,6 +20,15 @@ def test_output_is_utf_8_whatever_the_locale_says() -> None:
     assert "±" in " ".join(json.loads(done.stdout.decode("utf-8"))["assumptions"])
 
 
+def test_a_manifest_from_standard_input_is_utf_8_whatever_the_locale_says() -> None:
+    manifests = Path(HYBRID).read_text(encoding="utf-8").replace("source: ", "source: Preisliste für 日本, ", 1)
+    command = [sys.executable, "-c", SCRIPT, "plan", "-f", "-"]
+    locale = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, input=manifests.encode(), capture_output=True, env=locale, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Preisliste für 日本" in " ".join(done.stdout.decode("utf-8").split())
+
+
 def test_a_full_disk_is_told_in_a_line() -> None:
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, "-c", SCRIPT, "version"]
