@@ -7,6 +7,7 @@ from spillway.plan.readings import finite
 
 SIGNIFICANT = 4
 COMPUTED = 1e-6  # of the last decimal: less is an error of floating point
+CENT = 0.01
 WHOLE_DOLLARS = 100  # from here on cents are not read
 
 
@@ -22,7 +23,9 @@ def signed_usd(amount: float | None) -> str | None:
 
 
 def dollars(amount: float) -> str:
-    """Return an amount of money as it is read in a sentence: whole dollars from a hundred on."""
+    """Return an amount of money as it is read in a sentence: whole dollars from a hundred on, two digits of what is less than a cent."""
+    if 0 < abs(amount) < CENT:
+        return f"${Decimal(f'{amount:.2g}'):f}"
     return f"${amount:,.0f}" if abs(amount) >= WHOLE_DOLLARS else f"${amount:,.2f}"
 
 

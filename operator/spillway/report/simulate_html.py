@@ -46,8 +46,8 @@ COLUMNS: tuple[tuple[str, Callable[[PolicyOutput], str]], ...] = (
     ("× replay", lambda each: _figure(each.cost_over_oracle_replay, 3)),  # noqa: RUF001
     ("own", lambda each: _money(each.own_usd)),
     ("hosted", lambda each: _money(each.hosted_usd)),
-    ("SLO %", lambda each: NOTHING if each.slo_attainment_percent is None else f"{down(each.slo_attainment_percent, 2):.2f}"),
-    ("worst 5 min %", lambda each: _figure(each.worst_5_min_attainment_percent, 1)),
+    ("SLO %", lambda each: _attained(each.slo_attainment_percent, 2)),
+    ("worst 5 min %", lambda each: _attained(each.worst_5_min_attainment_percent, 1)),
     ("spilled %", lambda each: _figure(each.spilled_percent, 1)),
     ("failed %", lambda each: _figure(each.failed_percent, 2)),
     ("replica-hours", lambda each: _figure(each.replica_hours, 1)),
@@ -220,6 +220,10 @@ def _keys(part: ET.Element, *keys: tuple[str, str]) -> None:
 
 def _money(usd: float | None) -> str:
     return NOTHING if usd is None else dollars(usd)
+
+
+def _attained(percent: float | None, digits: int) -> str:
+    return NOTHING if percent is None else f"{down(percent, digits):.{digits}f}"
 
 
 def _figure(value: float | None, digits: int) -> str:

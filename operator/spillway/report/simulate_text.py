@@ -43,7 +43,9 @@ def _traffic(output: SimulateOutput) -> str:
 
 def span(hours: float) -> str:
     """Return a time in words."""
-    return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours" if hours >= 1 else f"{hours * 60:.3g} minutes"  # noqa: PLR2004
+    if hours >= 1:
+        return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours"  # noqa: PLR2004
+    return f"{hours * 60:.3g} minutes" if hours * 60 >= 1 else f"{hours * 3600:.3g} seconds"
 
 
 def _row(each: PolicyOutput) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ def _row(each: PolicyOutput) -> tuple[str, ...]:
         _money(each.own_usd),
         _money(each.hosted_usd),
         _attained(each.slo_attainment_percent) + ("*" if each.keeps_slo is False else ""),
-        _share(each.worst_5_min_attainment_percent, 1),
+        _attained(each.worst_5_min_attainment_percent, 1),
         _share(each.spilled_percent, 1),
         "-" if each.replica_hours is None else f"{each.replica_hours:,.{0 if each.replica_hours >= 10 else 1}f}",  # noqa: PLR2004
         "-" if each.starts is None else f"{each.starts:,}",
@@ -68,8 +70,8 @@ def _money(usd: float | None) -> str:
     return "-" if usd is None else dollars(usd).removeprefix("$")
 
 
-def _attained(percent: float | None) -> str:
-    return "-" if percent is None else f"{down(percent, 2):.2f}"
+def _attained(percent: float | None, digits: int = 2) -> str:
+    return "-" if percent is None else f"{down(percent, digits):.{digits}f}"
 
 
 def _share(percent: float | None, digits: int) -> str:

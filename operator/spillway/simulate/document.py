@@ -26,6 +26,7 @@ CLAIRVOYANT = (ORACLE_REPLAY, ORACLE)
 OURS = "spillway"
 MOST_POINTS = 336  # of a plot: half hours of a week, and no screen shows more of a small picture
 MINUTE_S = 60.0
+USD_DIGITS = 4  # of an amount: a short trace costs less than a cent, and who costs least is told by it
 SAME = 0.0005  # of the cost: less is no difference
 
 
@@ -129,26 +130,26 @@ def coarse(course: Course, *, duration_s: float, most: int = MOST_POINTS) -> Cou
         billed_replicas=_listed(means(course.billed_replicas), 3),
         spilled_percent=_listed(_weighted(course.spilled_percent, weights, size), 2),
         attainment_percent=_listed(_weighted(course.attainment_percent, weights, size), 2),
-        own_usd=_listed(_per_group(course.own_usd, size), 4),
-        hosted_usd=_listed(_per_group(course.hosted_usd, size), 4),
+        own_usd=_listed(_per_group(course.own_usd, size), 6),
+        hosted_usd=_listed(_per_group(course.hosted_usd, size), 6),
     )
 
 
 def _policy(outcome: Outcome, costs: Mapping[str, float], *, attainment_percent: float, duration_s: float) -> PolicyOutput:
     bound = outcome.policy == ORACLE
-    attained = outcome.slo_attainment_percent
+    attained, worst = outcome.slo_attainment_percent, outcome.worst_5_min_attainment_percent
     return PolicyOutput(
         policy=outcome.policy,
-        cost_usd=round(outcome.cost_usd, 2),
+        cost_usd=fine(outcome.cost_usd, USD_DIGITS),
         cost_over_oracle=_ratio(outcome.cost_usd, costs.get(ORACLE)),
         cost_over_oracle_replay=_ratio(outcome.cost_usd, costs.get(ORACLE_REPLAY)),
-        own_usd=None if bound else round(outcome.own_usd, 2),
-        hosted_usd=None if bound else round(outcome.hosted_usd, 2),
+        own_usd=None if bound else fine(outcome.own_usd, USD_DIGITS),
+        hosted_usd=None if bound else fine(outcome.hosted_usd, USD_DIGITS),
         slo_attainment_percent=None if attained is None else down(attained, 3),
-        worst_5_min_attainment_percent=_rounded(outcome.worst_5_min_attainment_percent, 2),
+        worst_5_min_attainment_percent=None if worst is None else down(worst, 2),
         spilled_percent=_rounded(outcome.spilled_percent, 2),
         failed_percent=None if bound or not outcome.requests else round(100 * outcome.failed / outcome.requests, 3),
-        replica_hours=None if bound else round(outcome.replica_hours, 2),
+        replica_hours=None if bound else fine(outcome.replica_hours, 4),
         starts=None if bound else outcome.starts,
         ttft_p95_ms=_rounded(outcome.ttft_p95_ms, 1),
         inter_token_p95_ms=_rounded(outcome.inter_token_p95_ms, 2),
@@ -171,7 +172,7 @@ def _trace(trace: Trace, setting: Setting) -> TraceOutput:
     return TraceOutput(
         name=trace.name,
         requests=trace.requests,
-        duration_hours=round(trace.duration_s / 3600, 3),
+        duration_hours=fine(trace.duration_s / 3600, 3),
         requests_per_second_mean=fine(mean, 4),
         requests_per_second_peak=fine(max(mean, float(busiest)), 4),  # the last minute may be a part of one
         input_tokens_mean=round(float(trace.input_tokens.mean()), 1) if some else None,

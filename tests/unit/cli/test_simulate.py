@@ -312,7 +312,7 @@ def test_a_days_limit_is_kept_and_what_it_does_not_let_go_is_held_where_the_gate
         told(simulate, changed(written, **each), crowd, "static:0.05", "--kappa", "20")["policies"][0]
         for each in ({}, {"overflow": most}, waits)
     )
-    assert free["hostedUSD"] > 1.0 == refused["hostedUSD"] == held["hostedUSD"]
+    assert free["hostedUSD"] > 1.0 >= refused["hostedUSD"] == held["hostedUSD"] > 0.99
     assert (free["failedPercent"], held["failedPercent"]) == (0, 0)
     assert refused["failedPercent"] > 10
     assumed = told(simulate, changed(written, overflow=most), crowd, "all-hosted")["assumptions"]

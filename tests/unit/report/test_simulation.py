@@ -9,7 +9,7 @@ import pytest
 from spillway.report.plan_words import amount
 from spillway.report.simulate_html import as_html
 from spillway.report.simulate_plots import axis_for
-from spillway.report.simulate_text import as_text
+from spillway.report.simulate_text import as_text, span
 from tests.unit.report.simulations import UNKNOWN, course, outcome, simulation
 from tests.unit.report.test_bill import Page
 
@@ -47,6 +47,18 @@ def test_what_misses_the_slo_by_little_is_not_told_as_what_keeps_it() -> None:
     assert missed.policies[0].slo_attainment_percent == 98.999
     assert "98.99*" in as_text(missed, 100)
     assert "98.99</td>" in as_html([missed])
+
+
+def test_the_worst_five_minutes_that_miss_by_little_are_not_told_as_perfect() -> None:
+    missed = simulation(outcome(worst_5_min_attainment_percent=99.97))
+    assert " 99.9 " in as_text(missed, 100)
+    assert "<td>99.9</td>" in as_html([missed])
+
+
+def test_a_trace_of_seconds_that_costs_less_than_a_cent_is_told_in_figures() -> None:
+    text = as_text(simulation(outcome(own_usd=0.00312, hosted_usd=0.0)), 100)
+    assert " 0.0031 " in text
+    assert span(20 / 3600) == "20 seconds"
 
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:

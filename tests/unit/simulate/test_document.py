@@ -126,3 +126,14 @@ def test_the_busiest_minute_is_told() -> None:
     found = simulation().trace
     assert found.requests_per_second_mean == pytest.approx(1 / 6, rel=0.01)
     assert found.requests_per_second_peak == pytest.approx(11 / 60, rel=0.15)
+
+
+def test_a_trace_that_costs_less_than_a_cent_is_told_what_it_costs_and_who_serves_it_for_least() -> None:
+    found = simulation(outcome(own_usd=0.0031, hosted_usd=0.0002), outcome("all-hosted", 0.0, 0.0007), bound(0.0006, 0.0))
+    assert [(each.policy, each.cost_usd) for each in found.policies] == [("all-hosted", 0.0007), ("spillway", 0.0033), ("oracle", 0.0006)]
+    assert found.policies[1].own_usd == 0.0031
+    assert found.verdict == "all-hosted is the cheapest that keeps the SLO of 99 %: $0.0007. spillway costs $0.0033."
+
+
+def test_the_worst_five_minutes_are_rounded_down_as_all_that_has_to_be_reached() -> None:
+    assert simulation(outcome(worst_5_min_attainment_percent=99.9966)).policies[0].worst_5_min_attainment_percent == 99.99
