@@ -260,9 +260,9 @@ def _hosted_too_slow(case: Case, trace: Trace, hosted: str) -> list[str]:
 
 
 def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
-    told = [
-        "Every policy starts with the replicas that the first five minutes fill, ready, and is judged on all requests from the first on."
-    ]
+    but = " (all-hosted with none, all-owned with one at least)" if case.rents else ""
+    warm = f"Every policy starts with the replicas that the first five minutes fill, ready{but}"
+    told = [f"{warm}, and is judged on all requests from the first on."]
     if case.rents:
         speed = "a median of 0.5 s and 10 to 20 ms a token" if parsed.hosted == "fast" else "a median of 2 s and 50 to 90 ms a token"
         told.append(f"The hosted side answers after {speed}, with 0.5 % errors, each tried once more.")

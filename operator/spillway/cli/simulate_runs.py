@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from spillway.api.workload import PlacementMode
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.cli.manifests import BadInputError
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_gateway import limited, rules_of
@@ -32,7 +32,8 @@ from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
 from spillway.simulate.trace import Floats, Trace
 
 HOSTED = {"fast": FAST, "slow": SLOW}
-USUAL = (OURS, ORACLE_REPLAY, ORACLE, "all-hosted", "all-owned", "hpa-utilisation", "keda-queue", "kubeai", "knative-kpa")
+ALL_HOSTED = "all-hosted"
+USUAL = (OURS, ORACLE_REPLAY, ORACLE, ALL_HOSTED, "all-owned", "hpa-utilisation", "keda-queue", "kubeai", "knative-kpa")
 HEADROOMS = (1.0, 0.9, 0.8)  # shares of a replica that a replayed plan may count on: queues need some of it
 SLOT_S = 30.0  # of the replayed plan
 WARM_S = 300.0  # from the start: what is ready then is what these minutes' work fills
@@ -62,7 +63,7 @@ def policy_names() -> tuple[str, ...]:
 def asked_policies(given: Sequence[str], *, rents: bool) -> tuple[Asked, ...]:
     """Return what is to be run: what was given, once each, else the usual ones. Raises BadInputError for an unknown one."""
     wanted = list(dict.fromkeys(part for each in given for part in _parts(each))) or [
-        name for name in USUAL if rents or name not in {"all-hosted", ORACLE}
+        name for name in USUAL if rents or name not in {ALL_HOSTED, ORACLE}
     ]
     return tuple(_asked(each, rents=rents) for each in wanted)
 
@@ -94,7 +95,7 @@ def _asked(given: str, *, rents: bool) -> Asked:
     name, colon, text = given.partition(":")
     if name not in policy_names():
         raise BadInputError(f"--policy: there is no {name!r}; there are {', '.join(policy_names())}")
-    if not rents and name in {"all-hosted", ORACLE}:
+    if not rents and name in {ALL_HOSTED, ORACLE}:
         raise BadInputError(
             f"--policy {name}: needs a hosted side, and nothing can be rented; unless placement.dataResidency forbids it, add a "
             "HostedProvider with -f, or give --kappa"
@@ -139,9 +140,15 @@ class _Bench:
         if asked.name == OURS:
             return self._run(production(self.case), asked.label, report)
         found = next(each for each in RULES if each.name == asked.name)
-        return self._run(found.policy(self._facts(found), asked.values), asked.label, report, spills=not found.never_spills)
+        return self._run(
+            found.policy(self._facts(found), asked.values),
+            asked.label,
+            report,
+            spills=not found.never_spills,
+            owns=found.name != ALL_HOSTED,
+        )
 
-    def _run(self, policy: Policy, label: str, report: Callable[[float], None], *, spills: bool = True) -> Outcome:
+    def _run(self, policy: Policy, label: str, report: Callable[[float], None], *, spills: bool = True, owns: bool = True) -> Outcome:
         return simulate(
             self.trace,
             engine=self.case.engine,
@@ -152,7 +159,7 @@ class _Bench:
             policy=policy,
             name=label,
             seed=self.seed,
-            initial_replicas=self._warm(),
+            initial_replicas=self._warm(spills=spills) if owns else 0,
             on_progress=report,
         )
 
@@ -193,19 +200,19 @@ class _Bench:
             own_usd_per_s=self.case.prices.usd_per_replica_hour / 3600,
             start_up_s=self.case.engine.start_up_s,
             max_replicas=self.case.scaling.max_replicas,
-            warm_replicas=self._warm(),
+            warm_replicas=self._warm(spills=True),
         )
 
     def _rules(self, *, spills: bool) -> Rules:
-        case = self.case
-        spec = (
-            case.spec
-            if spills
-            else case.spec.model_copy(
-                update={"hosted": None, "placement": case.spec.placement.model_copy(update={"mode": PlacementMode.DEDICATED})}
-            )
-        )
+        case, spec = self.case, self._spec(spills=spills)
         return rules_of(spec, case.accelerator, size(spec, case.accelerator, Memory()), spills=spills and case.rents)
+
+    def _spec(self, *, spills: bool) -> InferenceWorkloadSpec:
+        """Return the spec, or that of a workload with which nothing is hosted."""
+        spec = self.case.spec
+        if spills:
+            return spec
+        return spec.model_copy(update={"hosted": None, "placement": spec.placement.model_copy(update={"mode": PlacementMode.DEDICATED})})
 
     def _facts(self, rule: Rule) -> Facts:
         engine, targets = self.case.engine, _targets(self.case)
@@ -221,18 +228,19 @@ class _Bench:
             kv_tokens=engine.kv_tokens,
             work_s_per_input_token=per_input,
             work_s_per_output_token=per_output,
-            min_replicas=0 if rule.name == "all-hosted" else lower_bound(self.case.spec),
+            min_replicas=0 if rule.name == ALL_HOSTED else lower_bound(self.case.spec),
         )
 
     @cached_property
     def _work_s(self) -> Floats:
         return self.case.engine.trace_work_s(self.trace)
 
-    def _warm(self) -> int:
+    def _warm(self, *, spills: bool) -> int:
         """Return how many replicas are ready at the start: a recording begins in the middle of a service."""
+        least = lower_bound(self._spec(spills=spills))
         early = self.trace.arrival_s < WARM_S
         filled = float(self._work_s[early].sum()) / min(WARM_S, max(1.0, self.trace.duration_s))
-        return min(self.case.scaling.max_replicas, max(lower_bound(self.case.spec), round(filled)))
+        return min(self.case.scaling.max_replicas, max(least, round(filled)))
 
 
 def replay_savings(case: Case, trace: Trace) -> Savings:

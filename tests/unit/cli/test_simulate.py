@@ -334,6 +334,23 @@ def test_where_nobody_else_answers_there_is_a_replica_from_the_start_as_in_a_clu
     assert [each["failedPercent"] for each in policies.values()] == [0, 0, 0]
 
 
+def test_who_owns_all_has_a_replica_from_the_start_however_little_comes(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse.csv"
+    sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *(f"{at},800,20" for at in range(0, 600, 20))]))
+    file = changed(written, dedicated={"scaling": {"minReplicas": 0, "maxReplicas": 2}})
+    found = told(simulate, file, str(sparse), "all-owned,all-hosted")
+    owned, hosted = (by_name(found)[name] for name in ("all-owned", "all-hosted"))
+    assert (owned["failedPercent"], owned["starts"], hosted["starts"]) == (0, 1, 0)
+    assert any("(all-hosted with none, all-owned with one at least)" in each for each in found["assumptions"])
+
+
+def test_who_rents_all_owns_nothing_from_the_first_request_on(simulate: Run, written: Callable[..., str], trace: str) -> None:
+    Path(trace).write_text("\n".join(["arrival_s,input_tokens,output_tokens", *["0,800,20"] * 30, "300,800,20"]))
+    file = changed(written, dedicated={"scaling": {"minReplicas": 2, "maxReplicas": 2}})
+    (hosted,) = told(simulate, file, trace, "all-hosted")["policies"]
+    assert (hosted["spilledPercent"], hosted["ownUSD"], hosted["replicaHours"], hosted["starts"]) == (100, 0, 0, 0)
+
+
 def test_requests_that_wait_at_the_gateway_wake_the_first_replica(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
     sparse = tmp_path / "sparse.csv"
     sparse.write_text("\n".join(["arrival_s,input_tokens,output_tokens", "0,800,20", *["4000,800,20"] * 20, "4300,800,20"]))
