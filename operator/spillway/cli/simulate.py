@@ -223,7 +223,7 @@ def _setting(case: Case, question: Question, parsed: argparse.Namespace, scale: 
             accelerator_class=case.chosen.accelerator_class,
             tensor_parallel_size=case.chosen.tensor_parallel_size,
             basis="Given" if measured else case.chosen.calibrated,
-            step_base_ms=round(step.base_ms + step.experts_ms * step.touched(case.engine.max_num_seqs), 4),
+            step_base_ms=round(case.engine.step_overhead_ms + step.base_ms + step.experts_ms * step.touched(case.engine.max_num_seqs), 4),
             step_sequence_ms=round(step.sequence_ms, 5),
             step_kv_ms=round(step.kv_ms, 6),
             step_prompt_ms=round(step.prompt_ms, 6),

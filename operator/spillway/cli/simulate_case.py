@@ -26,6 +26,7 @@ from spillway.plan.observed_load import as_declared
 from spillway.plan.options import Question
 from spillway.plan.roofline import StepModel
 from spillway.plan.rounding import dollars
+from spillway.plan.serving import STEP_OVERHEAD_MS
 from spillway.simulate.outcome import Prices
 from spillway.simulate.setting import EngineModel
 from spillway.simulate.trace import Trace
@@ -169,6 +170,7 @@ def _engine(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, want
     own = spec.dedicated or Dedicated()
     return capacity, EngineModel(
         step=wanted.step or service.step,
+        step_overhead_ms=0.0 if wanted.step else STEP_OVERHEAD_MS,  # whoever measured steps has it in them
         kv_tokens=capacity.kv_tokens,
         max_num_seqs=capacity.max_num_seqs,
         step_tokens=step_tokens(own.engine, accelerator),

@@ -138,6 +138,22 @@ def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, t
     assert slow["trace"]["demandReplicasMean"] > 1.5 * planned["trace"]["demandReplicasMean"]
 
 
+def test_a_step_takes_what_its_coefficients_say_and_no_more(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    engine, lone = tmp_path / "engine.json", tmp_path / "lone.csv"
+    engine.write_text(json.dumps({"a": 10, "b": 2, "c": 5, "delta": 0.1}))
+    lone.write_text("arrival_s,input_tokens,output_tokens\n10,100,50\n")
+    file = changed(written, dedicated={"scaling": {"minReplicas": 1}})
+    for more in (("--engine", str(engine)), ()):
+        found = told(simulate, file, str(lone), "static", *more)
+        step, (own,) = found["engine"], found["policies"]
+        base = step["stepBaseMs"] + step["stepSequenceMs"]
+        assert own["ttftP95Ms"] == pytest.approx(
+            base + step["stepPromptMs"] * 100, abs=0.3
+        )  # the planner's attention to itself is not told
+        kept = sum(range(101, 150)) / 49  # tokens in the cache, on average over the steps behind the first
+        assert own["interTokenP95Ms"] == pytest.approx(base + step["stepKvMs"] * kept / 1000, abs=0.02)
+
+
 @pytest.mark.parametrize("more", [(), ("--copies", "3"), ("--policy", "all-owned,all-hosted,oracle-replay,hpa-utilisation")])
 def test_requests_that_all_come_at_once_are_a_trace_too(simulate: Run, tmp_path: Path, more: tuple[str, ...]) -> None:
     file = tmp_path / "burst.csv"
