@@ -83,7 +83,7 @@ def _check(parsed: argparse.Namespace) -> None:
     """Refuse options that are missing, contradict each other or make no sense."""
     if not parsed.file:
         raise BadInputError("-f FILE: give the manifest of the workload to simulate")
-    if (parsed.trace is None) == (parsed.from_prometheus is None):
+    if bool(parsed.trace) == bool(parsed.from_prometheus):  # one that is empty, as of a variable that is not set, is none
         raise BadInputError("--trace FILE or --from-prometheus URL: give one of them")
     for name, value in (("--kappa", parsed.kappa), ("--scale-to", parsed.scale_to), ("--days", parsed.days)):
         if value is not None and not 0 < value < float("inf"):

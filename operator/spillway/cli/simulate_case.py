@@ -103,6 +103,8 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
     listed = (0.0, 0.0) if chosen.offer is None else _listed(chosen)
     rented_usd = (float(trace.input_tokens.sum()) * listed[0] + float(trace.output_tokens.sum()) * listed[1]) / 1e6
     found = rented_usd / (float(work_s.sum()) / 3600 * chosen.usd_per_hour) if chosen.offer else None
+    if wanted.kappa is not None and chosen.offer is not None and not found:
+        raise BadInputError(f"{where}: --kappa: {chosen.offer.label} is listed for nothing, which cannot be scaled; give its model a price")
     factor = wanted.kappa / found if wanted.kappa and found else 1.0
     return Case(
         label=question.name,

@@ -110,6 +110,14 @@ def test_all_hosted_spills_everything_and_all_owned_nothing(simulate: Run, trace
     assert policies["all-owned"]["hostedUSD"] == 0
 
 
+def test_a_price_of_nothing_cannot_be_scaled_which_is_said(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    for each in parts["HostedProvider"]["spec"]["models"]:
+        each |= {"inputUSDPerMillionTokens": "0", "outputUSDPerMillionTokens": "0"}
+    said = refusal(simulate, "-f", written(*parts.values()), "--trace", trace, "--kappa", "2.5")
+    assert "listed for nothing, which cannot be scaled" in said
+
+
 def test_values_of_a_policys_parameters_are_given_behind_its_name(simulate: Run, trace: str) -> None:
     policies = by_name(as_json(simulate, "--trace", trace, "--policy", "static:0.01,all-hosted", "--policy", "static:3"))
     assert policies["static:0.01"]["replicaHours"] < policies["static:3"]["replicaHours"]
@@ -584,6 +592,10 @@ def test_coefficients_that_are_none_are_refused(simulate: Run, trace: str, tmp_p
     engine = tmp_path / "engine.json"
     engine.write_text(json.dumps(content))
     assert f"{engine}: {told}" in refusal(simulate, "-f", HYBRID, "--trace", trace, "--engine", str(engine))
+
+
+def test_a_trace_that_is_named_by_a_variable_which_is_not_set_is_none(simulate: Run) -> None:
+    assert "--trace FILE or --from-prometheus URL: give one of them" in refusal(simulate, "-f", HYBRID, "--trace", "")
 
 
 def test_a_file_without_a_workload_is_refused(simulate: Run, trace: str, written: Callable[..., str]) -> None:
