@@ -285,4 +285,6 @@ def engineering_remark(plan: Plan, people: Engineering) -> str:
     best_usd, best = min(costed, key=lambda each: each[0])
     if best.mode is chosen.mode:
         return f"{best.mode} stays the cheapest with it, at {dollars(best_usd)} a month."
+    if best.owns and chosen.owns:  # it adds to both alike, and did not part them
+        return f"{chosen.mode} stays as it is with it, at {dollars(chosen.usd + people.usd_per_month)} a month."
     return f"With it, {named(best)} would be the cheapest at {dollars(best_usd)} a month."

@@ -397,6 +397,18 @@ def test_the_work_of_people_is_shown_apart_and_its_effect_told(plan: Run) -> Non
     assert "Hosted" in with_people["engineering"]["remark"]
 
 
+def test_the_work_of_people_is_not_said_to_part_two_ways_to_own(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    for each in parts["HostedProvider"]["spec"]["models"]:
+        each |= {"inputUSDPerMillionTokens": "2", "outputUSDPerMillionTokens": "2"}
+    traffic = {"requestsPerSecond": {"mean": "0.5"}, "inputTokens": {"mean": 500}, "outputTokens": {"mean": 100}}
+    parts["InferenceWorkload"]["spec"]["traffic"] = traffic
+    found = as_json(plan, "-f", written(*parts.values()), "--engineering-monthly", "100")
+    assert found["options"][0]["mode"] == "Dedicated"
+    told = f"Hybrid stays as it is with it, at ${found['recommended']['monthlyUSD'] + 100:,.0f} a month."
+    assert found["engineering"]["remark"] == told
+
+
 # Prices
 
 
