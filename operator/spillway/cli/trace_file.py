@@ -83,27 +83,30 @@ def _opened(stream: BinaryIO, stated: Mapping[Column, Named], on_progress: Progr
 def _from_csv(stream: BinaryIO | gzip.GzipFile, stated: Mapping[Column, Named], on_progress: Progress) -> Cells:
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        head = lines.readline()
-        if not head.strip():
+        head, above = lines.readline(), 1
+        while head and not head.strip():
+            head, above = lines.readline(), above + 1
+        if not head:
             raise TraceError("is empty; give a trace with the columns arrival_s, input_tokens, output_tokens")
         delimiter = max(DELIMITERS, key=head.count)
         names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter))]
         columns = choose(names, stated)
         places = {column: names.index(named.name) for column, named in columns.items()}
-        return _gathered(csv.reader(lines, delimiter=delimiter), columns, places, on_progress)
+        return _gathered(csv.reader(lines, delimiter=delimiter), columns, places, above, on_progress)
     except UnicodeDecodeError:
         raise TraceError("is neither UTF-8 text nor Parquet, plain or gzip; convert it to one of them") from None
     finally:
         lines.detach()  # whoever opened the stream closes it
 
 
-def _gathered(reader: Any, columns: Mapping[Column, Named], places: Mapping[Column, int], on_progress: Progress) -> Cells:
+def _gathered(reader: Any, columns: Mapping[Column, Named], places: Mapping[Column, int], above: int, on_progress: Progress) -> Cells:
+    """Return what a reader gives; `above` lines have been read before it."""
     parts: dict[Column, list[Floats]] = {column: [] for column in Column}
     lines: list[Floats] = []
     texts: dict[tuple[int, Column], str] = {}
     dated: bool | None = None
     rows = 0
-    for chunk in _chunks(reader):
+    for chunk in _chunks(reader, above):
         cells = {column: [row[place] if place < len(row) else "" for _, row in chunk] for column, place in places.items()}
         if dated is None:
             dated = _are_dates(cells[Column.ARRIVAL])
@@ -122,22 +125,22 @@ def _gathered(reader: Any, columns: Mapping[Column, Named], places: Mapping[Colu
         arrival=arrays[Column.ARRIVAL],
         input_tokens=arrays[Column.INPUT],
         output_tokens=arrays[Column.OUTPUT],
-        lines=(np.concatenate(lines) + 1).astype(np.int64) if lines else np.empty(0, np.int64),  # the names stood above
+        lines=(np.concatenate(lines) + above).astype(np.int64) if lines else np.empty(0, np.int64),
         row_word="line",
         texts=texts,
     )
 
 
-def _chunks(reader: Any) -> Iterator[list[tuple[int, list[str]]]]:
-    """Give rows with the line each ends on, many at a time; empty lines are no rows."""
+def _chunks(reader: Any, above: int) -> Iterator[list[tuple[int, list[str]]]]:
+    """Give rows with the line each ends on, many at a time; lines in which nothing stands are no rows."""
     while True:
         try:
             read = [(reader.line_num, row) for row in islice(reader, ROWS_AT_ONCE)]
         except csv.Error as problem:
-            raise TraceError(f"line {reader.line_num + 1}: cannot be read as CSV: {problem}; correct it") from None
+            raise TraceError(f"line {reader.line_num + above}: cannot be read as CSV: {problem}; correct it") from None
         if not read:
             return
-        if chunk := [each for each in read if each[1]]:
+        if chunk := [each for each in read if any(map(str.strip, each[1]))]:  # spreadsheets end a file with rows of separators
             yield chunk
 
 

@@ -160,6 +160,12 @@ def test_lines_are_counted_with_empty_ones_and_texts_of_several_lines(write: Wri
     assert "line 5: output_tokens is 0" in refusal(file)
 
 
+def test_lines_in_which_nothing_stands_are_no_rows_wherever_they_are(write: Write) -> None:
+    text = "\n \narrival_s,input_tokens,output_tokens\n0,374,44\n   \n1,5,6\n,,\n\n"
+    assert read(write(text)).trace.requests == 2
+    assert "line 9: output_tokens is 0" in refusal(write(text + "2,5,0\n"))
+
+
 def test_many_bad_rows_are_told_by_number_and_the_first_three(write: Write) -> None:
     file = write("arrival_s,input_tokens,output_tokens\n0,374,44\n" + "1,1,0\n" * 7)
     told = read(file, skip_bad=True).remarks[0]
