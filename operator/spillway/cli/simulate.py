@@ -74,7 +74,7 @@ def _outputs(parsed: argparse.Namespace, now: datetime) -> list[SimulateOutput]:
     shared = _from_file(parsed) if parsed.trace else None
     access = read_access(parsed)
     return [
-        _output(parsed, workload, question, shared or _recorded(parsed, workload, question, access, now), wanted)
+        _output(parsed, workload, question, shared or _recorded(parsed, workload, question, access, now), wanted, lists.remarks)
         for workload, question in questions
     ]
 
@@ -96,7 +96,9 @@ def _check(parsed: argparse.Namespace) -> None:
         raise BadInputError("-o html: a terminal shows no page; add --out FILE.html")
 
 
-def _output(parsed: argparse.Namespace, workload: NamedWorkload, question: Question, reading: Reading, wanted: Wanted) -> SimulateOutput:
+def _output(
+    parsed: argparse.Namespace, workload: NamedWorkload, question: Question, reading: Reading, wanted: Wanted, of_prices: Sequence[str]
+) -> SimulateOutput:
     trace = first_days(reading.trace, parsed.days) if parsed.days else reading.trace
     if not trace.requests:
         raise BadInputError(f"--days {parsed.days:g}: no request of {trace.name} is that early; give more days")
@@ -107,7 +109,7 @@ def _output(parsed: argparse.Namespace, workload: NamedWorkload, question: Quest
         _setting(case, question, parsed, scale, reading),
         trace,
         outcomes,
-        warnings=(*case.warnings, *_hosted_too_slow(case, trace, parsed.hosted), *reading.remarks, *remarks),
+        warnings=(*case.warnings, *_hosted_too_slow(case, trace, parsed.hosted), *reading.remarks, *remarks, *of_prices),
         assumptions=(*case.assumptions, *_assumed(case, parsed, scale)),
     )
 

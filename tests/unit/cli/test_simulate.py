@@ -594,6 +594,12 @@ def test_coefficients_that_are_none_are_refused(simulate: Run, trace: str, tmp_p
     assert f"{engine}: {told}" in refusal(simulate, "-f", HYBRID, "--trace", trace, "--engine", str(engine))
 
 
+def test_prices_of_a_list_that_are_not_used_are_told(simulate: Run, trace: str, tmp_path: Path) -> None:
+    (tmp_path / "gpu_instance_prices.csv").write_text("cloud,region,instance,on_demand_usd_h\naws,us-east-1,g6e.xlarge,0.5\n")
+    found = as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--prices", str(tmp_path))
+    assert "1 machine prices in gpu_instance_prices.csv have no date and are not used." in found["warnings"]
+
+
 def test_a_trace_that_is_named_by_a_variable_which_is_not_set_is_none(simulate: Run) -> None:
     assert "--trace FILE or --from-prometheus URL: give one of them" in refusal(simulate, "-f", HYBRID, "--trace", "")
 
