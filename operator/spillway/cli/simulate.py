@@ -90,6 +90,7 @@ def _check(parsed: argparse.Namespace) -> None:
             raise BadInputError(f"{name}: is {value:g}; give a number above 0")
     if parsed.copies is not None and not 1 <= parsed.copies <= MOST_COPIES:
         raise BadInputError(f"--copies: is {parsed.copies}; give a number from 1 to {MOST_COPIES}")
+    asked_policies(parsed.policy or ())  # a misspelt one is told before a long trace is read
     if parsed.seed < 0:
         raise BadInputError(f"--seed: is {parsed.seed}; give a number from 0")
     if parsed.output == "html" and parsed.out is None and sys.stdout.isatty():
@@ -103,7 +104,7 @@ def _output(
     if not trace.requests:
         raise BadInputError(f"--days {parsed.days:g}: no request of {trace.name} is that early; give more days")
     trace, scale, case, remarks = _sized(parsed, workload, question, trace, wanted)
-    policies = asked_policies(parsed.policy or (), rents=case.rents)
+    policies = asked_policies(parsed.policy or (), rents=case.rents, where=f"{workload.file}: InferenceWorkload {workload.label}: ")
     outcomes = run_policies(case, trace, policies, hosted=parsed.hosted, seed=parsed.seed, on_progress=_progress(sys.stderr.isatty()))
     return simulate_output(
         _setting(case, question, parsed, scale, reading),

@@ -60,12 +60,15 @@ def policy_names() -> tuple[str, ...]:
     return (OURS, ORACLE_REPLAY, ORACLE, *(each.name for each in RULES))
 
 
-def asked_policies(given: Sequence[str], *, rents: bool) -> tuple[Asked, ...]:
-    """Return what is to be run: what was given, once each, else the usual ones. Raises BadInputError for an unknown one."""
+def asked_policies(given: Sequence[str], *, rents: bool = True, where: str = "") -> tuple[Asked, ...]:
+    """Return what is to be run: what was given, once each, else the usual ones. Raises BadInputError for an unknown one.
+
+    `where` names the workload to which `rents` applies.
+    """
     wanted = list(dict.fromkeys(part for each in given for part in _parts(each))) or [
         name for name in USUAL if rents or name not in {ALL_HOSTED, ORACLE}
     ]
-    return tuple(_asked(each, rents=rents) for each in wanted)
+    return tuple(_asked(each, rents=rents, where=where) for each in wanted)
 
 
 def run_policies(
@@ -91,13 +94,13 @@ def _parts(given: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![ ]*[0-9.])", given) if part.strip()]
 
 
-def _asked(given: str, *, rents: bool) -> Asked:
+def _asked(given: str, *, rents: bool, where: str) -> Asked:
     name, colon, text = given.partition(":")
     if name not in policy_names():
         raise BadInputError(f"--policy: there is no {name!r}; there are {', '.join(policy_names())}")
     if not rents and name in {ALL_HOSTED, ORACLE}:
         raise BadInputError(
-            f"--policy {name}: needs a hosted side, and nothing can be rented; unless placement.dataResidency forbids it, add a "
+            f"{where}--policy {name}: needs a hosted side, and nothing can be rented; unless placement.dataResidency forbids it, add a "
             "HostedProvider with -f, or give --kappa"
         )
     if not colon:

@@ -594,6 +594,21 @@ def test_coefficients_that_are_none_are_refused(simulate: Run, trace: str, tmp_p
     assert f"{engine}: {told}" in refusal(simulate, "-f", HYBRID, "--trace", trace, "--engine", str(engine))
 
 
+def test_a_misspelt_policy_is_told_before_the_trace_is_read(simulate: Run) -> None:
+    assert "--policy: there is no 'spilway'" in refusal(simulate, "-f", HYBRID, "--trace", "nowhere.csv", "--policy", "spilway")
+
+
+def test_the_workload_that_can_rent_nothing_is_named(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    parts = documents()
+    closed = copy.deepcopy(parts["InferenceWorkload"])
+    closed["metadata"]["name"] = "closed"
+    del closed["spec"]["hosted"]
+    closed["spec"]["placement"] = {"mode": "Dedicated", "dataResidency": "ClusterOnly"}
+    file = written(*parts.values(), closed)
+    said = refusal(simulate, "-f", file, "--trace", trace, "--policy", "all-hosted")
+    assert "InferenceWorkload closed: --policy all-hosted: needs a hosted side" in said
+
+
 def test_prices_of_a_list_that_are_not_used_are_told(simulate: Run, trace: str, tmp_path: Path) -> None:
     (tmp_path / "gpu_instance_prices.csv").write_text("cloud,region,instance,on_demand_usd_h\naws,us-east-1,g6e.xlarge,0.5\n")
     found = as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--prices", str(tmp_path))
