@@ -17,7 +17,7 @@ from spillway.api.workload import (
     ScalingMode,
 )
 from spillway.cli.manifests import BadInputError
-from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
+from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, busiest_minute, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.capacity import current_lengths, expected_service, size
 from spillway.plan.decision import Capacity, Memory
@@ -97,8 +97,7 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
     capacity, engine = _engine(spec, accelerator, wanted, where)
     work_s = engine.trace_work_s(trace)
     mean = float(work_s.sum()) / max(trace.duration_s, 1.0)
-    seen = observed(trace)
-    peak = mean * seen.peak_per_s / seen.mean_per_s
+    peak = max(mean, busiest_minute(trace, work_s))
     spec = _bounded(spec, question.spec, peak=peak, rents=chosen.offer is not None)
     listed = (0.0, 0.0) if chosen.offer is None else _listed(chosen)
     rented_usd = (float(trace.input_tokens.sum()) * listed[0] + float(trace.output_tokens.sum()) * listed[1]) / 1e6

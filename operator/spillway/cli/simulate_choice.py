@@ -21,7 +21,7 @@ from spillway.plan.owning import all_sizes
 from spillway.plan.placed import ObservedLoad
 from spillway.plan.renting import cheapest_offer, hosted_options
 from spillway.plan.sizing import ReplicaSize
-from spillway.simulate.trace import Trace
+from spillway.simulate.trace import Floats, Trace
 
 MINUTE_S = 60.0
 OUTPUT_OVER_INPUT = 4  # price of an answer's token over a prompt's where only --kappa says what renting costs: usual of hosted models
@@ -93,17 +93,21 @@ def _usd_per_hour(question: Question, size: ReplicaSize) -> float | None:
 
 def observed(trace: Trace) -> ObservedLoad:
     """Return a trace as the traffic that would have been seen; its peak is the busiest minute's."""
-    duration_s = max(trace.duration_s, 1.0)
-    busiest = float(np.bincount((trace.arrival_s // MINUTE_S).astype(np.int64)).max()) / min(MINUTE_S, duration_s)
-    mean = trace.requests / duration_s
+    mean = trace.requests / max(trace.duration_s, 1.0)
     return ObservedLoad(
         mean_per_s=mean,
-        peak_per_s=max(mean, busiest),
+        peak_per_s=max(mean, busiest_minute(trace)),
         input_tokens=float(trace.input_tokens.mean()),
         output_tokens=float(trace.output_tokens.mean()),
         watched_s=trace.duration_s,
         at=datetime(1970, 1, 1, tzinfo=UTC),
     )
+
+
+def busiest_minute(trace: Trace, weights: Floats | None = None) -> float:
+    """Return what the busiest minute brings a second: requests, or the sum of what each of them weighs."""
+    whole = np.bincount((trace.arrival_s // MINUTE_S).astype(np.int64), weights=weights)
+    return float(whole.max()) / min(MINUTE_S, max(trace.duration_s, 1.0))
 
 
 def _assumed(question: Question) -> Offer:

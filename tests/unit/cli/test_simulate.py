@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -116,6 +117,18 @@ def test_a_price_of_nothing_cannot_be_scaled_which_is_said(simulate: Run, trace:
         each |= {"inputUSDPerMillionTokens": "0", "outputUSDPerMillionTokens": "0"}
     said = refusal(simulate, "-f", written(*parts.values()), "--trace", trace, "--kappa", "2.5")
     assert "listed for nothing, which cannot be scaled" in said
+
+
+def test_all_owned_is_enough_for_the_minute_with_the_most_work(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
+    """Of two minutes the one with fewer requests asks for more."""
+    brief, long = (f"{at / 20:.2f},100,1" for at in range(1200)), (f"{120 + at / 5:.1f},3000,300" for at in range(300))
+    mixed = tmp_path / "mixed.csv"
+    mixed.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *brief, *long, "300,100,1"]))
+    file = changed(written, dedicated={"scaling": {"minReplicas": 1, "maxReplicas": 1}})
+    found = told(simulate, file, str(mixed), "all-owned")
+    (fills,) = (re.search("work fills ([0-9.]+) replicas", each) for each in found["warnings"] if "maxReplicas is 1" in each)
+    assert fills is not None
+    assert float(fills[1]) == pytest.approx(max(found["policies"][0]["course"]["demandReplicas"]), abs=0.06)
 
 
 def test_values_of_a_policys_parameters_are_given_behind_its_name(simulate: Run, trace: str) -> None:
