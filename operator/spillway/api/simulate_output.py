@@ -112,7 +112,10 @@ class SimulateOutput(OutputModel):
     slo: Annotated[SloOutput, Field(description="The promise.")]
     engine: Annotated[EngineOutput, Field(description="An own replica.")]
     hosted: Annotated[HostedOutput | None, Field(description="The hosted side; null where nothing may be or can be rented.")]
-    kappa: Annotated[float | None, Field(description="Hosted price over own cost of the same work on full replicas.")]
+    kappa: Annotated[
+        float | None,
+        Field(description="Hosted price over own cost of the same work on full replicas; null where nothing is rented, or owning is free."),
+    ]
     seed: Annotated[int, Field(description="Same seed, same result.")]
     cheapest: Annotated[str | None, Field(description="The cheapest policy that keeps the SLO; null where none does.")]
     verdict: Annotated[str, Field(description="What came of it, in a sentence or two.")]

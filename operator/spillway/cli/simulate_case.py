@@ -57,7 +57,7 @@ class Case:
     engine: EngineModel
     capacity: Capacity  # what the planner expects of a replica
     prices: Prices
-    kappa: float | None  # at the trace's lengths; None where nothing can be rented
+    kappa: float | None  # at the trace's lengths; None where nothing can be rented, or owning costs nothing
     demand_replicas_mean: float  # the trace's work
     demand_replicas_peak: float  # of the busiest minute
     measured_engine: bool
@@ -101,9 +101,11 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
     spec = _bounded(spec, question.spec, peak=peak, rents=chosen.offer is not None)
     listed = (0.0, 0.0) if chosen.offer is None else _listed(chosen)
     rented_usd = (float(trace.input_tokens.sum()) * listed[0] + float(trace.output_tokens.sum()) * listed[1]) / 1e6
-    found = rented_usd / (float(work_s.sum()) / 3600 * chosen.usd_per_hour) if chosen.offer else None
+    owned_usd = float(work_s.sum()) / 3600 * chosen.usd_per_hour
+    found = rented_usd / owned_usd if chosen.offer and owned_usd else None
     if wanted.kappa is not None and chosen.offer is not None and not found:
-        raise BadInputError(f"{where}: --kappa: {chosen.offer.label} is listed for nothing, which cannot be scaled; give its model a price")
+        free = chosen.offer.label if owned_usd else f"AcceleratorClass {chosen.accelerator_class}"
+        raise BadInputError(f"{where}: --kappa: {free} is listed for nothing, which cannot be scaled; give it a price")
     factor = wanted.kappa / found if wanted.kappa and found else 1.0
     return Case(
         label=question.name,

@@ -178,6 +178,7 @@ class _Bench:
     def _plan(self, headroom: float) -> OraclePlan:
         terms = replace(self._terms(), headroom=headroom)
         if self.hosted is None:
+            terms = replace(terms, own_usd_per_s=terms.own_usd_per_s or 1.0)  # of what costs nothing as little as of anything else
             return without_overflow(self.trace, self._work_s, SLOT_S, terms, served_share=promised_percent(self.case) / 100)
         return solve(self._savings, terms)
 

@@ -628,6 +628,24 @@ def test_prices_of_a_list_that_are_not_used_are_told(simulate: Run, trace: str, 
     assert "1 machine prices in gpu_instance_prices.csv have no date and are not used." in found["warnings"]
 
 
+@pytest.mark.parametrize("rents", [True, False])
+def test_replicas_that_cost_nothing_are_simulated(simulate: Run, trace: str, written: Callable[..., str], rents: bool) -> None:  # noqa: FBT001
+    parts = documents()
+    parts["AcceleratorClass"]["spec"]["price"]["onDemandUSDPerHour"] = "0"  # machines that somebody has
+    if not rents:
+        del parts["InferenceWorkload"]["spec"]["hosted"], parts["HostedProvider"]
+        parts["InferenceWorkload"]["spec"]["placement"] = {"mode": "Dedicated"}
+    file = written(*parts.values())
+    found = told(simulate, file, trace, "all-owned,oracle-replay")
+    owned, replay = (by_name(found)[name] for name in ("all-owned", "oracle-replay"))
+    assert (found["kappa"], owned["costUSD"], replay["ownUSD"]) == (None, 0, 0)
+    assert owned["failedPercent"] == 0
+    assert replay["failedPercent"] < 1
+    if rents:
+        said = refusal(simulate, "-f", file, "--trace", trace, "--kappa", "2.5")
+        assert "AcceleratorClass l40s-g6e is listed for nothing, which cannot be scaled" in said
+
+
 def test_a_trace_that_is_named_by_a_variable_which_is_not_set_is_none(simulate: Run) -> None:
     assert "--trace FILE or --from-prometheus URL: give one of them" in refusal(simulate, "-f", HYBRID, "--trace", "")
 
