@@ -17,7 +17,7 @@ from spillway.plan.models import resolve_model
 from spillway.plan.opportunity import Opportunity, Takes, Topic
 from spillway.plan.options import Cause, Option
 from spillway.plan.owning import all_sizes
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.plan.sizing import ReplicaSize
 from spillway.plan.worthwhile import costs, pays, rate_words, worth_telling
 
@@ -105,8 +105,8 @@ def _min_replicas(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     yield Opportunity(
         topic=Topic.MIN_REPLICAS,
         usd_per_month=saved,
-        message=f"{_replicas(floor)} always run, and the busiest minute to reckon with, {peak:.3g} requests/s, needs {needed} "
-        f"({size.requests_per_s:.3g} requests/s each). A replica costs {dollars(each * HOURS_PER_MONTH)} a month.",
+        message=f"{_replicas(floor)} always run, and the busiest minute to reckon with, {figure(peak)} requests/s, needs {needed} "
+        f"({figure(size.requests_per_s)} requests/s each). A replica costs {dollars(each * HOURS_PER_MONTH)} a month.",
         settings={"dedicated.scaling.minReplicas": str(needed)},
         basis=_basis_of_rate(case),
     )

@@ -2,7 +2,7 @@
 
 from spillway.plan.case import Case
 from spillway.plan.options import Option
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 
 LEAST_SHARE = 0.05  # of the bill: less is not worth a change
 LEAST_USD = 10.0  # a month: likewise
@@ -21,7 +21,7 @@ def worth_telling(case: Case, saved_usd: float) -> bool:
 
 def rate_words(case: Case) -> str:
     """Return the load as a sentence begins with it."""
-    return f"At {case.load.mean_per_s:.3g} requests/s {case.usage.seen_over}"
+    return f"At {figure(case.load.mean_per_s)} requests/s {case.usage.seen_over}"
 
 
 def costs(option: Option) -> str:

@@ -17,7 +17,7 @@ from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.instructions import as_backends, as_list, backend_of, complete
 from spillway.plan.options import Option, ServedBy
-from spillway.plan.rounding import fine
+from spillway.plan.rounding import CENT, fine
 from spillway.plan.sweep import Point
 from spillway.report.plan_relax import relaxations
 from spillway.report.plan_words import assumptions, describe, engineering_remark, near_ties, warnings, why
@@ -113,7 +113,7 @@ def _recommended(plan: Plan) -> Recommended | None:
         provider=chosen.offer.label if chosen.offer else None,
         replicas_mean=_round(chosen.cost.replicas_mean, 2) or 0.0,
         replicas_peak=chosen.cost.replicas_peak,
-        monthly_usd=_round(chosen.cost.usd, 2) or 0.0,
+        monthly_usd=_usd(chosen.cost.usd) or 0.0,
         usd_per_million_tokens=_round(chosen.usd_per_million_tokens, 4),
         reason=why(plan),
     )
@@ -136,7 +136,7 @@ def _option(option: Option) -> OptionOutput:
         replicas_mean=_round(cost.replicas_mean, 2) if cost else None,
         replicas_peak=cost.replicas_peak if cost else None,
         utilization_percent=None if utilization is None else _round(100 * utilization, 1),
-        monthly_usd=_round(cost.usd, 2) if cost else None,
+        monthly_usd=_usd(cost.usd) if cost else None,
         usd_per_million_tokens=_round(option.usd_per_million_tokens, 4),
         stranded_monthly_usd=_round(option.stranded_usd, 2),
         kappa=_round(option.kappa, 3),
@@ -170,7 +170,7 @@ def _engineering(plan: Plan, people: Engineering) -> EngineeringOutput:
 def _point(point: Point) -> SweepPoint:
     def usd(mode: ServedBy) -> float | None:
         option = point.by_mode.get(mode)
-        return None if option is None else _round(option.usd, 2)
+        return None if option is None else _usd(option.usd)
 
     cheapest = point.cheapest
     return SweepPoint(
@@ -186,6 +186,11 @@ def _point(point: Point) -> SweepPoint:
 
 def _break_even_use(option: Option | None) -> float | None:
     return None if option is None or option.kappa is None or option.kappa < 1 else round(100 / option.kappa, 1)
+
+
+def _usd(amount: float | None) -> float | None:
+    """Return an amount in cents; what is less than one in two digits, lest little is told as nothing."""
+    return _round(amount, 2) if amount is None or abs(amount) >= CENT else fine(amount, 2)
 
 
 def _round(number: float | None, digits: int) -> float | None:

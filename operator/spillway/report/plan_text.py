@@ -235,7 +235,12 @@ def _swept(points: Sequence[SweepPoint], width: int) -> str:
 def _sweep_cells(point: SweepPoint) -> Row:
     usd = (point.hosted_usd, point.batch_usd, point.dedicated_usd, point.hybrid_usd)
     cheapest = " on ".join(each for each in (point.recommended, point.accelerator_class) if each)
-    return ("", amount(point.requests_per_month), *("" if each is None else f"{each:,.0f}" for each in usd), cheapest)
+    return ("", amount(point.requests_per_month), *("" if each is None else _whole(each) for each in usd), cheapest)
+
+
+def _whole(usd: float) -> str:
+    """Return an amount in whole dollars, where there is one."""
+    return f"{usd:,.0f}" if usd >= 1 else figure(usd)
 
 
 def _list(lines: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from spillway.plan.economics import Pricing
 from spillway.plan.models import resolve_model
 from spillway.plan.offers import Offer
 from spillway.plan.options import Option, ServedBy
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.plan.sizing import own_context_misfit, too_long_requests
 
 OLD_PRICE_DAYS = 90
@@ -129,15 +129,16 @@ def assumptions(plan: Plan) -> list[str]:
 def _of_traffic(plan: Plan) -> Iterator[str]:
     spec, load, lengths = plan.question.spec, plan.load, plan.question.lengths
     latency = spec.traffic.latency if spec.traffic else LatencyNeed.INTERACTIVE
+    mean = f"{figure(load.mean_per_s)} requests/s"
     if latency is LatencyNeed.OFFLINE:
-        yield f"{load.mean_per_s:.3g} requests/s all the time: Offline traffic waits, so there are no peaks to own for."
+        yield f"{mean} all the time: Offline traffic waits, so there are no peaks to own for."
     elif load.peak_per_s > load.mean_per_s:
         yield (
-            f"{load.mean_per_s:.3g} requests/s on average and {load.peak_per_s:.3g} in the busiest minute; between them the load follows "
-            f"the {load.pattern} curve of docs/economics.md."
+            f"{mean} on average and {figure(load.peak_per_s)} in the busiest minute; between them the load follows the {load.pattern} "
+            "curve of docs/economics.md."
         )
     else:
-        yield f"{load.mean_per_s:.3g} requests/s all the time: no peak is stated (traffic.requestsPerSecond.peak), which flatters owning."
+        yield f"{mean} all the time: no peak is stated (traffic.requestsPerSecond.peak), which flatters owning."
     stated = spec.traffic is not None and spec.traffic.input_tokens is not None and spec.traffic.output_tokens is not None
     yield (
         f"{lengths.input_mean:.0f} tokens in (95 % have at most {lengths.input_p95:.0f}) and {lengths.output_mean:.0f} out per request"
@@ -172,7 +173,7 @@ def _of_sizes(plan: Plan) -> Iterator[str]:
     if chosen is not None and chosen.size is not None:
         size = chosen.size
         yield (
-            f"One replica on {size.tensor_parallel_size} x {size.accelerator_class} carries {size.requests_per_s:.3g} requests/s: "
+            f"One replica on {size.tensor_parallel_size} x {size.accelerator_class} carries {figure(size.requests_per_s)} requests/s: "
             f"{size.basis}, ±{size.error_percent} % (docs/sizing.md)."
         )
 

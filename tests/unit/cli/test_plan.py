@@ -397,6 +397,28 @@ def test_the_work_of_people_is_shown_apart_and_its_effect_told(plan: Run) -> Non
     assert "Hosted" in with_people["engineering"]["remark"]
 
 
+def test_rates_are_written_out_however_many_come(plan: Run, written: Callable[..., str]) -> None:
+    parts = documents(HYBRID)
+    parts["InferenceWorkload"]["spec"]["traffic"]["requestsPerSecond"] = {"mean": "1500", "peak": "4200"}
+    _, out, _ = plan("-f", written(*parts.values()))
+    assert "1,500 requests/s on average and 4,200 in the busiest minute" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_what_costs_less_than_a_cent_a_month_is_told(plan: Run, written: Callable[..., str], form: str) -> None:
+    parts = documents(HYBRID)
+    lengths = {"inputTokens": {"mean": 500}, "outputTokens": {"mean": 100}}
+    parts["InferenceWorkload"]["spec"]["traffic"] = {"requestsPerMonth": 5, **lengths}
+    for each in parts["HostedProvider"]["spec"]["models"]:
+        each |= {"inputUSDPerMillionTokens": "0.5", "outputUSDPerMillionTokens": "1.5"}
+    file = written(*parts.values())
+    found = as_json(plan, "-f", file, "--sweep", "requestsPerMonth=1..5", "--points", "2")
+    assert (found["recommended"]["monthlyUSD"], [each["hostedUSD"] for each in found["sweep"]]) == (0.002, [0.0004, 0.002])
+    _, out, _ = plan("-f", file, "--sweep", "requestsPerMonth=1..5", "--points", "2", "-o", form)
+    assert "$0.002 a month" in out
+    assert " 0.0004 " in out
+
+
 def test_the_work_of_people_is_not_said_to_part_two_ways_to_own(plan: Run, written: Callable[..., str]) -> None:
     parts = documents(HYBRID)
     for each in parts["HostedProvider"]["spec"]["models"]:
