@@ -24,7 +24,7 @@ from spillway.cli.trace_file import read_trace, stated_columns
 from spillway.observe.access import Access
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.options import Question
-from spillway.plan.rounding import down
+from spillway.plan.rounding import down, figure
 from spillway.report.simulate_text import as_text
 from spillway.simulate.document import Setting, simulate_output
 from spillway.simulate.reading import Reading, TraceError
@@ -276,10 +276,10 @@ def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
         )
     if scale > 1:
         told.append(
-            f"The traffic is {scale:.3g} times the recorded one, from copies within two minutes of each other: its bursts are smoother."
+            f"The traffic is {figure(scale)} times the recorded one, from copies within two minutes of each other: its bursts are smoother."
         )
     elif scale < 1:
-        told.append(f"The traffic is {scale:.3g} times the recorded one: so many of its requests, drawn by chance.")
+        told.append(f"The traffic is {figure(scale)} times the recorded one: so many of its requests, drawn by chance.")
     told.append("All baselines are our own versions of documented rules with their projects' default values, and spill as ours does.")
     return told
 

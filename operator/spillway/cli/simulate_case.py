@@ -25,7 +25,7 @@ from spillway.plan.memory import step_tokens
 from spillway.plan.observed_load import as_declared
 from spillway.plan.options import Question
 from spillway.plan.roofline import StepModel
-from spillway.plan.rounding import dollars
+from spillway.plan.rounding import dollars, figure
 from spillway.plan.serving import STEP_OVERHEAD_MS
 from spillway.simulate.outcome import Prices
 from spillway.simulate.setting import EngineModel
@@ -200,7 +200,7 @@ def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: fl
             f"The manifests have no hosted price: --kappa alone sets it, an answer's token at {OUTPUT_OVER_INPUT} times a prompt's."
         )
     elif chosen.offer is not None:
-        scaled = f" times {factor:.3g}, for --kappa" if wanted.kappa else ""
+        scaled = f" times {figure(factor)}, for --kappa" if wanted.kappa else ""
         told.append(f"Spill goes to {chosen.offer.label} at its listed price{scaled}; no prompt token is billed as cached.")
     else:
         told.append("Nothing is rented: no request may or can leave the cluster.")

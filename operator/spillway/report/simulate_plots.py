@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from spillway.plan.rounding import figure
 from spillway.report.page import add
 
 WIDTH, HEIGHT = 340.0, 120.0
@@ -36,7 +37,7 @@ class Axis:
 
     def label(self, value: float) -> str:
         """Return a mark's text."""
-        return f"{self.before}{value:,.3g}{self.unit}" if abs(value) < 1000 else f"{self.before}{value:,.0f}{self.unit}"  # noqa: PLR2004
+        return f"{self.before}{figure(value)}{self.unit}"
 
 
 def axis_for(*rows: Values, unit: str = "", before: str = "", ends: float | None = None) -> Axis:

@@ -44,7 +44,7 @@ def _traffic(output: SimulateOutput) -> str:
 def span(hours: float) -> str:
     """Return a time in words."""
     if hours >= 1:
-        return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours"  # noqa: PLR2004
+        return f"{figure(hours / 24)} days" if hours >= 48 else f"{hours:.3g} hours"  # noqa: PLR2004
     return f"{hours * 60:.3g} minutes" if hours * 60 >= 1 else f"{hours * 3600:.3g} seconds"
 
 

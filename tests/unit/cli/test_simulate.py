@@ -463,6 +463,8 @@ def test_less_traffic_is_told_as_a_part_of_it_and_more_as_copies(simulate: Run, 
     assert any("so many of its requests, drawn by chance" in each for each in less)
     assert not any("copies" in each for each in less)
     assert any("from copies within two minutes" in each for each in more)
+    most = as_json(simulate, "--trace", trace, "--policy", "all-hosted", "--days", "0.0001", "--copies", "1000")["assumptions"]
+    assert any("The traffic is 1,000 times the recorded one" in each for each in most)
 
 
 def test_who_is_not_held_to_the_manifests_least_is_told(simulate: Run, trace: str, written: Callable[..., str]) -> None:

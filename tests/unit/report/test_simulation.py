@@ -58,7 +58,8 @@ def test_the_worst_five_minutes_that_miss_by_little_are_not_told_as_perfect() ->
 def test_a_trace_of_seconds_that_costs_less_than_a_cent_is_told_in_figures() -> None:
     text = as_text(simulation(outcome(own_usd=0.00312, hosted_usd=0.0)), 100)
     assert " 0.0031 " in text
-    assert span(20 / 3600) == "20 seconds"
+    assert (span(20 / 3600), span(24 * 1500)) == ("20 seconds", "1,500 days")
+    assert axis_for([4e-5], before="$").label(2e-5) == "$0.00002"
 
 
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
