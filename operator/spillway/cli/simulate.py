@@ -85,6 +85,8 @@ def _check(parsed: argparse.Namespace) -> None:
         raise BadInputError("-f FILE: give the manifest of the workload to simulate")
     if bool(parsed.trace) == bool(parsed.from_prometheus):  # one that is empty, as of a variable that is not set, is none
         raise BadInputError("--trace FILE or --from-prometheus URL: give one of them")
+    if parsed.trace == "-" and "-" in parsed.file:
+        raise BadInputError("--trace -: standard input is read for -f -; give a file for one of them")
     for name, value in (("--kappa", parsed.kappa), ("--scale-to", parsed.scale_to), ("--days", parsed.days)):
         if value is not None and not 0 < value < float("inf"):
             raise BadInputError(f"{name}: is {value:g}; give a number above 0")

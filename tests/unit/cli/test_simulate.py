@@ -652,6 +652,10 @@ def test_a_trace_that_is_named_by_a_variable_which_is_not_set_is_none(simulate: 
     assert "--trace FILE or --from-prometheus URL: give one of them" in refusal(simulate, "-f", HYBRID, "--trace", "")
 
 
+def test_standard_input_is_one_file(simulate: Run) -> None:
+    assert "--trace -: standard input is read for -f -" in refusal(simulate, "-f", "-", "--trace", "-")
+
+
 def test_a_file_without_a_workload_is_refused(simulate: Run, trace: str, written: Callable[..., str]) -> None:
     assert "there is no InferenceWorkload to simulate" in refusal(
         simulate, "-f", written(documents()["AcceleratorClass"]), "--trace", trace
