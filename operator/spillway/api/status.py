@@ -263,7 +263,7 @@ class InferenceWorkloadStatus(ApiModel):
     """What is."""
 
     observed_generation: Annotated[int | None, Field(description="Generation of the spec that this status speaks of.")] = None
-    url: Annotated[str | None, Field(description="OpenAI-compatible base URL inside the cluster; never changes.")] = None
+    url: Annotated[str | None, Field(description="OpenAI-compatible base URL inside the cluster; changes only with gateway.tls.")] = None
     placement: Annotated[PlacementStatus | None, Field(description="What serves the workload.")] = None
     model: Annotated[ModelStatus | None, Field(description="What replicas told of the model, where nothing else knows its shape.")] = None
     dedicated: Annotated[DedicatedStatus | None, Field(description="The owned side.")] = None

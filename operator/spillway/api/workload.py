@@ -407,7 +407,11 @@ class Dedicated(ApiModel):
 
     accelerators: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=253)]],
-        Field(max_length=16, description="AcceleratorClass names in order of preference; the first that exists and fits is used."),
+        Field(
+            max_length=16,
+            description="AcceleratorClass names in order of preference; the first that exists and fits is used. Default: the cheapest that "
+            "fits, of all there are, whether or not a node has it; a pool that runs keeps its own.",
+        ),
     ] = []
     scaling: Annotated[Scaling, Field(description="Bounds and pace of scaling.")] = Scaling()
     engine: Annotated[Engine, Field(description="Settings of vLLM.")] = Engine()

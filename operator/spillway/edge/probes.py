@@ -8,7 +8,7 @@ Check = Callable[[], str | None]  # None: well; else what is wrong
 
 
 async def serve_probes(*, port: int, live: Check, ready: Check) -> tuple[web.AppRunner, int]:
-    """Serve /livez and /readyz (and /healthz, as older charts call it); return what to clean up and the port."""
+    """Serve /livez and /readyz (and /healthz, as the chart calls the first); return what to clean up and the port."""
     app = web.Application()
     app.router.add_get("/livez", _handler(live))
     app.router.add_get("/healthz", _handler(live))
