@@ -15,6 +15,7 @@ from spillway.plan.placement import Choice, choose_accelerator
 from spillway.plan.validate import resolve_backends
 from tests.apiserver.server import ROOT, ApiServer
 from tests.chart.conftest import template
+from tests.chart.pages import OBJECTS, PARTS
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.yaml"))
 GOLDEN_OBJECTS = ROOT / "tests/golden/objects"
@@ -55,6 +56,25 @@ def test_an_example_is_admitted(apiserver: ApiServer, namespace: str, path: Path
     ours = [document for document in documents if _group(document) not in FOREIGN_GROUPS]
     assert ours, f"{path} holds nothing that could be tried"
     _admit(apiserver, namespace, ours)
+
+
+@pytest.mark.parametrize("place", OBJECTS)
+def test_an_object_in_a_page_is_admitted(apiserver: ApiServer, namespace: str, place: str) -> None:
+    document = OBJECTS[place]
+    document["metadata"]["namespace"] = namespace
+    answer = apiserver.apply(document, dry_run=True, namespace=namespace)
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize("place", PARTS)
+def test_a_part_of_a_spec_in_a_page_is_admitted_in_a_whole_one(apiserver: ApiServer, namespace: str, place: str) -> None:
+    spec = {"model": {"id": "acme/llama-8b"}, "placement": {"mode": "Hybrid"}, "dedicated": {}, **PARTS[place]}
+    if spec["placement"]["mode"] == "Hybrid":  # pages write [...] for the backends
+        backends = [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]
+        spec["hosted"] = {**spec.get("hosted", {}), "backends": backends}
+    document = {"apiVersion": API_VERSION, "kind": "InferenceWorkload", "metadata": {"name": "chat", "namespace": namespace}, "spec": spec}
+    answer = apiserver.apply(document, dry_run=True, namespace=namespace)
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.relative_to(ROOT / "examples").as_posix())

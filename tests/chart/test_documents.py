@@ -7,29 +7,67 @@ from pathlib import Path
 import pytest
 
 from spillway.api.vocabulary import ConditionType, Reason
+from spillway.apply.connection import ApiError
+from spillway.cli import main
 from spillway.cli.manifests import read_manifests
+from spillway.reconcile.reconcile import PassFailedError
 from spillway.reconcile.telemetry import Telemetry
-from tests.chart.conftest import ROOT
+from tests.chart.conftest import ROOT, template
 from tests.chart.monitoring import rules
+from tests.chart.pages import COMMENTED, PAGES, VALUES, name
+from tests.unit.report.test_conditions import CASES
 
-PAGES = sorted(
-    path
-    for pattern in ("*.md", "docs/**/*.md", "charts/*/README.md", "examples/**/*.md", "benchmarks/**/*.md")
-    for path in ROOT.glob(pattern)
-)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def links(page: Path) -> Iterator[str]:
-    for target in LINK.findall(re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def links(page: Path) -> Iterator[tuple[Path, str]]:
+    for target in LINK.findall(prose(page)):
         if not re.match(r"[a-z]+:", target):
-            yield target
+            path, _, anchor = target.partition("#")
+            yield page.parent / path if path else page, anchor
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    missing = [target for target in links(page) if not (page.parent / target.partition("#")[0]).exists()]
+    missing = [
+        f"{path}#{anchor}"
+        for path, anchor in links(page)
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path))
+    ]
     assert not missing
+
+
+FILE = re.compile(r"(?<![\w./-])(?:benchmarks|charts|docs|examples|tests)/[\w./-]+\.(?:csv|json|md|py|txt|yaml)\b")
+
+
+@pytest.mark.parametrize("file", [*PAGES, *COMMENTED], ids=name)
+def test_files_that_are_named_are_there(file: Path) -> None:
+    assert not [each for each in FILE.findall(file.read_text()) if not (ROOT / each).exists()]
+
+
+@pytest.mark.parametrize(("command", "page"), [("plan", "economics"), ("report", "report"), ("simulate", "simulate")])
+def test_the_page_of_a_command_has_its_options_and_no_others(command: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    there = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", capsys.readouterr().out)) - {"--help", "--file", "--output"}
+    told = (ROOT / "docs" / f"{page}.md").read_text()
+    table = "".join(re.findall(r"^\| (.*?) \|", told, re.MULTILINE))
+    assert all(re.search(rf"{option}\b", told) for option in there)
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", table)) <= there
+
+
+@pytest.mark.parametrize("place", VALUES)
+def test_values_in_pages_are_taken_by_the_chart(place: str, tmp_path: Path) -> None:
+    assert template(tmp_path, VALUES[place]).objects
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
@@ -73,3 +111,27 @@ def test_the_page_on_conditions_has_every_condition_and_reason() -> None:
     pages = "".join((ROOT / "docs" / page).read_text() for page in ("conditions.md", "access.md"))
     told = set(re.findall(r"`(\w+)`", pages))
     assert {*map(str, ConditionType), *map(str, Reason)} <= told
+
+
+def conditions_told() -> Iterator[tuple[str, str, str]]:
+    """Yield condition, status and reason of each row of the table of conditions."""
+    kind = status = ""
+    for row in re.findall(r"^\|.*\|$", (ROOT / "docs" / "conditions.md").read_text().partition("## Conditions")[2], re.MULTILINE):
+        first, said = row.split("|")[1:3]
+        kind = "".join(re.findall(r"`(\w+)`", first)) or kind
+        for word in re.findall(r"True|False|Unknown|`\w+`", said):
+            if word.startswith("`"):
+                yield kind, status, word.strip("`")
+            else:
+                status = word
+
+
+def test_the_page_on_conditions_says_which_reasons_a_condition_has_with_which_status() -> None:
+    found = {(case.values[0], *case.values[3]) for case in CASES}
+    elsewhere = {each for each in found if each[0] == ConditionType.ACCESS_CONTROLLED or each[2] == Reason.NOT_REQUESTED}
+    assert found - elsewhere <= set(conditions_told())
+
+
+def test_the_runbook_of_failed_passes_names_their_errors_as_the_metric_does() -> None:
+    section = (ROOT / "docs" / "runbooks.md").read_text().partition("## SpillwayPassesFail")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+Error)`", section)) == {each.__name__ for each in (ApiError, PassFailedError, TimeoutError)}
