@@ -61,7 +61,13 @@ class ProviderModel(ApiModel):
         ),
     ] = None
     context_tokens: Annotated[
-        int | None, Field(ge=16, le=10**8, description="Longest prompt plus answer it takes. A workload that needs more cannot use it.")
+        int | None,
+        Field(
+            ge=16,
+            le=10**8,
+            description="Longest prompt plus answer it takes. No plan chooses it for a workload that needs more, and where capabilities or "
+            "a limit are stated no request that needs more is sent there.",
+        ),
     ] = None
     quantization: Annotated[
         Quantization | None, Field(description="Storage of the weights the provider serves; a plan says so where it differs from your own.")
