@@ -108,7 +108,7 @@ class Run:
         points = len(edges) - 1
         at = np.minimum((self.trace.arrival_s / interval_s).astype(np.int64), points - 1)
 
-        def summed(weights: NDArray[np.generic]) -> Floats:
+        def summed(weights: Floats | Flags) -> Floats:
             sums: Floats = np.bincount(at, weights=weights, minlength=points).astype(np.float64)
             return sums
 
