@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.connection import ApiError
@@ -12,7 +14,7 @@ from spillway.cli import main
 from spillway.cli.manifests import read_manifests
 from spillway.reconcile.reconcile import PassFailedError
 from spillway.reconcile.telemetry import Telemetry
-from tests.chart.conftest import ROOT, template
+from tests.chart.conftest import CHART, ROOT, template
 from tests.chart.monitoring import rules
 from tests.chart.pages import COMMENTED, PAGES, VALUES, name
 from tests.unit.report.test_conditions import CASES
@@ -52,6 +54,39 @@ FILE = re.compile(r"(?<![\w./-])(?:benchmarks|charts|docs|examples|tests)/[\w./-
 @pytest.mark.parametrize("file", [*PAGES, *COMMENTED], ids=name)
 def test_files_that_are_named_are_there(file: Path) -> None:
     assert not [each for each in FILE.findall(file.read_text()) if not (ROOT / each).exists()]
+
+
+OF_OTHER_KINDS = {"metadata.name", "spec.template.metadata.labels"}
+
+
+def paths(node: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
+    """Yield where each field of a schema is."""
+    for field, below in node.get("properties", {}).items():
+        yield (*above, field)
+        yield from paths(below.get("items", below), *above, field)
+
+
+def keys(values: object, *above: str) -> Iterator[tuple[str, ...]]:
+    for key, below in values.items() if isinstance(values, dict) else ():
+        yield (*above, key)
+        yield from keys(below, *above, key)
+
+
+@pytest.fixture(scope="module")
+def fields() -> set[str]:
+    """Return the fields of all kinds and the chart's values, each from every field above it on, as pages call them."""
+    crds = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+    schemas = [crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for crd in crds]
+    found = {path for schema in schemas for path in paths(schema)} | set(keys(yaml.safe_load((CHART / "values.yaml").read_text())))
+    return {".".join(path[start:]) for path in found for start in range(len(path))} | OF_OTHER_KINDS
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name)  # that one names those of before, too
+def test_fields_that_a_page_names_are_there(page: Path, fields: set[str]) -> None:
+    roots = {field.partition(".")[0] for field in fields}
+    named = {each.replace("[]", "") for each in re.findall(r"`(\w+(?:\.\w+(?:\[\])?)+)(?::[^`]*)?`", prose(page))}
+    files = {each for each in named if re.search(r"\.(c|crt|csv|json|key|md|py|yaml)$", each)}
+    assert {each for each in named - files if each.partition(".")[0] in roots} <= fields
 
 
 @pytest.mark.parametrize(("command", "page"), [("plan", "economics"), ("report", "report"), ("simulate", "simulate")])
