@@ -7,6 +7,7 @@ from spillway.api.workload import DataResidency, InferenceWorkloadSpec
 from spillway.plan.capacity import SECONDS_PER_30_DAYS
 from spillway.plan.cost import current_rate
 from spillway.plan.offers import has_own_weights
+from spillway.plan.scale import lower_bound
 from spillway.report.conditions import Finding, Verdict, no, unknown, yes
 from spillway.report.passed import Pass
 
@@ -37,13 +38,12 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
         return _by_the_plan(this)
     if rate is None:
         return unknown(Reason.NO_EVIDENCE, "The volume is not known: no metrics and no traffic declared.")
+    always = max(1, lower_bound(spec) - committed)  # they cost, used or not
     before = this.previous.get(ConditionType.SELF_HOSTING_ECONOMIC)
-    bound = break_even * (1 - SAME_ECONOMICS) if before is not None and before.status == "True" else break_even
+    bound = always * break_even * (1 - SAME_ECONOMICS if before is not None and before.status == "True" else 1)
     if rate * SECONDS_PER_30_DAYS < bound:
-        return no(
-            Reason.BELOW_BREAK_EVEN,
-            "There are too few requests to use one replica enough; hosted alone would be cheaper.",
-        )
+        enough = "one replica" if always == 1 else "the replicas that always run (dedicated.scaling.minReplicas)"
+        return no(Reason.BELOW_BREAK_EVEN, f"There are too few requests to use {enough} enough; hosted alone would be cheaper.")
     return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
 
 

@@ -862,6 +862,21 @@ def test_replicas_that_start_have_no_delay_by(pods: tuple[Any, ...]) -> None:
     assert found.message == "Replicas are starting."
 
 
+@pytest.mark.parametrize(
+    ("committed", "rate", "said"),
+    [
+        pytest.param(0, AT_BREAK_EVEN * 2.9, ("False", Reason.BELOW_BREAK_EVEN), id="enough for two of three that always run"),
+        pytest.param(0, AT_BREAK_EVEN * 3.1, ("True", Reason.SELF_HOSTING_CHEAPER), id="enough for three"),
+        pytest.param(1, AT_BREAK_EVEN * 2.1, ("True", Reason.SELF_HOSTING_CHEAPER), id="enough for the two that are not paid for"),
+    ],
+)
+def test_replicas_that_always_run_count_for_what_owning_costs(committed: int, rate: float, said: tuple[str, Reason]) -> None:
+    wanted = workload(scaling={"minReplicas": 3, "maxReplicas": 6}, dedicated={"committedReplicas": committed})
+    seen = observe(3, catalogue=DEAR, signals=signals(arrivals_per_s=rate))
+    found = condition(K.SELF_HOSTING_ECONOMIC, wanted, seen, memory=LEARNED)
+    assert (found.status, found.reason) == said
+
+
 def test_only_the_classes_that_have_no_place_are_named() -> None:
     names = [None, "l40s", "h100"]
     lacking = [replica(index, ready=False, bound_at=None, accelerator_class=name, unschedulable="no") for index, name in enumerate(names)]
