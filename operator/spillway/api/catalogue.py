@@ -57,7 +57,8 @@ class ProviderModel(ApiModel):
         DecimalString | None,
         Field(
             alias="cachedInputUSDPerMillionTokens",
-            description="Price of a million prompt tokens that repeat the beginning of an earlier prompt. Default: as any prompt token.",
+            description="Price of a million prompt tokens that repeat the beginning of an earlier prompt. Default: as any prompt token. "
+            "It is for plans: status.cost, limits and replica counts take every prompt token at the full price.",
         ),
     ] = None
     context_tokens: Annotated[

@@ -258,7 +258,8 @@ class Traffic(ApiModel):
         Field(
             ge=0,
             le=100,
-            description="Share of the prompt tokens that repeat the beginning of an earlier prompt; a hosted provider may bill them less.",
+            description="Share of the prompt tokens that repeat the beginning of an earlier prompt; a hosted provider may bill them less, "
+            "which plans reckon with.",
         ),
     ] = 0
     latency: Annotated[
