@@ -266,12 +266,16 @@ class Traffic(ApiModel):
         LatencyNeed,
         Field(
             description="Interactive: somebody waits for each answer. Background: a program waits and may ask again. Offline: the answer "
-            "may take hours, so peaks wait and a hosted batch API may serve."
+            "may take hours, so plans let peaks wait, which the program that sends them sees to, and name hosted batch APIs. Plans alone "
+            "go by it: gateways treat all requests alike."
         ),
     ] = LatencyNeed.INTERACTIVE
     pattern: Annotated[
         TrafficPattern,
-        Field(description="Steady: the load follows the day. Bursty: it leaps within a minute, faster than a replica starts."),
+        Field(
+            description="How plans take the load to move. Steady: it follows the day. Bursty: it leaps within a minute, faster than a "
+            "replica starts."
+        ),
     ] = TrafficPattern.STEADY
 
 
