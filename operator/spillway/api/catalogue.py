@@ -158,11 +158,18 @@ class AcceleratorPrice(ApiModel):
     on_demand_usd_per_hour: Annotated[DecimalString, Field(alias="onDemandUSDPerHour", description="Price of an hour on demand.")]
     reserved_usd_per_hour: Annotated[
         DecimalString | None,
-        Field(alias="reservedUSDPerHour", description="Price of an hour under a commitment, paid for every hour of the month."),
+        Field(
+            alias="reservedUSDPerHour",
+            description="Price of an hour under a commitment, paid for every hour of the month. For spillway plan: the operator counts "
+            "replicas at onDemandUSDPerHour, and dedicated.committedReplicas as paid.",
+        ),
     ] = None
     spot_usd_per_hour: Annotated[
         DecimalString | None,
-        Field(alias="spotUSDPerHour", description="Price of an hour of capacity that can be taken away at short notice."),
+        Field(
+            alias="spotUSDPerHour",
+            description="Price of an hour of capacity that can be taken away at short notice. For spillway plan alone.",
+        ),
     ] = None
     per: Annotated[
         PricePer, Field(description="Whether the price is for one accelerator or a whole node; a replica then costs its share of the node.")
