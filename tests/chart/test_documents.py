@@ -115,6 +115,16 @@ def test_manifests_in_pages_are_read_as_the_command_line_reads_them(page: str, t
     assert len(found.workloads) + len(found.providers) + len(found.classes) == len(ours) > 0
 
 
+def test_the_page_on_the_gateway_or_on_access_has_the_codes_of_all_refusals() -> None:
+    folder = ROOT / "operator" / "spillway" / "render"
+    python = "".join(path.read_text() for path in folder.glob("*.py"))
+    lua = "".join(path.read_text() for path in folder.glob("lua/*.lua"))
+    codes = {*re.findall(r'code="(\w+)"', python), *re.findall(r'(?:refuse\(h, "\d+"|_error"), "(\w+)"', lua)}
+    told = "".join((ROOT / "docs" / page).read_text() for page in ("gateway.md", "access.md"))
+    assert {"no_capacity", "invalid_body", "spill_limit_reached", "model_not_found"} <= codes
+    assert codes <= set(re.findall(r"`(\w+)`", told))
+
+
 def test_every_decision_is_listed_and_has_its_four_parts() -> None:
     folder = ROOT / "docs" / "adr"
     records = sorted(folder.glob("0*.md"))
