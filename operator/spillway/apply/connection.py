@@ -136,6 +136,9 @@ class Connection:
             raise ApiError(0, f"API server: {str(problem) or type(problem).__name__}") from problem
         if response.status >= 400:  # noqa: PLR2004
             raise ApiError(response.status, _message(content), _causes(content))
+        if content and not response.content_type.endswith("json"):
+            # A login page, or the error page of what stands between: it said nothing, and who asked goes on as if there were none.
+            raise ApiError(0, f"no answer of the API server, but {response.status} with {response.content_type} in place of JSON")
         return content
 
     async def close(self) -> None:
