@@ -41,6 +41,11 @@ logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
+# Of a pass, kept for telling what became of it, also where a webhook keeps one write after the other for the 10 s that it may: objects are
+# waited for a moment less, so that it is known which they were.
+TELLING_S = 0.6
+MOMENT_S = 0.2
+
 # A spec that this version cannot read is looked at again when it changes; this is for an operator that is upgraded meanwhile.
 UNREADABLE_REVISIT_S = 600.0
 
@@ -112,6 +117,11 @@ class Reconciler:
                 raise
             logger.debug("%s/%s is left alone: %s", key.namespace, key.name, problem)
             revisit_s = UNREADABLE_REVISIT_S
+        except TimeoutError as problem:
+            self._telemetry.passes["failed"] += 1
+            raise TimeoutError(
+                f"not done in {self._settings.pass_timeout_s:g} s; does an admission webhook take long to answer?"
+            ) from problem
         except BaseException:
             self._telemetry.passes["failed"] += 1
             raise
@@ -161,11 +171,12 @@ class Reconciler:
         before = self._memory(workload)
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
+        by = asyncio.get_running_loop().time() + self._settings.pass_timeout_s - TELLING_S
         unkept = await self._keep_permit(workload, memory, now)
         if not unkept:
             # Should the pass end in what follows, the next one must know what gateways may have been given by then.
             self._memories[workload.key] = (workload.uid, replace(before, ledger=memory.ledger))
-        applied = Applied(failures=unkept) if unkept else await self._act(workload, observation, decision)
+        applied = Applied(failures=unkept) if unkept else await self._act_by(by, workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
@@ -203,7 +214,15 @@ class Reconciler:
             return (f"ConfigMap {names.ledger(workload.key.name)}: {problem}",)
         return ()
 
-    async def _act(self, workload: Workload, seen: Observation, decision: Decision) -> Applied:
+    async def _act_by(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
+        """Act until the event loop's clock says so: what is not done by then is told as any other failure, and done by later passes."""
+        try:
+            async with asyncio.timeout_at(by):
+                return await self._act(by, workload, seen, decision)
+        except TimeoutError:
+            return Applied(failures=("not everything could be done in the time of a pass; does an admission webhook take long to answer?",))
+
+    async def _act(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
         """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
         if decision.problems:
             return await self._follow(workload, decision)
@@ -214,7 +233,7 @@ class Reconciler:
             await self._leave_replicas(workload)
         except ApiError as problem:
             return Applied(failures=(f"Deployment {names.gateway(workload.key.name)}: {problem}",))
-        applied = await self._applier.apply(workload, rendered.objects)
+        applied = await self._applier.apply(workload, rendered.objects, by=by - MOMENT_S)
         if applied.failures or applied.foreign:
             return applied
         untold: tuple[str, ...] = ()

@@ -71,10 +71,10 @@ class Server:
 class Operator:
     """What is around passes, with a clock that stands where it is put."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings_changed: Any) -> None:
         self.now = NOW
         self.server = Server()
-        known, settings = KnownObjects(), read_settings({})
+        known, settings = KnownObjects(), replace(read_settings({}), **settings_changed)
         self.world = World(view=ClusterView(), known=known, window_s=60, unasked=Missing(reason=Reason.METRICS_MISSING), leading_since=NOW)
         connection: Any = self.server
         applier = Applier(connection, known, lambda: None)
@@ -221,6 +221,36 @@ async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_
     operator.server.hook = lambda _: None
     await operator.reconciler.run(KEY)
     assert operator.server.objects["deployments/chat-gateway"] != before
+
+
+@pytest.mark.parametrize(
+    ("hangs", "told"),
+    [
+        pytest.param(("services/chat", "deployments/chat-gateway"), "Deployment chat-gateway: no answer", id="objects"),
+        pytest.param(("pods/chat-gateway-0",), "not everything could be done", id="annotations"),
+    ],
+)
+async def test_a_pass_whose_writes_a_webhook_keeps_for_long_ends_in_a_status_that_says_so(hangs: tuple[str, ...], told: str) -> None:
+    operator = Operator(pass_timeout_s=2.0)
+    operator.shown(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]})
+    never = asyncio.Event()
+    operator.server.hook = lambda name: never.wait() if name in hangs else None
+    with pytest.raises(PassFailedError, match=told):
+        await operator.reconciler.run(KEY)
+    (degraded,) = [each for each in operator.server.objects["chat/status"]["status"]["conditions"] if each["type"] == "Degraded"]
+    assert (degraded["status"], degraded["reason"]) == ("True", Reason.APPLY_FAILED)
+    assert told in degraded["message"]
+    assert "deployments/chat-gateway" in operator.server.objects or "deployments/chat-gateway" in hangs
+    assert operator.server.ledger().watched_until == NOW
+
+
+async def test_a_pass_that_is_cut_off_says_after_how_long() -> None:
+    operator, never = Operator(pass_timeout_s=0.1), asyncio.Event()
+    operator.shown()
+    operator.server.hook = lambda _: never.wait()
+    with pytest.raises(TimeoutError, match=r"not done in 0\.1 s"):
+        await operator.reconciler.run(KEY)
+    assert operator.telemetry.passes == {"failed": 1}
 
 
 async def test_what_is_not_wanted_any_more_goes_also_while_a_gateway_cannot_be_told_of_the_cap(operator: Operator) -> None:
