@@ -42,6 +42,7 @@ class Applied:
 
     failures: tuple[str, ...] = ()
     foreign: tuple[Ref, ...] = ()
+    undone: frozenset[Ref] = frozenset()  # what failed, and what waits for that
     requests: int = 0
 
 
@@ -69,13 +70,15 @@ class Applier:
         first = [each for each in objects if each["kind"] not in _LAST_KINDS]
         last = [each for each in objects if each["kind"] in _LAST_KINDS]
         failed, foreign = await self._apply_all(workload, first, None if by is None else by - LAST_S)
+        # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
+        waiting = [each for each in last if foreign or _mounted(each) & failed.keys()]
         if not foreign:
-            # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
-            more, foreign = await self._apply_all(workload, [each for each in last if not _mounted(each) & failed.keys()], by)
+            more, foreign = await self._apply_all(workload, [each for each in last if each not in waiting], by)
             failed |= more
         if not failed and not foreign:
             self._settled[workload.key] = settled
-        return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), requests=self.requests - sent)
+        undone = frozenset({*failed, *map(_ref, waiting)})
+        return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), undone=undone, requests=self.requests - sent)
 
     async def prune(self, workload: Workload, keep: Callable[[Ref], bool]) -> tuple[str, ...]:
         """Delete this very workload's children that nothing wants any more; return what failed."""

@@ -234,15 +234,18 @@ class Reconciler:
         except ApiError as problem:
             return Applied(failures=(f"Deployment {names.gateway(workload.key.name)}: {problem}",))
         applied = await self._applier.apply(workload, rendered.objects, by=by - MOMENT_S)
-        if applied.failures or applied.foreign:
+        if applied.foreign:
             return applied
-        untold: tuple[str, ...] = ()
-        try:
-            await self._announce(workload, rendered.cap)
-        except ApiError as problem:
-            untold = (f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}",)
-        handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
-        return replace(applied, failures=(*untold, *await self._applier.prune(workload, handover.keeps)))
+        failures = list(applied.failures)
+        if _cap_of(workload) not in applied.undone:
+            try:
+                await self._announce(workload, rendered.cap)
+            except ApiError as problem:
+                failures.append(f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}")
+        if all(ref.kind != "Deployment" for ref in applied.undone):  # what is to take over is there, as far as it depends on us
+            handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
+            failures.extend(await self._applier.prune(workload, handover.keeps))
+        return replace(applied, failures=tuple(failures))
 
     async def _leave_replicas(self, workload: Workload) -> None:
         """Once, before a gateway that is there is applied without the number of its pods."""
@@ -275,7 +278,7 @@ class Reconciler:
     async def _follow(self, workload: Workload, decision: Decision) -> Applied:
         """Let the cap of a gateway that runs follow the replicas that are ready, whatever is wrong with the latest spec."""
         cap = gateway_cap(workload, decision)
-        record = self._world.known.get(Ref("ConfigMap", workload.key.namespace, cap["metadata"]["name"]))
+        record = self._world.known.get(_cap_of(workload))
         if record is None or record.controller_uid != workload.uid or not decision.gateway.cap_known:
             return Applied()
         try:
@@ -387,6 +390,10 @@ class Reconciler:
         self._recollection.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)
+
+
+def _cap_of(workload: Workload) -> Ref:
+    return Ref("ConfigMap", workload.key.namespace, names.gateway_cap(workload.key.name))
 
 
 def _trouble(condition: Condition) -> str | None:

@@ -13,7 +13,7 @@ from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.applier import Applier
 from spillway.apply.connection import NAMESPACE_ENDS, ApiError
 from spillway.apply.events import EventRecorder
-from spillway.apply.known import KnownObjects
+from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import ClusterView
 from spillway.plan.decision import Key, Ledger
 from spillway.plan.observation import Missing, Sample
@@ -270,6 +270,36 @@ async def test_what_is_not_wanted_any_more_goes_also_while_a_gateway_cannot_be_t
     assert scaler not in operator.server.objects
     (told,) = [each for each in operator.telemetry.conditions[KEY] if each.type == ConditionType.DEGRADED]
     assert (told.status, told.reason) == ("True", Reason.APPLY_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("refused", "done"),
+    [
+        pytest.param("poddisruptionbudgets/chat-gateway", {"cap told", "scaler gone"}, id="an object beside"),
+        pytest.param(CAP, set(), id="the cap, for which the Deployment waits"),
+        pytest.param("deployments/chat-gateway", {"cap told"}, id="the Deployment"),
+    ],
+)
+async def test_an_object_that_is_refused_holds_up_what_depends_on_it_alone(operator: Operator, refused: str, done: set[str]) -> None:
+    scaler, autoscaling = "horizontalpodautoscalers/chat-gateway", {"autoscaling": {"maxReplicas": 4}}
+    operator.shown(generation=2, gateway=autoscaling)
+    await operator.reconciler.run(KEY)
+    operator.server.objects.pop("pods/chat-gateway-0")
+
+    def refuse(name: str) -> None:
+        if name == refused:
+            raise ApiError(403, "admission webhook denied the request")
+
+    operator.shown(generation=3, gateway={"maxRequestSeconds": 60, "replicas": 3})
+    for ref in (
+        Ref(kind, KEY.namespace, name) for kind in ("PodDisruptionBudget", "ConfigMap") for name in ("chat-gateway", "chat-gateway-cap")
+    ):
+        operator.world.known.gone(ref)
+    operator.server.hook = refuse
+    with pytest.raises(PassFailedError, match="denied"):
+        await operator.reconciler.run(KEY)
+    assert ("pods/chat-gateway-0" in operator.server.objects) is ("cap told" in done)
+    assert (scaler not in operator.server.objects) is ("scaler gone" in done)
 
 
 @pytest.mark.parametrize(
