@@ -48,20 +48,22 @@ async def test_an_answer_is_its_json(door: Door, connection: Connection, content
     assert await connection.request("GET", PATH) == {"kind": "ConfigMap"}
 
 
-async def test_an_answer_without_a_body_is_none(door: Door, connection: Connection) -> None:
-    door.content_type, door.text = "text/plain", ""
-    assert await connection.request("DELETE", PATH) is None
-
-
 async def test_a_refusal_is_told_in_the_servers_words(door: Door, connection: Connection) -> None:
     door.status, door.text = 403, json.dumps({"message": "exceeded quota"})
     with pytest.raises(ApiError, match="403: exceeded quota"):
         await connection.request("POST", PATH, {})
 
 
-async def test_a_page_in_place_of_an_answer_is_as_good_as_none(door: Door, connection: Connection) -> None:
+@pytest.mark.parametrize(
+    ("content_type", "text", "what"),
+    [("text/html", "<html>please log in</html>", "text/html"), ("application/json", "", "nothing")],
+    ids=["a page", "nothing"],
+)
+async def test_something_else_in_place_of_an_answer_is_as_good_as_none(
+    door: Door, connection: Connection, content_type: str, text: str, what: str
+) -> None:
     """As of a load balancer that has nobody behind it, or wants somebody to log in."""
-    door.content_type, door.text = "text/html", "<html>please log in</html>"
-    with pytest.raises(ApiError, match="text/html in place of JSON") as told:
+    door.content_type, door.text = content_type, text
+    with pytest.raises(ApiError, match=f"{what} in place of JSON") as told:
         await connection.request("GET", PATH)
     assert told.value.status == 0
