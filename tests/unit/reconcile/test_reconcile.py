@@ -179,6 +179,27 @@ async def test_what_a_status_says_is_told_by_metrics_and_events_also_when_the_le
     posting.cancel()
 
 
+async def test_a_ledger_that_cannot_be_written_is_told_until_it_is(operator: Operator) -> None:
+    def refuse(name: str) -> None:
+        if name == LEDGER:
+            raise ApiError(403, "exceeded quota: configmaps")
+
+    def degraded() -> str:
+        conditions = operator.server.objects["chat/status"]["status"]["conditions"]
+        return str(next(each["message"] for each in conditions if each["type"] == ConditionType.DEGRADED))
+
+    operator.shown(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]})  # without a limit there is no permit
+    operator.server.hook = refuse
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            await operator.reconciler.run(KEY)
+    assert "ConfigMap chat-ledger: 403: exceeded quota: configmaps" in degraded()
+    operator.server.hook = lambda _: None
+    for _ in range(2):
+        await operator.reconciler.run(KEY)
+    assert "chat-ledger" not in degraded()
+
+
 async def test_a_decision_is_told_once_also_when_the_status_cannot_be_written_at_first(operator: Operator) -> None:
     def refuse(name: str) -> None:
         if name == "chat/status":
