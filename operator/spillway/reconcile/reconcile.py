@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -140,13 +140,16 @@ class Reconciler:
                 there.append((workload, memory))
         ledgers = [(workload, partial(self._bookkeeping.flush, workload, memory.ledger)) for workload, memory in there if memory.ledger]
         learned = [(workload, partial(self._recollection.flush, workload, memory)) for workload, memory in there]
-        failures = []
-        for workload, write in (*ledgers, *learned):
-            try:
-                await write(self._clock())
-            except ApiError as problem:  # what one workload cannot keep, the others can
-                failures.append(f"{workload.key.namespace}/{workload.key.name}: {problem}")
-        return tuple(failures)
+        # All at a time, as there is not much of it: what one workload cannot keep, or not soon, the others can.
+        told = await asyncio.gather(*(self._flush_one(workload, write) for workload, write in (*ledgers, *learned)))
+        return tuple(failure for failure in told if failure is not None)
+
+    async def _flush_one(self, workload: Workload, write: Callable[[datetime], Awaitable[None]]) -> str | None:
+        try:
+            await write(self._clock())
+        except ApiError as problem:
+            return f"{workload.key.namespace}/{workload.key.name}: {problem}"
+        return None
 
     async def _pass(self, key: Key) -> float | None:
         seen = self._world.view.workloads.get(key)

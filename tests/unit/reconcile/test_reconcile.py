@@ -265,6 +265,33 @@ async def test_a_pass_whose_writes_a_webhook_keeps_for_long_ends_in_a_status_tha
     assert operator.server.ledger().watched_until == NOW
 
 
+async def test_what_one_workload_cannot_write_down_soon_keeps_no_other_from_it_at_the_end(operator: Operator) -> None:
+    other = Key(namespace=KEY.namespace, name="other")
+    body = {"namespace": other.namespace, "name": other.name, "uid": "o", "generation": 1, "creationTimestamp": "2026-11-20T12:00:00Z"}
+    hosted = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}
+    whole = {"model": {"id": "meta/llama-8b"}, "placement": {"mode": "Hosted"}, "hosted": hosted}
+    operator.world.view.put("InferenceWorkload", {"metadata": body, "spec": whole}, NOW)
+    for at in (NOW, later(30)):  # of the latter nothing is written yet
+        operator.now = at
+        for key in (KEY, other):
+            await operator.reconciler.run(key)
+    operator.now = later(120)
+    never, written = asyncio.Event(), asyncio.Event()
+
+    def hook(name: str) -> Any:
+        if name == "configmaps/other-ledger":
+            written.set()
+        return never.wait() if name == LEDGER else None
+
+    operator.server.hook = hook
+    flushing = asyncio.create_task(operator.reconciler.flush())
+    async with asyncio.timeout(10):
+        await written.wait()
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+
+
 async def test_a_pass_that_is_cut_off_says_after_how_long() -> None:
     operator, never = Operator(pass_timeout_s=0.1), asyncio.Event()
     operator.shown()
