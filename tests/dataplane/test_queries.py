@@ -174,6 +174,20 @@ def tell_of_labels(history: History) -> None:
         history.add("envoy_spillway_requests", f'{labels},code="200"', -PAST_S, 60)
         history.add("envoy_spillway_requests", f'{labels},code="500"', -PAST_S, 5)
         history.add("envoy_spillway_output_tokens", labels, -PAST_S, 900)
+    # As of two Prometheis, each of which has scraped all, behind one that tells them apart.
+    for replica in ("a", "b"):
+        by, own = f'prometheus_replica="{replica}"', 'namespace="told-twice",workload="x"'
+        gateway, engine = f'{own},pod="x-gateway-1",component="gateway",{by}', f'{own},pod="x-engine-a",component="engine",{by}'
+        for labels in (gateway, engine):
+            history.add("up", labels, -PAST_S, 1)
+        history.add("envoy_spillway_requests", f'{gateway},backend="owned",code="200"', -PAST_S, 0, per_s=3)
+        history.add("envoy_spillway_requests", f'{gateway},backend="rented/m",code="200"', -PAST_S, 0, per_s=1)
+        history.add("envoy_cluster_upstream_rq_active", f'{gateway},envoy_cluster_name="owned"', -PAST_S, 4)
+        history.add("envoy_http_downstream_rq_active", f'{gateway},envoy_http_conn_manager_prefix="edge"', -PAST_S, 9)
+        history.add("envoy_cluster_upstream_rq_retry", f'{gateway},envoy_cluster_name="hop-owned"', -PAST_S, 40, per_s=12.0)
+        for rank in (0, 1):
+            history.add("vllm:num_requests_running", f'{engine},engine="{rank}",model_name="chat"', -PAST_S, 3)
+            history.add("vllm:num_requests_waiting", f'{engine},engine="{rank}",model_name="chat"', -PAST_S, 1)
 
     half = 'namespace="half-scraped",workload="x",component="gateway"'
     for pod, job, up in (("x-gateway-1", "workloads", 1), ("x-gateway-1", "workloads-renamed", 1), ("x-gateway-2", "workloads", 0)):
@@ -356,6 +370,15 @@ async def test_a_gateway_that_two_jobs_scrape_or_one_whose_labels_were_just_chan
     assert [(each.backend, each.requests, each.output_tokens) for each in found.counters.value] == [("rented/m", 65.0, 900.0)]
     assert isinstance(found.spill_meters, Sample)
     assert [(each.worker, each.micro_usd) for each in found.spill_meters.value] == [(0, 7000.0)]
+
+
+async def test_what_two_prometheis_tell_together_is_counted_once(url: str) -> None:
+    found = await read(url, "told-twice", Target(gateways=1, engines=1))
+    assert value(found.arrivals_per_s) == pytest.approx(4, rel=0.01)
+    assert value(found.spilled_per_s) == pytest.approx(1, rel=0.01)
+    assert (value(found.in_flight_owned), value(found.held_at_gateway)) == (4, 5)
+    assert (value(found.running), value(found.waiting)) == (6, 2)
+    assert found.in_flight_by_pod == {"x-engine-a": 8}
 
 
 async def test_a_gateway_that_two_jobs_scrape_does_not_stand_for_one_that_nobody_does(url: str) -> None:

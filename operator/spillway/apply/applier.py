@@ -25,6 +25,7 @@ _APPLY_QUERY = {"fieldManager": FIELD_MANAGER, "force": "true"}
 _POST_QUERY = {"fieldManager": FIELD_MANAGER}
 # Replicas and gateways start only once everything else is there and nobody else's.
 _LAST_KINDS = frozenset({"Deployment"})
+LAST_S = 0.4  # of the time there is, kept for them where something else is not answered
 
 
 class NotLeadingError(Exception):
@@ -41,6 +42,7 @@ class Applied:
 
     failures: tuple[str, ...] = ()
     foreign: tuple[Ref, ...] = ()
+    undone: frozenset[Ref] = frozenset()  # what failed, and what waits for that
     requests: int = 0
 
 
@@ -55,8 +57,11 @@ class Applier:
         self._statuses: dict[Key, tuple[str, Status]] = {}
         self.requests = 0
 
-    async def apply(self, workload: Workload, objects: Sequence[Object]) -> Applied:
-        """Make the objects so. Nothing is sent for those that are so already. Raises ApiError where the namespace ends."""
+    async def apply(self, workload: Workload, objects: Sequence[Object], *, by: float | None = None) -> Applied:
+        """Make the objects so. Nothing is sent for those that are so already. Raises ApiError where the namespace ends.
+
+        `by`: when the event loop's clock says so, what has not been answered has failed.
+        """
         settled = (objects, self._known.changes(workload.key))
         before = self._settled.get(workload.key)
         if before is not None and before[0] is objects and before[1] == settled[1]:
@@ -64,14 +69,16 @@ class Applier:
         sent = self.requests
         first = [each for each in objects if each["kind"] not in _LAST_KINDS]
         last = [each for each in objects if each["kind"] in _LAST_KINDS]
-        failed, foreign = await self._apply_all(workload, first)
+        failed, foreign = await self._apply_all(workload, first, None if by is None else by - LAST_S)
+        # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
+        waiting = [each for each in last if foreign or _mounted(each) & failed.keys()]
         if not foreign:
-            # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
-            more, foreign = await self._apply_all(workload, [each for each in last if not _mounted(each) & failed.keys()])
+            more, foreign = await self._apply_all(workload, [each for each in last if each not in waiting], by)
             failed |= more
         if not failed and not foreign:
             self._settled[workload.key] = settled
-        return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), requests=self.requests - sent)
+        undone = frozenset({*failed, *map(_ref, waiting)})
+        return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), undone=undone, requests=self.requests - sent)
 
     async def prune(self, workload: Workload, keep: Callable[[Ref], bool]) -> tuple[str, ...]:
         """Delete this very workload's children that nothing wants any more; return what failed."""
@@ -145,8 +152,8 @@ class Applier:
         self._statuses.pop(key, None)
         self._known.forget(key)
 
-    async def _apply_all(self, workload: Workload, objects: Sequence[Object]) -> tuple[dict[Ref, str], list[Ref]]:
-        results = await asyncio.gather(*(self._apply(workload, each) for each in objects), return_exceptions=True)
+    async def _apply_all(self, workload: Workload, objects: Sequence[Object], by: float | None) -> tuple[dict[Ref, str], list[Ref]]:
+        results = await asyncio.gather(*(self._apply_by(workload, each, by) for each in objects), return_exceptions=True)
         failed: dict[Ref, str] = {}
         foreign: list[Ref] = []
         for obj, result in zip(objects, results, strict=True):
@@ -160,6 +167,13 @@ class Applier:
                 case _:
                     raise result
         return failed, foreign
+
+    async def _apply_by(self, workload: Workload, obj: Object, by: float | None) -> None:
+        try:
+            async with asyncio.timeout_at(by):
+                await self._apply(workload, obj)
+        except TimeoutError as problem:
+            raise ApiError(0, "no answer from the API server, or a webhook of it, in the time of a pass") from problem
 
     async def _apply(self, workload: Workload, obj: Object) -> None:
         ref, encoded = _ref(obj), encode(obj)

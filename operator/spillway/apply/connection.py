@@ -101,7 +101,7 @@ class Connection:
     ) -> Any:
         """Send a request and return the answer's JSON. What is not a success is an ApiError."""
         content = await self.send(method, path, body, content_type=content_type, accept=accept, timeout_s=timeout_s)
-        return json.loads(content) if content else None
+        return json.loads(content)
 
     async def send(
         self,
@@ -136,6 +136,10 @@ class Connection:
             raise ApiError(0, f"API server: {str(problem) or type(problem).__name__}") from problem
         if response.status >= 400:  # noqa: PLR2004
             raise ApiError(response.status, _message(content), _causes(content))
+        if not content or not response.content_type.endswith("json"):
+            # A login page, or the error page of what stands between: it said nothing, and who asked goes on as if there were none.
+            what = response.content_type if content else "nothing"
+            raise ApiError(0, f"no answer of the API server, but {response.status} with {what} in place of JSON")
         return content
 
     async def close(self) -> None:

@@ -38,20 +38,26 @@ class KnownObjects:
         self._by_workload: dict[Key, set[Ref]] = {}
         self._concerned: dict[Ref, set[Key]] = {}  # the same by object: one that a workload finds in its way is another's
         self._changed: dict[Key, int] = {}  # counts what befell a workload's objects from outside
-        self._sending: set[Ref] = set()
+        self._sending: dict[Ref, set[str]] = {}  # uids of what went meanwhile
 
     @contextmanager
     def sending(self, ref: Ref) -> Iterator[None]:
-        """Say that an object is being written: the watch's echo may come before the answer, and is no news."""
-        self._sending.add(ref)
+        """Say that an object is being written: the watch's echo may come before the answer, and is no news.
+
+        So may its end, after which the answer is none.
+        """
+        self._sending[ref] = set()
         try:
             yield
         finally:
-            self._sending.discard(ref)
+            self._sending.pop(ref, None)
 
     def applied(self, ref: Ref, metadata: Mapping[str, Any], digest: str, workload: Key) -> None:
         """Note the answer to an apply."""
-        self._store(ref, metadata, workload, digest)
+        if metadata.get("uid") in self._sending.get(ref, ()):
+            self._touch(workload)
+        else:
+            self._store(ref, metadata, workload, digest)
 
     def seen(self, ref: Ref, metadata: Mapping[str, Any], workload: Key) -> bool:
         """Note an object as watched or listed. True when someone else made or changed it since."""
@@ -81,6 +87,8 @@ class KnownObjects:
 
     def gone(self, ref: Ref, uid: str | None = None) -> bool:
         """Note that an object is no more. False when that was known, or when a newer one of its name is there."""
+        if uid is not None and ref in self._sending:
+            self._sending[ref].add(uid)
         record = self._records.get(ref)
         if record is None or (uid is not None and record.uid != uid):
             return False

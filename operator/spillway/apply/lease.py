@@ -83,6 +83,7 @@ class Lease:
         self._sleep = sleep
         self.election = Election(identity=identity, duration_s=duration_s)
         self._written: dict[str, Any] | None = None
+        self._let_in = False
 
     @property
     def held(self) -> bool:
@@ -95,16 +96,23 @@ class Lease:
             raise NotLeadingError("the Lease is not held any more; another replica of the operator may be acting")
 
     async def acquire(self) -> None:
-        """Wait until the Lease is ours. Without the right to have it, waiting is of no use: that is an error."""
+        """Wait until the Lease is ours. Without the right to have it, waiting is of no use: that is an error.
+
+        Who was let in before is again: an API server that restarts knows no token, or no right, for some moments.
+        """
+        said = ""
         while True:
             try:
                 if await self._try(timeout_s=self.election.duration_s / 3):
                     logger.info("holding the Lease %s/%s as %s", self._namespace, self._name, self.election.identity)
                     return
+                said = ""
             except ApiError as problem:
-                if problem.status in REFUSED:
+                if problem.status in REFUSED and not self._let_in:
                     raise
-                logger.warning("Lease %s/%s: %s", self._namespace, self._name, problem)
+                if str(problem) != said:
+                    logger.warning("Lease %s/%s: %s", self._namespace, self._name, problem)
+                said = str(problem)
             await self._sleep(POLL_S)
 
     async def keep(self, fit: Callable[[], bool]) -> None:
@@ -150,6 +158,7 @@ class Lease:
 
     async def _take(self, asked_at: float) -> bool:
         lease = await self._read()
+        self._let_in = True
         spec = lease["spec"]
         self.election.observe(spec, asked_at)
         if not self.election.may_take(spec, asked_at):

@@ -56,6 +56,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.server_timeout = 240
     found.watching.client_timeout = 300
     found.watching.chunk_size = 200
+    found.watching.reconnect_backoff = 1.0  # before all is listed anew: a watch that expires at once made nine lists a second of it
     found.queueing.idle_timeout = 1.0
     found.process.ultimate_exiting_timeout = 30
     for kind in CHILDREN:

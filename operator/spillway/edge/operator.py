@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from spillway.api.vocabulary import PORT_GATEWAY_METRICS, Reason
 from spillway.apply.applier import Applier, NotLeadingError
-from spillway.apply.connection import Connection, connected
+from spillway.apply.connection import ApiError, Connection, connected
 from spillway.apply.events import BUSY_PAUSE_S, PAUSE_S, EventRecorder
 from spillway.apply.gateway import tell_share
 from spillway.apply.known import KnownObjects
@@ -80,7 +80,7 @@ class _Process:
             clock=loop.time,
         )
         known = KnownObjects()
-        self._queue = ReconcileQueue(loop.time)
+        self._queue = ReconcileQueue(loop.time, failing_at_once=max(1, settings.workers - 1))
         self._world = World(view=ClusterView(), known=known, window_s=settings.metrics_window_s, unasked=_unasked(settings))
         self._applier = Applier(connection, known, self._lease.fence)
         self._bookkeeping = Bookkeeping(self._applier, known, every_s=settings.ledger_every_s)
@@ -216,8 +216,7 @@ class _Process:
 
     def _failed(self, key: Key, problem: BaseException) -> None:
         self._telemetry.errors[type(problem).__name__] += 1
-        expected = isinstance(problem, (PassFailedError, TimeoutError))
-        logger.error("%s/%s: %s", key.namespace, key.name, str(problem) or type(problem).__name__, exc_info=None if expected else problem)
+        log_failure(key, problem)
 
     def _vitals(self) -> Vitals:
         return Vitals(
@@ -237,6 +236,12 @@ class _Process:
         if self._leading.prepared:
             return Role.LEADING if self._lease.held else Role.DEPOSED
         return Role.PREPARING if self._lease.held else Role.STANDBY
+
+
+def log_failure(key: Key, problem: BaseException) -> None:
+    """Log a pass that failed: in a line where its words say all there is to say, else with where it happened."""
+    expected = isinstance(problem, (PassFailedError, ApiError, NotLeadingError, TimeoutError))
+    logger.error("%s/%s: %s", key.namespace, key.name, str(problem) or type(problem).__name__, exc_info=None if expected else problem)
 
 
 def _source(settings: Settings) -> PrometheusSource | None:

@@ -202,10 +202,12 @@ class ClusterView:
         """Return what a workload of this namespace can refer to: the very same until something in it changes."""
         found = self._catalogues.get(namespace)
         if found is None:
-            here = ((name, each.spec) for (where, name), each in self.providers.items() if where == namespace)
+            here = {name: each for (where, name), each in self.providers.items() if where == namespace}
             found = self._catalogues[namespace] = Catalogue(
                 accelerator_classes={name: each.spec for name, each in self.classes.items() if each.spec is not None},
-                providers={name: spec for name, spec in here if spec is not None},
+                providers={name: each.spec for name, each in here.items() if each.spec is not None},
+                unreadable_classes={name: each.problem for name, each in self.classes.items() if each.spec is None},
+                unreadable_providers={name: each.problem for name, each in here.items() if each.spec is None},
             )
         return found
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -39,6 +40,7 @@ class PrometheusSource:
         self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus")
         self._busy: asyncio.Future[Answers] | None = None
+        self._given_up = threading.Event()  # whether nobody waits for the batch under way any more
 
     @classmethod
     def at(cls, url: str, access: Access, *, window_s: float, timeout_s: float) -> "PrometheusSource":
@@ -56,7 +58,8 @@ class PrometheusSource:
         return {key: batch.read(key, target, now) for key, target in targets.items()}
 
     def close(self) -> None:
-        """Let go of the thread; a request under way ends by its own timeout."""
+        """Let go of the thread. A request under way ends by its own timeout, and is the last: the process waits for the thread."""
+        self._given_up.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _batch(self) -> Answers:
@@ -64,15 +67,23 @@ class PrometheusSource:
         if self._busy is not None and not self._busy.done():
             raise TimeoutError
         loop = asyncio.get_running_loop()
+        self._given_up.clear()
         self._busy = loop.run_in_executor(self._thread, self._ask_all)
-        async with asyncio.timeout(self._timeout_s * 3):
-            return await asyncio.shield(self._busy)
+        try:
+            async with asyncio.timeout(self._timeout_s * 3):
+                return await asyncio.shield(self._busy)
+        finally:
+            self._given_up.set()
 
     def _ask_all(self) -> Answers:
         first = self._ask(FIRST)
         if isinstance(first, Missing):
             return dict.fromkeys(self._queries, first)
-        return {name: first if name == FIRST else self._ask(name) for name in self._queries}
+        return {name: first if name == FIRST else self._unless_given_up(name) for name in self._queries}
+
+    def _unless_given_up(self, name: str) -> list[Series] | Missing:
+        """Ask, unless nobody waits for the answer: a server that is overloaded has enough to do."""
+        return Missing(reason=Reason.PROMETHEUS_ERROR, detail="given up") if self._given_up.is_set() else self._ask(name)
 
     def _ask(self, name: str) -> list[Series] | Missing:
         try:

@@ -45,6 +45,11 @@ ANSWERED: Final = "answered"
 # Asked first: without it nothing can be said, and a Prometheus that does not answer is not asked the rest.
 FIRST: Final = UP
 
+# A pod's series, whoever scrapes it, and however often: two jobs, or two Prometheis whose answers come together, add labels of their own.
+_SERIES = (
+    "namespace, workload, pod, backend, code, le,"
+    " envoy_cluster_name, envoy_response_code, envoy_http_conn_manager_prefix, engine, model_name"
+)
 _KEPT_S = 120  # how long the last counters of a gateway that is gone are still counted: longer than any tick
 _COUNTED = "requests|input_tokens|output_tokens|(unmetered|unanswered)_(requests|request_bytes|(plain_)?response_bytes)"
 
@@ -58,6 +63,9 @@ def queries(window_s: float) -> dict[str, str]:
     served = f'code=~"2..",{owned}'
     elsewhere = f'backend!~"owned|none",{ours}'
     unauthorized, forbidden, taken = (_answered(code, w) for code in ("401", "403", "2.."))
+    at_edge = _once(f'envoy_http_downstream_rq_active{{envoy_http_conn_manager_prefix="edge",{ours}}}')
+    on_owned = _once(f'envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}}')
+    on_backends = _once(f'envoy_cluster_upstream_rq_active{{envoy_cluster_name=~"owned|hosted-.*",{ours}}}')
     by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
         # Who is scraped at all: the difference between "no traffic" and "no idea".
@@ -79,11 +87,10 @@ def queries(window_s: float) -> dict[str, str]:
         f' ({{__name__=~"envoy_spillway_(charged|refused)_(micro_usd|requests)",{ours}}})',
         COUNTERS: "sum by (__name__, namespace, workload, pod, backend)"
         f" (max by (__name__, namespace, workload, pod, backend, code) ({_also_of_the_gone(counted)}))",
-        IN_FLIGHT: f'sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}})',
+        IN_FLIGHT: f"sum {BY} ({on_owned})",
         # Requests that wait at the gateway for a replica: open at the edge and on no backend, while it does ask again. Without the last, a
         # slow upload or a scan for paths would wake replicas.
-        HELD: f'clamp_min(sum {BY} (envoy_http_downstream_rq_active{{envoy_http_conn_manager_prefix="edge",{ours}}})'
-        f' - sum {BY} (envoy_cluster_upstream_rq_active{{envoy_cluster_name=~"owned|hosted-.*",{ours}}}), 0)'
+        HELD: f"clamp_min(sum {BY} ({at_edge}) - sum {BY} ({on_backends}), 0)"
         f' and sum {BY} (rate(envoy_cluster_upstream_rq_retry{{envoy_cluster_name=~"hop-owned|hop-again",{ours}}}[{w}])) > 0',
         TOKENS_IN: f"sum {BY} ({_rate('envoy_spillway_input_tokens', ours, w)})",
         TOKENS_OUT: f"sum {BY} ({_rate('envoy_spillway_output_tokens', ours, w)})",
@@ -103,7 +110,8 @@ def queries(window_s: float) -> dict[str, str]:
         CLOSED: f"sum {BY} ({_rate('envoy_spillway_closed_requests', ours, w)})",
         # The engine.
         # By pod, since the one with the least in flight goes first when there are too many.
-        QUEUES: f'sum by (__name__, namespace, workload, pod) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}})',
+        QUEUES: "sum by (__name__, namespace, workload, pod)"
+        f' (max by (__name__, {_SERIES}) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}}))',
         KV_CACHE: f"avg {BY} (vllm:kv_cache_usage_perc{{{ours}}}) or avg {BY} (vllm:gpu_cache_usage_perc{{{ours}}})",
         # The mean gap between a request's tokens is the mean engine step while it decodes.
         STEP_TIME: _ratio("vllm:inter_token_latency_seconds_sum", "vllm:inter_token_latency_seconds_count", ours, w)
@@ -154,6 +162,11 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
+def _once(series: str) -> str:
+    """Return series with those of one pod counted once that only labels of who scraped them tell apart."""
+    return f"max by ({_SERIES}) ({series})"
+
+
 def _rate(name: str, labels: str, window: str) -> str:
     """Return a counter's rate that also sees the first increase of a series.
 
@@ -170,7 +183,7 @@ def _rate(name: str, labels: str, window: str) -> str:
     watched = f"({gateways} offset {window} == 1) unless on (namespace, pod) {renamed}"
     young = f"envoy_server_uptime < {seconds}"
     new = f"({series} unless {before}) and on (namespace, pod) (({watched}) or on (namespace, pod) ({young}))"
-    return f"(rate({series}[{window}]) and {before}) or ({new}) / {seconds}"
+    return _once(f"(rate({series}[{window}]) and {before}) or ({new}) / {seconds}")
 
 
 def _answered(code: str, window: str) -> str:

@@ -175,18 +175,19 @@ def _number(stored: Any) -> float:
 
 
 def _set_back(ledger: Ledger, now: datetime) -> Ledger:
-    """Return the ledger for a clock that was ahead: what was counted stays counted, and what comes counts at once.
+    """Return the ledger for a clock that was ahead, or for who wrote so into it: what was counted stays counted, what comes counts at once.
 
     Time that replicas were charged for ahead is not charged again, as far as it is of the sums of this month.
     """
-    if ledger.watched_until is None or ledger.watched_until <= now:
+    watched_ahead = ledger.watched_until is not None and ledger.watched_until > now
+    if not watched_ahead and ledger.month <= month_of(now) and ledger.day <= day_of(now):
         return ledger
     last = month_end(now)
     return replace(
         ledger,
         month=min(ledger.month, month_of(now)),
         day=min(ledger.day, day_of(now)),
-        watched_until=now,
+        watched_until=None if ledger.watched_until is None else min(ledger.watched_until, now),
         counted_until=None if ledger.counted_until is None else min(ledger.counted_until, now),
         counters={
             key: mark if mark.seen_at is None else replace(mark, seen_at=min(mark.seen_at, now)) for key, mark in ledger.counters.items()

@@ -139,10 +139,12 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """What the workload's references resolve to; a name that is absent does not exist in the cluster."""
+    """What the workload's references resolve to; a name that is absent everywhere does not exist in the cluster."""
 
     accelerator_classes: Mapping[str, AcceleratorClassSpec] = field(default_factory=dict)
     providers: Mapping[str, HostedProviderSpec] = field(default_factory=dict)
+    unreadable_classes: Mapping[str, str] = field(default_factory=dict)  # by name, what of the spec this version cannot read
+    unreadable_providers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

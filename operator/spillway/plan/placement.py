@@ -16,7 +16,7 @@ from spillway.plan.placed import Placed
 from spillway.plan.same import of_the_same
 from spillway.plan.sizing import ReplicaSize, sizes
 from spillway.plan.told_shape import as_stated
-from spillway.plan.validate import misfit, misshapen
+from spillway.plan.validate import misfit, misshapen, unreadable
 
 MODE_REASONS = {
     PlacementMode.DEDICATED: Reason.MODE_DEDICATED,
@@ -48,7 +48,7 @@ def choose_accelerator(
     preferred = spec.dedicated.accelerators if spec.dedicated else []
     known = [name for name in preferred if name in catalogue.accelerator_classes] if preferred else sorted(catalogue.accelerator_classes)
     if not known:
-        return _unknown(preferred)
+        return _unknown(preferred, catalogue)
     running = {name: _running_sizes(workload_name, name, catalogue.accelerator_classes[name], pools) for name in known}
     misfits: list[Problem] = []
     for name in known if preferred else _by_need(spec, catalogue, running, kept):
@@ -90,6 +90,9 @@ def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue
     if dedicated.accelerators and name not in dedicated.accelerators:
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"dedicated.accelerators does not list {name!r}.")
     accelerator = catalogue.accelerator_classes.get(name)
+    if name in catalogue.unreadable_classes:
+        message = unreadable(f"AcceleratorClass {name!r}", catalogue.unreadable_classes[name])
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=message)
     if accelerator is None:
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"AcceleratorClass {name!r} does not exist any more.")
     if dedicated.engine.stated_tensor_parallel_size not in {None, placed.tensor_parallel_size}:
@@ -101,7 +104,7 @@ def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue
 def unlisted(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Problem | None:
     """Return the problem that a list of classes of which none exists is."""
     preferred = spec.dedicated.accelerators if spec.dedicated else []
-    return _unknown(preferred) if preferred and not any(name in catalogue.accelerator_classes for name in preferred) else None
+    return _unknown(preferred, catalogue) if preferred and not any(name in catalogue.accelerator_classes for name in preferred) else None
 
 
 def tensor_parallel_size(spec: InferenceWorkloadSpec) -> int:
@@ -209,7 +212,11 @@ def _cost_rank(spec: InferenceWorkloadSpec, name: str, catalogue: Catalogue) -> 
     return best is None and stated is None, each is None, each or 0.0, name
 
 
-def _unknown(preferred: list[str]) -> Problem:
+def _unknown(preferred: list[str], catalogue: Catalogue) -> Problem:
+    odd = next((name for name in preferred or sorted(catalogue.unreadable_classes) if name in catalogue.unreadable_classes), None)
+    if odd is not None:
+        message = unreadable(f"AcceleratorClass {odd!r}", catalogue.unreadable_classes[odd])
+        return Problem(reason=Reason.UNKNOWN_ACCELERATOR_CLASS, message=message)
     if not preferred:
         return Problem(
             reason=Reason.UNKNOWN_ACCELERATOR_CLASS,

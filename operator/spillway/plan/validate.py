@@ -37,6 +37,10 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
     for ref in spec.hosted.backends if spec.hosted else []:
         name = ref.provider_ref.name
         provider = catalogue.providers.get(name)
+        if name in catalogue.unreadable_providers:
+            message = unreadable(f"HostedProvider {name!r}", catalogue.unreadable_providers[name])
+            problems.append(Problem(reason=Reason.UNKNOWN_PROVIDER, message=message))
+            continue
         if provider is None:
             problems.append(
                 Problem(
@@ -68,6 +72,11 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
             continue
         backends.append(_backend(name, provider, model))
     return tuple(backends), tuple(problems)
+
+
+def unreadable(what: str, why: str) -> str:
+    """Return what is to be said of an object whose spec this version cannot read."""
+    return f"{what} exists, and cannot be read ({why}); correct it, or upgrade the operator if it is older than the CRD."
 
 
 def _some(names: Sequence[str]) -> str:

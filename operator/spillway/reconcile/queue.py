@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 
@@ -21,12 +22,16 @@ BACKOFF_CHANGED_S = 1.0
 class ReconcileQueue:
     """Keys that are due. All methods but `get` return at once; the clock is given, so tests need not wait.
 
-    `depth` and `delay_s` are asked by the thread that serves metrics, while passes begin and end: they look at copies.
+    `depth` and `delay_s` are asked by the thread that serves metrics, while passes begin and end: they look at copies. Of keys whose last
+    pass has failed at most `failing_at_once` are handed out at a time: such passes may wait for what does not answer, others must not.
     """
 
-    def __init__(self, clock: Callable[[], float], chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, clock: Callable[[], float], chance: Callable[[], float] = random.random, *, failing_at_once: float = math.inf
+    ) -> None:
         self._clock = clock
         self._chance = chance
+        self._failing_at_once = failing_at_once
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
@@ -70,6 +75,7 @@ class ReconcileQueue:
         """End a pass: look again at once if something changed meanwhile, else after `revisit_s`, else not by itself."""
         self._running.pop(key, None)
         self._failures.pop(key, None)
+        self._wake.set()
         if key in self._again:
             self._again.discard(key)
             self._appoint(key, self._clock())
@@ -79,6 +85,7 @@ class ReconcileQueue:
     def failed(self, key: Key) -> float:
         """End a pass that failed; return after how long it is tried again."""
         self._running.pop(key, None)
+        self._wake.set()
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         wait_s = min(BACKOFF_FIRST_S * 2.0 ** min(failures, 30), BACKOFF_LAST_S)
@@ -117,7 +124,17 @@ class ReconcileQueue:
         self._wake.set()
 
     def _take(self) -> tuple[Key | None, float | None]:
+        """Return the next key that is due and may be had; None with the time until there may be one, or None for when something changes."""
+        aside: list[tuple[float, int, Key]] = []
+        try:
+            return self._next(aside)
+        finally:
+            for each in aside:
+                heapq.heappush(self._heap, each)
+
+    def _next(self, aside: list[tuple[float, int, Key]]) -> tuple[Key | None, float | None]:
         now = self._clock()
+        failing = sum(1 for key in self._running if key in self._failures)
         while self._heap:
             due, _, key = self._heap[0]
             if self._due.get(key) != due or key in self._running:
@@ -125,7 +142,10 @@ class ReconcileQueue:
                 continue
             if due > now:
                 return None, due - now
-            heapq.heappop(self._heap)
+            entry = heapq.heappop(self._heap)
+            if key in self._failures and failing >= self._failing_at_once:
+                aside.append(entry)
+                continue
             del self._due[key]
             self._running[key] = self._moved_at = now
             return key, None

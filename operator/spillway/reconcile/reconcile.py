@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +40,11 @@ from spillway.report.stored import Stored, read_stored
 logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
+
+# Of a pass, kept for telling what became of it, also where a webhook keeps one write after the other for the 10 s that it may: objects are
+# waited for a moment less, so that it is known which they were.
+TELLING_S = 0.6
+MOMENT_S = 0.2
 
 # A spec that this version cannot read is looked at again when it changes; this is for an operator that is upgraded meanwhile.
 UNREADABLE_REVISIT_S = 600.0
@@ -112,6 +117,11 @@ class Reconciler:
                 raise
             logger.debug("%s/%s is left alone: %s", key.namespace, key.name, problem)
             revisit_s = UNREADABLE_REVISIT_S
+        except TimeoutError as problem:
+            self._telemetry.passes["failed"] += 1
+            raise TimeoutError(
+                f"not done in {self._settings.pass_timeout_s:g} s; does an admission webhook take long to answer?"
+            ) from problem
         except BaseException:
             self._telemetry.passes["failed"] += 1
             raise
@@ -130,13 +140,16 @@ class Reconciler:
                 there.append((workload, memory))
         ledgers = [(workload, partial(self._bookkeeping.flush, workload, memory.ledger)) for workload, memory in there if memory.ledger]
         learned = [(workload, partial(self._recollection.flush, workload, memory)) for workload, memory in there]
-        failures = []
-        for workload, write in (*ledgers, *learned):
-            try:
-                await write(self._clock())
-            except ApiError as problem:  # what one workload cannot keep, the others can
-                failures.append(f"{workload.key.namespace}/{workload.key.name}: {problem}")
-        return tuple(failures)
+        # All at a time, as there is not much of it: what one workload cannot keep, or not soon, the others can.
+        told = await asyncio.gather(*(self._flush_one(workload, write) for workload, write in (*ledgers, *learned)))
+        return tuple(failure for failure in told if failure is not None)
+
+    async def _flush_one(self, workload: Workload, write: Callable[[datetime], Awaitable[None]]) -> str | None:
+        try:
+            await write(self._clock())
+        except ApiError as problem:
+            return f"{workload.key.namespace}/{workload.key.name}: {problem}"
+        return None
 
     async def _pass(self, key: Key) -> float | None:
         seen = self._world.view.workloads.get(key)
@@ -161,11 +174,12 @@ class Reconciler:
         before = self._memory(workload)
         observation = self._world.observation(workload, now)
         decision, memory = decide(workload, observation, before, now, self._plan)
+        by = asyncio.get_running_loop().time() + self._settings.pass_timeout_s - TELLING_S
         unkept = await self._keep_permit(workload, memory, now)
         if not unkept:
             # Should the pass end in what follows, the next one must know what gateways may have been given by then.
             self._memories[workload.key] = (workload.uid, replace(before, ledger=memory.ledger))
-        applied = Applied(failures=unkept) if unkept else await self._act(workload, observation, decision)
+        applied = Applied(failures=unkept) if unkept else await self._act_by(by, workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
@@ -173,7 +187,9 @@ class Reconciler:
         self._memories[workload.key] = (workload.uid, memory)
         self._note(workload, observation, decision, now)
         self._sharing.follow(decision.resolved(workload), decision)
-        outcome = ApplyOutcome(failures=applied.failures)
+        # What the pass before could not write down is told with what this one could not apply: it is tried after the status.
+        kept = (*self._bookkeeping.refused(workload.key), *self._recollection.refused(workload.key))
+        outcome = ApplyOutcome(failures=tuple(dict.fromkeys((*applied.failures, *kept))))
         domain, stored = self._settings.render.cluster_domain, self._read(workload)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=domain, stored=stored)
         self._telemetry.tell(workload, status)
@@ -203,7 +219,15 @@ class Reconciler:
             return (f"ConfigMap {names.ledger(workload.key.name)}: {problem}",)
         return ()
 
-    async def _act(self, workload: Workload, seen: Observation, decision: Decision) -> Applied:
+    async def _act_by(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
+        """Act until the event loop's clock says so: what is not done by then is told as any other failure, and done by later passes."""
+        try:
+            async with asyncio.timeout_at(by):
+                return await self._act(by, workload, seen, decision)
+        except TimeoutError:
+            return Applied(failures=("not everything could be done in the time of a pass; does an admission webhook take long to answer?",))
+
+    async def _act(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
         """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
         if decision.problems:
             return await self._follow(workload, decision)
@@ -214,16 +238,19 @@ class Reconciler:
             await self._leave_replicas(workload)
         except ApiError as problem:
             return Applied(failures=(f"Deployment {names.gateway(workload.key.name)}: {problem}",))
-        applied = await self._applier.apply(workload, rendered.objects)
-        if applied.failures or applied.foreign:
+        applied = await self._applier.apply(workload, rendered.objects, by=by - MOMENT_S)
+        if applied.foreign:
             return applied
-        untold: tuple[str, ...] = ()
-        try:
-            await self._announce(workload, rendered.cap)
-        except ApiError as problem:
-            untold = (f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}",)
-        handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
-        return replace(applied, failures=(*untold, *await self._applier.prune(workload, handover.keeps)))
+        failures = list(applied.failures)
+        if _cap_of(workload) not in applied.undone:
+            try:
+                await self._announce(workload, rendered.cap)
+            except ApiError as problem:
+                failures.append(f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}")
+        if all(ref.kind != "Deployment" for ref in applied.undone):  # what is to take over is there, as far as it depends on us
+            handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
+            failures.extend(await self._applier.prune(workload, handover.keeps))
+        return replace(applied, failures=tuple(failures))
 
     async def _leave_replicas(self, workload: Workload) -> None:
         """Once, before a gateway that is there is applied without the number of its pods."""
@@ -256,7 +283,7 @@ class Reconciler:
     async def _follow(self, workload: Workload, decision: Decision) -> Applied:
         """Let the cap of a gateway that runs follow the replicas that are ready, whatever is wrong with the latest spec."""
         cap = gateway_cap(workload, decision)
-        record = self._world.known.get(Ref("ConfigMap", workload.key.namespace, cap["metadata"]["name"]))
+        record = self._world.known.get(_cap_of(workload))
         if record is None or record.controller_uid != workload.uid or not decision.gateway.cap_known:
             return Applied()
         try:
@@ -368,6 +395,10 @@ class Reconciler:
         self._recollection.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)
+
+
+def _cap_of(workload: Workload) -> Ref:
+    return Ref("ConfigMap", workload.key.namespace, names.gateway_cap(workload.key.name))
 
 
 def _trouble(condition: Condition) -> str | None:

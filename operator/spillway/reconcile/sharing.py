@@ -57,6 +57,7 @@ class _Followed:
     cap: _Cap
     pods: frozenset[str] = frozenset()  # as the last pass saw them
     due: float = 0.0
+    is_looked_at: bool = False
     looks: Mapping[str, LastLook] = field(default_factory=dict)
     told: dict[str, _Told] = field(default_factory=dict)
     refusals: int = 0  # looks in a row after which some pod could not be told
@@ -72,6 +73,7 @@ class Sharing:
         self._clock = clock
         self._followed: dict[Key, _Followed] = {}
         self._changed = asyncio.Event()
+        self._wakes_at = math.inf
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def follow(self, workload: Workload, decision: Decision) -> None:
@@ -98,19 +100,31 @@ class Sharing:
         self._followed.pop(key, None)
 
     async def run(self) -> None:
-        """Look and tell, forever."""
+        """Look and tell, forever. No workload waits for another, whose pods may have a webhook that does not answer."""
         loop = asyncio.get_running_loop()
-        while True:
-            self._changed.clear()
-            now = loop.time()
-            due = [(key, each) for key, each in self._followed.items() if each.due <= now]
-            await asyncio.gather(*(self._look_at(key, each, now) for key, each in due))
-            first = min((each.due for each in self._followed.values()), default=loop.time() + IDLE_LOOK_S)
-            try:
-                async with asyncio.timeout(max(0.0, first - loop.time())):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                self._changed.clear()
+                now = loop.time()
+                for key, each in self._followed.items():
+                    if each.due <= now and not each.is_looked_at:
+                        each.is_looked_at = True
+                        looks.create_task(self._look_apart(key, each, now))
+                waiting = (each.due for each in self._followed.values() if not each.is_looked_at)
+                self._wakes_at = min(waiting, default=now + IDLE_LOOK_S)
+                try:
+                    async with asyncio.timeout(max(0.0, self._wakes_at - loop.time())):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def _look_apart(self, key: Key, followed: _Followed, now: float) -> None:
+        try:
+            await self._look_at(key, followed, now)
+        finally:
+            followed.is_looked_at = False
+            if followed.due < self._wakes_at:
+                self._changed.set()
 
     async def _look_at(self, key: Key, followed: _Followed, now: float) -> None:
         """Look, and appoint the next look; a pass that has changed something meanwhile wants one at once."""

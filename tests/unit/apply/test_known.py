@@ -45,6 +45,27 @@ def test_the_echo_may_come_before_the_answer() -> None:
     assert digest(known) == "digest"
 
 
+@pytest.mark.parametrize("known", [KnownObjects(), applied()], ids=["made", "changed"])
+def test_an_end_that_is_told_before_the_answer_to_what_was_sent_counts(known: KnownObjects) -> None:
+    before = known.changes(KEY)
+    with known.sending(REF):
+        known.gone(REF, "u")
+        known.applied(REF, metadata(11), "digest", KEY)
+    assert known.get(REF) is None
+    assert known.changes(KEY) != before
+    with known.sending(REF):
+        known.applied(REF, metadata(13, uid="successor"), "digest", KEY)
+    assert digest(known) == "digest"
+
+
+def test_an_end_of_a_predecessor_that_is_told_meanwhile_does_not() -> None:
+    known = KnownObjects()
+    with known.sending(REF):
+        known.gone(REF, "predecessor")
+        known.applied(REF, metadata(11), "digest", KEY)
+    assert digest(known) == "digest"
+
+
 def test_an_object_is_that_of_its_controller_whoever_else_owns_it() -> None:
     known = applied()
     others = [{"uid": "other"}, {"uid": "another", "controller": False}]

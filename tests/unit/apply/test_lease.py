@@ -20,12 +20,15 @@ class OneLease:
         self.lease: dict[str, Any] | None = None
         self.version = 0
         self.down = False
+        self.refused: int | None = None
 
     async def request(self, method: str, path: str, body: Any = None, *, timeout_s: float = 15) -> Any:
         del path, timeout_s
         await asyncio.sleep(0)
         if self.down:
             raise ApiError(0, "down")
+        if self.refused is not None:
+            raise ApiError(self.refused, "no")
         if method == "GET":
             if self.lease is None:
                 raise ApiError(NOT_FOUND, "not found")
@@ -124,6 +127,31 @@ async def test_a_holder_that_is_gone_is_followed_once_its_lease_has_run_out(serv
     assert waiting.done()
     assert second.held
     assert not first.held
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_who_may_not_have_it_does_not_wait_for_it(server: OneLease, clock: Clock, status: int) -> None:
+    server.refused = status
+    with pytest.raises(ApiError, match=f"{status}: no"):
+        await lease_of(server, clock, "a").acquire()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_who_waits_for_it_outlasts_an_api_server_that_knows_nobody_for_a_while_and_says_so_once(
+    server: OneLease, clock: Clock, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    first, second = lease_of(server, clock, "a"), lease_of(server, clock, "b")
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    await clock.pass_by(5)
+    server.refused = status
+    await clock.pass_by(10)
+    assert not waiting.done()
+    assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [f"Lease ns/lease: {status}: no"]
+    server.refused = None
+    await clock.pass_by(2)
+    assert waiting.done()
+    assert second.held
 
 
 async def test_a_released_lease_is_taken_at_the_next_look(server: OneLease, clock: Clock) -> None:

@@ -432,6 +432,17 @@ def test_a_spec_that_cannot_be_read_says_where(view: ClusterView) -> None:
     assert "spec.placement.mode" in seen.parsed.problem
 
 
+def test_a_class_or_provider_that_cannot_be_read_is_there_and_says_why(view: ClusterView) -> None:
+    named = {"generation": 1, "uid": "c"}
+    view.put("AcceleratorClass", {"metadata": {"name": "l4", **named}, "spec": as_written(accelerator()) | {"memoryGiB": "plenty"}}, NOW)
+    view.put("HostedProvider", {"metadata": {"name": "p", "namespace": "ns", **named}, "spec": {"baseURL": 7}}, NOW)
+    found = view.catalogue("ns")
+    assert (found.accelerator_classes, found.providers) == ({}, {})
+    assert found.unreadable_classes["l4"].startswith("spec.memoryGiB: ")
+    assert found.unreadable_providers["p"].startswith("spec.")
+    assert view.catalogue("elsewhere").unreadable_providers == {}
+
+
 def test_a_recreated_workload_is_watched_anew() -> None:
     view = ClusterView()
     view.put("InferenceWorkload", workload(), NOW)

@@ -1,5 +1,6 @@
 """Asking Prometheus: what fails is a Missing that says why, and nothing waits for ever."""
 
+import asyncio
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -98,6 +99,31 @@ async def test_a_server_that_hangs_costs_one_timeout_and_no_second_thread() -> N
         assert (found.reason, "raise prometheus.timeoutSeconds" in found.detail) == (Reason.PROMETHEUS_ERROR, True)
     assert asked.asked == 1
     release.set()
+    source.close()
+
+
+@pytest.mark.parametrize("ending", ["too late", "closed"])
+async def test_a_batch_that_nobody_waits_for_any_more_asks_no_further(ending: str) -> None:
+    """Else an operator that is to end waits for up to thirty queries, each as long as its timeout."""
+    reached, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        reached.set()
+        release.wait(5)
+
+    asked = Scripted(hang)
+    source = PrometheusSource(asked, window_s=60, timeout_s=0.05 if ending == "too late" else 5)
+    reading = asyncio.create_task(source.read({KEY: Target()}, {}, datetime.now(UTC)))
+    await asyncio.to_thread(reached.wait, 5)
+    if ending == "closed":
+        source.close()
+    else:
+        await reading
+    asked.answer = []
+    release.set()
+    await asyncio.to_thread(source._thread.shutdown)  # as Python does at its end
+    assert asked.asked == 1
+    reading.cancel()
     source.close()
 
 

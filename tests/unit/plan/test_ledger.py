@@ -297,6 +297,16 @@ def test_after_a_clock_was_set_back_money_is_counted_on_and_nothing_twice(ahead:
     assert advanced(december, observe(0, replicas=pods), MONTH_END + timedelta(hours=1)).dedicated_usd == pytest.approx(4.0)
 
 
+@pytest.mark.parametrize("watched_until", [None, NOW])
+@pytest.mark.parametrize("ahead", [{"month": "2027-05"}, {"day": "2027-05-05"}], ids=["month", "day"])
+def test_a_month_or_day_that_somebody_wrote_ahead_ends_as_this_one_does(ahead: dict[str, Any], watched_until: datetime | None) -> None:
+    edited = replace(advanced(None, scraped(MILLION)), watched_until=watched_until, hosted_usd=7.0, day_hosted_usd=7.0, **ahead)
+    found = advanced(edited, observe(0), later(15))
+    assert (found.month, found.day, found.hosted_usd, found.day_hosted_usd) == ("2026-11", "2026-11-21", 7.0, 7.0)
+    december = advanced(found, observe(0), MONTH_END)
+    assert (december.month, december.hosted_usd, december.day_hosted_usd) == ("2026-12", 0.0, 0.0)
+
+
 def test_a_lost_ledger_of_an_old_workload_starts_from_marks_and_says_so() -> None:
     old = replace(workload(), created_at=NOW - timedelta(days=90))
     first = advanced(None, scraped(MILLION), wanted=old)

@@ -9,6 +9,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import PlacementMode
 from spillway.plan.decision import Problem
 from spillway.plan.names import pool_name
+from spillway.plan.observation import Catalogue
 from spillway.plan.placed import Placed
 from spillway.plan.placement import Choice, choose_accelerator, tensor_parallel_size
 from spillway.plan.validate import misfit, misshapen, name_conflicts, resolve_backends
@@ -160,6 +161,22 @@ def test_an_unresolved_backend_is_a_problem(backend: dict[str, Any], reason: Rea
     assert problem.reason is reason
     assert words in problem.message
     assert (decision.pool, decision.backends, decision.scale) == (None, (), None)
+
+
+@pytest.mark.parametrize("accelerators", [["b200"], []], ids=["named", "any"])
+def test_what_exists_and_cannot_be_read_is_not_said_to_be_missing(accelerators: list[str]) -> None:
+    """As after a downgrade: the CRD, and what stands in an object, are of a newer version than the operator."""
+    odd = Catalogue(
+        unreadable_classes={"b200": "spec.interconnect: Input should be 'PCIe'"}, unreadable_providers={"acme": "spec.models.0: newer"}
+    )
+    found = choose_accelerator("chat", spec(dedicated={"accelerators": accelerators}), odd, ())
+    assert isinstance(found, Problem)
+    assert found.message == (
+        "AcceleratorClass 'b200' exists, and cannot be read (spec.interconnect: Input should be 'PCIe'); "
+        "correct it, or upgrade the operator if it is older than the CRD."
+    )
+    _, (problem,) = resolve_backends(spec(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}), odd)
+    assert problem.message.startswith("HostedProvider 'acme' exists, and cannot be read (spec.models.0: newer); correct it")
 
 
 def test_backends_keep_their_order_and_prices() -> None:

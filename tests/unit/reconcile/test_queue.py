@@ -120,6 +120,29 @@ async def test_a_change_during_a_failing_pass_is_not_made_to_wait_for_the_whole_
     assert queue.failed(A) <= 1
 
 
+async def test_keys_that_fail_leave_a_worker_to_the_others(clock: Clock) -> None:
+    """Their passes may wait for a webhook that does not answer, as long as they may."""
+    queue = ReconcileQueue(clock, chance=lambda: 0.5, failing_at_once=1)
+    first, second, well = (Key(namespace="ns", name=name) for name in ("first", "second", "well"))
+    for key in (first, second):
+        queue.add(key)
+        assert await queue.get() == key
+        queue.failed(key)
+    clock.now += 10
+    queue.add(well)
+    assert [await queue.get(), await queue.get()] == [first, well]
+    assert await take(queue) is None
+    assert queue.depth == 1, "it is still due"
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.failed(first)
+    async with asyncio.timeout(10):
+        assert await waiting == second
+    queue.done(second, revisit_s=None)
+    clock.now += 10
+    assert await take(queue) == first
+
+
 async def test_depth_and_delay_tell_how_far_behind_it_is(queue: ReconcileQueue, clock: Clock) -> None:
     queue.add(A)
     queue.add(B, after_s=100)

@@ -13,7 +13,7 @@ from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.applier import Applier
 from spillway.apply.connection import NAMESPACE_ENDS, ApiError
 from spillway.apply.events import EventRecorder
-from spillway.apply.known import KnownObjects
+from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import ClusterView
 from spillway.plan.decision import Key, Ledger
 from spillway.plan.observation import Missing, Sample
@@ -71,10 +71,10 @@ class Server:
 class Operator:
     """What is around passes, with a clock that stands where it is put."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings_changed: Any) -> None:
         self.now = NOW
         self.server = Server()
-        known, settings = KnownObjects(), read_settings({})
+        known, settings = KnownObjects(), replace(read_settings({}), **settings_changed)
         self.world = World(view=ClusterView(), known=known, window_s=60, unasked=Missing(reason=Reason.METRICS_MISSING), leading_since=NOW)
         connection: Any = self.server
         applier = Applier(connection, known, lambda: None)
@@ -179,6 +179,27 @@ async def test_what_a_status_says_is_told_by_metrics_and_events_also_when_the_le
     posting.cancel()
 
 
+async def test_a_ledger_that_cannot_be_written_is_told_until_it_is(operator: Operator) -> None:
+    def refuse(name: str) -> None:
+        if name == LEDGER:
+            raise ApiError(403, "exceeded quota: configmaps")
+
+    def degraded() -> str:
+        conditions = operator.server.objects["chat/status"]["status"]["conditions"]
+        return str(next(each["message"] for each in conditions if each["type"] == ConditionType.DEGRADED))
+
+    operator.shown(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]})  # without a limit there is no permit
+    operator.server.hook = refuse
+    for _ in range(2):
+        with pytest.raises(ApiError):
+            await operator.reconciler.run(KEY)
+    assert "ConfigMap chat-ledger: 403: exceeded quota: configmaps" in degraded()
+    operator.server.hook = lambda _: None
+    for _ in range(2):
+        await operator.reconciler.run(KEY)
+    assert "chat-ledger" not in degraded()
+
+
 async def test_a_decision_is_told_once_also_when_the_status_cannot_be_written_at_first(operator: Operator) -> None:
     def refuse(name: str) -> None:
         if name == "chat/status":
@@ -223,6 +244,63 @@ async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_
     assert operator.server.objects["deployments/chat-gateway"] != before
 
 
+@pytest.mark.parametrize(
+    ("hangs", "told"),
+    [
+        pytest.param(("services/chat", "deployments/chat-gateway"), "Deployment chat-gateway: no answer", id="objects"),
+        pytest.param(("pods/chat-gateway-0",), "not everything could be done", id="annotations"),
+    ],
+)
+async def test_a_pass_whose_writes_a_webhook_keeps_for_long_ends_in_a_status_that_says_so(hangs: tuple[str, ...], told: str) -> None:
+    operator = Operator(pass_timeout_s=2.0)
+    operator.shown(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]})
+    never = asyncio.Event()
+    operator.server.hook = lambda name: never.wait() if name in hangs else None
+    with pytest.raises(PassFailedError, match=told):
+        await operator.reconciler.run(KEY)
+    (degraded,) = [each for each in operator.server.objects["chat/status"]["status"]["conditions"] if each["type"] == "Degraded"]
+    assert (degraded["status"], degraded["reason"]) == ("True", Reason.APPLY_FAILED)
+    assert told in degraded["message"]
+    assert "deployments/chat-gateway" in operator.server.objects or "deployments/chat-gateway" in hangs
+    assert operator.server.ledger().watched_until == NOW
+
+
+async def test_what_one_workload_cannot_write_down_soon_keeps_no_other_from_it_at_the_end(operator: Operator) -> None:
+    other = Key(namespace=KEY.namespace, name="other")
+    body = {"namespace": other.namespace, "name": other.name, "uid": "o", "generation": 1, "creationTimestamp": "2026-11-20T12:00:00Z"}
+    hosted = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}
+    whole = {"model": {"id": "meta/llama-8b"}, "placement": {"mode": "Hosted"}, "hosted": hosted}
+    operator.world.view.put("InferenceWorkload", {"metadata": body, "spec": whole}, NOW)
+    for at in (NOW, later(30)):  # of the latter nothing is written yet
+        operator.now = at
+        for key in (KEY, other):
+            await operator.reconciler.run(key)
+    operator.now = later(120)
+    never, written = asyncio.Event(), asyncio.Event()
+
+    def hook(name: str) -> Any:
+        if name == "configmaps/other-ledger":
+            written.set()
+        return never.wait() if name == LEDGER else None
+
+    operator.server.hook = hook
+    flushing = asyncio.create_task(operator.reconciler.flush())
+    async with asyncio.timeout(10):
+        await written.wait()
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+
+
+async def test_a_pass_that_is_cut_off_says_after_how_long() -> None:
+    operator, never = Operator(pass_timeout_s=0.1), asyncio.Event()
+    operator.shown()
+    operator.server.hook = lambda _: never.wait()
+    with pytest.raises(TimeoutError, match=r"not done in 0\.1 s"):
+        await operator.reconciler.run(KEY)
+    assert operator.telemetry.passes == {"failed": 1}
+
+
 async def test_what_is_not_wanted_any_more_goes_also_while_a_gateway_cannot_be_told_of_the_cap(operator: Operator) -> None:
     scaler, autoscaling = "horizontalpodautoscalers/chat-gateway", {"autoscaling": {"maxReplicas": 4}}
     operator.shown(generation=2, gateway=autoscaling)
@@ -240,6 +318,36 @@ async def test_what_is_not_wanted_any_more_goes_also_while_a_gateway_cannot_be_t
     assert scaler not in operator.server.objects
     (told,) = [each for each in operator.telemetry.conditions[KEY] if each.type == ConditionType.DEGRADED]
     assert (told.status, told.reason) == ("True", Reason.APPLY_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("refused", "done"),
+    [
+        pytest.param("poddisruptionbudgets/chat-gateway", {"cap told", "scaler gone"}, id="an object beside"),
+        pytest.param(CAP, set(), id="the cap, for which the Deployment waits"),
+        pytest.param("deployments/chat-gateway", {"cap told"}, id="the Deployment"),
+    ],
+)
+async def test_an_object_that_is_refused_holds_up_what_depends_on_it_alone(operator: Operator, refused: str, done: set[str]) -> None:
+    scaler, autoscaling = "horizontalpodautoscalers/chat-gateway", {"autoscaling": {"maxReplicas": 4}}
+    operator.shown(generation=2, gateway=autoscaling)
+    await operator.reconciler.run(KEY)
+    operator.server.objects.pop("pods/chat-gateway-0")
+
+    def refuse(name: str) -> None:
+        if name == refused:
+            raise ApiError(403, "admission webhook denied the request")
+
+    operator.shown(generation=3, gateway={"maxRequestSeconds": 60, "replicas": 3})
+    for ref in (
+        Ref(kind, KEY.namespace, name) for kind in ("PodDisruptionBudget", "ConfigMap") for name in ("chat-gateway", "chat-gateway-cap")
+    ):
+        operator.world.known.gone(ref)
+    operator.server.hook = refuse
+    with pytest.raises(PassFailedError, match="denied"):
+        await operator.reconciler.run(KEY)
+    assert ("pods/chat-gateway-0" in operator.server.objects) is ("cap told" in done)
+    assert (scaler not in operator.server.objects) is ("scaler gone" in done)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,46 @@ async def test_pods_that_come_late_are_looked_at_once_a_pass_has_seen_them() -> 
         await running
 
 
+async def test_a_workload_whose_pods_cannot_be_told_for_long_does_not_hold_up_the_others() -> None:
+    """As with a webhook of its namespace that does not answer."""
+    cluster, never, looked = Cluster("a", "b"), asyncio.Event(), 0
+    other = replace(cluster.workload, key=Key(namespace="elsewhere", name=cluster.key.name), uid="other")
+    seen_twice = asyncio.Event()
+
+    async def look(_: Child) -> GatewayLoad:
+        return GatewayLoad(in_force=8, owned=0, hosted=0, turned_away=0)
+
+    async def tell(key: Key, pod: Child, share: int) -> bool:
+        nonlocal looked
+        if key == cluster.key:
+            await never.wait()
+        looked += 1
+        if looked == 4:  # two pods, two looks: the watch shows nothing of the first
+            seen_twice.set()
+        cluster.now += WATCH_LAG
+        return await cluster.tell(key, pod, share)
+
+    sharing = Sharing(view=cluster.view, look=look, tell=tell, clock=lambda: cluster.now)
+    for pod in ("c", "d"):
+        metadata = {
+            "name": pod,
+            "namespace": other.key.namespace,
+            "uid": pod,
+            "labels": {LABEL_WORKLOAD: other.key.name, LABEL_COMPONENT: COMPONENT_GATEWAY},
+            "annotations": share_annotation(None),
+        }
+        cluster.view.put("Pod", {"metadata": metadata, "status": {"podIP": "10.0.0.2"}}, NOW)
+    for each in (cluster.workload, other):
+        sharing.follow(each, cluster.decision)
+    running = asyncio.create_task(sharing.run())
+    async with asyncio.timeout(30):
+        await seen_twice.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert {pod for pod, _ in cluster.told} == {"c", "d"}
+
+
 async def test_nothing_is_kept_for_a_pod_that_no_node_takes() -> None:
     cluster = Cluster("a", "b")
     cluster.loads |= dict.fromkeys(("a", "b"), GatewayLoad(in_force=5, owned=5, hosted=4, turned_away=0))
