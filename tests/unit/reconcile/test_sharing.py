@@ -127,8 +127,10 @@ async def test_pods_that_come_late_are_looked_at_once_a_pass_has_seen_them() -> 
         await running
 
 
-async def test_a_workload_whose_pods_cannot_be_told_for_long_does_not_hold_up_the_others() -> None:
+async def test_a_workload_whose_pods_cannot_be_told_for_long_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a webhook of its namespace that does not answer."""
+    for name in ("LOOK_S", "IDLE_LOOK_S", "MOVING_LOOK_S"):
+        monkeypatch.setattr(f"spillway.reconcile.sharing.{name}", 0.01)
     cluster, never, looked = Cluster("a", "b"), asyncio.Event(), 0
     other = replace(cluster.workload, key=Key(namespace="elsewhere", name=cluster.key.name), uid="other")
     seen_twice = asyncio.Event()
