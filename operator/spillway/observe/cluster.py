@@ -317,7 +317,7 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
     """
     if pool.rollout_blocked is None and pool.refused is not None and 0 < pool.replicas <= pool.ready_replicas:
         return replace(pool, rollout_blocked=f"the API server takes no pod of the new spec: {pool.refused}.")
-    own = [pod for pod in pods if pod.pool == pool.name and not pod.terminating and pod.ended_at is None]
+    own = [pod for pod in pods if pod.pool == pool.name and pod.stays]
     serving = {pod.template for pod in own if pod.ready}
     if pool.rollout_blocked is not None or not serving:
         return pool

@@ -83,9 +83,14 @@ class ReplicaPod:
     told_config: ToldConfig | None = None  # None: it was not asked, or has not said anything yet
 
     @property
+    def stays(self) -> bool:
+        """Whether it has neither ended nor been told to."""
+        return self.ended_at is None and not self.terminating
+
+    @property
     def is_stuck(self) -> bool:
         """Whether it is wanted and cannot start as things are, though it has a node."""
-        return self.waiting_reason in CANNOT_START and self.ended_at is None and not self.terminating
+        return self.waiting_reason in CANNOT_START and self.stays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,7 +136,7 @@ class _Auto:
         known = [
             pod
             for pod in self.seen.replicas
-            if pod.pool == name and pod.ready and not pod.terminating and pod.ended_at is None
+            if pod.pool == name and pod.ready and pod.stays
             if pod.ready_since is None or self.now - pod.ready_since >= self.settings.settle
         ]
         return len(known) >= max(1, decided, shown)

@@ -66,7 +66,7 @@ def upper_bound(spec: InferenceWorkloadSpec) -> int:
 
 def unschedulable(seen: Observation) -> str | None:
     """Return why no node takes a replica, in the scheduler's words without its live counts; None when all found a node."""
-    return no_node(pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating)
+    return no_node(pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.stays)
 
 
 def no_node(sentences: Iterable[str]) -> str | None:
@@ -286,7 +286,7 @@ def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now
     left = [
         stakes.start_up_s if pod.bound_at is None else max(0.0, stakes.start_up_s - waits_s - (now - pod.bound_at).total_seconds())
         for pod in seen.replicas
-        if pod.pool == pool.name and not pod.ready and not pod.terminating and pod.ended_at is None
+        if pod.pool == pool.name and not pod.ready and pod.stays
     ]
     starting = sorted(left)[: current - ready]
     return Fleet(ready=ready, starting_s=tuple(starting + [stakes.start_up_s] * (current - ready - len(starting))))

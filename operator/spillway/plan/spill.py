@@ -16,7 +16,7 @@ def ready_replicas(seen: Observation) -> int:
 
 
 def _serving(seen: Observation) -> list[ReplicaPod]:
-    return [pod for pod in seen.replicas if pod.ready and not pod.terminating and pod.ended_at is None]
+    return [pod for pod in seen.replicas if pod.ready and pod.stays]
 
 
 def hosted_serves(backends: Iterable[HostedBackend], seen: Observation, key_trouble: Mapping[str, Reason]) -> bool:

@@ -29,7 +29,7 @@ def deletion_costs(seen: Observation, decision: Decision) -> tuple[DeletionCost,
     pool = decision.pool
     if pool is None or decision.scale is None or not 0 < pool.replicas < (decision.scale.previous or 0):
         return ()
-    pods = [pod for pod in seen.replicas if pod.pool == pool.name and not pod.terminating and pod.ended_at is None]
+    pods = [pod for pod in seen.replicas if pod.pool == pool.name and pod.stays]
     loads = {name: load for name, load in seen.signals.in_flight_by_pod.items() if finite(load) is not None}
     # A serving replica of which nothing is known may be the busiest.
     unknown = max((loads[pod.name] for pod in pods if pod.name in loads), default=0.0) + 1

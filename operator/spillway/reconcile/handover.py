@@ -67,11 +67,11 @@ def _takes_over(pool: OwnedPool, seen: Observation, *, alone: bool) -> bool:
 
     Then all of them are waited for, but for those that may be waiting for the place of the old ones.
     """
-    ready = sum(1 for pod in seen.replicas if pod.pool == pool.name and pod.ready and not pod.terminating and pod.ended_at is None)
+    ready = sum(1 for pod in seen.replicas if pod.pool == pool.name and pod.ready and pod.stays)
     if not alone:
         return ready > 0
     return ready >= pool.replicas or (ready > 0 and has_no_place(seen))
 
 
 def _has_node(pool: OwnedPool, seen: Observation) -> bool:
-    return any(pod.pool == pool.name and pod.bound_at is not None and not pod.terminating and pod.ended_at is None for pod in seen.replicas)
+    return any(pod.pool == pool.name and pod.bound_at is not None and pod.stays for pod in seen.replicas)

@@ -339,7 +339,7 @@ def _delays(seen: Observation, now: datetime) -> list[str]:
         told.append("Weights belong on a claim (dedicated.modelCache); see also the disk and memory of the nodes.")
     if any(words.startswith(("UnexpectedAdmissionError", "OutOf")) for words in put_out):
         told.append("See the device plugin and the accelerators of these nodes (kubectl describe node).")
-    alive = [pod for pod in seen.replicas if pod.ended_at is None and not pod.terminating]
+    alive = [pod for pod in seen.replicas if pod.stays]
     if any(pod.fell_silent for pod in alive):
         told.append("One that served answers no more, see its node and its log (kubectl get node, kubectl logs).")
     if any(_is_unprepared(pod.preparing_since, now) for pod in alive):

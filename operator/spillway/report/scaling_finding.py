@@ -50,7 +50,7 @@ def no_place(this: Pass, *, meanwhile: bool = False) -> str:
 
 
 def _on_class(this: Pass) -> str:
-    waiting = {pod.accelerator_class for pod in this.seen.replicas if pod.unschedulable and pod.ended_at is None and not pod.terminating}
+    waiting = {pod.accelerator_class for pod in this.seen.replicas if pod.unschedulable and pod.stays}
     names = " or ".join(f"'{name}'" for name in sorted(name for name in waiting if name))
     return f" on accelerator class {names}" if names else ""
 

@@ -94,7 +94,7 @@ def _without_empty_sections(section: M) -> M:
 
 
 def _existing(seen: Observation) -> int:
-    return sum(1 for pod in seen.replicas if not pod.terminating and pod.ended_at is None)
+    return sum(1 for pod in seen.replicas if pod.stays)
 
 
 def _dedicated(this: Pass, memory: Memory, before: DedicatedStatus | None, *, due: bool) -> DedicatedStatus:
