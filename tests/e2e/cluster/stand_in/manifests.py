@@ -88,8 +88,7 @@ def _deployment(image: str, path: str, max_model_len: int, environment: dict[str
         "ports": [{"name": "https", "containerPort": PORT}],
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": STARTS_WITHIN_S},
         "readinessProbe": {**probe, "periodSeconds": 2, "timeoutSeconds": 5},
-        # Less of busy cores than a replica's 100m: somebody else's endpoint does not slow one's own replicas.
-        "resources": {"requests": {"cpu": "40m", "memory": "1Gi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "1Gi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
         "volumeMounts": [
             {"name": "model", "mountPath": "/models", "readOnly": True},
