@@ -55,6 +55,7 @@ class Applier:
         self._fence = fence
         self._settled: dict[Key, tuple[object, int]] = {}
         self._statuses: dict[Key, tuple[str, Status]] = {}
+        self._unkept: dict[Key, dict[Ref, str]] = {}
         self.requests = 0
 
     async def apply(self, workload: Workload, objects: Sequence[Object], *, by: float | None = None) -> Applied:
@@ -71,13 +72,13 @@ class Applier:
         last = [each for each in objects if each["kind"] in _LAST_KINDS]
         failed, foreign = await self._apply_all(workload, first, None if by is None else by - LAST_S)
         # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
-        waiting = [each for each in last if foreign or _mounted(each) & failed.keys()]
-        if not foreign:
-            more, foreign = await self._apply_all(workload, [each for each in last if each not in waiting], by)
-            failed |= more
+        waiting = {_ref(each) for each in last if foreign or _mounted(each) & failed.keys()}
+        more, taken = await self._apply_all(workload, [each for each in last if _ref(each) not in waiting], by)
+        failed |= more
+        foreign += taken
         if not failed and not foreign:
             self._settled[workload.key] = settled
-        undone = frozenset({*failed, *map(_ref, waiting)})
+        undone = frozenset(failed.keys() | waiting)
         return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), undone=undone, requests=self.requests - sent)
 
     async def prune(self, workload: Workload, keep: Callable[[Ref], bool]) -> tuple[str, ...]:
@@ -115,6 +116,20 @@ class Applier:
         except _NotOursError as problem:
             raise ApiError(CONFLICT, str(problem)) from problem
 
+    async def keep(self, workload: Workload, obj: Object) -> None:
+        """Apply what is written down after the status. Why it could not be is remembered, to be told with the next one."""
+        ref = _ref(obj)
+        try:
+            await self.apply_one(workload, obj)
+        except ApiError as problem:
+            self._unkept.setdefault(workload.key, {})[ref] = f"{ref.kind} {ref.name}: {problem}"
+            raise
+        self._unkept.get(workload.key, {}).pop(ref, None)
+
+    def unkept(self, key: Key) -> tuple[str, ...]:
+        """Return why what was to be written down last could not be."""
+        return tuple(self._unkept.get(key, {}).values())
+
     async def write_status(self, workload: Workload, status: Status) -> bool:
         """Write the status unless it is so already. Return whether it was written."""
         return await self.write_raw_status(workload.key, workload.uid, workload.previous_status, status)
@@ -150,6 +165,7 @@ class Applier:
         """Drop what is remembered of a workload that is no more."""
         self._settled.pop(key, None)
         self._statuses.pop(key, None)
+        self._unkept.pop(key, None)
         self._known.forget(key)
 
     async def _apply_all(self, workload: Workload, objects: Sequence[Object], by: float | None) -> tuple[dict[Ref, str], list[Ref]]:

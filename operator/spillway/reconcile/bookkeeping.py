@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from spillway.apply.applier import Applier
 from spillway.apply.census import config_maps
-from spillway.apply.connection import ApiError, Connection
+from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import controller_uid
 from spillway.plan.clock import elapsed
@@ -43,7 +43,6 @@ class Bookkeeping:
         self._found: dict[str, Ledger] = {}
         self._unreadable: dict[str, Mapping[str, str]] = {}
         self._written: dict[Key, _Written] = {}
-        self._refused: dict[Key, str] = {}
 
     async def load(self, connection: Connection) -> None:
         """Read all ledgers there are. Nobody else writes them, so a workload that appears later has none."""
@@ -92,13 +91,8 @@ class Bookkeeping:
             return
         await self._write(workload, ledger, now)
 
-    def refused(self, key: Key) -> tuple[str, ...]:
-        """Return why what was to be written last could not be; nothing where it was."""
-        return (self._refused[key],) if key in self._refused else ()
-
     def forget(self, key: Key) -> None:
         """Drop a workload that is no more."""
-        self._refused.pop(key, None)
         written = self._written.pop(key, None)
         if written is not None:
             self._found.pop(written.uid, None)
@@ -106,12 +100,7 @@ class Bookkeeping:
 
     async def _write(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
         unreadable = self._unreadable.get(workload.uid)
-        try:
-            await self._applier.apply_one(workload, ledger_object(workload, ledger, unreadable=unreadable))
-        except ApiError as problem:
-            self._refused[workload.key] = f"ConfigMap {names.ledger(workload.key.name)}: {problem}"
-            raise
-        self._refused.pop(workload.key, None)
+        await self._applier.keep(workload, ledger_object(workload, ledger, unreadable=unreadable))
         before = self._written.get(workload.key)
         if before is not None and before.uid != workload.uid:
             self.forget(workload.key)

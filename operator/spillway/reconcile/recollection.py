@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from spillway.apply.applier import Applier
 from spillway.apply.census import config_maps
-from spillway.apply.connection import ApiError, Connection
+from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import controller_uid
 from spillway.plan.clock import elapsed
@@ -36,7 +36,6 @@ class Recollection:
         self._known = known
         self._found: dict[str, Learned] = {}
         self._written: dict[Key, _Written] = {}
-        self._refused: dict[Key, str] = {}
 
     async def load(self, connection: Connection) -> None:
         """Read all there is. Nobody else writes it, so a workload that appears later has none."""
@@ -74,24 +73,14 @@ class Recollection:
         if learned is not None and (before is None or learned != before.learned):
             await self._write(workload, learned, now)
 
-    def refused(self, key: Key) -> tuple[str, ...]:
-        """Return why what was to be written last could not be; nothing where it was."""
-        return (self._refused[key],) if key in self._refused else ()
-
     def forget(self, key: Key) -> None:
         """Drop a workload that is no more."""
-        self._refused.pop(key, None)
         written = self._written.pop(key, None)
         if written is not None:
             self._found.pop(written.uid, None)
 
     async def _write(self, workload: Workload, learned: Learned, now: datetime) -> None:
-        try:
-            await self._applier.apply_one(workload, learned_object(workload, learned))
-        except ApiError as problem:
-            self._refused[workload.key] = f"ConfigMap {names.learned(workload.key.name)}: {problem}"
-            raise
-        self._refused.pop(workload.key, None)
+        await self._applier.keep(workload, learned_object(workload, learned))
         before = self._written.get(workload.key)
         if before is not None and before.uid != workload.uid:
             self.forget(workload.key)

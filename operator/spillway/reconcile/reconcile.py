@@ -188,8 +188,7 @@ class Reconciler:
         self._note(workload, observation, decision, now)
         self._sharing.follow(decision.resolved(workload), decision)
         # What the pass before could not write down is told with what this one could not apply: it is tried after the status.
-        kept = (*self._bookkeeping.refused(workload.key), *self._recollection.refused(workload.key))
-        outcome = ApplyOutcome(failures=tuple(dict.fromkeys((*applied.failures, *kept))))
+        outcome = ApplyOutcome(failures=tuple(dict.fromkeys((*applied.failures, *self._applier.unkept(workload.key)))))
         domain, stored = self._settings.render.cluster_domain, self._read(workload)
         status = report(workload, observation, decision, outcome, memory, now, cluster_domain=domain, stored=stored)
         self._telemetry.tell(workload, status)

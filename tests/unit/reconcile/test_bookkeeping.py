@@ -24,7 +24,7 @@ class Writer:
         self.there = list(there)
         self.broken = False
 
-    async def apply_one(self, owner: Workload, obj: dict[str, Any]) -> None:
+    async def keep(self, owner: Workload, obj: dict[str, Any]) -> None:
         del owner
         if self.broken:
             raise ApiError(503, "not now")

@@ -27,7 +27,7 @@ class Server:
         self.known = KnownObjects()
         self.writes = 0
 
-    async def apply_one(self, owner: Workload, obj: dict[str, Any]) -> None:
+    async def keep(self, owner: Workload, obj: dict[str, Any]) -> None:
         self.there = [obj]
         self.writes += 1
         ref = Ref("ConfigMap", owner.key.namespace, obj["metadata"]["name"])
