@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from spillway.api.workload import LongPrompts, Overflow
 from spillway.cli.manifests import read_manifests
 from spillway.cli.plan import question_for
@@ -17,7 +15,7 @@ from spillway.plan.capacity import size
 from spillway.plan.decision import Memory
 from spillway.simulate.arrivals import superposed
 from spillway.simulate.shaping import first_days, scaled, that_fit
-from spillway.simulate.trace import Trace
+from spillway.simulate.trace import Trace, busiest_minute
 
 TRACES = Path(__file__).parents[3] / "shared/data/traces"
 WORKLOAD = Path(__file__).with_name("workload.yaml")
@@ -105,7 +103,6 @@ def slots_of(case: Case) -> int:
     return size(case.spec, case.accelerator, Memory()).slots
 
 
-def busiest_replicas(case: Case, trace: Trace, seconds: float = 60.0) -> int:
+def busiest_replicas(case: Case, trace: Trace) -> int:
     """Return how many replicas the work of the busiest minute fills."""
-    work = np.bincount((trace.arrival_s // seconds).astype(np.int64), weights=case.engine.trace_work_s(trace))
-    return math.ceil(float(work.max()) / seconds)
+    return math.ceil(busiest_minute(trace, case.engine.trace_work_s(trace)))

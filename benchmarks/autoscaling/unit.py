@@ -184,7 +184,7 @@ class Bench:
     def _rule(self, rule: Rule, demand: Demand) -> Iterator[Row]:
         kappas = [kappa for kappa in self.unit.kappas if kappa > 1]  # below, nothing is owned and no scaler is needed
         for spills in (True, False):
-            if (rule.never_spills and spills) or (rule.name == "all-hosted" and not spills):
+            if (rule.never_spills and spills) or (rule.never_owns and not spills):
                 continue
             wanted: dict[Values, list[tuple[float, str]]] = {}
             for kappa in kappas:

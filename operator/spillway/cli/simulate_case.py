@@ -17,7 +17,7 @@ from spillway.api.workload import (
     ScalingMode,
 )
 from spillway.cli.manifests import BadInputError
-from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, busiest_minute, choose, observed, provider_of
+from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.capacity import current_lengths, expected_service, size
 from spillway.plan.decision import Capacity, Memory
@@ -29,7 +29,7 @@ from spillway.plan.rounding import dollars, figure
 from spillway.plan.serving import STEP_OVERHEAD_MS
 from spillway.simulate.outcome import Prices
 from spillway.simulate.setting import EngineModel
-from spillway.simulate.trace import Trace
+from spillway.simulate.trace import Trace, busiest_minute
 
 UNLIKE = 1.5  # times: lengths of a manifest and of a trace that are further apart are worth a warning
 ROOM = 1.5  # times what the busiest minute asks for: how many replicas there may be where the manifest does not say

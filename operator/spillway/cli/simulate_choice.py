@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-import numpy as np
-
 from spillway.api.catalogue import HostedProviderSpec, ProviderModel
 from spillway.cli.manifests import BadInputError
 from spillway.plan.case import cheapest, on_demand
@@ -21,9 +19,8 @@ from spillway.plan.owning import all_sizes
 from spillway.plan.placed import ObservedLoad
 from spillway.plan.renting import cheapest_offer, hosted_options
 from spillway.plan.sizing import ReplicaSize
-from spillway.simulate.trace import Floats, Trace
+from spillway.simulate.trace import Trace, busiest_minute
 
-MINUTE_S = 60.0
 OUTPUT_OVER_INPUT = 4  # price of an answer's token over a prompt's where only --kappa says what renting costs: usual of hosted models
 ASSUMED_PROVIDER = "hosted"
 
@@ -102,12 +99,6 @@ def observed(trace: Trace) -> ObservedLoad:
         watched_s=trace.duration_s,
         at=datetime(1970, 1, 1, tzinfo=UTC),
     )
-
-
-def busiest_minute(trace: Trace, weights: Floats | None = None) -> float:
-    """Return what the busiest minute brings a second: requests, or the sum of what each of them weighs."""
-    whole = np.bincount((trace.arrival_s // MINUTE_S).astype(np.int64), weights=weights)
-    return float(whole.max()) / min(MINUTE_S, max(trace.duration_s, 1.0))
 
 
 def _assumed(question: Question) -> Offer:

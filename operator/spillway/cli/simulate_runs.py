@@ -148,7 +148,7 @@ class _Bench:
             asked.label,
             report,
             spills=not found.never_spills,
-            owns=found.name != ALL_HOSTED,
+            owns=not found.never_owns,
         )
 
     def _run(self, policy: Policy, label: str, report: Callable[[float], None], *, spills: bool = True, owns: bool = True) -> Outcome:
@@ -232,7 +232,7 @@ class _Bench:
             kv_tokens=engine.kv_tokens,
             work_s_per_input_token=per_input,
             work_s_per_output_token=per_output,
-            min_replicas=0 if rule.name == ALL_HOSTED else lower_bound(self.case.spec),
+            min_replicas=0 if rule.never_owns else lower_bound(self.case.spec),
         )
 
     @cached_property

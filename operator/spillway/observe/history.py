@@ -11,8 +11,8 @@ import requests
 from spillway.observe import queries
 from spillway.observe.access import OPEN, Access
 from spillway.observe.asking import TROUBLE, RefusedError, connect, why_not_let_in
-from spillway.simulate.recorded import MINUTE_S, History
-from spillway.simulate.trace import Floats
+from spillway.simulate.recorded import History
+from spillway.simulate.trace import MINUTE_S, Floats
 
 AT_ONCE = timedelta(days=1)  # of one query: Prometheus gives at most 11,000 points of a series, and a day is 1,440
 TIMEOUT_S = 60.0  # of one query: a day of a counter with its history takes seconds, not a minute

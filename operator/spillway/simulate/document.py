@@ -18,14 +18,13 @@ from spillway.api.simulate_output import (
 from spillway.plan.rounding import dollars, down, fine
 from spillway.simulate.outcome import Course, Outcome
 from spillway.simulate.reading import Column
-from spillway.simulate.trace import Floats, Trace
+from spillway.simulate.trace import Floats, Trace, busiest_minute
 
 ORACLE = "oracle"
 ORACLE_REPLAY = "oracle-replay"
 CLAIRVOYANT = (ORACLE_REPLAY, ORACLE)
 OURS = "spillway"
 MOST_POINTS = 336  # of a plot: half hours of a week, and no screen shows more of a small picture
-MINUTE_S = 60.0
 USD_DIGITS = 4  # of an amount: a short trace costs less than a cent, and who costs least is told by it
 SAME = 0.0005  # of the cost: less is no difference
 
@@ -166,15 +165,13 @@ def _rank(each: PolicyOutput) -> tuple[object, ...]:
 
 def _trace(trace: Trace, setting: Setting) -> TraceOutput:
     some = trace.requests > 0
-    duration_s = max(trace.duration_s, 1.0)
-    busiest = np.bincount((trace.arrival_s // MINUTE_S).astype(np.int64)).max() / min(MINUTE_S, duration_s) if some else 0.0
-    mean = trace.requests / duration_s
+    mean = trace.requests / max(trace.duration_s, 1.0)
     return TraceOutput(
         name=trace.name,
         requests=trace.requests,
         duration_hours=fine(trace.duration_s / 3600, 3),
         requests_per_second_mean=fine(mean, 4),
-        requests_per_second_peak=fine(max(mean, float(busiest)), 4),  # the last minute may be a part of one
+        requests_per_second_peak=fine(max(mean, busiest_minute(trace)) if some else 0.0, 4),
         input_tokens_mean=round(float(trace.input_tokens.mean()), 1) if some else None,
         output_tokens_mean=round(float(trace.output_tokens.mean()), 1) if some else None,
         demand_replicas_mean=fine(setting.demand_replicas_mean, 3),

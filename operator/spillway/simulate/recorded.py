@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from spillway.plan.lengths import Lengths, length_spread
 from spillway.simulate.reading import Reading, TraceError
-from spillway.simulate.trace import Floats, Trace, Whole
+from spillway.simulate.trace import MINUTE_S, Floats, Trace, Whole
 
 Flags = NDArray[np.bool_]
-MINUTE_S = 60.0
 LOST = (
     "Prometheus has counts, not requests: bursts within a minute, the true spread of lengths, which long prompt had which answer, and "
     "sessions are lost. Arrivals are spread at random within the minute in which they ended, lengths are drawn around the minute's means."

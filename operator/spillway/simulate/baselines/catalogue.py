@@ -29,6 +29,7 @@ class Rule:
     defaults: tuple[Values, ...]  # documented; the first is the project's own
     grid: tuple[Values, ...]  # for hindsight; () where there is nothing to tune
     never_spills: bool = False
+    never_owns: bool = False
 
     def policy(self, facts: Facts, values: Values | None = None) -> Policy:
         """Return a fresh policy, by default with the project's own values."""
@@ -50,6 +51,7 @@ RULES: tuple[Rule, ...] = (
         build=lambda facts, _: Static(facts, share_of_peak=0.0),
         defaults=((),),
         grid=(),
+        never_owns=True,
     ),
     Rule(
         name="all-owned",
