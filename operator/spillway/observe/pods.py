@@ -97,17 +97,18 @@ def gateway_pod(body: Body) -> GatewayPod:
     conditions = _conditions(status)
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
     trouble = _trouble(status, ready, COMPONENT_GATEWAY)
+    leaves = "deletionTimestamp" in metadata
     return GatewayPod(
         uid=metadata.get("uid", ""),
         name=metadata["name"],
-        ready=ready.get("status") == "True" and "deletionTimestamp" not in metadata,
+        ready=ready.get("status") == "True" and not leaves,
         config_mounted_problem=_gateway_problem(trouble),
         config_hash=(metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_HASH),
         created_at=moment(metadata.get("creationTimestamp")),
         restarts=_restarts(status, COMPONENT_GATEWAY),
-        unschedulable=_unschedulable(spec, scheduled) if "deletionTimestamp" not in metadata else None,
+        unschedulable=None if leaves else _unschedulable(spec, scheduled),
         ends_by=moment(metadata.get("deletionTimestamp")),
-        preparing_since=_preparing_since(spec, conditions) if "deletionTimestamp" not in metadata else None,
+        preparing_since=None if leaves else _preparing_since(spec, conditions),
     )
 
 

@@ -91,8 +91,7 @@ def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"dedicated.accelerators does not list {name!r}.")
     accelerator = catalogue.accelerator_classes.get(name)
     if name in catalogue.unreadable_classes:
-        message = unreadable(f"AcceleratorClass {name!r}", catalogue.unreadable_classes[name])
-        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=message)
+        return _unreadable(name, catalogue, Reason.PLACEMENT_IMPOSSIBLE)
     if accelerator is None:
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"AcceleratorClass {name!r} does not exist any more.")
     if dedicated.engine.stated_tensor_parallel_size not in {None, placed.tensor_parallel_size}:
@@ -212,11 +211,14 @@ def _cost_rank(spec: InferenceWorkloadSpec, name: str, catalogue: Catalogue) -> 
     return best is None and stated is None, each is None, each or 0.0, name
 
 
+def _unreadable(name: str, catalogue: Catalogue, reason: Reason) -> Problem:
+    return Problem(reason=reason, message=unreadable(f"AcceleratorClass {name!r}", catalogue.unreadable_classes[name]))
+
+
 def _unknown(preferred: list[str], catalogue: Catalogue) -> Problem:
     odd = next((name for name in preferred or sorted(catalogue.unreadable_classes) if name in catalogue.unreadable_classes), None)
     if odd is not None:
-        message = unreadable(f"AcceleratorClass {odd!r}", catalogue.unreadable_classes[odd])
-        return Problem(reason=Reason.UNKNOWN_ACCELERATOR_CLASS, message=message)
+        return _unreadable(odd, catalogue, Reason.UNKNOWN_ACCELERATOR_CLASS)
     if not preferred:
         return Problem(
             reason=Reason.UNKNOWN_ACCELERATOR_CLASS,

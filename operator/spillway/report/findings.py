@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
+from spillway.plan import observation
 from spillway.plan.hosted_keys import backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import stops_spilling, why_stopped
@@ -359,11 +360,11 @@ def _next_step(seen: Observation) -> str:
 
 def _step(pod: ReplicaPod) -> str | None:
     match pod.waiting_reason:
-        case "CrashLoopBackOff" if pod.waiting_words == "OOMKilled":
+        case observation.CRASH_LOOP if pod.waiting_words == "OOMKilled":
             return "It needs more memory than dedicated.podTemplate.resources.limits, or a LimitRange of the namespace, leaves it."
-        case "CrashLoopBackOff":
+        case observation.CRASH_LOOP:
             return advise(pod.last_words or "") or (_KILLED if pod.waiting_words == "exit code 137" else None)
-        case "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull":
+        case observation.NOT_PULLED | "InvalidImageName" | "ErrImageNeverPull":
             return "Check the name of its image, the way to the registry, and dedicated.podTemplate.imagePullSecrets."
         case "CreateContainerConfigError":
             return "Create or correct what that names."
