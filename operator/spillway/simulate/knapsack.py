@@ -36,11 +36,6 @@ class Savings:
         """Return the replica-seconds that each slot asks for."""
         return np.diff(self.work_s[self.edges])
 
-    @property
-    def slot_usd(self) -> Floats:
-        """Return what it costs to rent all of each slot."""
-        return np.diff(self.usd[self.edges])
-
     def saved_usd(self, room_s: Floats) -> Floats:
         """Return USD saved, shape (slots, rooms), where each of the `room_s` is what own replicas can do in a slot."""
         begin = self.work_s[self.edges[:-1], None]
