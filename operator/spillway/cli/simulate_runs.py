@@ -72,7 +72,7 @@ def asked_policies(given: Sequence[str], *, rents: bool = True, where: str = "")
 
 
 def run_policies(
-    case: Case, trace: Trace, policies: Sequence[Asked], *, hosted: str, seed: int, on_progress: Progress | None = None
+    case: Case, trace: Trace, policies: Sequence[Asked], *, hosted: str, seed: int, on_progress: Progress | None
 ) -> tuple[Outcome, ...]:
     """Return what each policy came to, in the order asked. The same values give the same outcomes."""
     bench = _Bench(case=case, trace=trace, hosted=limited(HOSTED[hosted], case.spec) if case.rents else None, seed=seed)

@@ -133,7 +133,7 @@ class ClusterView:
             return frozenset()
         return self.remove_named(kind, metadata.get("namespace", ""), metadata["name"], now, owner=owner_of(body))
 
-    def remove_named(self, kind: str, namespace: str, name: str, now: datetime, *, owner: Key | None = None) -> frozenset[Key]:
+    def remove_named(self, kind: str, namespace: str, name: str, now: datetime, *, owner: Key | None) -> frozenset[Key]:
         """Take out an object by name."""
         match kind:
             case "InferenceWorkload":

@@ -85,7 +85,7 @@ class Batch:
 
 
 @of_the_same
-def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, str], ...] = ()) -> Signals:
+def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, str], ...]) -> Signals:
     """Return signals without a single reading."""
     labels = [f"{provider}/{model}" for provider, model in backends]
     return Signals(

@@ -95,7 +95,7 @@ def _plain(sentence: str) -> str:
 
 
 def measure_demand(
-    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, batch: int, asleep: bool = False
+    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, batch: int, asleep: bool
 ) -> Demand:
     """Return the demand in replicas of `batch` requests: the most that arrivals, concurrency and KV cache each ask for, spilled included.
 

@@ -60,8 +60,8 @@ def edge_listener(
     backends: tuple[str, ...],
     kept: tuple[str, ...] | None,
     guarded: bool,
-    hold: Hold | None = None,
-    longest_prompt_tokens: int | None = None,
+    hold: Hold | None,
+    longest_prompt_tokens: int | None,
 ) -> EnvoyConfig:
     """Return the listener.
 
@@ -102,7 +102,7 @@ def edge_listener(
         request_timeout=seconds(60),
         local_reply_config=_replies(access),
         access_log=[
-            *access_logs(access, traced=workload.spec.gateway.tracing is not None, more={REASON: f"%REQ({MARK})%"} if longs else None),
+            *access_logs(access, traced=workload.spec.gateway.tracing is not None, more={REASON: f"%REQ({MARK})%"} if longs else {}),
             *(long_prompt_logs() if longs else ()),
         ],
         **tracing(workload),

@@ -46,9 +46,9 @@ def owned_listener(
     gateway: Gateway,
     *,
     header_timeout_ms: int | None,
-    hold: Hold | None = None,
-    wait_ms: int = 0,
-    long_prompts: bool = False,
+    hold: Hold | None,
+    wait_ms: int,
+    long_prompts: bool,
 ) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 

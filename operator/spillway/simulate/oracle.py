@@ -84,7 +84,7 @@ def solve(savings: Savings, terms: Terms) -> OraclePlan:
     return _plan(savings, terms, states.sum(axis=1).astype(np.int64))
 
 
-def cheapest_states(keep_usd: Floats, *, start_usd: float, warm: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def cheapest_states(keep_usd: Floats, *, start_usd: float, warm: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Return which levels to have on in which slots, shape (slots, levels): the cheapest sequence of each level, by itself.
 
     `keep_usd[t, k]`: cost of having it on in slot t (negative: it earns); going on costs `start_usd`, going off nothing. The first `warm`
