@@ -21,7 +21,7 @@ from spillway.simulate.demand import Demand
 from spillway.simulate.policy import Policy, Seen, SeenReplica
 from spillway.simulate.trace import Whole
 
-PATIENCE_S = 2.0  # a request that waits longer counts as not served (autoscaling.md §7)
+PATIENCE_S = 2.0  # a request that waits longer counts as not served
 SERVED_SHARE = 0.99  # what a tuned rule is to serve where nothing can be spilled
 
 

@@ -1,7 +1,7 @@
 """What it saves to serve a slot's requests oneself: the fractional knapsack of every slot, all slots in one sorted array.
 
 With room for x replica-seconds, the best that can be done is to keep the requests that are dearest to rent per unit of own work, the
-last one in part. So the savings of a slot are a concave curve in x with one piece per request (autoscaling.md §6).
+last one in part. So the savings of a slot are a concave curve in x with one piece per request.
 """
 
 import math
