@@ -9,7 +9,8 @@ import pytest
 
 from spillway.api.vocabulary import Reason, hosted_cluster_name
 from spillway.observe import queries
-from spillway.observe.signals import Batch, Series, Target
+from spillway.observe.batch import Batch, Series
+from spillway.observe.signals import Target, signals_of
 from spillway.plan.decision import Key
 from spillway.plan.observation import LongPromptTraffic, Missing, Sample, Signals, SpillMeter
 
@@ -31,7 +32,7 @@ def scraped(*, gateways: int = 2, engines: int = 1, age_s: float = 3) -> dict[st
 
 
 def read(answers: dict[str, Any], target: Target = TARGET, owners: dict[tuple[str, str], Key] | None = None) -> Signals:
-    return Batch.of(answers, window_s=60, at=NOW, pod_owners=owners or {}).read(KEY, target, NOW)
+    return signals_of(KEY, Batch.of(answers, window_s=60, at=NOW, pod_owners=owners or {}), target)
 
 
 def value(reading: object) -> object:
@@ -80,7 +81,8 @@ def test_a_failed_query_is_missing_with_its_reason_and_leaves_the_others_alone()
 
 
 def test_a_workload_that_is_not_in_the_answers_is_missing() -> None:
-    signals = Batch.of(scraped(), window_s=60, at=NOW, pod_owners={}).read(Key(namespace="ns", name="other"), Target(gateways=1), NOW)
+    batch = Batch.of(scraped(), window_s=60, at=NOW, pod_owners={})
+    signals = signals_of(Key(namespace="ns", name="other"), batch, Target(gateways=1))
     assert reason(signals.arrivals_per_s) is Reason.METRICS_MISSING
 
 
