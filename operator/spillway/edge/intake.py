@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spillway.apply.known import Ref
-from spillway.observe.cluster import owner_of
+from spillway.observe.body import owner_of
 from spillway.plan.decision import Key
 from spillway.reconcile.queue import ReconcileQueue
 from spillway.reconcile.world import World

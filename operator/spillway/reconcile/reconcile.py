@@ -17,7 +17,7 @@ from spillway.apply.events import EventRecorder
 from spillway.apply.gateway import announce_cap, cap_generation, leave_replicas
 from spillway.apply.known import Ref
 from spillway.apply.victims import tell_deletion_costs
-from spillway.observe.cluster import SeenWorkload
+from spillway.observe.parsed import SeenWorkload
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
 from spillway.plan.observation import GatewayPod, Observation

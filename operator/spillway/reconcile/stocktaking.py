@@ -9,7 +9,8 @@ from typing import Any
 from spillway.apply.census import USERS, census
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.known import Ref
-from spillway.observe.cluster import CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND, owner_of
+from spillway.observe.body import owner_of
+from spillway.observe.cluster import CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND
 from spillway.plan.decision import Key
 from spillway.reconcile.queue import ReconcileQueue
 from spillway.reconcile.world import World
