@@ -7,8 +7,8 @@ from pathlib import Path
 
 from spillway.api.workload import LongPrompts, Overflow
 from spillway.cli.manifests import read_manifests
-from spillway.cli.plan import question_for
 from spillway.cli.prices import PriceLists
+from spillway.cli.questions import question_for
 from spillway.cli.simulate_case import Case, Wanted, make_case
 from spillway.cli.trace_file import read_trace
 from spillway.plan.capacity import size

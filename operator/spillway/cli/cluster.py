@@ -14,14 +14,13 @@ from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import InferenceWorkloadStatus
 from spillway.api.vocabulary import GROUP, VERSION
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.report.usage import Seen
 
 Spec = TypeVar("Spec", bound=ApiModel)
 
 TIMEOUT_S = (5.0, 30.0)  # to connect, to answer
 PAGE = 250  # objects of one answer
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 WORKLOADS, PROVIDERS, CLASSES = "inferenceworkloads", "hostedproviders", "acceleratorclasses"
 
 
@@ -110,9 +109,7 @@ class Cluster:
                 raise ClusterError(self._silence(" ".join(str(problem.reason).split()))) from None
             raise ClusterError(_refusal(problem.status, _message(problem.body or problem.reason), plural, namespace)) from None
         except (HTTPError, OSError) as problem:
-            raise ClusterError(
-                f"no answer from the cluster at {self._host}: {_reason(problem)}; see that it runs and is reachable"
-            ) from None
+            raise ClusterError(self._silence(_reason(problem))) from None
         except ValueError:
             answer = None  # no JSON
         if not isinstance(answer, dict):
@@ -161,7 +158,7 @@ def _unusable(kubeconfig: str | None, context: str | None, problem: Exception) -
     return f"{where}{which} cannot be used: {what}; name a file with --kubeconfig, or one of its contexts with --context"
 
 
-def _refusal(status: int | None, message: str, plural: str, namespace: str | None) -> str:
+def _refusal(status: int, message: str, plural: str, namespace: str | None) -> str:
     where = f"namespace {namespace}" if namespace else "the cluster"
     match status:
         case 401:

@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice, PricePer, PriceSource, ProviderModel
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.plan.offers import Offer
 
 MACHINES = "gpu_instance_prices.csv"

@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from spillway.api.simulate_output import EngineOutput, HostedOutput, SimulateOutput, SloOutput
-from spillway.cli.manifests import BadInputError, NamedWorkload, read_manifests
-from spillway.cli.plan import question_for, read_shapes
+from spillway.cli.bad_input import BadInputError
+from spillway.cli.manifests import NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
 from spillway.cli.prometheus_access import read_access
+from spillway.cli.questions import question_for, read_shapes
 from spillway.cli.simulate_case import Case, Wanted, make_case
 from spillway.cli.simulate_engine import read_engine
 from spillway.cli.simulate_runs import asked_policies, hosted_within_percent, policy_names, promised_percent, run_policies
@@ -31,7 +32,6 @@ from spillway.simulate.reading import Reading, TraceError
 from spillway.simulate.shaping import first_days, scaled, that_fit
 from spillway.simulate.trace import Trace
 
-BAD_INPUT = 2
 NARROWEST = 100  # characters that the table needs
 MOST_COPIES = 1000
 MOST_CHOICES = 3  # of another class for traffic that is scaled to fill it: one for more of it is chosen once or twice
@@ -52,9 +52,7 @@ def run(parsed: argparse.Namespace) -> int:
             _clear(sys.stderr.isatty())
         _write(_written(outputs, parsed.output, to_file=parsed.out is not None), parsed.out)
     except BadInputError as problem:
-        for line in problem.problems:
-            print(f"spillway simulate: {line}", file=sys.stderr)
-        return BAD_INPUT
+        return problem.tell("simulate")
     return 0
 
 

@@ -16,7 +16,7 @@ from spillway.api.workload import (
     Scaling,
     ScalingMode,
 )
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.capacity import current_lengths, expected_service, size

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_gateway import limited, rules_of
 from spillway.plan.capacity import size

@@ -17,7 +17,7 @@ import yaml
 
 from spillway.api.plan_output import PlanOutput
 from spillway.cli import crds
-from spillway.cli.plan import default_classes
+from spillway.cli.questions import default_classes
 
 SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
 SCENARIO_2 = "examples/scenario-2-specialised.yaml"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import Engine, Model, Quantization, Slo
-from spillway.cli.plan import default_classes
+from spillway.cli.questions import default_classes
 from spillway.plan.first_token import erlang_c
 from spillway.plan.lengths import Lengths, length_at, length_spread
 from spillway.plan.models import known_model
