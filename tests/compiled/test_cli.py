@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from spillway.api.simulate_output import SimulateOutput
-from spillway.cli.simulate_runs import asked_policies, policy_names
+from spillway.cli.simulate_policies import asked_policies, policy_names
 from tests.servers import serving
 from tests.unit.observe.past import Past
 

@@ -17,6 +17,7 @@ from spillway.api.workload import Architecture
 from spillway.cli.bad_input import BadInputError
 from spillway.cli.manifests import Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
+from spillway.cli.progress import clear, show
 from spillway.cli.questions import question_for, read_shapes
 from spillway.plan.choice import Engineering, make_plan, running_of
 from spillway.plan.decision import Problem
@@ -123,13 +124,10 @@ def _volume(text: str) -> float | None:
 
 def _sweep(question: Question, sized: tuple[ReplicaSize, ...] | Problem, load: Load, swept: _Range) -> list[Point]:
     points = []
-    show = sys.stderr.isatty()
     for point in sweep(question, sized, load, volumes(swept.low, swept.high, swept.points)):
         points.append(point)
-        if show:
-            print(f"\r{len(points)} of {swept.points} volumes", end="", file=sys.stderr, flush=True)
-    if show:
-        print("\r\x1b[K", end="", file=sys.stderr)
+        show(f"{len(points)} of {swept.points} volumes")
+    clear()
     return points
 
 
