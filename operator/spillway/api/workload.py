@@ -583,6 +583,9 @@ class Budget(ApiModel):
     ] = "Report"
 
 
+_NOTHING_SAID = Dedicated()
+
+
 class InferenceWorkloadSpec(ApiModel):
     """What a user asks for."""
 
@@ -626,6 +629,11 @@ class InferenceWorkloadSpec(ApiModel):
         return self.placement.mode is not PlacementMode.DEDICATED
 
     @property
+    def own(self) -> Dedicated:
+        """What is said of own replicas; the defaults where nothing is."""
+        return self.dedicated or _NOTHING_SAID
+
+    @property
     def overflow(self) -> Overflow | None:
         """When requests go to hosted backends; None where that is not said."""
         return self.hosted.overflow if self.hosted else None
@@ -643,7 +651,7 @@ class InferenceWorkloadSpec(ApiModel):
     @property
     def keeps_to_one_node(self) -> bool:
         """Whether a replica on another node waits for its volume until the one that has it is gone."""
-        cache = self.dedicated.model_cache if self.dedicated else None
+        cache = self.own.model_cache
         return cache is not None and cache.access_mode is CacheAccessMode.READ_WRITE_ONCE
 
     @property

@@ -30,7 +30,7 @@ def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceList
         here = " Its manifest has to be among the files: add it with -f." if offers.reason is Reason.UNKNOWN_PROVIDER else ""
         raise BadInputError(f"{workload.file}: InferenceWorkload {workload.label}: spec.hosted.backends: {offers.message}{here}")
     classes = lists.priced(manifests.classes or default_classes())
-    unknown = [name for name in (spec.dedicated.accelerators if spec.dedicated else []) if name not in classes]
+    unknown = [name for name in spec.own.accelerators if name not in classes]
     if unknown:
         raise BadInputError(
             f"{workload.file}: InferenceWorkload {workload.label}: spec.dedicated.accelerators: there is no AcceleratorClass "

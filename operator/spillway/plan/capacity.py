@@ -130,7 +130,7 @@ def engine_limits(
     of Dedicated, which are the higher ones, whatever the mode is now.
     """
     lengths, alone = declared_lengths(spec), steady or not spec.rents
-    most_replicas = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(spec.dedicated.scaling.max_replicas if spec.dedicated else 1))
+    most_replicas = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(spec.own.scaling.max_replicas))
     fingerprint = sized_for(spec, accelerator, alone=alone, most_replicas=most_replicas)
     if (made := kept(pool, fingerprint)) is not None:
         return made

@@ -80,10 +80,9 @@ def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now
     """Return the ledger as of now. Called again with the same observation it adds nothing."""
     opened = _of_today(_opened(None if ledger is None else _set_back(ledger, now), workload, now), now)
     lost = _slipped(opened, seen, now=now, settings=settings)
-    dedicated = workload.spec.dedicated
     baseline = ledger is None and month_of(workload.created_at) != opened.month
     counted = _count_tokens(opened, seen, now=now, baseline=baseline, made_at=workload.created_at)
-    committed = dedicated.committed_replicas if dedicated else 0
+    committed = workload.spec.own.committed_replicas
     charged = _charge_replicas(counted, seen, committed=committed, now=now, made_at=workload.created_at)
     return replace(
         with_last_prices(charged, seen),

@@ -400,7 +400,7 @@ class _Choosing:
 
 
 def _scaling(spec: InferenceWorkloadSpec) -> Scaling:
-    return spec.dedicated.scaling if spec.dedicated else Scaling()
+    return spec.own.scaling
 
 
 def _current(shown: int | None, *, pool: str, memory: Memory, now: datetime, settings: PlanSettings) -> int | None:
