@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from spillway.api.workload import LongPrompts, Overflow
+from spillway.api.hosted import LongPrompts, Overflow
 from spillway.cli.manifests import read_manifests
 from spillway.cli.prices import PriceLists
 from spillway.cli.questions import question_for

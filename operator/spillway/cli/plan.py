@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 
+from spillway.api.model import Architecture
 from spillway.api.plan_output import PlanOutput
-from spillway.api.workload import Architecture
 from spillway.cli.bad_input import BadInputError
 from spillway.cli.manifests import Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices

@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.model import Architecture
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import Architecture
 from spillway.cli.bad_input import BadInputError
 from spillway.cli.manifests import Manifests, NamedWorkload
 from spillway.cli.prices import PriceLists

@@ -6,15 +6,9 @@ from dataclasses import dataclass
 
 from spillway.api.base import NamedRef
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.workload import (
-    ApplyMode,
-    Hosted,
-    HostedBackendRef,
-    InferenceWorkloadSpec,
-    PlacementMode,
-    Scaling,
-    ScalingMode,
-)
+from spillway.api.dedicated import Scaling, ScalingMode
+from spillway.api.hosted import Hosted, HostedBackendRef
+from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMode
 from spillway.cli.bad_input import BadInputError
 from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway

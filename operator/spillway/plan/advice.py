@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from spillway.api.status import Basis
-from spillway.api.workload import LatencyNeed, PlacementMode
+from spillway.api.traffic import LatencyNeed
+from spillway.api.workload import PlacementMode
 from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem

@@ -15,8 +15,9 @@ import math
 from dataclasses import dataclass, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
+from spillway.api.dedicated import Engine
 from spillway.api.status import Basis
-from spillway.api.workload import Engine, InferenceWorkloadSpec
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.economics import replica_price
 from spillway.plan.kept_limits import kept, sized_for

@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from spillway.api.dedicated import CacheAccessMode
+from spillway.api.hosted import LimitAction, LongPrompts, Overflow
 from spillway.api.routing import Routing
-from spillway.api.workload import CacheAccessMode, InferenceWorkloadSpec, LimitAction, LongPrompts, Overflow, PlacementMode
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.offers import Offer
 
 REMOVED = "null"  # of a field that goes: Kubernetes takes it for absent

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from spillway.api.workload import Architecture
+from spillway.api.model import Architecture
 from spillway.plan.decision import Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel

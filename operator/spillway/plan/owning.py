@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import InferenceWorkloadSpec, LatencyNeed
+from spillway.api.traffic import LatencyNeed
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Problem
 from spillway.plan.economics import (
     Fleet,

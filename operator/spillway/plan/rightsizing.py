@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from spillway.api.dedicated import ScalingMode
+from spillway.api.model import Quantization
 from spillway.api.routing import Routing
 from spillway.api.status import Basis
-from spillway.api.workload import Quantization, ScalingMode
 from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem

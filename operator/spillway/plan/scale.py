@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from spillway.api.dedicated import Scaling, ScalingMode
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Capacity, Counted, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
-from spillway.api.workload import Slo
+from spillway.api.traffic import Slo
 from spillway.plan.first_token import FirstToken, Prompts, first_token
 from spillway.plan.lengths import Lengths, length_at, length_slices, length_spread
 from spillway.plan.roofline import StepModel

@@ -3,9 +3,10 @@
 from urllib.parse import quote
 
 from spillway.api.access import Access
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
-from spillway.api.workload import Gateway, InferenceWorkloadSpec
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Workload
 from spillway.render import envoy_capped as capped
 from spillway.render.envoy_access import access_filters, access_replies

@@ -1,8 +1,8 @@
 """The second tier's way to replicas of our own."""
 
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_OWNED, CLUSTER_OWNED
-from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses

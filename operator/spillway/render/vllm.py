@@ -8,8 +8,8 @@ import posixpath
 import re
 from typing import NamedTuple
 
+from spillway.api.model import HuggingFaceSource, PersistentVolumeClaimSource, Quantization
 from spillway.api.vocabulary import PORT_HTTP
-from spillway.api.workload import HuggingFaceSource, PersistentVolumeClaimSource, Quantization
 from spillway.plan.decision import OwnedPool, Workload
 from spillway.render.manifest import KubernetesObject
 

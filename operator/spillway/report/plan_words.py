@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from spillway.api.workload import LatencyNeed, TrafficPattern
+from spillway.api.traffic import LatencyNeed, TrafficPattern
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.decision import Problem
 from spillway.plan.economics import Pricing
