@@ -65,9 +65,6 @@ def queries(window_s: float) -> dict[str, str]:
         SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
         **_of_gateways(ours, w),
         **_of_engines(ours, w),
-        # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
-        GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
-        ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',
     }
 
 
@@ -149,6 +146,9 @@ def _of_engines(ours: str, w: str) -> dict[str, str]:
             f"sum by (namespace, workload, le) (rate(vllm:{name}_seconds_bucket{{{ours}}}[{w}]))"
             for name in ("request_time_per_output_token", "inter_token_latency", "time_per_output_token")
         ),
+        # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
+        GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
+        ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',
     }
 
 
