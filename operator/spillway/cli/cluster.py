@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from spillway.api.base import ApiModel
+from spillway.api.base import ApiModel, first_error
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import InferenceWorkloadStatus
 from spillway.api.vocabulary import GROUP, VERSION
@@ -195,7 +195,7 @@ def _workload(body: Mapping[str, Any], remarks: list[str]) -> Seen | None:
         status = InferenceWorkloadStatus.model_validate(body["status"]) if body.get("status") else None
     except ValidationError as problem:
         remarks.append(
-            f"InferenceWorkload {_label(body)}: its status cannot be read ({_first(problem)}); is this version as new as the operator?"
+            f"InferenceWorkload {_label(body)}: its status cannot be read ({first_error(problem)}); is this version as new as the operator?"
         )
         status = None
     return Seen(
@@ -211,15 +211,10 @@ def _spec(kind_spec: type[Spec], kind: str, body: Mapping[str, Any], remarks: li
     try:
         return kind_spec.model_validate(body.get("spec"))
     except ValidationError as problem:
-        remarks.append(f"{kind} {_label(body)}: its spec cannot be read ({_first(problem)}), so it is left out; correct it.")
+        remarks.append(f"{kind} {_label(body)}: its spec cannot be read ({first_error(problem)}), so it is left out; correct it.")
         return None
 
 
 def _label(body: Mapping[str, Any]) -> str:
     metadata = body["metadata"]
     return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
-
-
-def _first(problem: ValidationError) -> str:
-    error = problem.errors()[0]
-    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
+from spillway.api.base import first_error
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.observe.body import Body, moment, version
@@ -75,6 +76,4 @@ def parse(model: type[Spec], body: Body, before: Parsed[Spec] | None) -> Parsed[
     try:
         return Parsed(uid=uid, generation=generation, version=version(body), spec=model.model_validate(body.get("spec") or {}))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return Parsed(uid=uid, generation=generation, version=version(body), spec=None, problem=f"spec.{where}: {first['msg']}")
+        return Parsed(uid=uid, generation=generation, version=version(body), spec=None, problem=f"spec.{first_error(problem)}")
