@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from spillway.api.workload import LongPrompts, Overflow
+from spillway.api.hosted import LongPrompts, Overflow
 from spillway.cli.manifests import read_manifests
-from spillway.cli.plan import question_for
 from spillway.cli.prices import PriceLists
+from spillway.cli.questions import question_for
 from spillway.cli.simulate_case import Case, Wanted, make_case
 from spillway.cli.trace_file import read_trace
 from spillway.plan.capacity import size
@@ -25,7 +25,6 @@ START_UPS_S = (30.0, 60.0, 180.0, 420.0)
 MEAN_REPLICAS = 4.0
 START_UP_CV = 0.2
 START_FAILURE_SHARE = 0.02
-REFERENCE_BATCH = 8
 LONGEST_TOKENS = 65536
 
 

@@ -15,7 +15,9 @@ from benchmarks.capacity.measured import (
     SplitwiseRow,
 )
 from spillway.api.catalogue import AcceleratorClassSpec, TeraFlops
-from spillway.api.workload import Engine, Model, Slo
+from spillway.api.dedicated import Engine
+from spillway.api.model import Model
+from spillway.api.traffic import Slo
 from spillway.plan.calibration import HARDWARE, CalibrationRow
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import kv_tokens, memory

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spillway.api.workload import Engine, Model, Slo
-from spillway.cli.plan import default_classes
+from spillway.api.dedicated import Engine
+from spillway.api.model import Model
+from spillway.api.traffic import Slo
+from spillway.cli.questions import default_classes
 from spillway.plan.lengths import Lengths, length_spread
 from spillway.plan.memory import kv_tokens, memory, step_tokens
 from spillway.plan.models import known_model

@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.capacity.first_tokens import batch_at
 from benchmarks.capacity.on_gpu import LONGEST_PROMPT, MAX_NUM_SEQS, OUTPUT_TOKENS, PROMPT_MEAN, PROMPT_P95, STEP_TOKENS
-from spillway.api.workload import Engine, Model, Quantization
-from spillway.cli.plan import default_classes
+from spillway.api.dedicated import Engine
+from spillway.api.model import Model, Quantization
+from spillway.cli.questions import default_classes
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import kv_tokens, memory
 from spillway.plan.models import known_model

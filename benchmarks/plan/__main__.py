@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from spillway.api.workload import TrafficPattern
+from spillway.api.traffic import TrafficPattern
 from spillway.plan.load import Load
 
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "traces"

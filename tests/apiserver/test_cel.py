@@ -14,7 +14,9 @@ import yaml
 from kubernetes import client, dynamic
 
 from spillway.api.crd import KINDS, schema
-from spillway.api.rules import ARGUMENTS_WITH_A_FIELD, RULES, VARIABLES_WITH_A_FIELD, Rule
+from spillway.api.engine_arguments import ARGUMENTS_WITH_A_FIELD, VARIABLES_WITH_A_FIELD
+from spillway.api.rule import Rule
+from spillway.api.rules import RULES
 from tests.apiserver.server import ApiServer
 
 CASES = Path(__file__).parent / "cel"

@@ -341,14 +341,10 @@ def operator(site: Site, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(30)
 
 
-@pytest.fixture(scope="module")
-def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Let the operator make a workload, follow a ready replica, meet taken names, clean up a changed one, start again; return its log."""
-    log = tmp_path_factory.mktemp("operator") / "operator.log"
-    # When it is told again after a failure, it begins where it began.
-    site.server.kubectl("-n", WORKLOAD_NAMESPACE, "delete", STORIED, "--all", "--force", "--grace-period=0")
+def strangers() -> list[dict[str, Any]]:
+    """Return objects of somebody else's that have the names of what two workloads need."""
     taken = {"labels": {"whose": "somebodys"}, "namespace": WORKLOAD_NAMESPACE}
-    foreign: list[dict[str, Any]] = [
+    return [
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", **taken}, "spec": {"ports": [{"port": 80}]}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "taken", **taken}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "taken-gateway", **taken}},
@@ -381,7 +377,15 @@ def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
             },
         },
     ]
-    answer = site.server.apply(provider(), *foreign)
+
+
+@pytest.fixture(scope="module")
+def story(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Let the operator make a workload, follow a ready replica, meet taken names, clean up a changed one, start again; return its log."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    # When it is told again after a failure, it begins where it began.
+    site.server.kubectl("-n", WORKLOAD_NAMESPACE, "delete", STORIED, "--all", "--force", "--grace-period=0")
+    answer = site.server.apply(provider(), *strangers())
     assert answer.code == 0, answer.err
     with operator(site, log) as process:
         assert site.server.apply(workload("chat", "Hybrid")).code == 0

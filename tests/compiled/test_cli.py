@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import pytest
 import yaml
 
 from spillway.api.simulate_output import SimulateOutput
-from spillway.cli import main
-from spillway.cli.simulate_runs import asked_policies, policy_names
-from tests.unit.observe.test_history import Past, serving
+from spillway.cli.simulate_policies import asked_policies, policy_names
+from tests.servers import serving
+from tests.unit.observe.past import Past
 
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 Run = Callable[..., tuple[int, str, str]]
@@ -28,13 +29,8 @@ FEW = ("--policy", "spillway,static,oracle")
 
 
 @pytest.fixture
-def simulate(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["simulate", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def simulate(spillway: Run) -> Run:
+    return partial(spillway, "simulate")
 
 
 @pytest.fixture
@@ -46,16 +42,6 @@ def trace(tmp_path: Path) -> str:
     file = tmp_path / "trace.csv"
     file.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *lines]))
     return str(file)
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., str]:
-    def write(*documents: object, name: str = "in.yaml") -> str:
-        path = tmp_path / name
-        path.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False))
-        return str(path)
-
-    return write
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -185,20 +171,14 @@ def test_requests_that_all_come_at_once_are_a_trace_too(simulate: Run, tmp_path:
 
 
 @pytest.mark.parametrize("more", [("--policy", "spillway,static"), ("--policy", "oracle"), ("--days", "1e-9")])
-def test_progress_is_shown_on_a_terminal_and_cleared_away(trace: str, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    main(["simulate", "-f", HYBRID, "--trace", trace, *more])
-    shown, _, rest = terminal.getvalue().rpartition("\r\x1b[K")
+def test_progress_is_shown_on_a_terminal_and_cleared_away(
+    simulate: Run, trace: str, more: tuple[str, ...], terminal: Callable[[], io.StringIO]
+) -> None:
+    there = terminal()
+    simulate("-f", HYBRID, "--trace", trace, *more)
+    shown, _, rest = there.getvalue().rpartition("\r\x1b[K")
     assert "121 rows" in shown
     assert not rest or rest.startswith("spillway simulate: ")
-
-
-class Terminal(io.StringIO):
-    """Somewhere to print to that a person looks at."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_the_table_fits_100_columns_and_says_first_what_keeps_the_slo(simulate: Run, trace: str) -> None:
@@ -487,7 +467,7 @@ def test_several_workloads_are_simulated_one_after_the_other(simulate: Run, trac
 
 
 def test_the_recorded_traffic_of_a_workload_is_replayed(simulate: Run) -> None:
-    with serving(Past().answer) as url:
+    with serving(Past()) as url:
         found = as_json(simulate, "--from-prometheus", url, "--workload", "team/chat", "--since", "1m", "--policy", "static")
     assert found["trace"]["name"] == "team/chat"
     assert 115 <= found["trace"]["requests"] <= 120  # a long one may be longer than the context
@@ -513,7 +493,7 @@ def test_a_prometheus_behind_authentication_tells_its_traffic(
     (tmp_path / "secret").write_text("sesame\n")
     given = [str(tmp_path / "secret") if each in {"TOKEN", "PASSWORD"} else each for each in arguments]
     asking = ("--workload", "team/chat", "--since", "1m", "--policy", "static")
-    with serving(Past().answer, wanted) as url:
+    with serving(Past(wanted)) as url:
         assert as_json(simulate, "--from-prometheus", url, *asking, *given)["trace"]["name"] == "team/chat"
         told = refusal(simulate, "-f", HYBRID, "--from-prometheus", url.replace("//", "//me:hidden@"), *asking)
     assert "hidden" not in told
@@ -526,7 +506,7 @@ def test_a_token_may_come_through_a_pipe_for_all_workloads(simulate: Run, writte
     writing = threading.Thread(target=pipe.write_text, args=("sesame",))
     writing.start()
     twice = written(*parts.values(), parts["InferenceWorkload"])
-    with serving(Past().answer, {"Authorization": "Bearer sesame"}) as url:
+    with serving(Past({"Authorization": "Bearer sesame"})) as url:
         asking = ("--from-prometheus", url, "--workload", "team/chat", "--since", "1m", "--policy", "all-hosted")
         code, _, said = simulate("-f", twice, *asking, "--prometheus-token-file", str(pipe))
     writing.join()

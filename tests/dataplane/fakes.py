@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -245,8 +245,3 @@ async def die_after_first_event(_: Backend, request: web.Request, __: dict[str, 
     assert request.transport
     reset_transport(request.transport)
     return response
-
-
-async def drain_into(iterator: AsyncIterator[bytes]) -> bytes:
-    """Return all of an iterator."""
-    return b"".join([part async for part in iterator])

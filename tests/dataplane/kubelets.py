@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 
 from spillway.api.vocabulary import COMPONENT_GATEWAY, LABEL_COMPONENT, LABEL_WORKLOAD
-from spillway.observe.cluster import Child, ClusterView
+from spillway.observe.child import Child
+from spillway.observe.cluster import ClusterView
 from spillway.observe.gateways import read_load
 from spillway.plan.decision import Key
 from spillway.plan.shares import GatewayLoad

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from spillway.api.pod_rules import LEAST_GATEWAY_MEMORY
 from spillway.api.quantities import amount
-from spillway.api.rules import LEAST_GATEWAY_MEMORY
 from spillway.render.envoy_http import MAX_BODY_BYTES
 from tests.dataplane.client import request
 from tests.dataplane.conftest import SetStage, Stage

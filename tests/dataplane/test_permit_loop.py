@@ -8,7 +8,8 @@ import pytest
 
 from spillway.api.vocabulary import Reason
 from spillway.observe import queries
-from spillway.observe.signals import Batch, Series, Target
+from spillway.observe.batch import Batch, Series
+from spillway.observe.signals import Target, signals_of
 from spillway.plan.decision import Key, Ledger
 from spillway.plan.ledger import advance
 from spillway.plan.observation import Catalogue, GatewayPod, Observation
@@ -109,7 +110,7 @@ class _Operator:
             gateways=tuple(GatewayPod(uid=each.pod, name=each.pod, ready=True) for each in gateways),
             pools=(),
             foreign_objects=(),
-            signals=Batch.of(answers, window_s=60, at=now, pod_owners={}).read(KEY, target, now),
+            signals=signals_of(KEY, Batch.of(answers, window_s=60, at=now, pod_owners={}), target),
             watched_since=now,
         )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 
@@ -23,3 +23,9 @@ class NamedRef(ApiModel):
     """An object in the same namespace, by name."""
 
     name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the object, in the same namespace.")]
+
+
+def first_error(problem: ValidationError) -> str:
+    """Return where a model found the first thing wrong, and what: `model.id: Field required`."""
+    error = problem.errors()[0]
+    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from spillway.api.base import ApiModel, SecretKeyRef
+from spillway.api.model import MODEL_NAME_PATTERN, Quantization
 from spillway.api.pods import LabelValue, Toleration
 from spillway.api.quantities import DecimalString
-from spillway.api.workload import MODEL_NAME_PATTERN, Quantization
 
 
 class Auth(ApiModel):

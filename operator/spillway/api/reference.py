@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from spillway.api.crd import KINDS, Kind, schema
-from spillway.api.rules import ARGUMENTS_WITH_A_FIELD, VARIABLES_WITH_A_FIELD
+from spillway.api.engine_arguments import ARGUMENTS_WITH_A_FIELD, VARIABLES_WITH_A_FIELD
 from spillway.api.schema import Schema
 from spillway.api.vocabulary import API_VERSION
 

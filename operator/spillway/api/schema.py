@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from spillway.api.base import ApiModel
-from spillway.api.rules import Rule
+from spillway.api.rule import Rule
 
 Schema = dict[str, Any]
 

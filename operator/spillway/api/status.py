@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from spillway.api.base import ApiModel
-from spillway.api.workload import ApplyMode, Architecture, PlacementMode
+from spillway.api.model import Architecture
+from spillway.api.workload import ApplyMode, PlacementMode
 
 LONGEST_MESSAGE = 32768  # of a metav1.Condition, characters
 

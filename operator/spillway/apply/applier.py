@@ -251,4 +251,4 @@ def _mounted(deployment: Object) -> set[Ref]:
 
 
 def _ref(obj: Object) -> Ref:
-    return Ref(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+    return Ref.of(obj["kind"], obj)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from spillway.api.vocabulary import LABEL_WORKLOAD
-from spillway.apply.connection import METADATA_LIST, Connection, path
+from spillway.apply.connection import JSON, METADATA_LIST, Connection, path
 
 PAGE = 500
 
@@ -16,26 +16,20 @@ PAGE = 500
 USERS = frozenset({"InferenceWorkload", "HostedProvider", "AcceleratorClass"})
 
 
-async def census(connection: Connection, kind: str) -> AsyncIterator[Mapping[str, Any]]:
+def census(connection: Connection, kind: str) -> AsyncIterator[Mapping[str, Any]]:
     """Return every object of a kind that carries a workload's label, or every one of a kind that users make: metadata only."""
-    query = {"limit": str(PAGE)}
-    if kind not in USERS:
-        query["labelSelector"] = LABEL_WORKLOAD
-    while True:
-        page = await connection.request("GET", path(kind, None, query=query), accept=METADATA_LIST)
-        for item in page.get("items") or []:
-            yield item
-        token = (page.get("metadata") or {}).get("continue")
-        if not token:
-            return
-        query["continue"] = token
+    return _listed(connection, kind, selector="" if kind in USERS else LABEL_WORKLOAD, accept=METADATA_LIST)
 
 
-async def config_maps(connection: Connection, component: str) -> AsyncIterator[Mapping[str, Any]]:
+def config_maps(connection: Connection, component: str) -> AsyncIterator[Mapping[str, Any]]:
     """Return every ConfigMap of a component, data and all."""
-    query = {"limit": str(PAGE), "labelSelector": f"{LABEL_WORKLOAD},app.kubernetes.io/component={component}"}
+    return _listed(connection, "ConfigMap", selector=f"{LABEL_WORKLOAD},app.kubernetes.io/component={component}", accept=JSON)
+
+
+async def _listed(connection: Connection, kind: str, *, selector: str, accept: str) -> AsyncIterator[Mapping[str, Any]]:
+    query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
     while True:
-        page = await connection.request("GET", path("ConfigMap", None, query=query))
+        page = await connection.request("GET", path(kind, None, query=query), accept=accept)
         for item in page.get("items") or []:
             yield item
         token = (page.get("metadata") or {}).get("continue")

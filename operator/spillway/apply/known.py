@@ -17,6 +17,11 @@ class Ref(NamedTuple):
     namespace: str
     name: str
 
+    @classmethod
+    def of(cls, kind: str, body: Mapping[str, Any]) -> "Ref":
+        """Return the identity of an object of a kind, as the API server tells of it."""
+        return cls(kind, body["metadata"].get("namespace", ""), body["metadata"]["name"])
+
 
 @dataclass(slots=True)
 class Record:

@@ -9,19 +9,18 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from spillway.api.base import ApiModel
+from spillway.api.base import ApiModel, first_error
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import InferenceWorkloadStatus
 from spillway.api.vocabulary import GROUP, VERSION
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.report.usage import Seen
 
 Spec = TypeVar("Spec", bound=ApiModel)
 
 TIMEOUT_S = (5.0, 30.0)  # to connect, to answer
 PAGE = 250  # objects of one answer
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 WORKLOADS, PROVIDERS, CLASSES = "inferenceworkloads", "hostedproviders", "acceleratorclasses"
 
 
@@ -110,9 +109,7 @@ class Cluster:
                 raise ClusterError(self._silence(" ".join(str(problem.reason).split()))) from None
             raise ClusterError(_refusal(problem.status, _message(problem.body or problem.reason), plural, namespace)) from None
         except (HTTPError, OSError) as problem:
-            raise ClusterError(
-                f"no answer from the cluster at {self._host}: {_reason(problem)}; see that it runs and is reachable"
-            ) from None
+            raise ClusterError(self._silence(_reason(problem))) from None
         except ValueError:
             answer = None  # no JSON
         if not isinstance(answer, dict):
@@ -161,7 +158,7 @@ def _unusable(kubeconfig: str | None, context: str | None, problem: Exception) -
     return f"{where}{which} cannot be used: {what}; name a file with --kubeconfig, or one of its contexts with --context"
 
 
-def _refusal(status: int | None, message: str, plural: str, namespace: str | None) -> str:
+def _refusal(status: int, message: str, plural: str, namespace: str | None) -> str:
     where = f"namespace {namespace}" if namespace else "the cluster"
     match status:
         case 401:
@@ -198,7 +195,7 @@ def _workload(body: Mapping[str, Any], remarks: list[str]) -> Seen | None:
         status = InferenceWorkloadStatus.model_validate(body["status"]) if body.get("status") else None
     except ValidationError as problem:
         remarks.append(
-            f"InferenceWorkload {_label(body)}: its status cannot be read ({_first(problem)}); is this version as new as the operator?"
+            f"InferenceWorkload {_label(body)}: its status cannot be read ({first_error(problem)}); is this version as new as the operator?"
         )
         status = None
     return Seen(
@@ -214,15 +211,10 @@ def _spec(kind_spec: type[Spec], kind: str, body: Mapping[str, Any], remarks: li
     try:
         return kind_spec.model_validate(body.get("spec"))
     except ValidationError as problem:
-        remarks.append(f"{kind} {_label(body)}: its spec cannot be read ({_first(problem)}), so it is left out; correct it.")
+        remarks.append(f"{kind} {_label(body)}: its spec cannot be read ({first_error(problem)}), so it is left out; correct it.")
         return None
 
 
 def _label(body: Mapping[str, Any]) -> str:
     metadata = body["metadata"]
     return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
-
-
-def _first(problem: ValidationError) -> str:
-    error = problem.errors()[0]
-    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"

@@ -19,6 +19,7 @@ from spillway.api.crd import KINDS, Kind
 from spillway.api.schema import Schema
 from spillway.api.vocabulary import API_VERSION, GROUP
 from spillway.api.workload import InferenceWorkloadSpec
+from spillway.cli.bad_input import BadInputError
 
 SCHEMAS = "spec_schemas.json"  # of each kind, written by `make generate`
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -26,14 +27,6 @@ MOST_PROBLEMS = 20  # more than these are not printed
 LONGEST_TOLD = 80  # characters of what is no path
 DEEPEST = 200  # levels of a document, ten times those of any object: libyaml's stack ends the program somewhere beyond ten thousand
 _KINDS = {kind.kind: kind for kind in KINDS}
-
-
-class BadInputError(Exception):
-    """The input cannot be used; each line says where, what, and what to do."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +64,7 @@ class Manifests:
 def read_manifests(paths: Sequence[str]) -> Manifests:
     """Read files, folders and `-` for standard input."""
     problems: list[str] = []
-    parsed: list[tuple[str, Kind, dict[str, Any], ApiModel]] = []
+    parsed: list[tuple[str, dict[str, Any], ApiModel]] = []
     for file in _files(paths, problems):
         for document in _documents(file, problems):
             found = _parse(file, document, problems)
@@ -82,11 +75,11 @@ def read_manifests(paths: Sequence[str]) -> Manifests:
     return _sorted_out(parsed)
 
 
-def _sorted_out(parsed: Sequence[tuple[str, Kind, dict[str, Any], ApiModel]]) -> Manifests:
+def _sorted_out(parsed: Sequence[tuple[str, dict[str, Any], ApiModel]]) -> Manifests:
     workloads: list[NamedWorkload] = []
     providers: dict[tuple[str | None, str], HostedProviderSpec] = {}
     classes: dict[str, AcceleratorClassSpec] = {}
-    for file, _, metadata, spec in parsed:
+    for file, metadata, spec in parsed:
         namespace, name = metadata.get("namespace"), metadata["name"]
         match spec:
             case InferenceWorkloadSpec():
@@ -157,7 +150,7 @@ def _objects(document: Any) -> Iterator[Any]:
         yield from _objects(each)
 
 
-def _parse(file: str, document: Any, problems: list[str]) -> tuple[Kind, dict[str, Any], ApiModel] | None:
+def _parse(file: str, document: Any, problems: list[str]) -> tuple[dict[str, Any], ApiModel] | None:
     if document is None or document == {}:
         return None
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str) or not isinstance(document.get("apiVersion"), str):
@@ -178,7 +171,7 @@ def _parse(file: str, document: Any, problems: list[str]) -> tuple[Kind, dict[st
         problems.append(f"{where}: metadata.name is missing or no text; give the object a name")
         return None
     spec = _spec(where, kind, document, problems)
-    return None if spec is None else (kind, metadata, spec)
+    return None if spec is None else (metadata, spec)
 
 
 def _spec(where: str, kind: Kind, document: Mapping[str, Any], problems: list[str]) -> ApiModel | None:

@@ -11,20 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from importlib import resources
-from pathlib import Path
 
-from spillway.api.catalogue import AcceleratorClassSpec
+from spillway.api.model import Architecture
 from spillway.api.plan_output import PlanOutput
-from spillway.api.vocabulary import Reason
-from spillway.api.workload import Architecture
-from spillway.cli.manifests import BadInputError, Manifests, NamedWorkload, read_manifests
+from spillway.cli.bad_input import BadInputError
+from spillway.cli.manifests import Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
+from spillway.cli.progress import clear, show
+from spillway.cli.questions import question_for, read_shapes
 from spillway.plan.choice import Engineering, make_plan, running_of
 from spillway.plan.decision import Problem
 from spillway.plan.load import Load, declared_load
-from spillway.plan.models import known_model
-from spillway.plan.offers import find_offers
 from spillway.plan.options import Question
 from spillway.plan.owning import all_sizes
 from spillway.plan.sizing import ReplicaSize
@@ -32,9 +29,7 @@ from spillway.plan.sweep import Point, sweep, volumes
 from spillway.report.plan_output import plan_output
 from spillway.report.plan_text import as_markdown, as_text
 
-BAD_INPUT = 2
 NOTHING_POSSIBLE = 3
-CATALOGUE = "accelerator_classes.json"  # the chart's, written by `make generate`
 MOST_POINTS = 10_000
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 
@@ -53,9 +48,7 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         plans = _plans(parsed, datetime.now(UTC).date())
     except BadInputError as problem:
-        for line in problem.problems:
-            print(f"spillway plan: {line}", file=sys.stderr)
-        return BAD_INPUT
+        return problem.tell("plan")
     _print(plans, parsed.output)
     return 0 if all(plan.recommended is not None for plan in plans) else NOTHING_POSSIBLE
 
@@ -97,63 +90,6 @@ def _plan(
     return output
 
 
-def question_for(workload: NamedWorkload, manifests: Manifests, lists: PriceLists, shapes: Mapping[str, Architecture]) -> Question:
-    """Return what a plan is asked about a workload in the files. Raises BadInputError where they do not fit together."""
-    spec = workload.spec
-    architecture = shapes.get(spec.model.id)
-    if architecture is not None and spec.model.architecture is None:
-        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"architecture": architecture})})
-    offers = find_offers(spec, manifests.providers_for(workload), listed=lists.offers)
-    if isinstance(offers, Problem):
-        here = " Its manifest has to be among the files: add it with -f." if offers.reason is Reason.UNKNOWN_PROVIDER else ""
-        raise BadInputError(f"{workload.file}: InferenceWorkload {workload.label}: spec.hosted.backends: {offers.message}{here}")
-    classes = lists.priced(manifests.classes or default_classes())
-    unknown = [name for name in (spec.dedicated.accelerators if spec.dedicated else []) if name not in classes]
-    if unknown:
-        raise BadInputError(
-            f"{workload.file}: InferenceWorkload {workload.label}: spec.dedicated.accelerators: there is no AcceleratorClass "
-            f"{unknown[0]!r} among {', '.join(sorted(classes))}; add its manifest with -f, or correct the name"
-        )
-    return Question(name=workload.label, spec=spec, classes=classes, offers=offers)
-
-
-def default_classes() -> Mapping[str, AcceleratorClassSpec]:
-    """Return the chart's catalogue of accelerator classes, for files that bring none."""
-    raw = json.loads(resources.files("spillway.cli").joinpath(CATALOGUE).read_text(encoding="utf-8"))
-    return {name: AcceleratorClassSpec.model_validate(spec) for name, spec in raw.items()}
-
-
-def read_shapes(file: str | None, workloads: Sequence[NamedWorkload]) -> Mapping[str, Architecture]:
-    """Return the shape that `--model-config` gives, by the model that it is of: the only one, or the only one that nothing else knows."""
-    if file is None:
-        return {}
-    architecture = read_architecture(file)
-    asked = {each.spec.model.id: each.spec.model for each in workloads if each.spec.model.architecture is None}
-    unknown = [name for name, model in asked.items() if known_model(model) is None]
-    if len(asked) > 1 and len(unknown) != 1:
-        raise BadInputError(
-            f"--model-config: {file} is of one model, and the workloads have {', '.join(unknown or asked)}; give files with one of them, "
-            "or model.architecture"
-        )
-    return dict.fromkeys(unknown if len(asked) > 1 else asked, architecture)
-
-
-def read_architecture(file: str) -> Architecture:
-    """Return the shape of a model from its config.json. Raises BadInputError."""
-    from spillway.plan.architecture import Unreadable, architecture_of
-
-    try:
-        config = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
-        raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give the model's config.json with --model-config") from None
-    if not isinstance(config, dict):
-        raise BadInputError(f"{file}: is no JSON object; give the model's config.json with --model-config")
-    found = architecture_of(config)
-    if isinstance(found, Unreadable):
-        raise BadInputError(f"{file}: {found.message}")
-    return found
-
-
 def _engineering(parsed: argparse.Namespace) -> Engineering | None:
     once, monthly, months = parsed.engineering_once, parsed.engineering_monthly, parsed.amortise_months
     if not (0 <= once < float("inf") and 0 <= monthly < float("inf") and months > 0):
@@ -188,13 +124,10 @@ def _volume(text: str) -> float | None:
 
 def _sweep(question: Question, sized: tuple[ReplicaSize, ...] | Problem, load: Load, swept: _Range) -> list[Point]:
     points = []
-    show = sys.stderr.isatty()
     for point in sweep(question, sized, load, volumes(swept.low, swept.high, swept.points)):
         points.append(point)
-        if show:
-            print(f"\r{len(points)} of {swept.points} volumes", end="", file=sys.stderr, flush=True)
-    if show:
-        print("\r\x1b[K", end="", file=sys.stderr)
+        show(f"{len(points)} of {swept.points} volumes")
+    clear()
     return points
 
 

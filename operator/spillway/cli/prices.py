@@ -19,8 +19,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from spillway.api.base import first_error
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice, PricePer, PriceSource, ProviderModel
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.plan.offers import Offer
 
 MACHINES = "gpu_instance_prices.csv"
@@ -145,8 +146,7 @@ def _offers(file: Path) -> tuple[Offer, ...]:
                 }
             )
         except ValidationError as problem:
-            first = problem.errors()[0]
-            raise BadInputError(f"{file}, line {line}: {first['loc'][0]}: {first['msg']}; correct the row") from None
+            raise BadInputError(f"{file}, line {line}: {first_error(problem)}; correct the row") from None
         as_of = _date(row.get("as_of") or "")
         prices = PriceSource(as_of=as_of, source=file.name) if as_of else None
         found.append(Offer(provider_name=row["provider"], listing=listing, prices=prices))

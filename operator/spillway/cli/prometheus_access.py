@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.observe.access import Access, AccessError, Named, basic, bearer, text_of
 
 _OPTIONS = Named(

@@ -10,13 +10,12 @@ import sys
 from datetime import UTC, datetime
 
 from spillway.api.report_output import ReportOutput
+from spillway.cli.bad_input import BadInputError
 from spillway.cli.cluster import Cluster, ClusterError
-from spillway.cli.manifests import BadInputError
 from spillway.report.bill import bill
 from spillway.report.bill_text import as_text
 
 NO_CLUSTER = 1
-BAD_INPUT = 2
 ALL = "all namespaces"
 
 
@@ -25,9 +24,7 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         report = _report(parsed, datetime.now(UTC))
     except BadInputError as problem:
-        for line in problem.problems:
-            print(f"spillway report: {line}", file=sys.stderr)
-        return BAD_INPUT
+        return problem.tell("report")
     except ClusterError as problem:
         print(f"spillway report: {problem}", file=sys.stderr)
         return NO_CLUSTER

@@ -8,30 +8,33 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from spillway.api.simulate_output import EngineOutput, HostedOutput, SimulateOutput, SloOutput
-from spillway.cli.manifests import BadInputError, NamedWorkload, read_manifests
-from spillway.cli.plan import question_for, read_shapes
+from spillway.api.simulate_output import SimulateOutput
+from spillway.cli.bad_input import BadInputError
+from spillway.cli.manifests import NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
+from spillway.cli.progress import clear, show, show_share
 from spillway.cli.prometheus_access import read_access
+from spillway.cli.questions import question_for, read_shapes
 from spillway.cli.simulate_case import Case, Wanted, make_case
 from spillway.cli.simulate_engine import read_engine
-from spillway.cli.simulate_runs import asked_policies, hosted_within_percent, policy_names, promised_percent, run_policies
+from spillway.cli.simulate_policies import asked_policies, policy_names
+from spillway.cli.simulate_runs import run_policies
+from spillway.cli.simulate_told import assumed, hosted_too_slow, setting_of
 from spillway.cli.trace_file import read_trace, stated_columns
 from spillway.observe.access import Access
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.options import Question
-from spillway.plan.rounding import down, figure
 from spillway.report.simulate_text import as_text
-from spillway.simulate.document import Setting, simulate_output
+from spillway.simulate.document import simulate_output
 from spillway.simulate.reading import Reading, TraceError
 from spillway.simulate.shaping import first_days, scaled, that_fit
 from spillway.simulate.trace import Trace
 
-BAD_INPUT = 2
 NARROWEST = 100  # characters that the table needs
 MOST_COPIES = 1000
 MOST_CHOICES = 3  # of another class for traffic that is scaled to fill it: one for more of it is chosen once or twice
@@ -49,12 +52,10 @@ def run(parsed: argparse.Namespace) -> int:
         try:
             outputs = _outputs(parsed, datetime.now(UTC))
         finally:
-            _clear(sys.stderr.isatty())
+            clear()
         _write(_written(outputs, parsed.output, to_file=parsed.out is not None), parsed.out)
     except BadInputError as problem:
-        for line in problem.problems:
-            print(f"spillway simulate: {line}", file=sys.stderr)
-        return BAD_INPUT
+        return problem.tell("simulate")
     return 0
 
 
@@ -107,13 +108,13 @@ def _output(
         raise BadInputError(f"--days {parsed.days:g}: no request of {trace.name} is that early; give more days")
     trace, scale, case, remarks = _sized(parsed, workload, question, trace, wanted)
     policies = asked_policies(parsed.policy or (), rents=case.rents, where=f"{workload.file}: InferenceWorkload {workload.label}: ")
-    outcomes = run_policies(case, trace, policies, hosted=parsed.hosted, seed=parsed.seed, on_progress=_progress(sys.stderr.isatty()))
+    outcomes = run_policies(case, trace, policies, hosted=parsed.hosted, seed=parsed.seed, on_progress=show_share)
     return simulate_output(
-        _setting(case, question, parsed, scale, reading),
+        setting_of(case, question, parsed, scale, reading),
         trace,
         outcomes,
-        warnings=(*case.warnings, *_hosted_too_slow(case, trace, parsed.hosted), *reading.remarks, *remarks, *of_prices),
-        assumptions=(*case.assumptions, *_assumed(case, parsed, scale)),
+        warnings=(*case.warnings, *hosted_too_slow(case, trace, parsed.hosted), *reading.remarks, *remarks, *of_prices),
+        assumptions=(*case.assumptions, *assumed(case, parsed, scale)),
     )
 
 
@@ -175,12 +176,11 @@ def _fitting(trace: Trace, longest: int) -> Trace:
 
 
 def _from_file(parsed: argparse.Namespace) -> Reading:
-    show = _progress(sys.stderr.isatty())
     return read_trace(
         parsed.trace,
         stated=stated_columns(parsed.columns),
         skip_bad=parsed.skip_bad_rows,
-        on_progress=None if show is None else lambda rows: _line(f"{rows:,} rows"),
+        on_progress=lambda rows: show(f"{rows:,} rows"),
     )
 
 
@@ -193,7 +193,6 @@ def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Que
     if not slash or not namespace or not name:
         raise BadInputError("--workload: Prometheus knows workloads by namespace and name; give --workload NAMESPACE/NAME")
     since = timedelta(seconds=_seconds(parsed.since, "--since"))
-    show = _progress(sys.stderr.isatty())
     try:
         history = read_history(
             prometheus_at(parsed.from_prometheus, access),
@@ -202,7 +201,7 @@ def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Que
             workload=name,
             since=since,
             now=now,
-            on_progress=None if show is None else lambda share: show("asking Prometheus", share),
+            on_progress=partial(show_share, "asking Prometheus"),
         )
         return recorded_trace(history, name=label, spread=declared_lengths(question.spec), seed=parsed.seed)
     except HistoryError as problem:
@@ -210,80 +209,6 @@ def _recorded(parsed: argparse.Namespace, workload: NamedWorkload, question: Que
         raise BadInputError(f"--from-prometheus {shown}: {problem}") from None
     except TraceError as problem:
         raise BadInputError(f"--from-prometheus: {problem}") from None
-
-
-def _setting(case: Case, question: Question, parsed: argparse.Namespace, scale: float, reading: Reading) -> Setting:
-    slo, step, offer = case.spec.slo, case.engine.step, case.chosen.offer
-    measured = case.measured_engine
-    return Setting(
-        workload=case.label,
-        model=question.spec.model.id,
-        slo=SloOutput(
-            time_to_first_token_ms=slo.time_to_first_token_ms if slo else None,
-            inter_token_latency_ms=slo.inter_token_latency_ms if slo else None,
-            end_to_end_ms=slo.end_to_end_ms if slo else None,
-            attainment_percent=promised_percent(case),
-        ),
-        engine=EngineOutput(
-            accelerator_class=case.chosen.accelerator_class,
-            tensor_parallel_size=case.chosen.tensor_parallel_size,
-            basis="Given" if measured else case.chosen.calibrated,
-            step_base_ms=round(case.engine.step_overhead_ms + step.base_ms + step.experts_ms * step.touched(case.engine.max_num_seqs), 4),
-            step_sequence_ms=round(step.sequence_ms, 5),
-            step_kv_ms=round(step.kv_ms, 6),
-            step_prompt_ms=round(step.prompt_ms, 6),
-            concurrency=case.engine.max_num_seqs,
-            start_up_seconds=case.engine.start_up_s,
-            usd_per_hour=round(case.prices.usd_per_replica_hour, 4),
-        ),
-        hosted=None
-        if offer is None
-        else HostedOutput(
-            name=offer.label,
-            speed=parsed.hosted,
-            input_usd_per_million_tokens=round(case.prices.hosted_input_usd_per_million, 6),
-            output_usd_per_million_tokens=round(case.prices.hosted_output_usd_per_million, 6),
-        ),
-        kappa=case.kappa,
-        seed=parsed.seed,
-        demand_replicas_mean=case.demand_replicas_mean,
-        scale=scale,
-        columns=reading.columns,
-    )
-
-
-def _hosted_too_slow(case: Case, trace: Trace, hosted: str) -> list[str]:
-    """Say where spilling itself breaks the promise, which no scaler can make good."""
-    within = hosted_within_percent(case, trace, hosted)
-    if within is None or within >= promised_percent(case):
-        return []
-    told = (
-        f"The hosted side by itself meets the SLO for {down(within, 1):.1f} % of these requests, and what is spilled counts: relax slo, or "
-        "look at policies that own more."
-    )
-    return [told]
-
-
-def _assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
-    but = " (all-hosted with none, all-owned with one at least)" if case.rents else ""
-    warm = f"Every policy starts with the replicas that the first five minutes fill, ready{but}"
-    told = [f"{warm}, and is judged on all requests from the first on."]
-    if case.rents:
-        speed = "a median of 0.5 s and 10 to 20 ms a token" if parsed.hosted == "fast" else "a median of 2 s and 50 to 90 ms a token"
-        told.append(f"The hosted side answers after {speed}, with 0.5 % errors, each tried once more.")
-    if case.rents and case.scaling.min_replicas:
-        told.append(
-            f"minReplicas ({case.scaling.min_replicas}) holds for every policy but all-hosted and the clairvoyant ones, which own fewer "
-            "where that is cheaper."
-        )
-    if scale > 1:
-        told.append(
-            f"The traffic is {figure(scale)} times the recorded one, from copies within two minutes of each other: its bursts are smoother."
-        )
-    elif scale < 1:
-        told.append(f"The traffic is {figure(scale)} times the recorded one: so many of its requests, drawn by chance.")
-    told.append("All baselines are our own versions of documented rules with their projects' default values, and spill as ours does.")
-    return told
 
 
 def _written(outputs: Sequence[SimulateOutput], form: str, *, to_file: bool) -> str:
@@ -318,24 +243,3 @@ def _seconds(text: str, option: str) -> float:
     if not 0 < seconds <= LONGEST_S:
         raise BadInputError(f"{option}: is {text!r}; give a time above 0, and of at most ten years, such as 180s, 3m, 12h or 7d")
     return seconds
-
-
-def _progress(shown: bool) -> Callable[[str, float], None] | None:  # noqa: FBT001
-    """Return what draws the bar; nothing where nobody looks."""
-    return _bar if shown else None
-
-
-def _clear(shown: bool) -> None:  # noqa: FBT001
-    """Take away what was shown of the progress: whatever is printed next begins its own line."""
-    if shown:
-        _line("")
-
-
-def _bar(what: str, share: float) -> None:
-    width = 30
-    full = int(width * min(1.0, share))
-    _line(f"[{'#' * full}{'.' * (width - full)}] {100 * min(1.0, share):3.0f} % {what}" if share < 1 else "")
-
-
-def _line(text: str) -> None:
-    print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -6,17 +6,10 @@ from dataclasses import dataclass
 
 from spillway.api.base import NamedRef
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.workload import (
-    ApplyMode,
-    Dedicated,
-    Hosted,
-    HostedBackendRef,
-    InferenceWorkloadSpec,
-    PlacementMode,
-    Scaling,
-    ScalingMode,
-)
-from spillway.cli.manifests import BadInputError
+from spillway.api.dedicated import Scaling, ScalingMode
+from spillway.api.hosted import Hosted, HostedBackendRef
+from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMode
+from spillway.cli.bad_input import BadInputError
 from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.capacity import current_lengths, expected_service, size
@@ -81,7 +74,7 @@ class Case:
     @property
     def scaling(self) -> Scaling:
         """Bounds of the number of replicas."""
-        return self.spec.dedicated.scaling if self.spec.dedicated else Scaling()
+        return self.spec.own.scaling
 
 
 def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) -> Case:
@@ -138,7 +131,7 @@ def _as_simulated(spec: InferenceWorkloadSpec, chosen: Chosen, trace: Trace) -> 
 
     No replica is committed: each is billed, and those that spillway took to be paid for would be held for nothing.
     """
-    own, offer = spec.dedicated or Dedicated(), chosen.offer
+    own, offer = spec.own, chosen.offer
     engine = own.engine.model_copy(update={"stated_tensor_parallel_size": chosen.tensor_parallel_size})
     backends = [] if offer is None else [HostedBackendRef(provider_ref=NamedRef(name=offer.provider_name), model=offer.listing.name)]
     seen = as_declared(spec, observed(trace)).traffic
@@ -157,7 +150,7 @@ def _as_simulated(spec: InferenceWorkloadSpec, chosen: Chosen, trace: Trace) -> 
 
 def _bounded(spec: InferenceWorkloadSpec, asked: InferenceWorkloadSpec, *, peak: float, rents: bool) -> InferenceWorkloadSpec:
     """Return the spec with bounds of the replicas: those of the manifest, else as many as the traffic could want."""
-    own = spec.dedicated or Dedicated()
+    own = spec.own
     stated = asked.dedicated is not None and "scaling" in asked.dedicated.model_fields_set
     free = Scaling(min_replicas=0 if rents else 1, max_replicas=min(MOST_REPLICAS, max(1, math.ceil(peak * ROOM) + 1)))
     scaling = own.scaling.model_copy(update={"mode": ScalingMode.SPILLWAY}) if stated else free
@@ -170,7 +163,7 @@ def _engine(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, want
     service = expected_service(spec, accelerator, current_lengths(spec, Memory()))
     if service is None or capacity.kv_tokens is None:
         raise BadInputError(f"{where}: the model's shape is not known; give model.architecture, or its config.json with --model-config")
-    own = spec.dedicated or Dedicated()
+    own = spec.own
     return capacity, EngineModel(
         step=wanted.step or service.step,
         step_overhead_ms=0.0 if wanted.step else STEP_OVERHEAD_MS,  # whoever measured steps has it in them
@@ -229,13 +222,13 @@ def _warnings(asked: InferenceWorkloadSpec, spec: InferenceWorkloadSpec, trace: 
                 f"spec.traffic.{field}.mean is {declared.mean} and the trace's is {found:.0f}: replicas are sized for the former, as in a "
                 "cluster; correct it to size them for this traffic."
             )
-    scaling = spec.dedicated.scaling if spec.dedicated else Scaling()
+    scaling = spec.own.scaling
     if scaling.max_replicas < peak:
         told.append(
             f"dedicated.scaling.maxReplicas is {scaling.max_replicas}, and the busiest minute's work fills {peak:.1f} replicas: no "
             "policy may own more; raise it to see whether that pays."
         )
-    if asked.dedicated is not None and asked.dedicated.committed_replicas:
+    if asked.own.committed_replicas:
         told.append(
             "dedicated.committedReplicas is not simulated: every replica is billed, and spillway decides as if none were committed."
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from spillway.api.catalogue import HostedProviderSpec, ProviderModel
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.plan.case import cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem

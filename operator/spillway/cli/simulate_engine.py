@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.plan.roofline import StepModel
 
 COEFFICIENTS = ("a", "b", "c", "delta")

@@ -1,7 +1,6 @@
 """One trace through every policy that was asked for: production's own decisions, the baselines, and the clairvoyant bound."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -9,9 +8,9 @@ from functools import cached_property, partial
 import numpy as np
 
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
-from spillway.cli.manifests import BadInputError
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_gateway import limited, rules_of
+from spillway.cli.simulate_policies import HEADROOMS, Asked
 from spillway.plan.capacity import size
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
@@ -32,91 +31,27 @@ from spillway.simulate.spillway_policy import DEFAULT_START, SpillwayPolicy
 from spillway.simulate.trace import Floats, Trace
 
 HOSTED = {"fast": FAST, "slow": SLOW}
-ALL_HOSTED = "all-hosted"
-USUAL = (OURS, ORACLE_REPLAY, ORACLE, ALL_HOSTED, "all-owned", "hpa-utilisation", "keda-queue", "kubeai", "knative-kpa")
-HEADROOMS = (1.0, 0.9, 0.8)  # shares of a replica that a replayed plan may count on: queues need some of it
 SLOT_S = 30.0  # of the replayed plan
 WARM_S = 300.0  # from the start: what is ready then is what these minutes' work fills
 LATEST_START_S = 60.0  # of a request where no target says: what the bound lets it wait
 Progress = Callable[[str, float], None]  # policy, share of all work done, 0..1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A policy by its name, with the values of its parameters where they were given: `hpa-utilisation:0.6`."""
-
-    label: str
-    name: str
-    values: tuple[float, ...] | None = None
-
-    @property
-    def runs(self) -> int:
-        """Return how many simulations it takes."""
-        return len(HEADROOMS) if self.name == ORACLE_REPLAY else 1
-
-
-def policy_names() -> tuple[str, ...]:
-    """Return all policies there are."""
-    return (OURS, ORACLE_REPLAY, ORACLE, *(each.name for each in RULES))
-
-
-def asked_policies(given: Sequence[str], *, rents: bool = True, where: str = "") -> tuple[Asked, ...]:
-    """Return what is to be run: what was given, once each, else the usual ones. Raises BadInputError for an unknown one.
-
-    `where` names the workload to which `rents` applies.
-    """
-    wanted = list(dict.fromkeys(part for each in given for part in _parts(each))) or [
-        name for name in USUAL if rents or name not in {ALL_HOSTED, ORACLE}
-    ]
-    return tuple(_asked(each, rents=rents, where=where) for each in wanted)
-
-
 def run_policies(
-    case: Case, trace: Trace, policies: Sequence[Asked], *, hosted: str, seed: int, on_progress: Progress | None = None
+    case: Case, trace: Trace, policies: Sequence[Asked], *, hosted: str, seed: int, on_progress: Progress
 ) -> tuple[Outcome, ...]:
     """Return what each policy came to, in the order asked. The same values give the same outcomes."""
     bench = _Bench(case=case, trace=trace, hosted=limited(HOSTED[hosted], case.spec) if case.rents else None, seed=seed)
     outcomes, done, runs = [], 0, sum(each.runs for each in policies)
     for each in policies:
-        report = partial(_report, on_progress, each.label, done, each.runs, runs)
+        report = partial(_report, on_progress, each, done, runs)
         outcomes.append(bench.outcome(each, report))
         done += each.runs
     return tuple(outcomes)
 
 
-def _report(on_progress: Progress | None, label: str, done: int, of_it: int, runs: int, share: float) -> None:
-    if on_progress is not None:
-        on_progress(label, (done + share * of_it) / runs)
-
-
-def _parts(given: str) -> list[str]:
-    """Split names at commas; a comma before a number parts the values behind a name."""
-    return [part.strip() for part in re.split(r",(?![ ]*[0-9.])", given) if part.strip()]
-
-
-def _asked(given: str, *, rents: bool, where: str) -> Asked:
-    name, colon, text = given.partition(":")
-    if name not in policy_names():
-        raise BadInputError(f"--policy: there is no {name!r}; there are {', '.join(policy_names())}")
-    if not rents and name in {ALL_HOSTED, ORACLE}:
-        raise BadInputError(
-            f"{where}--policy {name}: needs a hosted side, and nothing can be rented; unless placement.dataResidency forbids it, add a "
-            "HostedProvider with -f, or give --kappa"
-        )
-    if not colon:
-        return Asked(label=name, name=name)
-    found = next((each for each in RULES if each.name == name), None)
-    expected = found.parameters if found else ()
-    try:
-        values = tuple(float(each) for each in text.split(","))
-    except ValueError:
-        values = ()
-    if not expected or len(values) != len(expected) or not all(math.isfinite(each) and each > 0 for each in values):
-        wants = f"numbers above 0 for {' and '.join(expected)}" if expected else "no values"
-        raise BadInputError(
-            f"--policy {given}: {name} takes {wants}; such as {name}{':' + ','.join('0.5' for _ in expected) if expected else ''}"
-        )
-    return Asked(label=given, name=name, values=values)
+def _report(on_progress: Progress, asked: Asked, done: int, runs: int, share: float) -> None:
+    on_progress(asked.label, (done + share * asked.runs) / runs)
 
 
 def hosted_within_percent(case: Case, trace: Trace, hosted: str) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from spillway.cli.manifests import BadInputError
+from spillway.cli.bad_input import BadInputError
 from spillway.simulate.reading import PER_SECOND, Cells, Column, Named, Reading, TraceError, choose, make_trace
 from spillway.simulate.trace import Floats
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spillway.apply.known import Ref
-from spillway.observe.cluster import owner_of
+from spillway.observe.body import owner_of
 from spillway.plan.decision import Key
 from spillway.reconcile.queue import ReconcileQueue
 from spillway.reconcile.world import World
@@ -32,7 +32,7 @@ class Intake:
 
     def _put_applied(self, kind: str, body: Mapping[str, Any], owner: Key) -> frozenset[Key]:
         """Take in an object that the applier may have written. The first sight of what it has just made is no news to a pass."""
-        view, known, ref = self._world.view, self._world.known, _ref(kind, body)
+        view, known, ref = self._world.view, self._world.known, Ref.of(kind, body)
         echo = (kind, ref.name) not in view.children(owner) and known.is_echo(ref, body["metadata"])
         keys = view.put(kind, body, datetime.now(UTC))
         if known.seen(ref, body["metadata"], owner):
@@ -43,14 +43,10 @@ class Intake:
         """Take in that an object was deleted."""
         keys = self._world.view.remove(kind, body, datetime.now(UTC))
         if kind in _APPLIED:
-            self._world.known.gone(_ref(kind, body), body["metadata"].get("uid"))
+            self._world.known.gone(Ref.of(kind, body), body["metadata"].get("uid"))
         self._ask(keys)
 
     def _ask(self, keys: Iterable[Key]) -> None:
         if self._leading():
             for key in keys:
                 self._queue.add(key, after_s=GATHER_S)
-
-
-def _ref(kind: str, body: Mapping[str, Any]) -> Ref:
-    return Ref(kind, body["metadata"].get("namespace", ""), body["metadata"]["name"])

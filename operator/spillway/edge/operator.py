@@ -25,7 +25,8 @@ from spillway.edge.intake import Intake
 from spillway.edge.leading import Leading
 from spillway.edge.probes import serve_probes
 from spillway.edge.vitals import Role, Vitals, Watches, not_live, not_ready
-from spillway.observe.cluster import Child, ClusterView
+from spillway.observe.child import Child
+from spillway.observe.cluster import ClusterView
 from spillway.observe.gateways import read_load
 from spillway.observe.prometheus import PrometheusSource
 from spillway.plan.decision import Decision, Key

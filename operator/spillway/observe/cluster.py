@@ -7,15 +7,14 @@ lists anew and does not notice what is missing). Here the census (apply.census) 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
-from spillway.api.workload import InferenceWorkloadSpec
-from spillway.observe.pods import Body, SharingPod, gateway_pod, has_ended, moment, pool, ready_since, refused, replica_pod, sharing_pod
-from spillway.plan.decision import Key, Workload
+from spillway.api.vocabulary import COMPONENT_ENGINE
+from spillway.observe.body import Body, owner_of, version
+from spillway.observe.child import Child, child_of
+from spillway.observe.parsed import Parsed, SeenWorkload, parse, seen_workload
+from spillway.plan.decision import Key
 from spillway.plan.observation import Catalogue, GatewayPod, Pool, ReplicaPod
 
 WORKLOAD_KIND, CLASS_KIND, PROVIDER_KIND = "InferenceWorkload", "AcceleratorClass", "HostedProvider"
@@ -24,62 +23,6 @@ REMEMBER_ENDED = timedelta(minutes=10)
 # A gateway pod whose time to end is over by this much is on a node that is lost: its kubelet would have ended it and said so. It stays
 # until somebody takes the node out, for days perhaps, and must not be waited for, nor have a part of the cap and of limits.
 LOST_AFTER = timedelta(minutes=2)
-
-Spec = TypeVar("Spec", InferenceWorkloadSpec, AcceleratorClassSpec, HostedProviderSpec)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed(Generic[Spec]):
-    """A spec, or why it cannot be read. Parsed once per generation."""
-
-    uid: str
-    generation: int
-    version: int  # the object's when this was parsed
-    spec: Spec | None
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenWorkload:
-    """An InferenceWorkload as last seen."""
-
-    key: Key
-    created_at: datetime
-    parsed: Parsed[InferenceWorkloadSpec]
-    status: Mapping[str, object]
-    terminating: bool
-    seen_since: datetime  # by this process
-
-    def as_workload(self) -> Workload | None:
-        """Return it for planning; None when its spec cannot be read."""
-        if self.parsed.spec is None:
-            return None
-        return Workload(
-            key=self.key,
-            uid=self.parsed.uid,
-            generation=self.parsed.generation,
-            created_at=self.created_at,
-            spec=self.parsed.spec,
-            previous_status=self.status,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """An object with a workload's label, as last seen."""
-
-    kind: str
-    name: str
-    uid: str
-    version: int
-    controller_uid: str | None
-    component: str | None
-    facts: ReplicaPod | GatewayPod | Pool | None = None
-    config_generation: str | None = None  # of a gateway pod: the cap it was last told of
-    ready_since: datetime | None = None  # of a gateway pod
-    sharing: SharingPod | None = None  # of a gateway pod that can be told a share of the cap
-    refused: str | None = None  # of a gateway's Deployment: why the API server takes no pod of it
-
 
 ChildName = tuple[str, str]  # kind, name
 
@@ -108,14 +51,14 @@ class ClusterView:
                 return self._put_workload(Key(namespace=namespace, name=name), body, now)
             case "AcceleratorClass":
                 old_class = self.classes.get(name)
-                self.classes[name] = new_class = _parse(AcceleratorClassSpec, body, old_class)
+                self.classes[name] = new_class = parse(AcceleratorClassSpec, body, old_class)
                 if new_class is old_class:
                     return frozenset()
                 self._catalogues.clear()
                 return frozenset(self._referring_to_class(name))
             case "HostedProvider":
                 old_provider = self.providers.get((namespace, name))
-                self.providers[namespace, name] = new_provider = _parse(HostedProviderSpec, body, old_provider)
+                self.providers[namespace, name] = new_provider = parse(HostedProviderSpec, body, old_provider)
                 if new_provider is old_provider:
                     return frozenset()
                 self._catalogues.clear()
@@ -133,7 +76,7 @@ class ClusterView:
             return frozenset()
         return self.remove_named(kind, metadata.get("namespace", ""), metadata["name"], now, owner=owner_of(body))
 
-    def remove_named(self, kind: str, namespace: str, name: str, now: datetime, *, owner: Key | None = None) -> frozenset[Key]:
+    def remove_named(self, kind: str, namespace: str, name: str, now: datetime, *, owner: Key | None) -> frozenset[Key]:
         """Take out an object by name."""
         match kind:
             case "InferenceWorkload":
@@ -222,7 +165,7 @@ class ClusterView:
     def _is_of_before(self, kind: str, body: Body) -> bool:
         """Whether this is an object of before the one that has its name by now; its end is told next."""
         seen, metadata = self._seen(kind, body), body["metadata"]
-        return seen is not None and seen.uid != metadata.get("uid") and _version(metadata) < seen.version
+        return seen is not None and seen.uid != metadata.get("uid") and version(body) < seen.version
 
     def _seen(self, kind: str, body: Body) -> "Parsed[Any] | Child | None":
         """Return what is seen under an object's name, if anything is."""
@@ -239,7 +182,7 @@ class ClusterView:
 
     def _put_workload(self, key: Key, body: Body, now: datetime) -> frozenset[Key]:
         before = self.workloads.get(key)
-        self.workloads[key] = after = _seen_workload(key, body, before, now)
+        self.workloads[key] = after = seen_workload(key, body, before, now)
         same = before is not None and before.parsed is after.parsed and before.terminating == after.terminating
         return frozenset() if same else frozenset({key})
 
@@ -253,7 +196,7 @@ class ClusterView:
         # As when one takes a pod aside to look into it: the former workload's Services select it no more.
         left = former != owner and self._remove_child(former, (kind, name), now)
         siblings = self._children.setdefault(owner, {})
-        child = _child(kind, body)
+        child = child_of(kind, body)
         before = siblings.get((kind, name))
         siblings[kind, name] = child
         if before is None:
@@ -292,24 +235,6 @@ def _is_lost(pod: GatewayPod, now: datetime) -> bool:
     return pod.ends_by is not None and now - pod.ends_by > LOST_AFTER
 
 
-def owner_of(body: Body) -> Key | None:
-    """Return the workload in an object's label."""
-    metadata = body["metadata"]
-    name = (metadata.get("labels") or {}).get(LABEL_WORKLOAD)
-    return Key(namespace=metadata.get("namespace", ""), name=name) if name else None
-
-
-def _version(metadata: Mapping[str, Any]) -> int:
-    text = str(metadata.get("resourceVersion", ""))
-    return int(text) if text.isdecimal() else 0
-
-
-def controller_uid(body: Body) -> str | None:
-    """Return the uid of the object's controller."""
-    owners: list[dict[str, Any]] = body["metadata"].get("ownerReferences") or []
-    return next((str(each.get("uid")) for each in owners if each.get("controller")), None)
-
-
 def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
     """Return the pool, blocked when a pod of a new template finds no place, cannot start or is not even taken, while others serve.
 
@@ -327,60 +252,3 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
     if {pod.template for pod in own if pod.is_stuck} - serving:
         return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. Those of the one before serve.")
     return pool
-
-
-def _seen_workload(key: Key, body: Body, before: SeenWorkload | None, now: datetime) -> SeenWorkload:
-    metadata = body["metadata"]
-    parsed = _parse(InferenceWorkloadSpec, body, before.parsed if before else None)
-    same = before is not None and before.parsed.uid == parsed.uid
-    return SeenWorkload(
-        key=key,
-        created_at=moment(metadata.get("creationTimestamp")) or now,
-        parsed=parsed,
-        status=body.get("status") or {},
-        terminating="deletionTimestamp" in metadata,
-        seen_since=before.seen_since if before is not None and same else now,
-    )
-
-
-def _parse(model: type[Spec], body: Body, before: Parsed[Spec] | None) -> Parsed[Spec]:
-    metadata = body["metadata"]
-    uid, generation, version = metadata.get("uid", ""), metadata.get("generation", 0), _version(metadata)
-    if before is not None and (before.uid, before.generation) == (uid, generation):
-        return before
-    try:
-        return Parsed(uid=uid, generation=generation, version=version, spec=model.model_validate(body.get("spec") or {}))
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return Parsed(uid=uid, generation=generation, version=version, spec=None, problem=f"spec.{where}: {first['msg']}")
-
-
-def _child(kind: str, body: Body) -> Child:
-    metadata = body["metadata"]
-    component = (metadata.get("labels") or {}).get(LABEL_COMPONENT)
-    facts: ReplicaPod | GatewayPod | Pool | None = None
-    told, since, sharing, without_pods = None, None, None, None
-    match kind, component:
-        case "Pod", "engine":
-            facts = replica_pod(body)
-        case "Pod", "gateway" if not has_ended(body):
-            facts, since, sharing = gateway_pod(body), ready_since(body), sharing_pod(body)
-            told = (metadata.get("annotations") or {}).get(ANNOTATION_CONFIG_GENERATION)
-        case "Deployment", "engine":
-            facts = pool(body)
-        case "Deployment", "gateway":
-            without_pods = refused(body)
-    return Child(
-        kind=kind,
-        name=metadata["name"],
-        uid=metadata.get("uid", ""),
-        version=_version(metadata),
-        controller_uid=controller_uid(body),
-        component=component,
-        facts=facts,
-        config_generation=told,
-        ready_since=since,
-        sharing=sharing,
-        refused=without_pods,
-    )

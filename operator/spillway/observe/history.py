@@ -26,9 +26,7 @@ class HistoryError(Exception):
 class AskedForRanges(Protocol):
     """The part of PrometheusConnect that is used."""
 
-    def custom_query_range(
-        self, query: str, start_time: datetime, end_time: datetime, step: str, params: dict[str, str] | None = None
-    ) -> list[dict[str, Any]]:
+    def custom_query_range(self, query: str, start_time: datetime, end_time: datetime, step: str) -> list[dict[str, Any]]:
         """Return the result of a range query."""
 
 

@@ -1,11 +1,10 @@
-"""Pods and Deployments as facts. Whatever is odd or absent in the API server's answer reads as "not yet", never as an error."""
+"""Pods and Deployments as facts."""
 
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from spillway.api.vocabulary import (
     ANNOTATION_ACCELERATOR_CLASS,
@@ -21,18 +20,11 @@ from spillway.api.vocabulary import (
     LABEL_POOL,
     VARIABLE_MODEL,
 )
-from spillway.plan.observation import CRASH_LOOP, NOT_PULLED, EngineLimits, GatewayPod, Pool, ReplicaPod, ToldConfig
+from spillway.observe.body import Body, conditions_of, moment, part, whole
+from spillway.observe.trouble import Trouble, ended_words, trouble_of
+from spillway.plan.observation import CRASH_LOOP, EngineLimits, GatewayPod, Pool, ReplicaPod, ToldConfig
 from spillway.render.envoy_share import share_told
 
-Body = Mapping[str, Any]
-
-# A container that is being made has no trouble yet.
-_STARTING = frozenset({"ContainerCreating", "PodInitializing"})
-# The kubelet says in turns that it could not pull an image and that it will try again.
-_IN_TURNS = {"ErrImagePull": NOT_PULLED, "RegistryUnavailable": NOT_PULLED}
-# Of what it says the pod's name and ids change with each pod or attempt.
-_CHANGING = re.compile(r" *\(pod: .*\)$|\b[0-9a-f]{12,}\b")
-_LONGEST_WORDS = 300
 # Why a pod has no node: the scheduler found none, could not bind it to one (a volume that cannot be made), or is not to look yet.
 _NO_NODE = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})
 _NO_POD = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
@@ -40,18 +32,18 @@ _NO_POD = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
 
 def replica_pod(body: Body) -> ReplicaPod:
     """Return an engine pod's facts."""
-    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    metadata, spec, status = body["metadata"], part(body, "spec"), part(body, "status")
     annotations = metadata.get("annotations") or {}
-    conditions = _conditions(status)
+    conditions = conditions_of(status)
     containers = status.get("containerStatuses") or []
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
-    trouble = _trouble(status, ready, COMPONENT_ENGINE)
+    trouble = trouble_of(status, ready, COMPONENT_ENGINE)
     return ReplicaPod(
         uid=metadata.get("uid", ""),
         name=metadata["name"],
         pool=(metadata.get("labels") or {}).get(LABEL_POOL, ""),
         accelerator_class=annotations.get(ANNOTATION_ACCELERATOR_CLASS),
-        tensor_parallel_size=_whole(annotations.get(ANNOTATION_TENSOR_PARALLEL), 1),
+        tensor_parallel_size=whole(annotations.get(ANNOTATION_TENSOR_PARALLEL), 1),
         ready=ready.get("status") == "True",
         terminating="deletionTimestamp" in metadata,
         bound_at=_bound_at(spec, status, scheduled),
@@ -60,7 +52,7 @@ def replica_pod(body: Body) -> ReplicaPod:
         waiting_reason=trouble.reason,
         waiting_words=trouble.words,
         last_words=trouble.last_words,
-        ended_words=_ended_words(status),
+        ended_words=ended_words(status),
         fell_silent=_fell_silent(containers, ready),
         preparing_since=_preparing_since(spec, conditions),
         unschedulable=_unschedulable(spec, scheduled),
@@ -87,16 +79,16 @@ def sharing_pod(body: Body) -> SharingPod | None:
     annotation = (metadata.get("annotations") or {}).get(ANNOTATION_GATEWAY_SHARE)
     if annotation is None:
         return None
-    address = _part(body, "status").get("podIP") or None
+    address = part(body, "status").get("podIP") or None
     return SharingPod(address=address, leaving="deletionTimestamp" in metadata, told=share_told(annotation))
 
 
 def gateway_pod(body: Body) -> GatewayPod:
     """Return a gateway pod's facts."""
-    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
-    conditions = _conditions(status)
+    metadata, spec, status = body["metadata"], part(body, "spec"), part(body, "status")
+    conditions = conditions_of(status)
     ready, scheduled = conditions.get("Ready", {}), conditions.get("PodScheduled", {})
-    trouble = _trouble(status, ready, COMPONENT_GATEWAY)
+    trouble = trouble_of(status, ready, COMPONENT_GATEWAY)
     leaves = "deletionTimestamp" in metadata
     return GatewayPod(
         uid=metadata.get("uid", ""),
@@ -114,15 +106,15 @@ def gateway_pod(body: Body) -> GatewayPod:
 
 def pool(body: Body) -> Pool:
     """Return an engine Deployment's facts."""
-    metadata, spec, status = body["metadata"], _part(body, "spec"), _part(body, "status")
+    metadata, spec, status = body["metadata"], part(body, "spec"), part(body, "status")
     annotations = metadata.get("annotations") or {}
-    progressing = _conditions(status).get("Progressing", {})
+    progressing = conditions_of(status).get("Progressing", {})
     stuck = progressing.get("status") == "False" and progressing.get("reason") == "ProgressDeadlineExceeded"
-    pods = _part(_part(spec, "template"), "spec")
+    pods = part(part(spec, "template"), "spec")
     return Pool(
         name=metadata["name"],
-        replicas=_whole(spec.get("replicas"), 1),
-        ready_replicas=_whole(status.get("readyReplicas"), 0),
+        replicas=whole(spec.get("replicas"), 1),
+        ready_replicas=whole(status.get("readyReplicas"), 0),
         engine_image=annotations.get(ANNOTATION_ENGINE_IMAGE),
         engine_version=annotations.get(ANNOTATION_ENGINE_VERSION),
         rollout_blocked=(progressing.get("message") or "the rollout makes no progress") if stuck else None,
@@ -148,17 +140,17 @@ def _unschedulable(spec: Body, scheduled: Body) -> str | None:
 
 def _restarts(status: Body, container: str) -> int:
     """Return the restarts of our own container; a sidecar's, which a mesh may have put beside it, say nothing."""
-    return sum(_whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or [] if each.get("name") == container)
+    return sum(whole(each.get("restartCount"), 0) for each in status.get("containerStatuses") or [] if each.get("name") == container)
 
 
 def _is_rolling(metadata: Body, status: Body) -> bool:
-    unseen = _whole(status.get("observedGeneration"), 0) < _whole(metadata.get("generation"), 0)
-    return unseen or _whole(status.get("updatedReplicas"), 0) < _whole(status.get("replicas"), 0)
+    unseen = whole(status.get("observedGeneration"), 0) < whole(metadata.get("generation"), 0)
+    return unseen or whole(status.get("updatedReplicas"), 0) < whole(status.get("replicas"), 0)
 
 
 def refused(body: Body) -> str | None:
     """Return why the API server takes no pod of a Deployment, in its words without the name that the pod would have had; None: it does."""
-    failure = _conditions(_part(body, "status")).get("ReplicaFailure", {})
+    failure = conditions_of(part(body, "status")).get("ReplicaFailure", {})
     if failure.get("status") != "True":
         return None
     return _NO_POD.sub("", str(failure.get("message") or "")).strip().rstrip(".") or str(failure.get("reason"))
@@ -166,39 +158,13 @@ def refused(body: Body) -> str | None:
 
 def has_ended(body: Body) -> bool:
     """Whether a pod will not run again: evicted, or done."""
-    return _part(body, "status").get("phase") in ("Succeeded", "Failed")
+    return part(body, "status").get("phase") in ("Succeeded", "Failed")
 
 
 def ready_since(body: Body) -> datetime | None:
     """Return since when a pod is ready; None when it is not."""
-    ready = _conditions(_part(body, "status")).get("Ready", {})
+    ready = conditions_of(part(body, "status")).get("Ready", {})
     return moment(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
-
-
-def moment(text: object) -> datetime | None:
-    """Return a time as Kubernetes writes it; None when it is none."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def _part(body: Body, name: str) -> Body:
-    part = body.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
-def _conditions(status: Body) -> dict[str, Body]:
-    return {each["type"]: each for each in status.get("conditions") or [] if "type" in each}
-
-
-def _whole(value: object, default: int) -> int:
-    try:
-        return int(value)  # type: ignore[call-overload, no-any-return]
-    except (TypeError, ValueError):
-        return default
 
 
 def _limits(text: str | None) -> EngineLimits | None:
@@ -221,16 +187,16 @@ def _max_num_seqs(spec: Body) -> int | None:
     for container in spec.get("containers") or []:
         words = container.get("command") or []
         if "--max-num-seqs" in words[:-1]:
-            return _whole(words[words.index("--max-num-seqs") + 1], 0) or None
+            return whole(words[words.index("--max-num-seqs") + 1], 0) or None
     return None
 
 
 def _start_up_budget_s(spec: Body) -> int | None:
     """Return how long the engine may take to serve: its start-up probe asks every second."""
     for container in spec.get("containers") or []:
-        probe = _part(container, "startupProbe")
+        probe = part(container, "startupProbe")
         if container.get("name") == COMPONENT_ENGINE and probe.get("periodSeconds") == 1:
-            return _whole(probe.get("failureThreshold"), 0) or None
+            return whole(probe.get("failureThreshold"), 0) or None
     return None
 
 
@@ -243,7 +209,7 @@ def _told_config(spec: Body, status: Body) -> ToldConfig | None:
     """Return the last words of the container that reads the model's config.json, once it has ended."""
     asked = _telling(spec)
     model = next((each.get("value") for each in (asked or {}).get("env") or [] if each.get("name") == VARIABLE_MODEL), None)
-    ended = next((_part(_part(each, "state"), "terminated") for each in status.get("initContainerStatuses") or [] if _is_config(each)), {})
+    ended = next((part(part(each, "state"), "terminated") for each in status.get("initContainerStatuses") or [] if _is_config(each)), {})
     return ToldConfig(model=model, text=str(ended.get("message") or "")) if model and ended else None
 
 
@@ -268,73 +234,10 @@ def _ended_at(status: Body, containers: list[Body], ready: Body) -> datetime | N
     return max(known) if known else moment(ready.get("lastTransitionTime")) or moment(status.get("startTime"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trouble:
-    """What keeps a container of a pod from running."""
-
-    reason: str | None = None  # None: nothing does
-    words: str | None = None
-    last_words: str | None = None
-
-
-def _trouble(status: Body, ready: Body, own: str) -> _Trouble:
-    """Return what keeps a pod's first such container from running; `own` is the one that is ours.
-
-    One that ends before it has served is in a loop also while it runs again: a large model may take minutes to its next end, and what is
-    said of it must not change back and forth meanwhile.
-    """
-    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = _part(_part(each, "state"), "waiting")
-        said = str(waiting.get("reason") or "")
-        reason = _IN_TURNS.get(said, said)
-        ended = _last_end(each)
-        if reason == CRASH_LOOP or (ended and _never_served(each, ended, ready)):
-            by = "" if each.get("name") == own else f"container {each.get('name')}, "
-            last_words = ended.get("message") if each.get("name") == own else None
-            return _Trouble(reason=CRASH_LOOP, words=f"{by}{_end(ended)}" if ended else None, last_words=last_words)
-        if reason == NOT_PULLED:
-            return _Trouble(reason=reason, words=f"image {each['image']}" if each.get("image") else None)
-        if reason and reason not in _STARTING:
-            return _Trouble(reason=reason, words=_steady(waiting.get("message")))
-    return _Trouble()
-
-
-def _last_end(container: Body) -> Body:
-    """Return how a container ended last; nothing for one that has not, and for one that has done its work."""
-    now = _part(_part(container, "state"), "terminated")
-    return {} if now and not now.get("exitCode") else now or _part(_part(container, "lastState"), "terminated")
-
-
-def _never_served(container: Body, ended: Body, ready: Body) -> bool:
-    """Whether the pod has not been ready since the run of a container that ended began."""
-    if container.get("ready") or ready.get("status") != "False":
-        return False
-    began, unready_since = moment(ended.get("startedAt")), moment(ready.get("lastTransitionTime"))
-    return began is not None and unready_since is not None and unready_since <= began
-
-
-def _end(ended: Body) -> str:
-    """Return how a container ended, in the kubelet's words where a runtime could not start it."""
-    reason, code = ended.get("reason"), ended.get("exitCode")
-    if reason in {"StartError", "ContainerCannotRun"}:
-        return f"{reason}: {_steady(ended.get('message'))}"
-    return f"exit code {code}" if reason in {"Error", "Completed", None} else str(reason)
-
-
-def _ended_words(status: Body) -> str | None:
-    """Return why a kubelet evicted or refused a pod, without amounts: they stand behind the first sentence, or what was asked."""
-    reason = status.get("reason")
-    if status.get("phase") != "Failed" or not reason:
-        return None
-    message = str(status.get("message") or "").removeprefix("Pod was rejected: ").strip()
-    said = message.partition(". ")[0].partition(", requested:")[0].removesuffix(".")
-    return f"{reason}: {_steady(said)}" if said else str(reason)
-
-
 def _fell_silent(containers: list[Body], ready: Body) -> bool:
     """Whether a pod has been ready since its engine began to run, and is not any more: its node is lost, say."""
     engine = next((each for each in containers if each.get("name") == COMPONENT_ENGINE), {})
-    began, changed = moment(_part(_part(engine, "state"), "running").get("startedAt")), moment(ready.get("lastTransitionTime"))
+    began, changed = moment(part(part(engine, "state"), "running").get("startedAt")), moment(ready.get("lastTransitionTime"))
     return ready.get("status") == "False" and began is not None and changed is not None and began < changed
 
 
@@ -344,12 +247,7 @@ def _preparing_since(spec: Body, conditions: Mapping[str, Body]) -> datetime | N
     return moment(sandbox.get("lastTransitionTime")) if spec.get("nodeName") and sandbox.get("status") == "False" else None
 
 
-def _steady(message: str | None) -> str | None:
-    """Return the kubelet's sentence without what changes from pod to pod and from start to start."""
-    return _CHANGING.sub(lambda found: "" if "(" in found[0] else "…", message)[:_LONGEST_WORDS] if message else None
-
-
-def _gateway_problem(trouble: _Trouble) -> str | None:
+def _gateway_problem(trouble: Trouble) -> str | None:
     if trouble.reason == CRASH_LOOP:
         ended = f" ({trouble.words})" if trouble.words else ""
         return f"{CRASH_LOOP}: see its log (kubectl logs){ended}"

@@ -14,8 +14,9 @@ import requests
 from spillway.api.vocabulary import Reason
 from spillway.observe.access import OPEN, Access
 from spillway.observe.asking import TROUBLE, RefusedError, connect, why_not_let_in
+from spillway.observe.batch import Answers, Batch, Series
 from spillway.observe.queries import FIRST, queries
-from spillway.observe.signals import Answers, Batch, Series, Target, all_missing
+from spillway.observe.signals import Target, all_missing, signals_of
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing, Signals
 
@@ -55,7 +56,7 @@ class PrometheusSource:
             late = Missing(reason=Reason.PROMETHEUS_ERROR, detail="all queries together took too long; raise prometheus.timeoutSeconds")
             return {key: all_missing(self._window_s, late, target.backends) for key, target in targets.items()}
         batch = Batch.of(answers, window_s=self._window_s, at=now, pod_owners=pod_owners)
-        return {key: batch.read(key, target, now) for key, target in targets.items()}
+        return {key: signals_of(key, batch, target) for key, target in targets.items()}
 
     def close(self) -> None:
         """Let go of the thread. A request under way ends by its own timeout, and is the last: the process waits for the thread."""

@@ -1,8 +1,8 @@
 """All PromQL there is. Each query answers for every workload at once; the number of queries does not grow with the workloads.
 
 Every scraped series carries the labels namespace, pod, workload and component (the bundled Prometheus and the PodMonitor both set
-them). Counters of Envoy have no _total suffix. Names of vLLM's metrics: notes/vllm/metrics-0.32.0.txt; where an older version has
-another name, `or` takes it.
+them). Counters of Envoy have no _total suffix. Names of vLLM's metrics: tests/dataplane/recorded/vllm-0.32.0.txt; where an older
+version has another name, `or` takes it.
 """
 
 from typing import Final
@@ -58,6 +58,17 @@ def queries(window_s: float) -> dict[str, str]:
     """Return the batch of one tick, by name. Rates are over `window_s`."""
     w = f"{window_s:.0f}s"
     ours = 'workload!=""'
+    return {
+        # Who is scraped at all: the difference between "no traffic" and "no idea".
+        UP: f"sum by (namespace, workload, component) (max by (namespace, workload, component, pod) (up{{{ours}}}))",
+        # In seconds by Prometheus' own clock: between its clock and ours there may be any difference.
+        SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
+        **_of_gateways(ours, w),
+        **_of_engines(ours, w),
+    }
+
+
+def _of_gateways(ours: str, w: str) -> dict[str, str]:
     counted = f'__name__=~"envoy_spillway_({_COUNTED})",{ours}'
     owned = f'backend="owned",{ours}'
     served = f'code=~"2..",{owned}'
@@ -68,11 +79,6 @@ def queries(window_s: float) -> dict[str, str]:
     on_backends = _once(f'envoy_cluster_upstream_rq_active{{envoy_cluster_name=~"owned|hosted-.*",{ours}}}')
     by_listener = "sum by (namespace, workload, envoy_http_conn_manager_prefix)"
     return {
-        # Who is scraped at all: the difference between "no traffic" and "no idea".
-        UP: f"sum by (namespace, workload, component) (max by (namespace, workload, component, pod) (up{{{ours}}}))",
-        # In seconds by Prometheus' own clock: between its clock and ours there may be any difference.
-        SCRAPE_AGE: f"time() - max by (namespace, workload, component) (timestamp(up{{{ours}}}))",
-        # The gateway.
         REQUESTS: f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests', ours, w)})",
         STREAM_ERRORS: f"sum {BY} ({_rate('envoy_spillway_stream_errors', ours, w)})",
         # What hosted backends answered because no own replica reads such prompts in time: counted only where longPrompts is Spill.
@@ -108,7 +114,11 @@ def queries(window_s: float) -> dict[str, str]:
         INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
         NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
         CLOSED: f"sum {BY} ({_rate('envoy_spillway_closed_requests', ours, w)})",
-        # The engine.
+    }
+
+
+def _of_engines(ours: str, w: str) -> dict[str, str]:
+    return {
         # By pod, since the one with the least in flight goes first when there are too many.
         QUEUES: "sum by (__name__, namespace, workload, pod)"
         f' (max by (__name__, {_SERIES}) ({{__name__=~"vllm:num_requests_(running|waiting)",{ours}}}))',

@@ -7,22 +7,19 @@ scrapes is no zero.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TypeVar
 
 from spillway.api.vocabulary import BACKEND_NONE, BACKEND_OWNED, COMPONENT_ENGINE, COMPONENT_GATEWAY, Reason, hosted_cluster_name
 from spillway.observe import queries
+from spillway.observe.batch import Batch, Series
 from spillway.observe.histogram import Buckets, added, quantile, share_within, total
+from spillway.observe.labels import DIGITS, Labels, abandoned, cache_size, edge_of, failed, spilled, turned_down
 from spillway.plan.decision import Key
 from spillway.plan.observation import LongPromptTraffic, Missing, Reading, Sample, SideLatency, Signals, SpillMeter, TokenCounters
 from spillway.plan.same import of_the_same
 
 T = TypeVar("T")
-
-Labels = Mapping[str, str]
-Series = tuple[Labels, float]
-Answers = Mapping[str, "list[Series] | Missing"]
 
 _UNMETERED = ("requests", "request_bytes", "response_bytes", "plain_response_bytes")
 _COUNTER_FIELDS = {
@@ -31,10 +28,6 @@ _COUNTER_FIELDS = {
 }
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 _QUEUES = {_RUNNING, _WAITING}
-_FIRST_REFUSAL = 500  # codes from here on are failures of ours
-_TOO_MANY = 429
-_DIGITS = 9  # more in a label is no number of Envoy's
-_GONE = "0"  # Envoy's code where the client left before anybody answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,43 +42,8 @@ class Target:
     gateways: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One tick's answers, sorted by workload."""
-
-    window_s: float
-    at: datetime
-    stale_after_s: float
-    answers: Mapping[str, "Mapping[Key, list[Series]] | Missing"] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, answers: Answers, *, window_s: float, at: datetime, pod_owners: Mapping[tuple[str, str], Key]) -> "Batch":
-        """Sort answers by workload; what cannot be assigned is left out."""
-        by_name: dict[str, Mapping[Key, list[Series]] | Missing] = {}
-        for name, answer in answers.items():
-            if isinstance(answer, Missing):
-                by_name[name] = answer
-                continue
-            rows: defaultdict[Key, list[Series]] = defaultdict(list)
-            for labels, value in answer:
-                key = pod_owners.get(_pod(labels)) if name == queries.GPU else _key(labels)
-                if key is not None and math.isfinite(value):
-                    rows[key].append((labels, value))
-            by_name[name] = dict(rows)
-        return cls(window_s=window_s, at=at, stale_after_s=window_s, answers=by_name)
-
-    def rows(self, name: str, key: Key) -> list[Series] | Missing:
-        """Return one query's series of one workload."""
-        answer = self.answers.get(name, Missing(reason=Reason.METRICS_MISSING, detail="not asked yet"))
-        return answer if isinstance(answer, Missing) else answer.get(key, [])
-
-    def read(self, key: Key, target: Target, asked: datetime) -> Signals:
-        """Return a workload's signals."""
-        return _Reader(self, key, target, asked).signals()
-
-
 @of_the_same
-def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, str], ...] = ()) -> Signals:
+def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, str], ...]) -> Signals:
     """Return signals without a single reading."""
     labels = [f"{provider}/{model}" for provider, model in backends]
     return Signals(
@@ -124,11 +82,16 @@ def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, st
     )
 
 
+def signals_of(key: Key, batch: Batch, target: Target) -> Signals:
+    """Return a workload's signals."""
+    return _Reader(key, batch, target).signals()
+
+
 class _Reader:
     """One workload's readings out of a batch."""
 
-    def __init__(self, batch: Batch, key: Key, target: Target, at: datetime) -> None:
-        self._batch, self._key, self._target, self._at = batch, key, target, at
+    def __init__(self, key: Key, batch: Batch, target: Target) -> None:
+        self._key, self._batch, self._target = key, batch, target
         self._gateway_gap = self._gap(COMPONENT_GATEWAY, target.gateways)
         self._engine_gap = self._gap(COMPONENT_ENGINE, target.engines)
 
@@ -136,11 +99,11 @@ class _Reader:
         window_s = self._batch.window_s
         return Signals(
             window_s=window_s,
-            arrivals_per_s=self._requests(lambda labels: not _turned_down(labels)),
-            spilled_per_s=self._requests(_spilled),
+            arrivals_per_s=self._requests(lambda labels: not turned_down(labels)),
+            spilled_per_s=self._requests(spilled),
             failed_per_s=self._failures(),
-            refused_per_s=self._requests(lambda labels: _failed(labels) and labels.get("backend") == BACKEND_NONE),
-            cancelled_per_s=self._requests(lambda labels: labels.get("code") == _GONE),
+            refused_per_s=self._requests(lambda labels: failed(labels) and labels.get("backend") == BACKEND_NONE),
+            cancelled_per_s=self._requests(abandoned),
             in_flight_owned=self._at_gateway(queries.IN_FLIGHT),
             input_tokens_mean=self._tokens_per_request(queries.TOKENS_IN),
             output_tokens_mean=self._tokens_per_request(queries.TOKENS_OUT),
@@ -183,12 +146,17 @@ class _Reader:
         if isinstance(ages, Missing):
             return ages
         age_s = min((value for labels, value in ages if labels.get("component") == component), default=math.inf)
-        if age_s > self._batch.stale_after_s:
+        if age_s > self._batch.window_s:
             return Missing(reason=Reason.METRICS_STALE, detail=f"newest {component} sample is {age_s:.0f} s old")
         return None
 
+    def _rows(self, name: str, gap: Missing | None) -> list[Series] | Missing:
+        """Return a query's series; where it has none, or `gap` says that they are not the whole truth, why."""
+        rows = self._batch.rows(name, self._key)
+        return rows if isinstance(rows, Missing) or gap is None else gap
+
     def _sample(self, value: T) -> Sample[T]:
-        return Sample(value=value, at=self._at)
+        return Sample(value=value, at=self._batch.at)
 
     def _scaled(self, reading: Reading[float], factor: float) -> Reading[float]:
         return reading if isinstance(reading, Missing) else self._sample(reading.value * factor)
@@ -199,21 +167,19 @@ class _Reader:
 
     def _at_gateway(self, name: str, **wanted: str) -> Reading[float]:
         """Return a sum at the gateways, over the series with these labels; nothing counted is zero where they are scraped."""
-        rows = self._batch.rows(name, self._key)
+        rows = self._rows(name, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
-        return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted.items() <= labels.items()))
+        return self._sample(sum(value for labels, value in rows if wanted.items() <= labels.items()))
 
     def _at_engine(self, name: str) -> Reading[float]:
         return self._or_missing(name, self._engine_gap, "the engine has not reported it")
 
     def _or_missing(self, name: str, gap: Missing | None, detail: str, *, mean: bool = False) -> Reading[float]:
         """Return the one value there is; what is not reported is not zero."""
-        rows = self._batch.rows(name, self._key)
+        rows = self._rows(name, gap)
         if isinstance(rows, Missing):
             return rows
-        if gap is not None:
-            return gap
         if not rows:
             return Missing(reason=Reason.METRICS_MISSING, detail=detail)
         values = [value for _, value in rows]
@@ -229,7 +195,7 @@ class _Reader:
         rows = self._batch.rows(queries.CACHE_SIZE, self._key)
         if isinstance(rows, Missing):
             return rows
-        sizes = [size for labels, _ in rows if (size := _cache_size(labels)) is not None]
+        sizes = [size for labels, _ in rows if (size := cache_size(labels)) is not None]
         if not sizes:
             return Missing(reason=Reason.METRICS_MISSING, detail="the engine does not tell the size of its KV cache")
         return self._sample(each.value * batch.value * sum(sizes) / len(sizes))
@@ -256,14 +222,14 @@ class _Reader:
         return {pod: sum(values.values()) for pod, values in told.items() if pod and values.keys() >= _QUEUES}
 
     def _requests(self, wanted: Callable[[Labels], bool]) -> Reading[float]:
-        rows = self._batch.rows(queries.REQUESTS, self._key)
+        rows = self._rows(queries.REQUESTS, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
-        return self._gateway_gap or self._sample(sum(value for labels, value in rows if wanted(labels)))
+        return self._sample(sum(value for labels, value in rows if wanted(labels)))
 
     def _failures(self) -> Reading[float]:
         """Return refusals and failures; a stream that was opened with 200 and then brought an error or broke off is one."""
-        refused, broken = self._requests(_failed), self._at_gateway(queries.STREAM_ERRORS)
+        refused, broken = self._requests(failed), self._at_gateway(queries.STREAM_ERRORS)
         if isinstance(refused, Missing):
             return refused
         return broken if isinstance(broken, Missing) else self._sample(refused.value + broken.value)
@@ -284,11 +250,9 @@ class _Reader:
         return self._sample(tokens.value / metered)
 
     def _long_prompts(self) -> Reading[LongPromptTraffic]:
-        rows = self._batch.rows(queries.LONG_PROMPTS, self._key)
+        rows = self._rows(queries.LONG_PROMPTS, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
-        if self._gateway_gap is not None:
-            return self._gateway_gap
         told = {labels.get("what"): value for labels, value in rows}
         return self._sample(
             LongPromptTraffic(
@@ -299,14 +263,12 @@ class _Reader:
         )
 
     def _histogram(self, name: str, wanted: Callable[[str], bool], gap: Missing | None) -> Buckets | Missing:
-        rows = self._batch.rows(name, self._key)
+        rows = self._rows(name, gap)
         if isinstance(rows, Missing):
             return rows
-        if gap is not None:
-            return gap
         parts: defaultdict[str, dict[float, float]] = defaultdict(dict)
         for labels, value in rows:
-            edge = _edge(labels.get("le"))
+            edge = edge_of(labels)
             if edge is not None and wanted(labels.get("backend", "")):
                 parts[labels.get("backend", "")][edge] = value
         return added(list(parts.values()))
@@ -363,11 +325,9 @@ class _Reader:
         )
 
     def _healthy(self, name: str) -> Reading[bool]:
-        rows = self._batch.rows(queries.HOSTED_HEALTHY, self._key)
+        rows = self._rows(queries.HOSTED_HEALTHY, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
-        if self._gateway_gap is not None:
-            return self._gateway_gap
         found = [value for labels, value in rows if labels.get("envoy_cluster_name") == name]
         return self._sample(max(found) > 0) if found else Missing(reason=Reason.METRICS_MISSING, detail=f"no health of {name}")
 
@@ -386,11 +346,9 @@ class _Reader:
         return Missing(reason=Reason.METRICS_MISSING, detail=f"no request went to {name} in the window")
 
     def _counters(self) -> Reading[tuple[TokenCounters, ...]]:
-        rows = self._batch.rows(queries.COUNTERS, self._key)
+        rows = self._rows(queries.COUNTERS, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
-        if self._gateway_gap is not None:
-            return self._gateway_gap
         found: defaultdict[tuple[str, str], defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
         for labels, value in rows:
             field_name = _COUNTER_FIELDS.get(labels.get("__name__", ""))
@@ -403,15 +361,13 @@ class _Reader:
         return self._sample(tuple(counters))
 
     def _spill_meters(self) -> Reading[tuple[SpillMeter, ...]]:
-        rows = self._batch.rows(queries.SPILL_METERS, self._key)
+        rows = self._rows(queries.SPILL_METERS, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
-        if self._gateway_gap is not None:
-            return self._gateway_gap
         found: defaultdict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
         for labels, value in rows:
             worker = labels.get("worker", "")
-            if worker.isdecimal() and len(worker) <= _DIGITS:
+            if worker.isdecimal() and len(worker) <= DIGITS:
                 found[labels.get("pod", ""), int(worker), labels.get("backend", "")][labels.get("__name__", "")] = value
         meters = [
             SpillMeter(
@@ -426,45 +382,3 @@ class _Reader:
             for (pod, worker, backend), values in sorted(found.items())
         ]
         return self._sample(tuple(meters))
-
-
-def _key(labels: Labels) -> Key | None:
-    namespace, name = labels.get("namespace"), labels.get("workload")
-    return Key(namespace=namespace, name=name) if namespace and name else None
-
-
-def _pod(labels: Labels) -> tuple[str, str]:
-    if "exported_pod" in labels:
-        return labels.get("exported_namespace", ""), labels["exported_pod"]
-    return labels.get("namespace", ""), labels.get("pod", "")
-
-
-def _edge(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
-
-
-def _spilled(labels: Labels) -> bool:
-    return labels.get("backend") not in (BACKEND_OWNED, BACKEND_NONE, "", None)
-
-
-def _failed(labels: Labels) -> bool:
-    code = labels.get("code", "")
-    return code.isdecimal() and len(code) <= _DIGITS and (int(code) >= _FIRST_REFUSAL or int(code) == _TOO_MANY)
-
-
-def _turned_down(labels: Labels) -> bool:
-    """Whether the gateway itself answered that this is no request to the model: an unknown path, method or model, too large a body."""
-    code = labels.get("code", "")
-    return labels.get("backend") == BACKEND_NONE and code.startswith("4") and not _failed(labels)
-
-
-def _cache_size(labels: Labels) -> float | None:
-    """Return how many tokens a replica's KV cache holds, by the labels of vLLM's cache_config_info; those it does not know say None."""
-    tokens = labels.get("kv_cache_size_tokens", "")
-    if tokens.isdecimal():
-        return float(tokens)
-    blocks, block = labels.get("num_gpu_blocks", ""), labels.get("block_size", "")
-    return float(blocks) * float(block) if blocks.isdecimal() and block.isdecimal() else None

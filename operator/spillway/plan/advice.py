@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from spillway.api.status import Basis
-from spillway.api.workload import LatencyNeed, PlacementMode
+from spillway.api.traffic import LatencyNeed
+from spillway.api.workload import PlacementMode
 from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
@@ -106,7 +107,7 @@ def _batch(case: Case) -> Iterator[Opportunity]:
     if traffic is None or traffic.latency is LatencyNeed.INTERACTIVE:
         return
     if slo is not None and (slo.time_to_first_token_ms is not None or slo.inter_token_latency_ms is not None):
-        return  # no batch has a first token within a time, and Offline traffic no such targets (api/rules.py)
+        return  # no batch has a first token within a time, and Offline traffic no such targets (api/workload_rules.py)
     asked = replace(
         case.question, spec=case.spec.model_copy(update={"traffic": traffic.model_copy(update={"latency": LatencyNeed.OFFLINE})})
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from spillway.api.workload import Architecture
+from spillway.api.model import Architecture
 from spillway.plan.layers import RECURRENT_FIELDS, LayerPlan, block_letters, layer_plan, unknown_kind, whole_number
 
 # Shapes that this reader does not know how to count or whose cache is of another kind: better no answer than a wrong one.

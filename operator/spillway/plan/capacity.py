@@ -15,8 +15,9 @@ import math
 from dataclasses import dataclass, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
+from spillway.api.dedicated import Engine
 from spillway.api.status import Basis
-from spillway.api.workload import Engine, InferenceWorkloadSpec
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity, Memory
 from spillway.plan.economics import replica_price
 from spillway.plan.kept_limits import kept, sized_for
@@ -130,7 +131,7 @@ def engine_limits(
     of Dedicated, which are the higher ones, whatever the mode is now.
     """
     lengths, alone = declared_lengths(spec), steady or not spec.rents
-    most_replicas = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(spec.dedicated.scaling.max_replicas if spec.dedicated else 1))
+    most_replicas = max(LEAST_REPLICAS_REFUSED_AT, _power_of_two(spec.own.scaling.max_replicas))
     fingerprint = sized_for(spec, accelerator, alone=alone, most_replicas=most_replicas)
     if (made := kept(pool, fingerprint)) is not None:
         return made

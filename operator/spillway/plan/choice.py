@@ -108,12 +108,12 @@ def running_of(question: Question) -> Running | None:
     spec = question.spec
     if spec.placement.mode is PlacementMode.AUTO:
         return None
-    listed = spec.dedicated.accelerators if spec.dedicated else []
+    listed = spec.own.accelerators
     known = listed[0] if spec.owns and listed else None
     return Running(
         mode=ServedBy(spec.placement.mode.value),
         accelerator_class=known,
-        tensor_parallel_size=spec.dedicated.engine.stated_tensor_parallel_size if known and spec.dedicated else None,
+        tensor_parallel_size=spec.own.engine.stated_tensor_parallel_size if known else None,
     )
 
 

@@ -75,7 +75,7 @@ def report_cost(
     now: datetime,
 ) -> CostReport:
     """Return all cost figures. `alternatives` are the hosted backends to compare with, which a dedicated workload may name too."""
-    committed = spec.dedicated.committed_replicas if spec.dedicated else 0
+    committed = spec.own.committed_replicas
     dedicated = _sum(replica_usd_per_hour(pod, seen.catalogue, ledger) for pod in billed_replicas(seen, committed=committed))
     hosted = _hosted_usd_per_hour(spec, seen, memory, backends)
     per_request = economics(spec, memory, pool, alternatives)

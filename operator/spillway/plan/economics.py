@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorPrice, PricePer, ProviderModel
-from spillway.api.workload import TrafficPattern
+from spillway.api.traffic import TrafficPattern
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import FLOOR, HOURS_PER_MONTH, SECONDS_PER_MONTH, Load, replicas_for
 

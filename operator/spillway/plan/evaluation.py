@@ -73,7 +73,7 @@ def evaluate(subject: Subject, now: datetime) -> Evaluation:
 
 def asked_classes(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> dict[str, AcceleratorClassSpec]:
     """Return the classes that a workload may use: those it lists, else all."""
-    listed = spec.dedicated.accelerators if spec.dedicated else []
+    listed = spec.own.accelerators
     return {name: each for name, each in catalogue.accelerator_classes.items() if not listed or name in listed}
 
 
@@ -195,7 +195,7 @@ def _can_be_done(option: Option, spec: InferenceWorkloadSpec) -> bool:
     owns, rents = option.mode in {ServedBy.DEDICATED, ServedBy.HYBRID}, option.mode in {ServedBy.HOSTED, ServedBy.HYBRID}
     if option.mode is ServedBy.BATCH or (owns and spec.dedicated is None) or (rents and not spec.rents):
         return False
-    stated = spec.dedicated.engine.stated_tensor_parallel_size if spec.dedicated else None
+    stated = spec.own.engine.stated_tensor_parallel_size
     return option.size is None or stated in {None, option.size.tensor_parallel_size}
 
 

@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from spillway.api.dedicated import CacheAccessMode
+from spillway.api.hosted import LimitAction, LongPrompts, Overflow
 from spillway.api.routing import Routing
-from spillway.api.workload import CacheAccessMode, InferenceWorkloadSpec, LimitAction, LongPrompts, Overflow, PlacementMode
+from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.offers import Offer
 
 REMOVED = "null"  # of a field that goes: Kubernetes takes it for absent
@@ -74,7 +76,7 @@ def _with_mode(spec: InferenceWorkloadSpec, settings: Mapping[str, str]) -> Iter
         owns=spec.dedicated is not None or any(field.startswith("dedicated.") for field in settings),
         backends="hosted.backends" in settings or bool(spec.hosted and spec.hosted.backends),
     )
-    overflow, gateway, budget = spec.hosted.overflow if spec.hosted else None, spec.gateway, spec.budget
+    overflow, gateway, budget = spec.overflow, spec.gateway, spec.budget
     waits = overflow is not None and overflow.when_exceeded is LimitAction.WAIT
     if gateway.hold is not None and not (sides.alone or (sides.both and waits)):
         yield "gateway.hold", REMOVED
@@ -104,7 +106,7 @@ def _with_overflow(overflow: Overflow, sides: _Sides) -> Iterator[tuple[str, str
 
 
 def _with_replicas(spec: InferenceWorkloadSpec, settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    cache = spec.dedicated.model_cache if spec.dedicated else None
+    cache = spec.own.model_cache
     if (
         cache is not None
         and cache.access_mode is CacheAccessMode.READ_WRITE_ONCE

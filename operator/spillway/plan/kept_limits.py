@@ -24,13 +24,13 @@ def sized_for(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *,
 
     What has its default counts as left out, so that a field that a later version adds changes no fingerprint.
     """
-    lengths, dedicated = declared_lengths(spec), spec.dedicated
+    lengths, engine = declared_lengths(spec), spec.own.engine
     inputs = {
         "model": spec.model.model_dump(mode="json", exclude=_MODEL, exclude_defaults=True),
         "slo": spec.slo.model_dump(mode="json", exclude_defaults=True) if spec.slo else {},
         "lengths": [lengths.input_mean, lengths.input_p95, lengths.output_mean, lengths.output_p95],
-        "engine": dedicated.engine.model_dump(mode="json", exclude=_ENGINE, exclude_defaults=True) if dedicated else {},
-        "parallel": dedicated.engine.tensor_parallel_size if dedicated else 1,
+        "engine": engine.model_dump(mode="json", exclude=_ENGINE, exclude_defaults=True),
+        "parallel": engine.tensor_parallel_size,
         "alone": alone,
         "most": most_replicas,
         "accelerator": accelerator.model_dump(mode="json", include=_FIGURES, exclude_defaults=True),

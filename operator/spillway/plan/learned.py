@@ -5,17 +5,16 @@ and counts only while that is the same. What cannot be read is learned anew.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from spillway.api.workload import Architecture
+from spillway.api.model import Architecture
 from spillway.plan.decision import Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel
 from spillway.plan.learned_step import Evidence, Factors, LearnedStep
-from spillway.plan.readings import moment_if_written
+from spillway.plan.readings import moment_if_written, written_number
 from spillway.plan.roofline import StepModel
 from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
 from spillway.plan.told_shape import LONG_AGO, ToldShape
@@ -97,7 +96,7 @@ def from_json(text: str) -> Learned:
 
 
 def _step(stored: Mapping[str, Any]) -> LearnedStep:
-    prior = StepModel(**{each.name: _sure(stored["prior"][each.name]) for each in fields(StepModel)})
+    prior = StepModel(**{each.name: written_number(stored["prior"][each.name]) for each in fields(StepModel)})
     evidence = tuple(
         Evidence(octave=int(each["octave"]), information=_numbers(each["information"]), pull=_numbers(each["pull"]))
         for each in stored["evidence"]
@@ -106,10 +105,10 @@ def _step(stored: Mapping[str, Any]) -> LearnedStep:
         prior=prior,
         factors=_factors(stored["factors"]),
         used=_factors(stored["used"]),
-        centre=_sure(stored["centre"]),
+        centre=written_number(stored["centre"]),
         evidence=evidence,
         measured_at=moment_if_written(stored.get("measured_at")),
-        rejected_windows=_sure(stored["rejected_windows"]),
+        rejected_windows=written_number(stored["rejected_windows"]),
     )
     if not found.sound:
         message = "the learned step has figures that no fit gives"
@@ -143,16 +142,8 @@ def _factors(stored: Any) -> Factors:
 
 
 def _numbers(stored: Any) -> tuple[float, ...]:
-    return tuple(_sure(each) for each in stored)
+    return tuple(written_number(each) for each in stored)
 
 
 def _number(stored: Any) -> float | None:
-    return None if stored is None else _sure(stored)
-
-
-def _sure(stored: Any) -> float:
-    found = float(stored)
-    if not math.isfinite(found):
-        message = f"{stored!r} is no number"
-        raise ValueError(message)
-    return found
+    return None if stored is None else written_number(stored)

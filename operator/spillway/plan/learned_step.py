@@ -1,8 +1,8 @@
 """How long an engine step takes, learned from the engine's counters: recursive least squares that start at the planner's estimate.
 
-A step that carries B sequences, KV tokens in the cache and P prompt tokens takes a + b * B + c * KV/1000 + delta * P milliseconds
-(notes: autoscaling.md §2). What is learned are four factors, of a, b, c and delta, on the coefficients that the planner expects; so the
-parts of a step that no coefficient is fitted for (experts, the square of long prompts) keep their place, and a factor of 1 is the estimate.
+A step that carries B sequences, KV tokens in the cache and P prompt tokens takes a + b * B + c * KV/1000 + delta * P milliseconds.
+What is learned are four factors, of a, b, c and delta, on the coefficients that the planner expects; so the parts of a step that no
+coefficient is fitted for (experts, the square of long prompts) keep their place, and a factor of 1 is the estimate.
 
 * The factors begin at 1, known to within SHARED_SPREAD together and OWN_SPREAD each: an accelerator is far more often slower in all it does
   than in one thing. So what one load tells moves all four alike, and only unlike loads tell them apart.

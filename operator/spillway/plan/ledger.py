@@ -20,7 +20,6 @@ How it counts
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +30,7 @@ from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
 from spillway.plan.permit_record import grant_from, permit_from
-from spillway.plan.readings import finite, moment_if_written, written_moment
+from spillway.plan.readings import finite, moment_if_written, written_moment, written_number
 from spillway.plan.settings import PlanSettings
 
 TEXT_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
@@ -81,10 +80,9 @@ def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now
     """Return the ledger as of now. Called again with the same observation it adds nothing."""
     opened = _of_today(_opened(None if ledger is None else _set_back(ledger, now), workload, now), now)
     lost = _slipped(opened, seen, now=now, settings=settings)
-    dedicated = workload.spec.dedicated
     baseline = ledger is None and month_of(workload.created_at) != opened.month
     counted = _count_tokens(opened, seen, now=now, baseline=baseline, made_at=workload.created_at)
-    committed = dedicated.committed_replicas if dedicated else 0
+    committed = workload.spec.own.committed_replicas
     charged = _charge_replicas(counted, seen, committed=committed, now=now, made_at=workload.created_at)
     return replace(
         with_last_prices(charged, seen),
@@ -105,14 +103,14 @@ def from_json(text: str) -> Ledger:
         stored = json.loads(text)
         counters = {
             key: replace(
-                _entry({name: _number(entry.get(name, 0.0)) for name in _COUNTED}),
+                _entry({name: written_number(entry.get(name, 0.0)) for name in _COUNTED}),
                 seen_at=moment_if_written(entry.get("seen_at")),
                 restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
             )
             for key, entry in stored.get("counters", {}).items()
         }
         sums = {
-            name: _number(stored.get(name, 0.0))
+            name: written_number(stored.get(name, 0.0))
             for name in (
                 "dedicated_usd",
                 "hosted_usd",
@@ -135,7 +133,9 @@ def from_json(text: str) -> Ledger:
             replicas=replicas,
             unpriced_accelerator_s=_owed_time(stored),
             unpriced_tokens=_owed_tokens(stored),
-            last_usd_per_accelerator_hour={name: _number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
+            last_usd_per_accelerator_hour={
+                name: written_number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()
+            },
             last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
             day=day_of(written_moment(f"{stored['day']}T00:00:00Z")) if stored.get("day") else "",
             permit=permit_from(stored.get("permit")),
@@ -149,8 +149,8 @@ def from_json(text: str) -> Ledger:
 
 def _owed_time(stored: Mapping[str, Any]) -> Mapping[str, float]:
     """Return what is owed by class. Ledgers first had a sum for all: nobody knows of which class it was."""
-    nameless = _number(stored.get("unpriced_replica_s", 0.0))
-    owed = {name: _number(seconds) for name, seconds in stored.get("unpriced_accelerator_s", {}).items()}
+    nameless = written_number(stored.get("unpriced_replica_s", 0.0))
+    owed = {name: written_number(seconds) for name, seconds in stored.get("unpriced_accelerator_s", {}).items()}
     return owed | ({"": nameless} if nameless else {})
 
 
@@ -158,20 +158,12 @@ def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]
     """Return what is owed by backend; here too a sum was first."""
     found = stored.get("unpriced_tokens", {})
     if isinstance(found, int | float):
-        return {"": (_number(found), 0.0)} if found else {}
+        return {"": (written_number(found), 0.0)} if found else {}
     return _pairs(found)
 
 
 def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
-    return {label: (_number(prompt), _number(answer)) for label, (prompt, answer) in stored.items()}
-
-
-def _number(stored: Any) -> float:
-    found = float(stored)
-    if not math.isfinite(found):  # JSON as Python reads it has NaN and Infinity
-        message = f"{stored!r} is no number"
-        raise ValueError(message)
-    return found
+    return {label: (written_number(prompt), written_number(answer)) for label, (prompt, answer) in stored.items()}
 
 
 def _set_back(ledger: Ledger, now: datetime) -> Ledger:

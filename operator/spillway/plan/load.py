@@ -14,7 +14,8 @@ what spills.
 import math
 from dataclasses import dataclass, replace
 
-from spillway.api.workload import InferenceWorkloadSpec, LatencyNeed, TrafficPattern
+from spillway.api.traffic import LatencyNeed, TrafficPattern
+from spillway.api.workload import InferenceWorkloadSpec
 
 HOURS_PER_MONTH = 720  # 30 days, as everywhere in Spillway
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600

@@ -51,7 +51,7 @@ def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
         "pool": pool,
         "model": spec.model.model_dump(mode="json", exclude_defaults=True),
         "known": known_model(spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
-        "engine": spec.dedicated.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True) if spec.dedicated else {},
+        "engine": spec.own.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True),
     }
     return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -59,7 +59,7 @@ def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
 def remember(memory: Memory, signals: Signals, subject: Measured | None, now: datetime) -> Memory:
     """Return the memory with the latest readings. What is Missing leaves what is remembered as it is."""
     # An engine that is told to keep no prompts tells of no hits either: those of before must not stay.
-    off = subject is not None and subject.spec.dedicated is not None and NO_PREFIX_CACHE in subject.spec.dedicated.engine.extra_args
+    off = subject is not None and NO_PREFIX_CACHE in subject.spec.own.engine.extra_args
     hit = None if off else _latest_hit(memory.prefix_hit_ratio, number(signals.prefix_hit_ratio))
     memory = memory if hit == memory.prefix_hit_ratio else replace(memory, prefix_hit_ratio=hit)
     if subject is None:

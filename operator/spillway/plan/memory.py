@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Architecture, Engine, Quantization
+from spillway.api.dedicated import Engine
+from spillway.api.model import Architecture, Quantization
 
 GIB = 1024**3
 

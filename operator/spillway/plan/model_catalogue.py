@@ -15,7 +15,7 @@ how, of Nemotron 3 Super its hf_quant_config.json.
 
 from dataclasses import dataclass
 
-from spillway.api.workload import Architecture
+from spillway.api.model import Architecture
 
 READ = "2026-11"
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from spillway.api.model import Architecture, Model, Quantization
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import Architecture, Model, Quantization
 from spillway.plan.decision import Problem
 from spillway.plan.model_catalogue import MODELS, OWN_CONTEXTS, CatalogueModel
 from spillway.plan.same import of_the_same

@@ -38,7 +38,7 @@ class ToldConfig:
     text: str
 
 
-# Why a container waits that does not start as things are. The kubelet goes back and forth between some of them: see observe/pods.py.
+# Why a container waits that does not start as things are. The kubelet goes back and forth between some of them: see observe/trouble.py.
 CRASH_LOOP, NOT_PULLED = "CrashLoopBackOff", "ImagePullBackOff"
 CANNOT_START = frozenset(
     {

@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from spillway.api.workload import MOST_TOKENS, InferenceWorkloadSpec, RequestRate, TokenLengths, Traffic
+from spillway.api.traffic import MOST_TOKENS, RequestRate, TokenLengths, Traffic
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.load import declared_load, default_peak_ratio
 from spillway.plan.observation import Signals
 from spillway.plan.placed import ObservedLoad

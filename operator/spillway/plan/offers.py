@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from spillway.api.catalogue import HostedProviderSpec, PriceSource, ProviderBatch, ProviderModel
-from spillway.api.workload import InferenceWorkloadSpec, LatencyNeed
+from spillway.api.traffic import LatencyNeed
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Problem
 from spillway.plan.lengths import Lengths
 from spillway.plan.observation import Catalogue

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Engine, InferenceWorkloadSpec, LatencyNeed
+from spillway.api.traffic import LatencyNeed
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Problem
 from spillway.plan.economics import (
     Fleet,
@@ -48,7 +49,7 @@ def all_sizes(question: Question) -> tuple[ReplicaSize, ...] | Problem:
             quantization=known.quantization,
             accelerator_class=name,
             accelerator=accelerator,
-            engine=question.spec.dedicated.engine if question.spec.dedicated else Engine(),
+            engine=question.spec.own.engine,
             lengths=question.lengths,
             slo=question.spec.slo,
             max_context_tokens=question.spec.model.max_context_tokens,
@@ -111,8 +112,7 @@ def _option(
 
 
 def _fleet(question: Question, size: ReplicaSize, price: ReplicaPrice, pricing: Pricing, *, spills: bool) -> Fleet:
-    dedicated = question.spec.dedicated
-    least = dedicated.scaling.min_replicas if dedicated else 1
+    least = question.spec.own.scaling.min_replicas
     return Fleet(
         requests_per_s=size.requests_per_s,
         price=price,
@@ -125,21 +125,20 @@ def _fleet(question: Question, size: ReplicaSize, price: ReplicaPrice, pricing: 
 
 def _committed(spec: InferenceWorkloadSpec, size: ReplicaSize) -> int:
     """Return how many replicas of this size are paid for: those of the classes and the tensor parallel size that the spec runs."""
-    dedicated = spec.dedicated
-    if dedicated is None or dedicated.engine.stated_tensor_parallel_size not in {None, size.tensor_parallel_size}:
+    own = spec.own
+    if own.engine.stated_tensor_parallel_size not in {None, size.tensor_parallel_size}:
         return 0
-    listed = dedicated.accelerators
-    return dedicated.committed_replicas if not listed or size.accelerator_class in listed else 0
+    return own.committed_replicas if not own.accelerators or size.accelerator_class in own.accelerators else 0
 
 
 def _barred(spec: InferenceWorkloadSpec, size: ReplicaSize, *, priced: bool) -> tuple[Obstacle, ...]:
     found: list[Obstacle] = []
     if size.problem is not None:
         found.append(Obstacle(cause=Cause.SIZE, message=size.problem))
-    listed = spec.dedicated.accelerators if spec.dedicated else []
+    listed = spec.own.accelerators
     if listed and size.accelerator_class not in listed:
         found.append(Obstacle(cause=Cause.NOT_LISTED, message="Not in dedicated.accelerators."))
-    stated = spec.dedicated.engine.stated_tensor_parallel_size if spec.dedicated else None
+    stated = spec.own.engine.stated_tensor_parallel_size
     if stated not in {None, size.tensor_parallel_size}:
         found.append(Obstacle(cause=Cause.NOT_LISTED, message=f"dedicated.engine.tensorParallelSize says {stated}."))
     if not priced:

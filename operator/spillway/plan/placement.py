@@ -45,7 +45,7 @@ def choose_accelerator(
     parallel size where the spec leaves it open. What only a replica told of its model's shape is no reason either: it counts for classes
     that are new.
     """
-    preferred = spec.dedicated.accelerators if spec.dedicated else []
+    preferred = spec.own.accelerators
     known = [name for name in preferred if name in catalogue.accelerator_classes] if preferred else sorted(catalogue.accelerator_classes)
     if not known:
         return _unknown(preferred, catalogue)
@@ -102,13 +102,13 @@ def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue
 
 def unlisted(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Problem | None:
     """Return the problem that a list of classes of which none exists is."""
-    preferred = spec.dedicated.accelerators if spec.dedicated else []
+    preferred = spec.own.accelerators
     return _unknown(preferred, catalogue) if preferred and not any(name in catalogue.accelerator_classes for name in preferred) else None
 
 
 def tensor_parallel_size(spec: InferenceWorkloadSpec) -> int:
     """Return how many accelerators one replica takes, once that is resolved."""
-    return spec.dedicated.engine.tensor_parallel_size if spec.dedicated else 1
+    return spec.own.engine.tensor_parallel_size
 
 
 def _running_sizes(workload_name: str, name: str, accelerator: AcceleratorClassSpec, pools: tuple[Pool, ...]) -> dict[int, int]:

@@ -10,7 +10,7 @@ batch azure2023_conv keeps 99.88 % and not 99.97, at the load that a replica by 
 import math
 from functools import lru_cache
 
-from spillway.api.workload import Slo
+from spillway.api.traffic import Slo
 from spillway.plan.first_token import erlang_c
 from spillway.plan.lengths import length_at
 from spillway.plan.serving import ANSWERS, Service, largest_load

@@ -2,7 +2,7 @@
 
 import math
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spillway.plan.observation import Missing, Reading
 
@@ -37,6 +37,15 @@ def written_moment(text: str) -> datetime:
 def moment_if_written(text: str | None) -> datetime | None:
     """Return the same, or None where none was."""
     return None if text is None else written_moment(text)
+
+
+def written_number(stored: Any) -> float:
+    """Return a number as it was written down. Raises ValueError on NaN and Infinity, which JSON as Python reads it has."""
+    found = float(stored)
+    if not math.isfinite(found):
+        message = f"{stored!r} is no number"
+        raise ValueError(message)
+    return found
 
 
 def finite(found: float | None) -> float | None:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime
 
-from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, ScalingMode
+from spillway.api.dedicated import ScalingMode
+from spillway.api.workload import ApplyMode, InferenceWorkloadSpec
 from spillway.plan.decision import Memory, OwnedPool, ScaleDecision, Workload
 from spillway.plan.observation import Observation
 from spillway.plan.scale import lower_bound, scale

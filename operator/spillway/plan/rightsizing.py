@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from spillway.api.dedicated import ScalingMode
+from spillway.api.model import Quantization
 from spillway.api.routing import Routing
 from spillway.api.status import Basis
-from spillway.api.workload import Quantization, ScalingMode
 from spillway.plan.case import Case, cheapest, on_demand
 from spillway.plan.choice import all_options
 from spillway.plan.decision import Problem
@@ -57,7 +58,7 @@ def _class(case: Case, size: ReplicaSize) -> Iterator[Opportunity]:
     if best is None or best.size is None or best.cost is None or not pays(case, best) or _done_anyway(case, best):
         return
     chosen = best.size
-    listed = case.spec.dedicated.accelerators if case.spec.dedicated else []
+    listed = case.spec.own.accelerators
     settings = {} if listed == [chosen.accelerator_class] else {"dedicated.accelerators": as_list(chosen.accelerator_class)}
     if chosen.tensor_parallel_size != size.tensor_parallel_size:
         settings["dedicated.engine.tensorParallelSize"] = str(chosen.tensor_parallel_size)

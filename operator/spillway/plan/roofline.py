@@ -13,7 +13,7 @@ accelerators that the fit has not seen.
 
 from dataclasses import dataclass, replace
 
-from spillway.api.workload import Architecture, Quantization
+from spillway.api.model import Architecture, Quantization
 from spillway.plan.calibration import Hardware
 from spillway.plan.memory import (
     EMBEDDING_BYTES,

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from spillway.api.dedicated import Scaling, ScalingMode
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import InferenceWorkloadSpec, Scaling, ScalingMode
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Capacity, Counted, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
@@ -95,7 +96,7 @@ def _plain(sentence: str) -> str:
 
 
 def measure_demand(
-    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, batch: int, asleep: bool = False
+    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, batch: int, asleep: bool
 ) -> Demand:
     """Return the demand in replicas of `batch` requests: the most that arrivals, concurrency and KV cache each ask for, spilled included.
 
@@ -400,7 +401,7 @@ class _Choosing:
 
 
 def _scaling(spec: InferenceWorkloadSpec) -> Scaling:
-    return spec.dedicated.scaling if spec.dedicated else Scaling()
+    return spec.own.scaling
 
 
 def _current(shown: int | None, *, pool: str, memory: Memory, now: datetime, settings: PlanSettings) -> int | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
-from spillway.api.workload import Slo
+from spillway.api.traffic import Slo
 from spillway.plan.first_token import FirstToken, Prompts, first_token
 from spillway.plan.lengths import Lengths, length_at, length_slices, length_spread
 from spillway.plan.roofline import StepModel
@@ -211,7 +211,7 @@ def largest_whole(keeps: Callable[[int], bool], *, limit: int) -> int:
 
 
 @lru_cache(maxsize=ANSWERS)
-def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float = DERATING, spills: bool = False) -> Promise:
+def sustained(service: Service, slo: Slo | None, *, bound: int, spills: bool = False) -> Promise:
     """Return the largest load that keeps every target, derated, and what is seen at it. `bound` is the largest batch, at least 1.
 
     With `spills` the overflow of the batch is answered elsewhere, so that a replica carries at least as much.
@@ -220,8 +220,8 @@ def sustained(service: Service, slo: Slo | None, *, bound: int, derating: float 
     misses a target, what it returns is next to no load, and its figures tell by how much it is missed.
     """
     most = _sustained_batch(service, slo, bound, spills)
-    seen = service.promise(mean_batch=derating * most, bound=bound, spills=spills)
-    found = replace(seen, requests_per_s=derating * service.requests_per_s(most))
+    seen = service.promise(mean_batch=DERATING * most, bound=bound, spills=spills)
+    found = replace(seen, requests_per_s=DERATING * service.requests_per_s(most))
     return _no_later(found, slo) if most and slo is not None else found
 
 

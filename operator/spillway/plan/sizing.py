@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Architecture, Engine, Quantization, Slo
+from spillway.api.dedicated import Engine
+from spillway.api.model import Architecture, Quantization
+from spillway.api.traffic import Slo
 from spillway.plan.calibration import HARDWARE
 from spillway.plan.lengths import Lengths
 from spillway.plan.memory import (

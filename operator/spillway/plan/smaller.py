@@ -75,7 +75,7 @@ def _cheapest_with(case: Case, candidate: str) -> Option | None:
     question = replace(case.question, spec=spec, offers=offers if isinstance(offers, Offers) else Offers(found=(), by_name=True))
     sized = all_sizes(question) if case.current.owns else ()
     options = on_demand(all_options(question, sized, case.load))
-    listed = case.spec.dedicated.accelerators if case.spec.dedicated else []
+    listed = case.spec.own.accelerators
     return cheapest(
         options,
         Cause.BUDGET,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Architecture, Model, Quantization
+from spillway.api.model import Architecture, Model, Quantization
 from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, HARDWARE, ROWS, CalibrationRow, Hardware, usable
 from spillway.plan.memory import BYTES_PER_PARAMETER, EMBEDDING_BYTES, FP8_KV_BYTES_PER_VALUE, KV_BYTES_PER_VALUE, attended_tokens
 from spillway.plan.models import known_model

@@ -47,7 +47,7 @@ def stakes_of(
         exit_s=drain_s + increment_s / 2,  # of a rounded-up end, half an increment is waste on average
         batch=capacity.batch,
         slots=capacity.slots,
-        committed=spec.dedicated.committed_replicas if spec.dedicated else 0,
+        committed=spec.own.committed_replicas,
     )
 
 

@@ -14,8 +14,8 @@ from statistics import median
 from spillway.api.status import Basis
 from spillway.plan.observation import ReplicaPod
 
-BLIND_START_UP_S = 180.0  # llm-d's KEDA script assumes it (autoscaling.md §2)
-# A measured 35B start: weights 142 s for 65 GiB, compiling 39 s and then warming up (route179.dev, 2026-06; autoscaling.md §2).
+BLIND_START_UP_S = 180.0  # llm-d's KEDA script assumes it
+# A measured 35B start: weights 142 s for 65 GiB, compiling 39 s and then warming up (route179.dev, 2026-06).
 WEIGHTS_GIB_PER_S = 0.46
 COMPILE_S = 60.0  # compiling and capturing graphs
 IMAGE_S = 30.0  # 10 GiB at the 2 to 4 GiB a minute that registries in a cloud give, or nothing where the node has it: in between

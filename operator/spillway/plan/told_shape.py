@@ -14,7 +14,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from spillway.api.workload import Architecture, InferenceWorkloadSpec, Model
+from spillway.api.model import Architecture, Model
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.architecture import Unreadable, architecture_of
 from spillway.plan.observation import Pool, ReplicaPod, ToldConfig
 from spillway.plan.same import of_the_same

@@ -2,9 +2,9 @@
 
     w(in, out) = delta (1 - hit) in + q (1 - hit) in^2/10^6 + out (a/B + b + c (in + out/2)/1000)      [milliseconds / 1000]
 
-(notes: autoscaling.md §5.2; the square is that of §2, which long prompts need.) B is the largest batch that keeps the inter-token target,
-hit the share of prompt tokens that the prefix cache has. Requests of any shape add up in it, which requests per second do not; nothing is
-derated, so the sum over a second's arrivals is the least number of replicas that could keep up.
+The square is what long prompts need. B is the largest batch that keeps the inter-token target, hit the share of prompt tokens that the
+prefix cache has. Requests of any shape add up in it, which requests per second do not; nothing is derated, so the sum over a second's
+arrivals is the least number of replicas that could keep up.
 """
 
 from dataclasses import dataclass

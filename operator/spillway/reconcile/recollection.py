@@ -8,7 +8,7 @@ from spillway.apply.applier import Applier
 from spillway.apply.census import config_maps
 from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
-from spillway.observe.cluster import controller_uid
+from spillway.observe.body import controller_uid
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.learned import Learned

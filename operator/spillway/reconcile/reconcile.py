@@ -4,34 +4,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from spillway.api.status import Condition, DecisionStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.apply.applier import Applied, Applier
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.events import EventRecorder
-from spillway.apply.gateway import announce_cap, cap_generation, leave_replicas
-from spillway.apply.known import Ref
-from spillway.apply.victims import tell_deletion_costs
-from spillway.observe.cluster import SeenWorkload
+from spillway.observe.parsed import SeenWorkload
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
-from spillway.plan.observation import GatewayPod, Observation
-from spillway.plan.victims import deletion_costs
+from spillway.plan.observation import Observation
+from spillway.reconcile.acting import Actor
 from spillway.reconcile.bookkeeping import Bookkeeping
-from spillway.reconcile.handover import config_hash_of, hand_over
 from spillway.reconcile.recollection import Recollection
 from spillway.reconcile.settings import Settings
 from spillway.reconcile.sharing import Sharing
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from spillway.reconcile.world import World
 from spillway.render import names
-from spillway.render.gateway import gateway_cap
-from spillway.render.objects import ChildRef, render, wanted
 from spillway.report.conditions import no, previous_conditions
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
@@ -39,12 +32,8 @@ from spillway.report.stored import Stored, read_stored
 
 logger = logging.getLogger(__name__)
 
-Object = dict[str, Any]
-
-# Of a pass, kept for telling what became of it, also where a webhook keeps one write after the other for the 10 s that it may: objects are
-# waited for a moment less, so that it is known which they were.
+# Of a pass, kept for telling what became of it, also where a webhook keeps one write after the other for the 10 s that it may.
 TELLING_S = 0.6
-MOMENT_S = 0.2
 
 # A spec that this version cannot read is looked at again when it changes; this is for an operator that is upgraded meanwhile.
 UNREADABLE_REVISIT_S = 600.0
@@ -52,19 +41,6 @@ UNREADABLE_REVISIT_S = 600.0
 
 class PassFailedError(Exception):
     """Something could not be applied; the status says so, and the queue tries again."""
-
-
-@dataclass(slots=True)
-class _Rendered:
-    """The objects of a decision, kept so that an unchanged one is neither rendered nor compared again."""
-
-    uid: str
-    generation: int
-    decided: tuple[object, ...]
-    objects: tuple[Object, ...]
-    children: frozenset[ChildRef]
-    config_hash: str | None
-    cap: str
 
 
 class Reconciler:
@@ -89,21 +65,19 @@ class Reconciler:
         self._settings = settings
         self._plan = settings.plan
         self._world = world
-        self._connection = connection
         self._applier = applier
         self._recorder = recorder
         self._bookkeeping = bookkeeping
         self._recollection = recollection
         self._telemetry = telemetry
         self._sharing = sharing
-        self._fence = fence
         self._revisit_s = revisit_s
         self._clock = clock
+        self._actor = Actor(
+            settings=settings.render, world=world, connection=connection, applier=applier, recorder=recorder, fence=fence, clock=clock
+        )
         self._memories: dict[Key, tuple[str, Memory]] = {}
-        self._rendered: dict[Key, _Rendered] = {}
         self._stored: dict[Key, Stored] = {}
-        self._left: set[Key] = set()  # whose number of gateways is an autoscaler's
-        self._victims: dict[Key, tuple[str, int | None, int]] = {}  # the scale-down that replicas were last told of
 
     async def run(self, key: Key) -> float | None:
         """Make one pass; return after how long to look again by itself, None when there is nothing left to look at."""
@@ -179,7 +153,7 @@ class Reconciler:
         if not unkept:
             # Should the pass end in what follows, the next one must know what gateways may have been given by then.
             self._memories[workload.key] = (workload.uid, replace(before, ledger=memory.ledger))
-        applied = Applied(failures=unkept) if unkept else await self._act_by(by, workload, observation, decision)
+        applied = Applied(failures=unkept) if unkept else await self._actor.act_by(by, workload, observation, decision)
         if applied.foreign:
             # A name turned out to be taken. What was just decided did not happen: decide again, knowing that.
             observation = self._world.observation(workload, now)
@@ -218,85 +192,6 @@ class Reconciler:
             return (f"ConfigMap {names.ledger(workload.key.name)}: {problem}",)
         return ()
 
-    async def _act_by(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
-        """Act until the event loop's clock says so: what is not done by then is told as any other failure, and done by later passes."""
-        try:
-            async with asyncio.timeout_at(by):
-                return await self._act(by, workload, seen, decision)
-        except TimeoutError:
-            return Applied(failures=("not everything could be done in the time of a pass; does an admission webhook take long to answer?",))
-
-    async def _act(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
-        """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
-        if decision.problems:
-            return await self._follow(workload, decision)
-        workload = decision.resolved(workload)
-        rendered = self._render(workload, decision)
-        await self._choose_victims(workload, seen, decision)
-        try:
-            await self._leave_replicas(workload)
-        except ApiError as problem:
-            return Applied(failures=(f"Deployment {names.gateway(workload.key.name)}: {problem}",))
-        applied = await self._applier.apply(workload, rendered.objects, by=by - MOMENT_S)
-        if applied.foreign:
-            return applied
-        failures = list(applied.failures)
-        if _cap_of(workload) not in applied.undone:
-            try:
-                await self._announce(workload, rendered.cap)
-            except ApiError as problem:
-                failures.append(f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}")
-        if all(ref.kind != "Deployment" for ref in applied.undone):  # what is to take over is there, as far as it depends on us
-            handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
-            failures.extend(await self._applier.prune(workload, handover.keeps))
-        return replace(applied, failures=tuple(failures))
-
-    async def _leave_replicas(self, workload: Workload) -> None:
-        """Once, before a gateway that is there is applied without the number of its pods."""
-        if workload.spec.gateway.autoscaling is None:
-            self._left.discard(workload.key)
-        elif workload.key not in self._left:
-            name = names.gateway(workload.key.name)
-            await leave_replicas(self._connection, self._fence, namespace=workload.key.namespace, name=name)
-            self._left.add(workload.key)
-
-    async def _choose_victims(self, workload: Workload, seen: Observation, decision: Decision) -> None:
-        """Have the least busy replicas go, once for each scale-down. A failure is told and changes only who goes, not how many."""
-        costs, scaled = deletion_costs(seen, decision), decision.scale
-        if not costs or scaled is None or decision.pool is None:
-            self._victims.pop(workload.key, None)
-            return
-        step = (decision.pool.name, scaled.previous, scaled.replicas)
-        if self._victims.get(workload.key) == step:
-            return  # its echo has not come back yet
-        self._victims[workload.key] = step
-        failures = await tell_deletion_costs(self._connection, self._fence, namespace=workload.key.namespace, costs=costs)
-        if not failures:
-            return
-        why = f"Kubernetes chooses who goes, busy or not: {'; '.join(failures)}"
-        logger.warning("%s/%s: no pod-deletion-cost: %s", workload.key.namespace, workload.key.name, why)
-        now = self._clock()
-        told = DecisionStatus(time=now.replace(microsecond=0), what="replicas not told who goes", reason=Reason.APPLY_FAILED, why=why)
-        self._recorder.record(workload.key, workload.uid, told, now, warning=True)
-
-    async def _follow(self, workload: Workload, decision: Decision) -> Applied:
-        """Let the cap of a gateway that runs follow the replicas that are ready, whatever is wrong with the latest spec."""
-        cap = gateway_cap(workload, decision)
-        record = self._world.known.get(_cap_of(workload))
-        if record is None or record.controller_uid != workload.uid or not decision.gateway.cap_known:
-            return Applied()
-        try:
-            await self._applier.apply_one(workload, cap)
-            await self._announce(workload, cap_generation(cap))
-        except ApiError as problem:
-            return Applied(failures=(f"ConfigMap {cap['metadata']['name']}: {problem}",))
-        return Applied()
-
-    async def _announce(self, workload: Workload, generation: str) -> None:
-        children = self._world.view.children(workload.key).values()
-        pods = [(each.name, each.uid, each.config_generation) for each in children if isinstance(each.facts, GatewayPod)]
-        await announce_cap(self._connection, self._fence, namespace=workload.key.namespace, pods=pods, generation=generation)
-
     def _note(self, workload: Workload, seen: Observation, decision: Decision, now: datetime) -> None:
         """Tell what was decided and done. Only this pass knows that it is new, whatever becomes of the status."""
         self._telemetry.snapshots[workload.key] = Snapshot.of(seen, decision)
@@ -327,31 +222,6 @@ class Reconciler:
                 continue
             event = DecisionStatus(time=now.replace(microsecond=0), what=what, reason=condition.reason, why=condition.message)
             self._recorder.record(workload.key, workload.uid, event, now, warning=True)
-
-    def _render(self, workload: Workload, decision: Decision) -> _Rendered:
-        pool, defaults = decision.pool, self._settings.render
-        if pool is not None:
-            # A pool that took today's defaults is rendered alike before and after it is seen to have done so.
-            image, version = pool.engine_image or defaults.engine_image, pool.engine_version or defaults.engine_version
-            pool = replace(pool, engine_image=image, engine_version=version)
-        decided = (decision.mode, pool, decision.backends, decision.gateway)
-        before = self._rendered.get(workload.key)
-        if before is not None and (before.uid, before.generation, before.decided) == (workload.uid, workload.generation, decided):
-            return before
-        objects = render(workload, decision, self._settings.render)
-        cap_name = names.gateway_cap(workload.key.name)
-        cap = next(each for each in objects if each["kind"] == "ConfigMap" and each["metadata"]["name"] == cap_name)
-        rendered = _Rendered(
-            uid=workload.uid,
-            generation=workload.generation,
-            decided=decided,
-            objects=objects,
-            children=wanted(workload, objects),
-            config_hash=config_hash_of(objects, workload),
-            cap=cap_generation(cap),
-        )
-        self._rendered[workload.key] = rendered
-        return rendered
 
     def _memory(self, workload: Workload) -> Memory:
         uid, memory = self._memories.get(workload.key, ("", Memory()))
@@ -385,19 +255,13 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
-        self._rendered.pop(key, None)
         self._stored.pop(key, None)
-        self._victims.pop(key, None)
         self._sharing.forget(key)
-        self._left.discard(key)
+        self._actor.forget(key)
         self._bookkeeping.forget(key)
         self._recollection.forget(key)
         self._applier.forget(key)
         self._telemetry.forget(key)
-
-
-def _cap_of(workload: Workload) -> Ref:
-    return Ref("ConfigMap", workload.key.namespace, names.gateway_cap(workload.key.name))
 
 
 def _trouble(condition: Condition) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from spillway.api.base import first_error
 from spillway.api.pods import GatewayPodTemplate
 from spillway.observe.access import OPEN, Access, AccessError, folder_authorization
 from spillway.plan.settings import PlanSettings
@@ -190,9 +191,7 @@ def _gateway_pod_template(name: str, given: object) -> GatewayPodTemplate:
     try:
         return GatewayPodTemplate.model_validate(given)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{PREFIX}{name} takes what gateway.podTemplate of a workload takes: {where}: {first['msg']}") from problem
+        raise SettingsError(f"{PREFIX}{name} takes what gateway.podTemplate of a workload takes: {first_error(problem)}") from problem
 
 
 def _labels(name: str, labels: object) -> dict[str, str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from spillway.apply.connection import ApiError
-from spillway.observe.cluster import Child, ClusterView
+from spillway.observe.child import Child
+from spillway.observe.cluster import ClusterView
 from spillway.observe.pods import SharingPod
 from spillway.plan.decision import Decision, Key, Workload
 from spillway.plan.observation import GatewayPod

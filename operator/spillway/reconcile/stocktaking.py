@@ -9,7 +9,8 @@ from typing import Any
 from spillway.apply.census import USERS, census
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.known import Ref
-from spillway.observe.cluster import CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND, owner_of
+from spillway.observe.body import owner_of
+from spillway.observe.cluster import CLASS_KIND, PROVIDER_KIND, WORKLOAD_KIND
 from spillway.plan.decision import Key
 from spillway.reconcile.queue import ReconcileQueue
 from spillway.reconcile.world import World
@@ -87,7 +88,7 @@ class Stocktaker:
         before = known.of_kind(kind)
         there = set()
         async for found in census(self._connection, kind):
-            ref, owner = _ref(kind, found), owner_of(found)
+            ref, owner = Ref.of(kind, found), owner_of(found)
             there.add(ref)
             if owner is not None and known.seen(ref, found["metadata"], owner):
                 self._queue.add(owner)
@@ -126,10 +127,6 @@ class Stocktaker:
             self._world.known.gone(Ref(kind, namespace, name), uid)
             for key in keys:
                 self._queue.add(key)
-
-
-def _ref(kind: str, found: Mapping[str, Any]) -> Ref:
-    return Ref(kind, found["metadata"].get("namespace", ""), found["metadata"]["name"])
 
 
 def _identity(metadata: Mapping[str, Any]) -> Identity:

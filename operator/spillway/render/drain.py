@@ -1,6 +1,6 @@
 """How a replica ends: out of routing first, then the requests it has, then the engine. Run by the kubelet as the preStop hook.
 
-What vLLM does by itself on SIGTERM (measured on 0.32.0, notes/vllm.md): requests in flight hang or, with --shutdown-timeout, finish
+What vLLM does by itself on SIGTERM (measured on 0.32.0): requests in flight hang or, with --shutdown-timeout, finish
 while new ones get a 500 and /health stays 200; and while it still loads, SIGTERM is swallowed, so that a replica that nobody wants
 any more would hold its accelerators for the whole grace period. Hence:
 

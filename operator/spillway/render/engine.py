@@ -19,7 +19,6 @@ from spillway.api.vocabulary import (
     LABEL_POOL,
     PORT_HTTP,
 )
-from spillway.api.workload import Dedicated
 from spillway.plan.decision import OwnedPool, Workload
 from spillway.plan.memory import weights_bytes
 from spillway.plan.models import known_model
@@ -91,20 +90,16 @@ def _start_up_s(workload: Workload, pool: OwnedPool) -> int:
 
 def engine_image(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> str:
     """Return the image: the spec's, else the default this pool has already, else today's default."""
-    return _dedicated(workload).engine.image or pool.engine_image or settings.engine_image
+    return workload.spec.own.engine.image or pool.engine_image or settings.engine_image
 
 
 def engine_version(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> str:
     """Return the version of vLLM in that image, by the same order."""
-    return _dedicated(workload).engine.version or pool.engine_version or settings.engine_version
-
-
-def _dedicated(workload: Workload) -> Dedicated:
-    return workload.spec.dedicated or Dedicated()
+    return workload.spec.own.engine.version or pool.engine_version or settings.engine_version
 
 
 def _overrides(workload: Workload) -> PodTemplate:
-    return _dedicated(workload).pod_template or PodTemplate()
+    return workload.spec.own.pod_template or PodTemplate()
 
 
 def _rollout(pool: OwnedPool) -> dict[str, int]:
@@ -121,7 +116,7 @@ def _shape(pool: OwnedPool) -> dict[str, str]:
 
 def _chosen_defaults(workload: Workload, pool: OwnedPool, settings: RenderSettings) -> dict[str, str]:
     """Write down the defaults that were taken, so that later ones leave this pool alone."""
-    engine = _dedicated(workload).engine
+    engine = workload.spec.own.engine
     chosen = {}
     if engine.image is None:
         chosen[ANNOTATION_ENGINE_IMAGE] = engine_image(workload, pool, settings)
@@ -241,7 +236,7 @@ def _resources(pool: OwnedPool, own: Resources | None, default: Resources) -> Ku
 
 
 def _volumes(workload: Workload, pool: OwnedPool) -> list[KubernetesObject]:
-    cache = _dedicated(workload).model_cache
+    cache = workload.spec.own.model_cache
     volume = vllm.volume_source(workload)
     # Ranks talk over shared memory, and what they do not use costs nothing.
     shared_gib = 2 * pool.tensor_parallel_size

@@ -8,8 +8,8 @@ The listener in the middle of the last way asks again what the owned one has mar
 provider has refused is not sent there a second time.
 """
 
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
-from spillway.api.workload import Gateway
 from spillway.render.envoy_hold import HELD_SINCE, MAY_WAIT, arrival, hold_policy, most_held
 from spillway.render.envoy_http import (
     COME_AGAIN_S,

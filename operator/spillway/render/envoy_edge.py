@@ -3,9 +3,10 @@
 from urllib.parse import quote
 
 from spillway.api.access import Access
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
-from spillway.api.workload import Gateway, InferenceWorkloadSpec
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Workload
 from spillway.render import envoy_capped as capped
 from spillway.render.envoy_access import access_filters, access_replies
@@ -60,8 +61,8 @@ def edge_listener(
     backends: tuple[str, ...],
     kept: tuple[str, ...] | None,
     guarded: bool,
-    hold: Hold | None = None,
-    longest_prompt_tokens: int | None = None,
+    hold: Hold | None,
+    longest_prompt_tokens: int | None,
 ) -> EnvoyConfig:
     """Return the listener.
 
@@ -102,7 +103,7 @@ def edge_listener(
         request_timeout=seconds(60),
         local_reply_config=_replies(access),
         access_log=[
-            *access_logs(access, traced=workload.spec.gateway.tracing is not None, more={REASON: f"%REQ({MARK})%"} if longs else None),
+            *access_logs(access, traced=workload.spec.gateway.tracing is not None, more={REASON: f"%REQ({MARK})%"} if longs else {}),
             *(long_prompt_logs() if longs else ()),
         ],
         **tracing(workload),

@@ -7,8 +7,8 @@ retries bounds how many wait. Where hosted backends come first, a listener of it
 
 import math
 
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
-from spillway.api.workload import Gateway
 from spillway.plan.decision import Decision, Workload
 from spillway.render.envoy_http import (
     COME_AGAIN_S,

@@ -98,8 +98,8 @@ def hosted_listener(
     owns: bool,
     longest_s: int,
     header_timeout_ms: int | None,
-    guard: EnvoyConfig | None = None,
-    long_timeout_ms: int | None = None,
+    guard: EnvoyConfig | None,
+    long_timeout_ms: int | None,
 ) -> EnvoyConfig:
     """Return the listener in front of one hosted backend. `guard` is what the script of its limits must know; None: there are none.
 

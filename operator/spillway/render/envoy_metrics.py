@@ -126,7 +126,7 @@ def long_prompt_tokens() -> list[EnvoyConfig]:
     return [counter(f"long_prompt_{key}", value=value) for key, value in TOKENS.items()]
 
 
-def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None = None) -> list[EnvoyConfig]:
+def access_logs(access: Access, *, traced: bool, more: Mapping[str, str]) -> list[EnvoyConfig]:
     """Return the loggers: one JSON line per request without content, and the metrics of requests to the model (not of GET /v1/models).
 
     `more`: further fields of the line.
@@ -137,7 +137,7 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str] | None 
     demand: EnvoyConfig = all_of(post, *(expression(f"!({each})") for each in over)) if over else post
     unmetered = [post, *_success(), expression(f"!({_IS_REPORTED})")]
     return [
-        _line(access, traced=traced, more=more or {}),
+        _line(access, traced=traced, more=more),
         stats_logger(
             demand,
             counters=[counter("requests", tags={"backend": _BACKEND_OR_NONE, "code": "%RESPONSE_CODE%"}, fixed=1)],
@@ -347,7 +347,7 @@ def _line(access: Access, *, traced: bool, more: Mapping[str, str]) -> EnvoyConf
     )
 
 
-def stats_config(gateway: GatewayPlan, *, also: tuple[str, ...] = ()) -> EnvoyConfig:
+def stats_config(gateway: GatewayPlan, *, also: tuple[str, ...]) -> EnvoyConfig:
     """Return which statistics are kept, those whose names begin as in `also` too, and histogram edges with one exactly at each target."""
     edges = {
         "spillway.first_body_ms": _edges(_DEFAULT_EDGES_MS, gateway.ttft_edge_ms),

@@ -1,8 +1,8 @@
 """The second tier's way to replicas of our own."""
 
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
 from spillway.api.vocabulary import BACKEND_OWNED, CLUSTER_OWNED
-from spillway.api.workload import Gateway
 from spillway.plan.decision import Workload
 from spillway.render import names
 from spillway.render.envoy_address import GatewayAddresses
@@ -46,9 +46,9 @@ def owned_listener(
     gateway: Gateway,
     *,
     header_timeout_ms: int | None,
-    hold: Hold | None = None,
-    wait_ms: int = 0,
-    long_prompts: bool = False,
+    hold: Hold | None,
+    wait_ms: int,
+    long_prompts: bool,
 ) -> EnvoyConfig:
     """Return the listener in front of the replicas, which makes of a full or a failing cluster an answer that the edge may retry.
 

@@ -3,7 +3,8 @@
 The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, then a line for each lane.
 """
 
-from spillway.api.workload import InferenceWorkloadSpec, LongPrompts
+from spillway.api.hosted import LongPrompts
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
 from spillway.plan.equivalence import listed_model, own_context_tokens
 from spillway.plan.permit import needs_permit, stops_spilling

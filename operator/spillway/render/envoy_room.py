@@ -5,8 +5,8 @@ keeps (room.lua): it sees each refusal that may wait, and takes the mark off tho
 has its part. A client can only lower its own priority, so that header needs no trust.
 """
 
+from spillway.api.gateway import Gateway
 from spillway.api.holding import Hold
-from spillway.api.workload import Gateway
 from spillway.plan.permit import WORKERS
 from spillway.render.envoy_hold import most_held
 from spillway.render.envoy_http import EnvoyConfig, lua, set_header

@@ -7,8 +7,8 @@ asks a table in which every replica has its part. A replica that has its fill is
 
 from importlib.resources import files
 
+from spillway.api.gateway import Gateway
 from spillway.api.routing import DEFAULT_PREFIX_BYTES, Routing
-from spillway.api.workload import Gateway
 from spillway.render.envoy_http import EnvoyConfig, extension, http_filter
 
 KEY = "x-spillway-prefix"  # the edge's mark, for the owned listener alone

@@ -10,7 +10,8 @@ what finds too many waiting goes back to the edge at once.
 
 import math
 
-from spillway.api.workload import Gateway, InferenceWorkloadSpec
+from spillway.api.gateway import Gateway
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.render.envoy_hold import MAY_WAIT, arrival, ask_again, waits_less_than
 from spillway.render.envoy_http import (
     MAX_BODY_BYTES,

@@ -8,8 +8,8 @@ import posixpath
 import re
 from typing import NamedTuple
 
+from spillway.api.model import HuggingFaceSource, PersistentVolumeClaimSource, Quantization
 from spillway.api.vocabulary import PORT_HTTP
-from spillway.api.workload import HuggingFaceSource, PersistentVolumeClaimSource, Quantization
 from spillway.plan.decision import OwnedPool, Workload
 from spillway.render.manifest import KubernetesObject
 
@@ -53,7 +53,7 @@ def arguments(workload: Workload, pool: OwnedPool, version: Version, *, host: st
         *_limits(workload, pool, version),
         *([] if version >= PREFIX_CACHING_BY_DEFAULT else ["--enable-prefix-caching"]),
         *_shutdown(workload, version),
-        *(workload.spec.dedicated.engine.extra_args if workload.spec.dedicated else []),
+        *workload.spec.own.engine.extra_args,
     ]
 
 
@@ -64,7 +64,7 @@ def environment(workload: Workload) -> list[KubernetesObject]:
     if hub is not None and hub.token_secret_ref is not None:
         secret = {"name": hub.token_secret_ref.name, "key": hub.token_secret_ref.key}
         variables["HF_TOKEN"] = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": secret}}
-    for own in workload.spec.dedicated.engine.env if workload.spec.dedicated else []:
+    for own in workload.spec.own.engine.env:
         variables[own.name] = {"name": own.name, "value": own.value}
     return list(variables.values())
 
@@ -113,7 +113,7 @@ def _precision(workload: Workload) -> list[str]:
 
 def _size(workload: Workload, pool: OwnedPool) -> list[str]:
     context = workload.spec.model.max_context_tokens
-    utilization = workload.spec.dedicated.engine.gpu_memory_utilization_percent if workload.spec.dedicated else 90
+    utilization = workload.spec.own.engine.gpu_memory_utilization_percent
     return [
         *("--tensor-parallel-size", str(pool.tensor_parallel_size)),
         *("--gpu-memory-utilization", f"{utilization / 100:.2f}"),
@@ -124,7 +124,7 @@ def _size(workload: Workload, pool: OwnedPool) -> list[str]:
 def _limits(workload: Workload, pool: OwnedPool, version: Version) -> list[str]:
     """Return the batch that meets the inter-token target, and behind it the net under the gateway's cap."""
     capacity = pool.capacity
-    batched = workload.spec.dedicated.engine.max_num_batched_tokens if workload.spec.dedicated else None
+    batched = workload.spec.own.engine.max_num_batched_tokens
     limits = ["--max-num-seqs", str(capacity.max_num_seqs), *(["--max-num-batched-tokens", str(batched)] if batched else [])]
     if version < QUEUE_LIMITS:
         return limits

@@ -23,7 +23,7 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
         return _owning_would_be(this)
     if (nothing := _nothing_to_compare(spec)) is not None:
         return nothing
-    committed = spec.dedicated.committed_replicas if spec.dedicated is not None else 0
+    committed = spec.own.committed_replicas
     if committed and committed >= this.desired:
         return yes(Reason.SELF_HOSTING_CHEAPER, "All replicas that are wanted are paid for already (committedReplicas).")
     if cost.kappa is not None and cost.kappa < 1:

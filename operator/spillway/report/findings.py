@@ -1,20 +1,20 @@
 """What each condition says. One function per condition; none of them puts a live number into a message."""
 
 import re
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan import observation
-from spillway.plan.hosted_keys import backend_labels
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
-from spillway.plan.permit import stops_spilling, why_stopped
-from spillway.plan.readings import number, value
+from spillway.plan.permit import why_stopped
+from spillway.plan.readings import number
 from spillway.plan.scale import has_no_place, lower_bound, no_node
 from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
+from spillway.report.budget_finding import within_budget
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.economics_finding import self_hosting_economic
+from spillway.report.hosted_finding import hosted_backend_ready, hosted_troubles
 from spillway.report.last_words import advise
 from spillway.report.passed import Pass
 from spillway.report.placement_finding import is_unplaceable, placement_resolved
@@ -39,7 +39,6 @@ _GAPS = {
     Reason.PROMETHEUS_ERROR: "Prometheus cannot be asked for {what}",
 }
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
-_LASTING = (Reason.HOSTED_HEALTHY, Reason.HOSTED_UNREACHABLE)  # what is still true of hosted backends that are out of sight
 
 
 def find_all(this: Pass) -> dict[ConditionType, Finding]:
@@ -128,53 +127,6 @@ def replicas_ready(this: Pass) -> Finding:
     return no(Reason.REPLICAS_STARTING, " ".join(["Replicas are starting.", *_delays(this.seen, this.now)]))
 
 
-def hosted_backend_ready(this: Pass) -> Finding:
-    """HostedBackendReady: some hosted backend would answer. The gateway's own signals say so; the operator cannot read the keys."""
-    if not this.workload.spec.rents:
-        return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode.")
-    labels, troubles = backend_labels(this.workload.spec), _hosted_troubles(this)
-    told = " ".join(_hosted_sentence(this, reason, [each for each in labels if troubles.get(each) is reason]) for reason in _once(troubles))
-    if any(_healthy(this, label) for label in labels if label not in troubles):
-        return yes(Reason.HOSTED_HEALTHY, " ".join(["A hosted backend answers its health check.", *([told] if told else [])]))
-    if labels and all(label in troubles for label in labels):
-        return no(troubles[labels[0]], told)
-    before = this.previous.get(ConditionType.HOSTED_BACKEND_READY)
-    if before is not None and (before.observed_generation != this.workload.generation or before.reason not in _LASTING):
-        before = None  # of another spec, of another version, or what a request has since shown to be over
-    if this.gateway_up and before is not None and before.status != "Unknown":
-        # Losing sight of a backend is no news of it: MetricsAvailable says that this is what was known last.
-        return Finding(status=before.status, reason=Reason(before.reason), message=before.message)
-    return unknown(Reason.NO_EVIDENCE, "No gateway has reported on the hosted backends yet.")
-
-
-def _hosted_troubles(this: Pass) -> dict[str, Reason]:
-    """Return why hosted backends would not answer, by backend in order of preference."""
-    labels = backend_labels(this.workload.spec)
-    keys = this.decision.key_trouble
-    found = {label: Reason.HOSTED_UNREACHABLE if _healthy(this, label) is False else None for label in labels}
-    return {label: reason for label in labels if (reason := keys.get(label) or found[label]) is not None}
-
-
-def _healthy(this: Pass, label: str) -> bool | None:
-    reading = this.seen.signals.hosted_healthy.get(label)
-    return None if reading is None else value(reading)
-
-
-def _once(troubles: Mapping[str, Reason]) -> list[Reason]:
-    return list(dict.fromkeys(troubles.values()))
-
-
-def _hosted_sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
-    names = " and ".join(labels)
-    match reason:
-        case Reason.HOSTED_CREDENTIAL_MISSING:
-            return f"No gateway has a key for {names}; create {_secrets(this, labels)}. No restart is needed."
-        case Reason.HOSTED_CREDENTIAL_REJECTED:
-            return f"{names} refuses the key (401 or 403); check {_secrets(this, labels)}."
-        case _:
-            return f"No gateway reaches {names} over TLS; check baseURL, tls and egress."
-
-
 def gateway_ready(this: Pass) -> Finding:
     """GatewayReady: the stable URL is served."""
     if this.gateway_up:
@@ -218,7 +170,7 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(stopped, "Nothing may go to hosted backends, and nobody else serves, see SpillActive.")
     if hosted.status == "False":
         return yes(Reason.HOSTED_UNAVAILABLE, "Nothing can be spilled, see HostedBackendReady.")
-    if this.workload.spec.rents and _hosted_troubles(this):
+    if this.workload.spec.rents and hosted_troubles(this):
         return yes(Reason.HOSTED_UNAVAILABLE, "Some hosted backends do not serve, see HostedBackendReady.")
     return no(Reason.FULLY_SERVING, "Everything that was asked for serves.")
 
@@ -257,41 +209,6 @@ def slo_met(this: Pass) -> Finding:
     if missed:
         return no(Reason.SLO_MISSED, f"Fewer requests than promised met {' and '.join(missed)}.")
     return yes(Reason.SLO_MET, "The promised share of requests met the targets.")
-
-
-def within_budget(this: Pass) -> Finding:
-    """WithinBudget: the month's cost stays within budget.monthlyUSD."""
-    match this.decision.budget:
-        case Reason.BUDGET_EXCEEDED:
-            return no(
-                Reason.BUDGET_EXCEEDED,
-                f"This month has cost more than budget.monthlyUSD. {_budget_consequence(this)}",
-            )
-        case Reason.PROJECTED_OVER_BUDGET:
-            return no(
-                Reason.PROJECTED_OVER_BUDGET,
-                "At the current rate this month will cost more than budget.monthlyUSD.",
-            )
-        case Reason.WITHIN_BUDGET:
-            return yes(Reason.WITHIN_BUDGET, "The month stays within budget.monthlyUSD.")
-        case Reason.NO_PRICES:
-            return unknown(Reason.NO_PRICES, f"The cost is not known: {_unpriced(this.decision.cost.unpriced)}.")
-        case _:
-            return unknown(Reason.NO_BUDGET, "No budget is set.")
-
-
-def _unpriced(names: Sequence[str]) -> str:
-    """Return what has no price and where to give it one; a backend's name has a slash."""
-    if not names:
-        return "an accelerator class or a hosted model has no price"
-    places = {"AcceleratorClass": [name for name in names if "/" not in name], "HostedProvider": [name for name in names if "/" in name]}
-    return "; ".join(f"no price for {', '.join(found)}, give one in its {kind}" for kind, found in places.items() if found)
-
-
-def _budget_consequence(this: Pass) -> str:
-    if stops_spilling(this.workload.spec) and this.workload.spec.rents:
-        return "Nothing more goes to hosted backends until the next one; own replicas serve on."
-    return "Nothing is switched off."
 
 
 def metrics_available(this: Pass) -> Finding:
@@ -373,9 +290,3 @@ def _step(pod: ReplicaPod) -> str | None:
 
 def _long_ready(pod: ReplicaPod, now: datetime) -> bool:
     return pod.ready and not pod.terminating and pod.ready_since is not None and now - pod.ready_since > FIRST_SCRAPE
-
-
-def _secrets(this: Pass, labels: list[str]) -> str:
-    refs = (this.seen.catalogue.providers.get(label.partition("/")[0]) for label in labels)
-    names = sorted({f"key {each.auth.secret_ref.key!r} of Secret {each.auth.secret_ref.name!r}" for each in refs if each and each.auth})
-    return " and ".join(names) or "the provider's Secret"

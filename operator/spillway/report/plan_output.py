@@ -28,9 +28,9 @@ def plan_output(
     *,
     label: str,
     today: date,
-    engineering: Engineering | None = None,
-    points: Iterable[Point] = (),
-    remarks: Iterable[str] = (),
+    engineering: Engineering | None,
+    points: Iterable[Point],
+    remarks: Iterable[str],
 ) -> PlanOutput:
     """Return the document of a plan. `today` dates the prices, `points` are of a sweep, `remarks` speak of the input."""
     load, lengths = plan.load, plan.question.lengths

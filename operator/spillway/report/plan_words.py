@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from spillway.api.workload import Engine, LatencyNeed, TrafficPattern
+from spillway.api.traffic import LatencyNeed, TrafficPattern
 from spillway.plan.choice import Engineering, Plan
 from spillway.plan.decision import Problem
 from spillway.plan.economics import Pricing
@@ -154,9 +154,8 @@ def _of_costs(plan: Plan) -> Iterator[str]:
     else:
         yield "A month has 720 hours. Idle replicas are paid; their number follows the load, from dedicated.scaling.minReplicas up."
     yield "Owning counts the machines' price only: no storage, network, or people."
-    dedicated = plan.question.spec.dedicated
-    if dedicated is not None and dedicated.committed_replicas:
-        yield f"{dedicated.committed_replicas} replicas are paid for already (dedicated.committedReplicas) and cost nothing more."
+    if committed := plan.question.spec.own.committed_replicas:
+        yield f"{committed} replicas are paid for already (dedicated.committedReplicas) and cost nothing more."
     chosen = plan.recommended
     if chosen is not None and chosen.stranded_usd and chosen.stranded_usd >= 1:
         yield (
@@ -213,7 +212,7 @@ def _of_context(plan: Plan) -> Iterator[str]:
     known = resolve_model(spec.model)
     if chosen is None or chosen.size is None or isinstance(known, Problem):
         return
-    engine, most = spec.dedicated.engine if spec.dedicated else Engine(), spec.model.max_context_tokens
+    engine, most = spec.own.engine, spec.model.max_context_tokens
     found = too_long_requests(known, plan.question.lengths, max_context_tokens=most)
     misfit = own_context_misfit(known, chosen.size, engine=engine, max_context_tokens=most)
     yield from (each for each in (found, misfit) if each is not None)
@@ -221,13 +220,13 @@ def _of_context(plan: Plan) -> Iterator[str]:
 
 def _of_committed(plan: Plan) -> Iterator[str]:
     """Say it where nothing tells which class is paid for: replicas of every one then cost nothing."""
-    dedicated, classes = plan.question.spec.dedicated, plan.question.classes
-    if dedicated is None or not dedicated.committed_replicas:
+    own, classes = plan.question.spec.own, plan.question.classes
+    if not own.committed_replicas:
         return
-    counted = [name for name in dedicated.accelerators or classes if name in classes]
+    counted = [name for name in own.accelerators or classes if name in classes]
     if len(counted) > 1:
         yield (
-            f"dedicated.committedReplicas ({dedicated.committed_replicas}) are taken to be paid for on each of {len(counted)} accelerator "
+            f"dedicated.committedReplicas ({own.committed_replicas}) are taken to be paid for on each of {len(counted)} accelerator "
             "classes: name the one that they are of in dedicated.accelerators."
         )
 

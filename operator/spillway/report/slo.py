@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spillway.api.status import SideSlo, SloStatus
-from spillway.api.workload import Slo
+from spillway.api.traffic import Slo
 from spillway.plan.observation import SideLatency, Signals
 from spillway.plan.readings import finite, number, value
 from spillway.plan.rounding import reached, whole

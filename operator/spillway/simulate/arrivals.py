@@ -7,7 +7,7 @@ import numpy as np
 from spillway.simulate.trace import Trace
 
 
-def poisson(phases: Sequence[tuple[float, float]], *, input_tokens: int, output_tokens: int, seed: int, name: str = "poisson") -> Trace:
+def poisson(phases: Sequence[tuple[float, float]], *, input_tokens: int, output_tokens: int, seed: int) -> Trace:
     """Return Poisson arrivals over phases of (seconds, requests per second), with exponentially spread answer lengths."""
     chance = np.random.default_rng(seed)
     arrivals, begin = [np.empty(0)], 0.0
@@ -18,7 +18,7 @@ def poisson(phases: Sequence[tuple[float, float]], *, input_tokens: int, output_
     arrival_s = np.concatenate(arrivals)
     lengths = np.maximum(1, np.rint(chance.exponential(output_tokens, len(arrival_s)))).astype(np.int64)
     return Trace(
-        name=name,
+        name="poisson",
         arrival_s=arrival_s,
         input_tokens=np.full(len(arrival_s), input_tokens, dtype=np.int64),
         output_tokens=lengths,

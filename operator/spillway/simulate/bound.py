@@ -13,7 +13,7 @@ to what was warm: a bound too, and often the better one where a start-up takes l
 
 Numerically two begins stand for all of them (only where there is slack) and parts of 1/4 for any fraction: see PARTS for what that is.
 What is argued and not proven is work in a batch: it is spread evenly over the fastest and over the slowest pace that keeps the promise,
-and the cheaper is taken (autoscaling.md §6).
+and the cheaper is taken.
 """
 
 from collections.abc import Sequence

@@ -21,7 +21,8 @@ from spillway.simulate.demand import Demand
 from spillway.simulate.policy import Policy, Seen, SeenReplica
 from spillway.simulate.trace import Whole
 
-PATIENCE_S = 2.0  # a request that waits longer counts as not served (autoscaling.md §7)
+PATIENCE_S = 2.0  # a request that waits longer counts as not served
+SERVED_SHARE = 0.99  # what a tuned rule is to serve where nothing can be spilled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,22 +221,20 @@ class Tuned:
     values: Values
     run: FluidRun
     cost_s: float  # replica-seconds
-    serves: bool  # at least the share that was asked for
+    serves: bool  # at least SERVED_SHARE
 
 
-def tune(
-    rule: Rule, demand: Demand, plant: Plant, kappas: Sequence[float], *, spills: bool, served_share: float = 0.99
-) -> dict[float, Tuned]:
-    """Return the best values of a rule for every kappa: the cheapest that serve the share, or else those that serve most.
+def tune(rule: Rule, demand: Demand, plant: Plant, kappas: Sequence[float], *, spills: bool) -> dict[float, Tuned]:
+    """Return the best values of a rule for every kappa: the cheapest that serve SERVED_SHARE, or else those that serve most.
 
     One run for each point of the rule's grid: no rule knows prices, so kappa only weighs what was spilled. With spill all is served.
     """
     runs = [(values, run(rule.policy(plant.facts, values), demand, plant, spills=spills)) for values in rule.grid or rule.defaults]
-    return {kappa: _best(runs, kappa, served_share) for kappa in kappas}
+    return {kappa: _best(runs, kappa) for kappa in kappas}
 
 
-def _best(runs: Sequence[tuple[Values, FluidRun]], kappa: float, served_share: float) -> Tuned:
-    serving = [each for each in runs if each[1].served_share >= served_share]
+def _best(runs: Sequence[tuple[Values, FluidRun]], kappa: float) -> Tuned:
+    serving = [each for each in runs if each[1].served_share >= SERVED_SHARE]
     if serving:
         values, best = min(serving, key=lambda each: each[1].cost_s(kappa))
     else:

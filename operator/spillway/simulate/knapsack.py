@@ -1,7 +1,7 @@
 """What it saves to serve a slot's requests oneself: the fractional knapsack of every slot, all slots in one sorted array.
 
 With room for x replica-seconds, the best that can be done is to keep the requests that are dearest to rent per unit of own work, the
-last one in part. So the savings of a slot are a concave curve in x with one piece per request (autoscaling.md §6).
+last one in part. So the savings of a slot are a concave curve in x with one piece per request.
 """
 
 import math
@@ -35,11 +35,6 @@ class Savings:
     def slot_work_s(self) -> Floats:
         """Return the replica-seconds that each slot asks for."""
         return np.diff(self.work_s[self.edges])
-
-    @property
-    def slot_usd(self) -> Floats:
-        """Return what it costs to rent all of each slot."""
-        return np.diff(self.usd[self.edges])
 
     def saved_usd(self, room_s: Floats) -> Floats:
         """Return USD saved, shape (slots, rooms), where each of the `room_s` is what own replicas can do in a slot."""

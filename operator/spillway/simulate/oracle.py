@@ -1,6 +1,6 @@
 """The clairvoyant optimum: what a scaler that knew all of the traffic would own and rent.
 
-    min  sum_t c n_t dt + sum_t f_t(n_t) + c D sum_t (n_t - n_{t-1})^+        (autoscaling.md §6)
+    min  sum_t c n_t dt + sum_t f_t(n_t) + c D sum_t (n_t - n_{t-1})^+
 
 n_t replicas are ready in slot t, f_t is the fractional knapsack of what must be rented, c the price of a replica-second and D the
 start-up time: who knows the future launches exactly D early, so the delay is nothing but a price for a start. Because f_t is convex,
@@ -84,7 +84,7 @@ def solve(savings: Savings, terms: Terms) -> OraclePlan:
     return _plan(savings, terms, states.sum(axis=1).astype(np.int64))
 
 
-def cheapest_states(keep_usd: Floats, *, start_usd: float, warm: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def cheapest_states(keep_usd: Floats, *, start_usd: float, warm: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Return which levels to have on in which slots, shape (slots, levels): the cheapest sequence of each level, by itself.
 
     `keep_usd[t, k]`: cost of having it on in slot t (negative: it earns); going on costs `start_usd`, going off nothing. The first `warm`
@@ -109,7 +109,7 @@ def cheapest_states(keep_usd: Floats, *, start_usd: float, warm: int = 0) -> np.
 def without_overflow(trace: Trace, work_s: Floats, slot_s: float, terms: Terms, *, served_share: float = 0.99) -> OraclePlan:
     """Return the cheapest plan of its kind that serves at least that share of the work with nothing to rent.
 
-    Work left undone costs a penalty per replica-second, found by bisection (autoscaling.md §6); with a cap on replicas that makes the
+    Work left undone costs a penalty per replica-second, found by bisection; with a cap on replicas that makes the
     share impossible, the plan that leaves least undone. The penalty is no money: `hosted_usd` is zero.
     """
     savings = savings_of(trace, work_s, work_s, slot_s)

@@ -4,37 +4,23 @@ import json
 from dataclasses import replace
 
 import pytest
-import yaml
 
 from spillway.render import envoy
 from tests.golden.envoy.cases import DEDICATED, HERE, HOSTED, PROMISES, load
+from tests.golden.readable import readable
 
 
-class _Dumper(yaml.CSafeDumper):
-    """Scripts as blocks, repeated values written out."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  (the signature is PyYAML's)
-        return True
-
-
-def _block(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _block)
-
-
-def readable(files: dict[str, str]) -> dict[str, str]:
+def written(files: dict[str, str]) -> dict[str, str]:
     """Return the files with the bootstrap as YAML, for people to read what changed."""
     bootstrap = json.loads(files["envoy.json"])
     rest = {name: content for name, content in files.items() if name != "envoy.json"}
-    return {**rest, "envoy.yaml": yaml.dump(bootstrap, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True)}
+    return {**rest, "envoy.yaml": readable(bootstrap, width=1000)}
 
 
 @pytest.mark.parametrize("promise", PROMISES)
 def test_configuration_is_as_on_file(promise: str, *, request: pytest.FixtureRequest) -> None:
     out = HERE / promise / "out"
-    files = readable(load(promise).files())
+    files = written(load(promise).files())
     if request.config.getoption("--update-golden"):
         out.mkdir(exist_ok=True)
         for stale in out.iterdir():

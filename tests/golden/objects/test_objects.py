@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.golden.objects.case import Case, case, load, with_settings
+from tests.golden.readable import readable
 
 HERE = Path(__file__).parent
 HYBRID = "a-hybrid-workload-spills-what-its-replicas-cannot-hold"
@@ -17,26 +18,10 @@ WAYS_OUT = ("hosted-rented", "UpstreamTlsContext", "credential_injector", "/etc/
 CASES = sorted(path.parent for path in HERE.glob("*/in.yaml"))
 
 
-class _Readable(yaml.CSafeDumper):
-    """Scripts as blocks and nothing by reference, the way a person would write them."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
-        return True
-
-
-def _text(dumper: _Readable, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Readable.add_representer(str, _text)
-
-
 def written(case: Case) -> dict[str, str]:
     """Return the rendered objects as files; the number is the place in apply order."""
     return {
-        f"{place:02d}-{each['kind'].lower()}-{each['metadata']['name']}.yaml": yaml.dump(
-            _shown(each), Dumper=_Readable, sort_keys=False, width=200
-        )
+        f"{place:02d}-{each['kind'].lower()}-{each['metadata']['name']}.yaml": readable(_shown(each), width=200)
         for place, each in enumerate(case.render(), start=1)
     }
 

@@ -12,12 +12,17 @@ from pydantic import Field
 from spillway.api.base import ApiModel
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.crd import KINDS, crd, crds, schema
+from spillway.api.dedicated import Scaling
+from spillway.api.engine_arguments import ARGUMENTS_WITH_A_FIELD, VARIABLES_WITH_A_FIELD
+from spillway.api.gateway import Gateway
+from spillway.api.model import Quantization
 from spillway.api.reference import reference
-from spillway.api.rules import ARGUMENTS_WITH_A_FIELD, RULES, VARIABLES_WITH_A_FIELD, Rule
+from spillway.api.rule import Rule
+from spillway.api.rules import RULES
 from spillway.api.schema import structural
 from spillway.api.status import InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType
-from spillway.api.workload import Gateway, InferenceWorkloadSpec, Quantization, Scaling
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.cli import crds as files
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.cli.plan import default_classes
+from spillway.cli.questions import default_classes
 from spillway.plan.economics import break_even_of_replica, kappa
 from spillway.plan.offers import Offers
 from spillway.plan.options import Question

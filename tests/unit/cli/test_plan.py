@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import pytest
 import yaml
 
 from spillway.api.plan_output import PlanOutput
-from spillway.cli import crds, main
-from spillway.cli.plan import default_classes
+from spillway.cli import crds
+from spillway.cli.questions import default_classes
 
 SCENARIO_1 = "examples/scenario-1-high-volume.yaml"
 SCENARIO_2 = "examples/scenario-2-specialised.yaml"
@@ -27,40 +28,15 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def plan(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(["plan", *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def plan(spillway: Run) -> Run:
+    return partial(spillway, "plan")
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., str]:
-    def write(*documents: object, name: str = "in.yaml") -> str:
-        path = tmp_path / name
-        path.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False))
-        return str(path)
-
-    return write
-
-
-def test_a_long_sweep_shows_on_a_terminal_how_far_it_is_and_clears_that_away(plan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = ("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..2M", "--points", "3")
-    assert plan(*sweep)[2] == "", "a file or a pipe gets none of it"
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    assert main(["plan", *sweep]) == 0
-    assert "2 of 3 volumes" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\x1b[K")
-
-
-class Terminal(io.StringIO):
-    """Somewhere to print to that a person looks at."""
-
-    def isatty(self) -> bool:
-        return True
+def test_a_long_sweep_shows_on_a_terminal_how_far_it_is_and_clears_that_away(plan: Run, terminal: Callable[[], io.StringIO]) -> None:
+    shown = terminal()
+    assert plan("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..2M", "--points", "3")[0] == 0
+    assert "2 of 3 volumes" in shown.getvalue()
+    assert shown.getvalue().endswith("\r\x1b[K")
 
 
 def as_json(plan: Run, *arguments: str) -> dict[str, Any]:

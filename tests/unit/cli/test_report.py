@@ -1,28 +1,37 @@
 """`spillway report` against an API server that answers what a test wants: it is replaced at the wire."""
 
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 from kubernetes.config import incluster_config
 
 from spillway.api.report_output import ReportOutput
-from spillway.cli import main
 from spillway.cli.cluster import Cluster
+from tests.servers import Answer, Request, serving
 from tests.unit.report.fleets import CREATED, classes, provider, seen
 
-Answer = tuple[int, Any]
+Run = Callable[..., tuple[int, str, str]]
 Answers = Mapping[str, Callable[[dict[str, list[str]]], Answer]]
+
+
+@pytest.fixture
+def report(spillway: Run) -> Run:
+    """Return a call of the command with a kubeconfig and further arguments."""
+    return partial(spillway, "report", "--kubeconfig")
+
+
+def document(report: Run, config: str) -> ReportOutput:
+    code, out, _ = report(config, "-o", "json")
+    assert code == 0
+    return ReportOutput.model_validate_json(out)
 
 
 def listed(*items: dict[str, Any], more: str = "") -> Answer:
@@ -66,37 +75,19 @@ def answers(**changes: Callable[[dict[str, list[str]]], Answer]) -> dict[str, Ca
 
 
 @contextmanager
-def serving(tmp_path: Path, given: Answers, *, namespace: str = "team") -> Iterator[tuple[str, list[str]]]:
+def cluster(tmp_path: Path, given: Answers) -> Iterator[tuple[str, list[str]]]:
     """Serve these answers; give the path of a kubeconfig, and the paths that were asked for."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            split = urlsplit(self.path)
-            asked.append(split.path)
-            status, body = given[split.path.rpartition("/")[2]](parse_qs(split.query))
-            content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: Request) -> Answer:
+        asked.append(request.path)
+        return given[request.path.rpartition("/")[2]](request.query)
 
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}", namespace=namespace), asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(answer) as url:
+        yield kubeconfig(tmp_path, url), asked
 
 
-def kubeconfig(tmp_path: Path, url: str, *, namespace: str = "team") -> str:
+def kubeconfig(tmp_path: Path, url: str) -> str:
     path = tmp_path / "kubeconfig"
     config = {
         "apiVersion": "v1",
@@ -104,7 +95,7 @@ def kubeconfig(tmp_path: Path, url: str, *, namespace: str = "team") -> str:
         "clusters": [{"name": "here", "cluster": {"server": url}}],
         "users": [{"name": "me", "user": {"token": "t"}}],
         "contexts": [
-            {"name": "plain", "context": {"cluster": "here", "user": "me", "namespace": namespace}},
+            {"name": "plain", "context": {"cluster": "here", "user": "me", "namespace": "team"}},
             {"name": "bare", "context": {"cluster": "here", "user": "me"}},
         ],
         "current-context": "plain",
@@ -113,11 +104,10 @@ def kubeconfig(tmp_path: Path, url: str, *, namespace: str = "team") -> str:
     return str(path)
 
 
-def test_the_namespace_is_the_contexts_where_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(tmp_path, answers()) as (config, asked):
-        assert main(["report", "--kubeconfig", config]) == 0
+def test_the_namespace_is_the_contexts_where_none_is_named(tmp_path: Path, report: Run) -> None:
+    with cluster(tmp_path, answers()) as (config, asked):
+        assert "1 workload in namespace team" in report(config)[1]
     assert "/apis/spillway.dev/v1alpha1/namespaces/team/inferenceworkloads" in asked
-    assert "1 workload in namespace team" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -129,45 +119,44 @@ def test_the_namespace_is_the_contexts_where_none_is_named(tmp_path: Path, capsy
     ],
     ids=["named", "all", "a context without one"],
 )
-def test_the_namespace_is_the_one_asked_for(tmp_path: Path, options: list[str], path: str) -> None:
-    with serving(tmp_path, answers()) as (config, asked):
-        assert main(["report", "--kubeconfig", config, *options]) == 0
+def test_the_namespace_is_the_one_asked_for(tmp_path: Path, report: Run, options: list[str], path: str) -> None:
+    with cluster(tmp_path, answers()) as (config, asked):
+        assert report(config, *options)[0] == 0
     assert path in asked
 
 
 @pytest.mark.parametrize("current", [None, ""], ids=["left out", "unset"])
-def test_a_context_that_is_named_takes_no_current_one(tmp_path: Path, current: str | None) -> None:
-    with serving(tmp_path, answers()) as (config, asked):
+def test_a_context_that_is_named_takes_no_current_one(tmp_path: Path, report: Run, current: str | None) -> None:
+    with cluster(tmp_path, answers()) as (config, asked):
         read = yaml.safe_load(Path(config).read_text())
         del read["current-context"]
         Path(config).write_text(yaml.safe_dump(read if current is None else read | {"current-context": current}))
-        assert main(["report", "--kubeconfig", config, "--context", "plain"]) == 0
+        assert report(config, "--context", "plain")[0] == 0
     assert "/apis/spillway.dev/v1alpha1/namespaces/team/inferenceworkloads" in asked
 
 
-def test_the_document_has_the_workload_and_what_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(tmp_path, answers()) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
-    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+def test_the_document_has_the_workload_and_what_to_change(tmp_path: Path, report: Run) -> None:
+    with cluster(tmp_path, answers()) as (config, _):
+        found = document(report, config)
     assert [row.workload for row in found.workloads] == ["team/chat"]
     assert found.totals.now.usd == 1440.0
     assert found.opportunities[0].topic == "Placement"
     assert found.opportunities[0].settings["placement.mode"] == "Hosted"
 
 
-def test_the_page_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(tmp_path, answers()) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-o", "html"]) == 0
-    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")
+def test_the_page_is_printed(tmp_path: Path, report: Run) -> None:
+    with cluster(tmp_path, answers()) as (config, _):
+        code, out, _ = report(config, "-o", "html")
+    assert code == 0
+    assert out.startswith("<!DOCTYPE html>")
 
 
-def test_every_page_of_a_long_list_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_page_of_a_long_list_is_read(tmp_path: Path, report: Run) -> None:
     def pages(query: dict[str, list[str]]) -> Answer:
         return listed(workload("second")) if query.get("continue") == ["next"] else listed(workload("first"), more="next")
 
-    with serving(tmp_path, answers(inferenceworkloads=pages)) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
-    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    with cluster(tmp_path, answers(inferenceworkloads=pages)) as (config, _):
+        found = document(report, config)
     assert {row.workload for row in found.workloads} == {"team/first", "team/second"}
 
 
@@ -183,34 +172,33 @@ def test_every_page_of_a_long_list_is_read(tmp_path: Path, capsys: pytest.Captur
     ],
     ids=["no CRD", "no right", "not logged in", "trouble", "trouble without JSON", "no API server"],
 )
-def test_what_the_cluster_refuses_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: Answer, says: str) -> None:
-    with serving(tmp_path, answers(inferenceworkloads=lambda _: answer)) as (config, _):
-        assert main(["report", "--kubeconfig", config]) == 1
-    streams = capsys.readouterr()
-    assert says in streams.err
-    assert streams.err.count("\n") == 1
-    assert streams.out == ""
+def test_what_the_cluster_refuses_is_told(tmp_path: Path, report: Run, answer: Answer, says: str) -> None:
+    with cluster(tmp_path, answers(inferenceworkloads=lambda _: answer)) as (config, _):
+        code, out, err = report(config)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert says in err
 
 
-def test_without_a_right_to_all_namespaces_one_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(tmp_path, answers(inferenceworkloads=lambda _: refused(403))) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-A"]) == 1
-    assert "or name one with --namespace" in capsys.readouterr().err
+def test_without_a_right_to_all_namespaces_one_is_asked_for(tmp_path: Path, report: Run) -> None:
+    with cluster(tmp_path, answers(inferenceworkloads=lambda _: refused(403))) as (config, _):
+        code, _, told = report(config, "-A")
+    assert code == 1
+    assert "or name one with --namespace" in told
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "--kubeconfig", kubeconfig(tmp_path, "http://127.0.0.1:9")]) == 1
-    told = capsys.readouterr().err
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, report: Run) -> None:
+    code, _, told = report(kubeconfig(tmp_path, "http://127.0.0.1:9"))
+    assert code == 1
     assert "no answer from the cluster at http://127.0.0.1:9" in told
     assert "refused" in told
 
 
-def test_an_address_that_does_not_speak_tls_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(tmp_path, answers()) as (config, _):
+def test_an_address_that_does_not_speak_tls_is_told(tmp_path: Path, report: Run) -> None:
+    with cluster(tmp_path, answers()) as (config, _):
         Path(config).write_text(Path(config).read_text().replace("http://", "https://"))
-        assert main(["report", "--kubeconfig", config]) == 1
-    told = capsys.readouterr().err
-    assert "no answer from the cluster at https://127.0.0.1" in told
+        code, _, told = report(config)
+    assert code == 1
+    assert "no answer from the cluster at https://localhost" in told
     assert "SSL" in told
 
 
@@ -219,31 +207,28 @@ def test_neither_the_cluster_nor_its_package_is_loaded_before_it_is_asked() -> N
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_without_rights_to_classes_and_providers_costs_are_still_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_rights_to_classes_and_providers_costs_are_still_told(tmp_path: Path, report: Run) -> None:
     barred = answers(acceleratorclasses=lambda _: refused(403), hostedproviders=lambda _: refused(403))
-    with serving(tmp_path, barred) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
-    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    with cluster(tmp_path, barred) as (config, _):
+        found = document(report, config)
     assert found.totals.now.usd == 1440.0
     assert found.opportunities == []
     assert any("no right to list acceleratorclasses.spillway.dev in the cluster (403)" in each for each in found.warnings)
     assert any("no advice about renting elsewhere" in each for each in found.warnings)
 
 
-def test_an_object_that_cannot_be_read_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_object_that_cannot_be_read_is_named_and_left_out(tmp_path: Path, report: Run) -> None:
     broken = workload("broken", spec={"model": {}})
-    with serving(tmp_path, answers(inferenceworkloads=lambda _: listed(workload(), broken))) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
-    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    with cluster(tmp_path, answers(inferenceworkloads=lambda _: listed(workload(), broken))) as (config, _):
+        found = document(report, config)
     assert [row.workload for row in found.workloads] == ["team/chat"]
     assert any("InferenceWorkload team/broken: its spec cannot be read (model.id" in each for each in found.warnings)
 
 
-def test_a_status_that_cannot_be_read_is_unknown_and_not_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_status_that_cannot_be_read_is_unknown_and_not_zero(tmp_path: Path, report: Run) -> None:
     odd = workload(status={"cost": {"unaccountedSeconds": "long"}})
-    with serving(tmp_path, answers(inferenceworkloads=lambda _: listed(odd))) as (config, _):
-        assert main(["report", "--kubeconfig", config, "-o", "json"]) == 0
-    found = ReportOutput.model_validate_json(capsys.readouterr().out)
+    with cluster(tmp_path, answers(inferenceworkloads=lambda _: listed(odd))) as (config, _):
+        found = document(report, config)
     assert found.totals.now.usd is None
     assert any("its status cannot be read" in each for each in found.warnings)
 
@@ -257,22 +242,23 @@ def test_a_status_that_cannot_be_read_is_unknown_and_not_zero(tmp_path: Path, ca
     ],
     ids=["no such file", "no such context", "both scopes"],
 )
-def test_bad_input_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str) -> None:
-    config = kubeconfig(tmp_path, "http://127.0.0.1:9")
-    assert main(["report", "--kubeconfig", config, *options]) == 2
-    assert says in capsys.readouterr().err
+def test_bad_input_is_told(tmp_path: Path, report: Run, options: list[str], says: str) -> None:
+    code, _, told = report(kubeconfig(tmp_path, "http://127.0.0.1:9"), *options)
+    assert code == 2
+    assert says in told
 
 
 @pytest.mark.parametrize("text", ["", "not a kubeconfig", "{", "clusters: 1\ncontexts: 2\n", "\x00"])
-def test_a_broken_kubeconfig_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_a_broken_kubeconfig_is_told(tmp_path: Path, report: Run, text: str) -> None:
     broken = tmp_path / "broken"
     broken.write_text(text)
-    assert main(["report", "--kubeconfig", str(broken)]) == 2
-    assert "cannot be used" in capsys.readouterr().err
+    code, _, told = report(str(broken))
+    assert code == 2
+    assert "cannot be used" in told
 
 
 def test_a_kubeconfig_that_is_set_to_nothing_is_the_one_at_home(tmp_path: Path) -> None:
-    with serving(tmp_path, answers()) as (config, asked):
+    with cluster(tmp_path, answers()) as (config, asked):
         (tmp_path / ".kube").mkdir()
         Path(config).rename(tmp_path / ".kube" / "config")
         # A process of its own: the library looks at the variable once.

@@ -1,17 +1,12 @@
 """A Prometheus behind authentication: what it is sent, whom TLS trusts, and what is told when it lets nobody in. The servers are real."""
 
 import base64
-import json
 import logging
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,42 +18,11 @@ from spillway.observe.signals import Target
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing
 from tests.dataplane.certificates import Authority, authority, server
+from tests.servers import Answer, Request, serving
 
 KEY = Key(namespace="ns", name="x")
-EMPTY = (200, json.dumps({"status": "success", "data": {"resultType": "vector", "result": []}}))
+EMPTY = (200, {"status": "success", "data": {"resultType": "vector", "result": []}})
 Headers = dict[str, str]
-Answer = tuple[int, str]
-
-
-@contextmanager
-def serving(answer: Callable[[Headers], Answer], context: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Serve on loopback, each answer on a connection of its own; what `answer` is given are a request's headers, in small letters."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            status, body = answer({name.lower(): value for name, value in self.headers.items()})
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("Location", body)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        do_GET = do_POST  # noqa: N815  what http.server looks for; a redirect is followed with GET
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if context is not None:
-        listening.socket = context.wrap_socket(listening.socket, server_side=True)
-    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"{'http' if context is None else 'https'}://localhost:{listening.server_port}"
-    finally:
-        listening.shutdown()
-        thread.join()
-        listening.server_close()
 
 
 class Asked:
@@ -68,9 +32,9 @@ class Asked:
         self.wanted = wanted
         self.sent: list[Headers] = []
 
-    def __call__(self, headers: Headers) -> Answer:
-        self.sent.append(headers)
-        return EMPTY if self.wanted in {None, headers.get("authorization")} else (401, "Unauthorized\n")
+    def __call__(self, request: Request) -> Answer:
+        self.sent.append(request.headers)
+        return EMPTY if self.wanted in {None, request.headers.get("authorization")} else (401, "Unauthorized\n")
 
 
 async def detail(source: PrometheusSource) -> str:
@@ -206,10 +170,11 @@ async def test_a_refusal_says_what_next(tmp_path: Path, ask: Ask, answer: Answer
 async def test_who_quotes_the_secret_brings_it_neither_to_the_status_nor_to_a_log(
     tmp_path: Path, ask: Ask, keys: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def quoting(headers: Headers) -> Answer:
-        scheme, _, credential = headers["authorization"].partition(" ")
+    def quoting(request: Request) -> Answer:
+        sent = request.headers["authorization"]
+        scheme, _, credential = sent.partition(" ")
         plain = credential if scheme == "Bearer" else base64.b64decode(credential).decode()
-        return 401, f"refused: {headers['authorization']} ({plain})"
+        return 401, f"refused: {sent} ({plain})"
 
     caplog.set_level(logging.DEBUG)
     with serving(quoting) as url:

@@ -9,7 +9,8 @@ import pytest
 
 from spillway.api.vocabulary import Reason, hosted_cluster_name
 from spillway.observe import queries
-from spillway.observe.signals import Batch, Series, Target
+from spillway.observe.batch import Batch, Series
+from spillway.observe.signals import Target, signals_of
 from spillway.plan.decision import Key
 from spillway.plan.observation import LongPromptTraffic, Missing, Sample, Signals, SpillMeter
 
@@ -23,6 +24,10 @@ def row(value: float, **labels: str) -> Series:
     return {**US, **labels}, value
 
 
+def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
+    return [row(count, backend=backend, le=le) for le, count in counts]
+
+
 def scraped(*, gateways: int = 2, engines: int = 1, age_s: float = 3) -> dict[str, list[Series]]:
     rows: dict[str, list[Series]] = {name: [] for name in queries.queries(60)}
     rows[queries.UP] = [row(gateways, component="gateway"), row(engines, component="engine")]
@@ -31,7 +36,7 @@ def scraped(*, gateways: int = 2, engines: int = 1, age_s: float = 3) -> dict[st
 
 
 def read(answers: dict[str, Any], target: Target = TARGET, owners: dict[tuple[str, str], Key] | None = None) -> Signals:
-    return Batch.of(answers, window_s=60, at=NOW, pod_owners=owners or {}).read(KEY, target, NOW)
+    return signals_of(KEY, Batch.of(answers, window_s=60, at=NOW, pod_owners=owners or {}), target)
 
 
 def value(reading: object) -> object:
@@ -80,7 +85,8 @@ def test_a_failed_query_is_missing_with_its_reason_and_leaves_the_others_alone()
 
 
 def test_a_workload_that_is_not_in_the_answers_is_missing() -> None:
-    signals = Batch.of(scraped(), window_s=60, at=NOW, pod_owners={}).read(Key(namespace="ns", name="other"), Target(gateways=1), NOW)
+    batch = Batch.of(scraped(), window_s=60, at=NOW, pod_owners={})
+    signals = signals_of(Key(namespace="ns", name="other"), batch, Target(gateways=1))
     assert reason(signals.arrivals_per_s) is Reason.METRICS_MISSING
 
 
@@ -180,9 +186,6 @@ def test_nan_and_infinity_are_nothing() -> None:
 
 
 def test_latency_on_either_side_needs_an_edge_at_the_target() -> None:
-    def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
-        return [row(count, backend=backend, le=le) for le, count in counts]
-
     first = buckets("owned", ("250", 0.4), ("500", 0.9), ("+Inf", 1.0)) + buckets(
         "acme/big/model", ("250", 0.0), ("500", 0.1), ("+Inf", 0.2)
     )
@@ -203,9 +206,6 @@ def test_whole_requests_are_counted_by_their_own_target(end_to_end_ms: int | Non
 
 
 def test_gaps_between_tokens_are_the_gateways_for_either_side() -> None:
-    def buckets(backend: str, *counts: tuple[str, float]) -> list[Series]:
-        return [row(count, backend=backend, le=le) for le, count in counts]
-
     gaps = buckets("owned", ("25000", 0.2), ("50000", 1.0), ("+Inf", 1.0))
     gaps += buckets("acme/big/model", ("25000", 0.0), ("50000", 0.1), ("+Inf", 0.2))
     of_the_engine = [row(10.0, le="0.025"), row(30.0, le="0.075"), row(40.0, le="+Inf")]

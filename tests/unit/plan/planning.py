@@ -3,7 +3,8 @@
 from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
-from spillway.api.workload import InferenceWorkloadSpec, TrafficPattern
+from spillway.api.traffic import TrafficPattern
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Problem
 from spillway.plan.load import Load
 from spillway.plan.offers import Offers, find_offers

@@ -3,7 +3,9 @@
 from typing import Any
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Architecture, Engine, Slo
+from spillway.api.dedicated import Engine
+from spillway.api.model import Architecture
+from spillway.api.traffic import Slo
 from spillway.plan.lengths import Lengths
 from spillway.plan.sizing import ReplicaSize, replica_size, sizes
 

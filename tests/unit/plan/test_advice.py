@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.api.catalogue import HostedProviderSpec
+from spillway.api.gateway import Gateway
 from spillway.api.routing import Routing
 from spillway.api.status import Basis
-from spillway.api.workload import Gateway, InferenceWorkloadSpec
-from spillway.cli.plan import default_classes
+from spillway.api.workload import InferenceWorkloadSpec
+from spillway.cli.questions import default_classes
 from spillway.plan.advice import advise
 from spillway.plan.case import Case, Usage, case_of
 from spillway.plan.offers import Offers, find_offers

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.api.workload import Architecture
+from spillway.api.model import Architecture
 from spillway.plan.architecture import Unreadable, architecture_of
 from spillway.plan.models import catalogue_model
 

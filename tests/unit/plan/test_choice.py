@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spillway.api.traffic import TrafficPattern
 from spillway.api.vocabulary import Reason
-from spillway.api.workload import TrafficPattern
 from spillway.plan.choice import Engineering, Running, all_options, make_plan, running_of
 from spillway.plan.decision import Problem
 from spillway.plan.economics import Pricing

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.api.workload import InferenceWorkloadSpec, TrafficPattern
+from spillway.api.traffic import TrafficPattern
+from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.economics import (
     Fleet,
     Pricing,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Engine, Model, Quantization
+from spillway.api.dedicated import Engine
+from spillway.api.model import Model, Quantization
 from spillway.plan.calibration import HARDWARE, ROWS, CalibrationRow
 from spillway.plan.memory import GIB, attended_tokens, kv_tokens, kv_value_bytes, memory, request_kv_bytes, splits, weights_bytes
 from spillway.plan.memory import weights_bytes_per_accelerator as per_accelerator

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spillway.api.workload import Model, Quantization
+from spillway.api.model import Model, Quantization
 from spillway.plan.decision import Problem
 from spillway.plan.memory import splits, weights_bytes
 from spillway.plan.model_catalogue import (

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from spillway.api.workload import Slo
+from spillway.api.traffic import Slo
 from spillway.plan.capacity import expected_service
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.queue_pace import queue_pace

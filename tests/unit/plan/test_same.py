@@ -1,6 +1,7 @@
 """Answers are remembered for the very same objects, and for nothing that only looks like them."""
 
-from spillway.api.workload import Model, PlacementMode
+from spillway.api.model import Model
+from spillway.api.workload import PlacementMode
 from spillway.plan.placed import Placed
 from spillway.plan.placement import effective_spec
 from spillway.plan.same import of_the_same

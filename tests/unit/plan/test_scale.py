@@ -1,7 +1,6 @@
 """The replica count: what raises it, what lowers it, and what must not."""
 
 from dataclasses import replace
-from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +34,6 @@ from tests.unit.plan.situations import (
 )
 
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available"
-WINDOW = timedelta(seconds=300)  # the default of scaleDownStabilizationSeconds
 
 
 def scaled(decision: Decision) -> ScaleDecision:

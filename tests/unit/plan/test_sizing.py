@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.catalogue import AcceleratorClassSpec
-from spillway.api.workload import Engine, Model, Quantization, Slo
-from spillway.cli.plan import default_classes
+from spillway.api.dedicated import Engine
+from spillway.api.model import Model, Quantization
+from spillway.api.traffic import Slo
+from spillway.cli.questions import default_classes
 from spillway.plan.first_token import erlang_c
 from spillway.plan.lengths import Lengths, length_at, length_spread
 from spillway.plan.models import known_model

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.api.workload import Model, Quantization
+from spillway.api.model import Model, Quantization
 from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, HARDWARE, ROWS, CalibrationRow, usable
 from spillway.plan.memory import attended_tokens
 from spillway.plan.models import known_model

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spillway.api.model import Architecture
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.api.workload import Architecture, PlacementMode
+from spillway.api.workload import PlacementMode
 from spillway.plan.architecture import Unreadable
 from spillway.plan.decision import Decision, Memory, Workload
 from spillway.plan.learned import Learned, from_json, to_json

@@ -9,7 +9,8 @@ import pytest
 
 from spillway.api.vocabulary import ANNOTATION_GATEWAY_SHARE, COMPONENT_GATEWAY, LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.apply.connection import ApiError
-from spillway.observe.cluster import Child, ClusterView
+from spillway.observe.child import Child
+from spillway.observe.cluster import ClusterView
 from spillway.plan.decision import Decision, Key, Workload
 from spillway.plan.shares import GatewayLoad
 from spillway.reconcile.sharing import WATCH_LAG, Sharing

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spillway.api.workload import Gateway
+from spillway.api.gateway import Gateway
 from spillway.render.envoy_room import is_bounded, room_filter
 
 

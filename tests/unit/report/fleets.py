@@ -8,7 +8,7 @@ from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.report_output import ReportOutput
 from spillway.api.status import InferenceWorkloadStatus
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.cli.plan import default_classes
+from spillway.cli.questions import default_classes
 from spillway.report.bill import bill
 from spillway.report.usage import Seen
 

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 
 BODY_LIMIT = 64 * 1024 * 1024
-HEADER_LIMIT = 64 * 1024
 EVENTS = "text/event-stream; charset=utf-8"
 
 

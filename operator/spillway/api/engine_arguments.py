@@ -1,0 +1,52 @@
+"""What users may not give the engine, since Spillway sets it or relies on it."""
+
+ARGUMENTS_WITH_A_FIELD = {
+    "--model": "set model.id",
+    "--served-model-name": "set model.servedName",
+    "--max-model-len": "set model.maxContextTokens",
+    "--revision": "set model.source.huggingFace.revision",
+    "--tokenizer-revision": "set model.source.huggingFace.revision",
+    "--hf-token": "set model.source.huggingFace.tokenSecretRef",
+    "--download-dir": "set dedicated.modelCache",
+    "--tensor-parallel-size": "set dedicated.engine.tensorParallelSize",
+    "-tp": "set dedicated.engine.tensorParallelSize",
+    "--gpu-memory-utilization": "set dedicated.engine.gpuMemoryUtilizationPercent",
+    "--max-num-seqs": "set dedicated.engine.maxNumSeqs",
+    "--max-num-batched-tokens": "set dedicated.engine.maxNumBatchedTokens",
+    "--shutdown-timeout": "set gateway.maxRequestSeconds, from which the drain follows",
+    "--max-num-queued-reqs": "remove it, the limit follows from slo and dedicated.engine.maxNumSeqs",
+    "--max-num-queued-tokens": "remove it, the limit follows from slo and dedicated.engine.maxNumSeqs",
+    "--host": "remove it, the gateway finds replicas on the address that Spillway sets",
+    "--port": "remove it, the gateway finds replicas on the port that Spillway sets",
+    "--uds": "remove it, the gateway finds replicas on the port that Spillway sets",
+    "--root-path": "remove it, the gateway finds replicas at /v1",
+    "--api-key": "remove it, the gateway is what admits clients and sends no key to replicas",
+    "--ssl-keyfile": "remove it, the gateway talks plain HTTP to replicas",
+    "--ssl-certfile": "remove it, the gateway talks plain HTTP to replicas",
+    "--config": "give the arguments themselves, a file could contradict what Spillway sets",
+    "--disable-log-stats": "remove it, scaling and cost are computed from these metrics",
+    "--pipeline-parallel-size": "remove it, a replica is tensor parallel within one node (dedicated.engine.tensorParallelSize)",
+    "-pp": "remove it, a replica is tensor parallel within one node (dedicated.engine.tensorParallelSize)",
+    "--data-parallel-size": "remove it, replicas are what scales (dedicated.scaling)",
+    "-dp": "remove it, replicas are what scales (dedicated.scaling)",
+    "--nnodes": "remove it, a replica runs within one node",
+    "-n": "remove it, a replica runs within one node",
+    "--node-rank": "remove it, a replica runs within one node",
+    "-r": "remove it, a replica runs within one node",
+    "--headless": "remove it, a replica has to serve HTTP",
+}
+"""Arguments of `vllm serve` that Spillway sets or relies on, and what to do instead of giving them."""
+
+VARIABLES_WITH_A_FIELD = {
+    "HF_TOKEN": "set model.source.huggingFace.tokenSecretRef",
+    "HUGGING_FACE_HUB_TOKEN": "set model.source.huggingFace.tokenSecretRef",
+    "HF_HOME": "set dedicated.modelCache",
+    "HF_HUB_CACHE": "set dedicated.modelCache",
+    "HOME": "remove it, Spillway points it to a writable folder",
+    "VLLM_API_KEY": "remove it, the gateway is what admits clients and sends no key to replicas",
+    "VLLM_HOST_IP": "remove it, Spillway sets it",
+    "VLLM_PORT": "remove it, the gateway finds replicas on the port that Spillway sets",
+    "CUDA_VISIBLE_DEVICES": "remove it, the device plugin assigns accelerators (dedicated.engine.tensorParallelSize)",
+    "NVIDIA_VISIBLE_DEVICES": "remove it, the device plugin assigns accelerators (dedicated.engine.tensorParallelSize)",
+}
+"""Environment variables that Spillway sets or relies on, and what to do instead of giving them."""

@@ -1,0 +1,43 @@
+"""WithinBudget: what the month costs, and what becomes of it when that is too much."""
+
+from collections.abc import Sequence
+
+from spillway.api.vocabulary import Reason
+from spillway.plan.permit import stops_spilling
+from spillway.report.conditions import Finding, no, unknown, yes
+from spillway.report.passed import Pass
+
+
+def within_budget(this: Pass) -> Finding:
+    """WithinBudget: the month's cost stays within budget.monthlyUSD."""
+    match this.decision.budget:
+        case Reason.BUDGET_EXCEEDED:
+            return no(
+                Reason.BUDGET_EXCEEDED,
+                f"This month has cost more than budget.monthlyUSD. {_budget_consequence(this)}",
+            )
+        case Reason.PROJECTED_OVER_BUDGET:
+            return no(
+                Reason.PROJECTED_OVER_BUDGET,
+                "At the current rate this month will cost more than budget.monthlyUSD.",
+            )
+        case Reason.WITHIN_BUDGET:
+            return yes(Reason.WITHIN_BUDGET, "The month stays within budget.monthlyUSD.")
+        case Reason.NO_PRICES:
+            return unknown(Reason.NO_PRICES, f"The cost is not known: {_unpriced(this.decision.cost.unpriced)}.")
+        case _:
+            return unknown(Reason.NO_BUDGET, "No budget is set.")
+
+
+def _unpriced(names: Sequence[str]) -> str:
+    """Return what has no price and where to give it one; a backend's name has a slash."""
+    if not names:
+        return "an accelerator class or a hosted model has no price"
+    places = {"AcceleratorClass": [name for name in names if "/" not in name], "HostedProvider": [name for name in names if "/" in name]}
+    return "; ".join(f"no price for {', '.join(found)}, give one in its {kind}" for kind, found in places.items() if found)
+
+
+def _budget_consequence(this: Pass) -> str:
+    if stops_spilling(this.workload.spec) and this.workload.spec.rents:
+        return "Nothing more goes to hosted backends until the next one; own replicas serve on."
+    return "Nothing is switched off."
