@@ -12,32 +12,27 @@ distribution from which the hosted side draws its latencies (stage.py). Needs wh
 import argparse
 import asyncio
 import importlib
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from benchmarks.machine import processor
 from benchmarks.readme import write_results
 from benchmarks.reality import figures, gpu, stage
-from benchmarks.reality.client import Client, Measured
-from benchmarks.reality.fitting import Fit, Point, asked_alone, fitted, replayed, slowdown
-from benchmarks.reality.lab import Engine, Lab, Limits, restored_hosted
+from benchmarks.reality.client import Client
+from benchmarks.reality.fitting import Fit, asked_alone, fitted, replayed, slowdown
+from benchmarks.reality.lab import Engine, Lab, Limits
 from benchmarks.reality.promise import STREAMS, Promise, drained, kept
+from benchmarks.reality.session import Session, keep, restored
 from benchmarks.reality.traffic import traffic
-from spillway.plan.roofline import StepModel
 from spillway.simulate.policy import Seen
 from spillway.simulate.run import Run
-from spillway.simulate.setting import EngineModel, Rules, Targets
+from spillway.simulate.setting import EngineModel, Rules
 from spillway.simulate.simulate import run
-from spillway.simulate.trace import Trace
 
 README, GPU_README = (Path(__file__).parent / name for name in ("README.md", "GPU.md"))
 CPU = "cpu"  # the lab of this machine's own cores
@@ -55,24 +50,6 @@ class Always:
         """Return the count, whatever is seen."""
         del seen
         return 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """What was measured, and when."""
-
-    fit: Fit
-    lab: str
-    limits: Limits
-    kv_tokens: int
-    measured: Measured
-    slowdown: float | None  # of steps during the replay, by the engine's own counters, over the fit's for their load; None: not taken
-    machine: str
-    date: str
-    load: tuple[float, float, float]  # mean number of runnable processes over the minute before the fit, before the replay, at the end
-    promise: Promise | None = None  # where something was planned
-    drained: int | None = None  # of promise.STREAMS streams
-    learned: Promise | None = None  # what another engine kept of what was learned of the first
 
 
 def main() -> int:
@@ -243,61 +220,6 @@ def fitted_table(fit: Fit) -> str:
         "of a step |\n|---|---|---|---|---|---|\n"
         f"| {step.base_ms:.2f} ms | {step.sequence_ms:.2f} ms | {step.kv_ms:.2f} ms | {step.prompt_ms:.4f} ms "
         f"| {fit.request_overhead_ms:.1f} ms | {fit.error * 100:.1f} % |"
-    )
-
-
-def keep(session: Session, path: Path) -> None:
-    """Write down what was measured."""
-
-    def plain(value: Any) -> Any:
-        return value.tolist()
-
-    path.write_text(json.dumps(asdict(session), default=plain))
-
-
-def restored(path: Path) -> Session:
-    """Return what was written down."""
-    raw = json.loads(path.read_text())
-    fit, measured = raw["fit"], raw["measured"]
-    trace = measured["trace"]
-    return Session(
-        fit=Fit(
-            **{
-                **fit,
-                "step": StepModel(**fit["step"]),
-                "lone": tuple(Point(**each) for each in fit["lone"]),
-                "windows": tuple(Point(**each) for each in fit["windows"]),
-            }
-        ),
-        lab=raw["lab"],
-        limits=Limits(
-            **{
-                **raw["limits"],
-                "targets": Targets(**raw["limits"]["targets"]),
-                "hosted": restored_hosted(raw["limits"]["hosted"]),
-            }
-        ),
-        kv_tokens=raw["kv_tokens"],
-        measured=Measured(
-            trace=Trace(
-                name=trace["name"],
-                arrival_s=np.array(trace["arrival_s"]),
-                input_tokens=np.array(trace["input_tokens"]),
-                output_tokens=np.array(trace["output_tokens"]),
-                duration_s=trace["duration_s"],
-            ),
-            side=np.array(measured["side"], dtype=np.uint8),
-            ttft_ms=np.array(measured["ttft_ms"]),
-            e2e_ms=np.array(measured["e2e_ms"]),
-            late_s=measured["late_s"],
-        ),
-        slowdown=raw["slowdown"],
-        machine=raw["machine"],
-        date=raw["date"],
-        load=tuple(raw["load"]),
-        promise=Promise(**raw["promise"]) if raw["promise"] else None,
-        drained=raw["drained"],
-        learned=Promise(**raw["learned"]) if raw["learned"] else None,
     )
 
 

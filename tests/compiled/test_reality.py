@@ -4,19 +4,20 @@ from pathlib import Path
 
 from benchmarks.reality import __main__ as reality
 from benchmarks.reality import figures, gpu
+from benchmarks.reality.session import restored
 
 KEPT = Path(reality.__file__).with_name("on_gpu.json")
 
 
 def test_the_simulator_still_meets_the_bars_that_a_real_gpu_sets() -> None:
-    session = reality.restored(KEPT)
+    session = restored(KEPT)
     found = figures.compared(reality.simulated(session, seed=1), session.measured)
     assert [each.name for each in found if each.met is False] == []
     assert {each.name for each in found if each.met} >= {"spilled", "failed", "SLO attainment", "own: first token, p50"}
 
 
 def test_production_learns_a_rate_from_a_real_gpus_counters_that_it_keeps() -> None:
-    session = reality.restored(KEPT)
+    session = restored(KEPT)
     assert session.promise
     assert session.learned
     learned = gpu.learned(session.fit, session.lab)
