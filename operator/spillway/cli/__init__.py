@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TextIO, cast
 
+from spillway.cli.operator_arguments import add_operator_arguments
 from spillway.cli.plan_arguments import add_plan_arguments
 from spillway.cli.report_arguments import add_report_arguments
 from spillway.cli.simulate_arguments import add_simulate_arguments
@@ -105,25 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run the operator",
         description="Run the operator. Each option can also be set as SPILLWAY_<NAME> in the environment; an option given here wins.",
     )
-    options = {
-        "prometheus-url": "URL of Prometheus; without one, scaling holds and MetricsAvailable says so",
-        "prometheus-auth-folder": "folder with what it asks for: a file `token`, or `username` and `password`; read at each query",
-        "prometheus-ca-file": "certificate of the only authority trusted for it",
-        "prometheus-headers": 'headers for it as JSON, such as {"X-Scope-OrgID": "team"}',
-        "engine-image": "default image of the engine",
-        "engine-version": "vLLM version in that image",
-        "gateway-image": "image of the gateway (Envoy)",
-        "namespace": "namespace of the Lease (default: POD_NAMESPACE)",
-        "tick-seconds": "how often Prometheus is asked (default 15)",
-        "metrics-window-seconds": "window of rates (default 60)",
-        "lease-seconds": "how long the Lease lasts without renewal (default 12)",
-        "metrics-port": "port of the operator's own metrics (default 8080; 0: a free one)",
-        "probe-port": "port of /livez and /readyz (default 8081; 0: a free one)",
-        "log-format": "text or json",
-    }
-    for name, text in options.items():
-        operator.add_argument(f"--{name}", help=text)
-    operator.set_defaults(options=tuple(name.replace("-", "_") for name in options))
+    add_operator_arguments(operator)
     plan = commands.add_parser(
         "plan",
         help="what to own and what to rent, without a cluster",
