@@ -1,16 +1,44 @@
-"""What every command has in common: its output's encoding, and how it ends when that cannot be written or nobody waits for it."""
+"""What every command has in common: its output's encoding, and how it ends when that cannot be written or nobody waits for it.
+
+And the commands that have little to them.
+"""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 HYBRID = "examples/hybrid-llama-8b-l40s.yaml"
 SCRIPT = "import sys; from spillway.cli import main; sys.exit(main())"
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_prints_the_version(spillway: Run) -> None:
+    code, out, _ = spillway("version")
+    assert code == 0
+    assert out.strip()[0].isdigit()
+
+
+def test_prints_the_crds(spillway: Run) -> None:
+    code, out, _ = spillway("crds")
+    assert code == 0
+    assert "kind: CustomResourceDefinition" in out
+
+
+def test_a_wrong_setting_is_told_and_ends_with_two(spillway: Run) -> None:
+    code, _, told = spillway("operator", "--tick-seconds", "soon")
+    assert code == 2
+    assert "TICK_SECONDS" in told
+
+
+def test_the_command_line_loads_nothing_heavy_before_it_knows_the_command() -> None:
+    code = "import sys, spillway.cli; sys.exit(any(name in sys.modules for name in ('kopf', 'kubernetes', 'aiohttp', 'pydantic')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_output_is_utf_8_whatever_the_locale_says() -> None:
