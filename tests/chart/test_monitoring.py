@@ -136,20 +136,27 @@ def test_a_promise_that_is_easily_kept_burns_when_half_of_the_requests_miss(tmp_
     accepted(tmp_path, [story(easy, [firing(5, "SpillwaySLOBurnsFast")])])
 
 
-def test_figures_are_told_in_opentelemetrys_names_and_units(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "gaps", "hour", "minute"),
+    [
+        ((5, 25, 300, 1500, 3600000), (1000, 25000, 300000, 60000000), "3600.000", "60.000"),
+        (("5.0", "25.0", "300.0", "1500.0", "3.6e+06"), ("1000.0", "25000.0", "300000.0", "6e+07"), "3.6e+03", "6e+01"),
+    ],
+    ids=["edges as gateways write them", "edges as Prometheus 3 keeps them"],
+)
+def test_figures_are_told_in_opentelemetrys_names_and_units(
+    first: tuple[int | str, ...], gaps: tuple[int | str, ...], hour: str, minute: str, tmp_path: Path
+) -> None:
     counted = {
         f'envoy_spillway_input_tokens{{{POD},backend="owned"}}': "700x10",
         f'envoy_spillway_output_tokens{{{POD},backend="rented/acme/big"}}': "50x10",
         f'envoy_spillway_requests{{{POD},backend="owned",code="200"}}': "100x10",
         f'envoy_spillway_requests{{{POD},backend="none",code="503"}}': "100x10",
         f'envoy_spillway_unmetered_requests{{{POD},backend="owned"}}': "3x10",
-        **{f'envoy_spillway_first_body_ms_bucket{{{POD},backend="owned",le="{le}"}}': "1x10" for le in (5, 25, 300, 1500, 3600000, "+Inf")},
+        **{f'envoy_spillway_first_body_ms_bucket{{{POD},backend="owned",le="{le}"}}': "1x10" for le in (*first, "+Inf")},
         f'envoy_spillway_duration_ms_sum{{{POD},backend="owned"}}': "2500x10",
         f'envoy_spillway_duration_ms_count{{{POD},backend="none"}}': "1x10",
-        **{
-            f'envoy_spillway_inter_token_us_bucket{{{POD},backend="owned",le="{le}"}}': "1x10"
-            for le in (1000, 25000, 300000, 60000000, "+Inf")
-        },
+        **{f'envoy_spillway_inter_token_us_bucket{{{POD},backend="owned",le="{le}"}}': "1x10" for le in (*gaps, "+Inf")},
         f'envoy_spillway_inter_token_us_sum{{{POD},backend="owned"}}': "4000000x10",
         f'envoy_spillway_inter_token_us_count{{{POD},backend="owned"}}': "100x10",
     }
@@ -159,12 +166,12 @@ def test_figures_are_told_in_opentelemetrys_names_and_units(tmp_path: Path) -> N
         "gen_ai_client_token_usage_sum": {f'{owned},gen_ai_token_type="input"': 700, f'{hosted},gen_ai_token_type="output"': 50},
         "gen_ai_client_token_usage_count": {f'{owned},gen_ai_token_type="{kind}"': 97 for kind in ("input", "output")},
         "gen_ai_server_time_to_first_token_seconds_bucket": {
-            f'{owned},le="{le}"': 1 for le in ("0.005", "0.025", "0.300", "1.500", "3600.000", "+Inf")
+            f'{owned},le="{le}"': 1 for le in ("0.005", "0.025", "0.300", "1.500", hour, "+Inf")
         },
         "gen_ai_server_request_duration_seconds_sum": {owned: 2.5},
         "gen_ai_server_request_duration_seconds_count": {},
         "gen_ai_server_time_per_output_token_seconds_bucket": {
-            f'{owned},le="{le}"': 1 for le in ("0.001", "0.025", "0.300", "60.000", "+Inf")
+            f'{owned},le="{le}"': 1 for le in ("0.001", "0.025", "0.300", minute, "+Inf")
         },
         "gen_ai_server_time_per_output_token_seconds_sum": {owned: 4},
         "gen_ai_server_time_per_output_token_seconds_count": {owned: 100},

@@ -147,6 +147,11 @@ async def query(url: str, expression: str) -> list[dict[str, Any]]:
     return list(answer["data"]["result"])
 
 
+async def edges(url: str, name: str) -> list[float]:
+    """Return the upper edges of a histogram's buckets, as numbers, in ascending order."""
+    return sorted({float(each["metric"]["le"]) for each in await query(url, name)})
+
+
 async def traffic(scene: Stage) -> None:
     """Have both sides answer, plain and streamed, and one request spill for the cap."""
     scene.engines[0].hold = asyncio.Event()
@@ -187,6 +192,9 @@ async def test_no_query_of_the_dashboard_and_no_record_comes_back_empty(stage: S
         model = await query(url, "gen_ai_client_token_usage_sum")
         assert {each["metric"]["gen_ai_request_model"] for each in model} == {scene.workload.spec.served_name}
         assert {each["metric"]["gen_ai_provider_name"] for each in model} == {rules.PROVIDER_OF_OWNED, "alpha"}
+        for ours, theirs, unit in (("duration_ms", "request_duration", 1e3), ("inter_token_us", "time_per_output_token", 1e6)):
+            counted = await edges(url, f"envoy_spillway_{ours}_bucket")
+            assert await edges(url, f"gen_ai_server_{theirs}_seconds_bucket") == pytest.approx([each / unit for each in counted])
 
 
 def test_the_dashboards_metrics_are_ones_that_the_page_on_metrics_knows() -> None:

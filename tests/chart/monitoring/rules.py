@@ -16,6 +16,7 @@ from tests.chart.monitoring.alerts import BY, ON, alerts
 SERIES = "namespace, workload, pod, backend"
 MODEL = "spillway:workload:model"
 PROVIDER_OF_OWNED = "vllm"
+_LONG_POWERS = (6, 7)  # of ten, of edges that Prometheus 3 writes with one: from a million on, up to a minute in microseconds
 
 
 def groups() -> dict[str, Any]:
@@ -71,9 +72,15 @@ def _named(series: str) -> str:
 
 
 def _edges_in_seconds(series: str, *, zeros: str) -> str:
-    """Return buckets whose edges, whole milliseconds and `zeros`, are written as seconds: a label is text, its point is moved by digits."""
-    for digits, seconds in (("([0-9])", "0.00$1"), ("([0-9]{2})", "0.0$1"), ("([0-9]{3})", "0.$1"), ("([0-9]+)([0-9]{3})", "$1.$2")):
-        series = f'label_replace({series}, "le", "{seconds}", "le", "{digits}{zeros}")'
+    """Return buckets whose edges, whole milliseconds and `zeros`, are written as seconds: a label is text, its point is moved by digits.
+
+    Gateways write 1500 and 1800000, which Prometheus 3 keeps as 1500.0 and 1.8e+06, whatever is scraped.
+    """
+    moved = [("([0-9])", "0.00$1"), ("([0-9]{2})", "0.0$1"), ("([0-9]{3})", "0.$1"), ("([0-9]+)([0-9]{3})", "$1.$2")]
+    texts = [(f"{digits}{zeros}(?:[.]0)?", seconds) for digits, seconds in moved]
+    texts += [(f"(.+)e[+]0{power}", f"${{1}}e+0{power - 3 - len(zeros)}") for power in _LONG_POWERS]
+    for written, seconds in texts:
+        series = f'label_replace({series}, "le", "{seconds}", "le", "{written}")'
     return series
 
 
