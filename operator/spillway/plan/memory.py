@@ -38,9 +38,9 @@ ACTIVATION_BYTES = 2
 LOGIT_BYTES = 8  # logits in float32 and a sorted copy while sampling
 DEFAULT_VOCABULARY = 128_000
 DEFAULT_MAX_NUM_SEQS = 256
-LARGE_ACCELERATOR_GIB = 70  # vLLM takes steps of 8192 tokens on accelerators of 70 GiB and more, else of 2048
-LARGE_STEP_TOKENS = 8192
-SMALL_STEP_TOKENS = 2048
+# The most tokens of a step of `vllm serve` where nothing is said, by the memory of an accelerator (EngineArgs.get_batch_defaults, 0.32).
+STEP_TOKENS_FROM_GIB = ((160, 16384), (70, 8192), (0, 2048))
+SMALL_STEPS_UNLIKE_OTHERS = "a100"  # named so, it has the smallest however much it holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +139,11 @@ def kv_value_bytes(engine: Engine) -> int:
 
 
 def step_tokens(engine: Engine, accelerator: AcceleratorClassSpec) -> int:
-    """Return the most tokens of one step: what the spec says, else vLLM's default for that much memory."""
+    """Return the most tokens of one step: what the spec says, else vLLM's default for that accelerator."""
     if engine.max_num_batched_tokens is not None:
         return engine.max_num_batched_tokens
-    return LARGE_STEP_TOKENS if accelerator.memory_gib >= LARGE_ACCELERATOR_GIB else SMALL_STEP_TOKENS
+    held = 0 if SMALL_STEPS_UNLIKE_OTHERS in accelerator.product.lower() else accelerator.memory_gib
+    return next(tokens for from_gib, tokens in STEP_TOKENS_FROM_GIB if held >= from_gib)
 
 
 def memory(

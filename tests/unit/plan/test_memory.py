@@ -7,8 +7,19 @@ from hypothesis import strategies as st
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.dedicated import Engine
 from spillway.api.model import Model, Quantization
+from spillway.cli.questions import default_classes
 from spillway.plan.calibration import HARDWARE, ROWS, CalibrationRow
-from spillway.plan.memory import GIB, attended_tokens, kv_tokens, kv_value_bytes, memory, request_kv_bytes, splits, weights_bytes
+from spillway.plan.memory import (
+    GIB,
+    attended_tokens,
+    kv_tokens,
+    kv_value_bytes,
+    memory,
+    request_kv_bytes,
+    splits,
+    step_tokens,
+    weights_bytes,
+)
 from spillway.plan.memory import weights_bytes_per_accelerator as per_accelerator
 from spillway.plan.models import known_model
 from spillway.plan.speed import row_architecture, row_quantization, row_value_bytes
@@ -46,6 +57,22 @@ def test_key_value_projections_are_repeated_where_heads_are_fewer_than_accelerat
     few = shape(key_value_heads=2)
     assert per_accelerator(few, None, 2) == weights_bytes(few, None) / 2
     assert per_accelerator(few, None, 8) > weights_bytes(few, None) / 8
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        pytest.param("nvidia-b200", 16_384, id="from 160 GiB on"),
+        pytest.param("nvidia-h200", 8_192, id="from 70 GiB on"),
+        pytest.param("nvidia-rtx-pro-6000", 8_192, id="likewise"),
+        pytest.param("nvidia-a100-80gb", 2_048, id="but an A100, whose name vLLM looks at"),
+        pytest.param("nvidia-l40s", 2_048, id="below"),
+    ],
+)
+def test_a_step_has_as_many_tokens_as_vllm_takes_where_nothing_is_said(name: str, tokens: int) -> None:
+    accelerator = default_classes()[name]
+    assert step_tokens(Engine(), accelerator) == tokens
+    assert step_tokens(Engine(max_num_batched_tokens=512), accelerator) == 512
 
 
 @pytest.mark.parametrize(
