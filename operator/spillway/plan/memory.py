@@ -35,6 +35,7 @@ GRAPH_BYTES_PER_LAYER = 16 * 1024**2  # captured CUDA graphs: 0.5 GiB at 32 laye
 WHOLE_WIDTHS = 8  # hidden vectors per token that every accelerator holds: residual, norms, the sum of a collective
 SPLIT_WIDTHS = 12  # those that are split: projections and the feed-forward's middle
 ACTIVATION_BYTES = 2
+VOCABULARY_PADDING = 64  # vLLM rounds the table of embeddings up to a multiple of it, and shares that out
 LOGIT_BYTES = 8  # logits in float32 and a sorted copy while sampling
 DEFAULT_VOCABULARY = 128_000
 DEFAULT_MAX_NUM_SEQS = 256
@@ -125,10 +126,16 @@ def attended_tokens(model: Architecture, tokens: float) -> float:
 
 
 def splits(model: Architecture, tensor_parallel_size: int) -> bool:
-    """Whether the model's heads can be shared out over so many accelerators: evenly, or each key-value head on an equal number."""
+    """Whether so many accelerators can share the model: its heads, evenly or each key-value head on an equal number, and its vocabulary."""
     heads = model.key_value_heads
     evenly = model.latent_size is not None or heads % tensor_parallel_size == 0 or tensor_parallel_size % heads == 0
-    return model.attention_heads % tensor_parallel_size == 0 and evenly
+    return model.attention_heads % tensor_parallel_size == 0 and evenly and splits_vocabulary(model, tensor_parallel_size)
+
+
+def splits_vocabulary(model: Architecture, tensor_parallel_size: int) -> bool:
+    """Whether the padded table of embeddings has an equal part for each accelerator, without which vLLM does not start."""
+    padded = math.ceil((model.vocabulary_size or 0) / VOCABULARY_PADDING) * VOCABULARY_PADDING
+    return padded % tensor_parallel_size == 0
 
 
 def kv_value_bytes(engine: Engine) -> int:

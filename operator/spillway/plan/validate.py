@@ -8,7 +8,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import kv_capacity_tokens, least_kv_tokens
 from spillway.plan.decision import HostedBackend, Problem
-from spillway.plan.memory import memory, splits
+from spillway.plan.memory import VOCABULARY_PADDING, memory, splits, splits_vocabulary
 from spillway.plan.models import known_model
 from spillway.plan.observation import Catalogue
 from spillway.plan.same import of_the_same
@@ -123,6 +123,13 @@ def misshapen(spec: InferenceWorkloadSpec) -> Problem | None:
             reason=Reason.TENSOR_PARALLEL_MISMATCH,
             message=f"dedicated.engine.tensorParallelSize {parallel} does not divide the model's {architecture.attention_heads} attention "
             "heads; choose a divisor of it.",
+        )
+    if not splits_vocabulary(architecture, parallel):
+        return Problem(
+            reason=Reason.TENSOR_PARALLEL_MISMATCH,
+            message=f"dedicated.engine.tensorParallelSize {parallel} does not divide the model's vocabulary of "
+            f"{architecture.vocabulary_size} tokens, rounded up to a multiple of {VOCABULARY_PADDING}, which vLLM shares out; choose a "
+            "power of two.",
         )
     heads = architecture.key_value_heads
     if not splits(architecture, parallel):

@@ -174,6 +174,19 @@ def test_which_sizes_split_the_heads(parallel: int, heads: int, kv_heads: int, l
     assert splits(shape(attention_heads=heads, key_value_heads=kv_heads, latent_size=latent), parallel) is possible
 
 
+@pytest.mark.parametrize(
+    ("parallel", "vocabulary", "possible"),
+    [
+        pytest.param(8, 32_001, True, id="a power of two divides what it is rounded up to"),
+        pytest.param(3, 49_152, True, id="three times something"),
+        pytest.param(6, 151_552, False, id="as GLM 4 32B on six"),
+        pytest.param(3, None, True, id="not stated"),
+    ],
+)
+def test_a_vocabulary_is_shared_out_evenly(parallel: int, vocabulary: int | None, possible: bool) -> None:  # noqa: FBT001
+    assert splits(shape(attention_heads=48, key_value_heads=24, vocabulary_size=vocabulary), parallel) is possible
+
+
 @given(
     gib=st.integers(min_value=8, max_value=300),
     more=st.integers(min_value=0, max_value=100),

@@ -97,6 +97,13 @@ def test_a_running_pool_follows_an_edited_preference() -> None:
             "6 key-value heads",
             id="more key-value heads that cannot be split evenly",
         ),
+        pytest.param(
+            {"engine": {"tensorParallelSize": 5}, "model": {"id": "microsoft/phi-4"}},
+            CLASSES,
+            Reason.TENSOR_PARALLEL_MISMATCH,
+            "100352 tokens",
+            id="a vocabulary that cannot be split",
+        ),
         pytest.param({"engine": {"tensorParallelSize": 16}}, CLASSES, Reason.INVALID_SPEC, "within one node", id="more than a node has"),
         pytest.param(
             {"model": {"architecture": LLAMA_8B | {"parameters": 700_000_000_000}}},

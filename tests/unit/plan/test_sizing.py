@@ -38,7 +38,8 @@ def service(*, attainment: float = 99, lengths: Lengths = CHAT, longest: float |
 
 def test_there_is_a_size_for_each_number_of_accelerators_that_splits_the_heads_within_a_node() -> None:
     assert [each.tensor_parallel_size for each in sized()] == [1, 2, 4, 8]
-    assert [each.tensor_parallel_size for each in sized(shape(attention_heads=40, key_value_heads=10))] == [1, 2, 5]
+    fives = shape(attention_heads=40, key_value_heads=10, vocabulary_size=128_000)
+    assert [each.tensor_parallel_size for each in sized(fives)] == [1, 2, 5]
     assert [each.tensor_parallel_size for each in sized(accelerator=h100(perNode=2))] == [1, 2]
 
 
