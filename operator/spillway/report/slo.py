@@ -34,8 +34,9 @@ def attainment(slo: Slo, signals: Signals) -> Attainment:
     spilled = (number(signals.spilled_per_s) or 0.0) * signals.window_s
     arrived = number(signals.arrivals_per_s)
     cancelled = (number(signals.cancelled_per_s) or 0.0) * signals.window_s
-    kept = None if arrived is None else max(0.0, arrived * signals.window_s - spilled - failed - cancelled)
-    answered = 0.0 if kept is None else kept + spilled
+    answered = 0.0 if arrived is None else max(0.0, arrived * signals.window_s - failed - cancelled)
+    spilled = spilled if arrived is None else min(spilled, answered)  # a hosted stream that broke off is among the failed, too
+    kept = None if arrived is None else answered - spilled
 
     def of_streams(*sides: tuple[float, float | None]) -> float | None:
         streams = sum(requests for requests, _ in sides)

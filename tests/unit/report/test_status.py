@@ -278,6 +278,17 @@ def test_a_stream_that_failed_is_a_stream_whatever_others_are() -> None:
     assert slo(**mixed | {"owned_latency": latency(0.0)}, stream_errors_per_s=0.05)["time_to_first_token_attainment_percent"] == "0.0"
 
 
+def test_a_hosted_stream_that_broke_off_counts_once() -> None:
+    found = slo(
+        arrivals_per_s=10.0,
+        spilled_per_s=10.0,  # all that have begun
+        failed_per_s=5.0,
+        stream_errors_per_s=5.0,
+        hosted_latency=latency(300.0, within_ttft=1.0, within_end_to_end=1.0, paced=300.0, within_inter_token=1.0),
+    )
+    assert (found["time_to_first_token_attainment_percent"], found["end_to_end_attainment_percent"]) == ("50.0", "50.0")
+
+
 def test_where_everybody_fails_every_target_is_missed() -> None:
     found = slo(arrivals_per_s=10.0, failed_per_s=9.0, cancelled_per_s=1.0)
     assert (found["time_to_first_token_attainment_percent"], found["end_to_end_attainment_percent"]) == ("0.0", "0.0")
