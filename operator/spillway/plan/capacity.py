@@ -18,7 +18,7 @@ from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
 from spillway.api.dedicated import Engine
 from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.decision import Capacity, Memory
+from spillway.plan.decision import Capacity, Memory, OwnedPool
 from spillway.plan.economics import replica_price
 from spillway.plan.kept_limits import kept, sized_for
 from spillway.plan.lengths import Lengths, declared_lengths, length_spread
@@ -160,7 +160,7 @@ def size(
     limits = engine_limits(spec, accelerator, pool, steady=steady)
     lengths = current_lengths(spec, memory)
     expected = expected_service(spec, accelerator, lengths)
-    learned = memory.step.step if memory.step is not None and memory.step.evidence else None
+    learned = _learned(memory)
     told = memory.step is not None and memory.step.tells_of(limits.max_num_seqs)
     pace = (
         _blind_pace(spec, limits, lengths, learned, memory)
@@ -182,6 +182,22 @@ def size(
         basis=Basis.ESTIMATED if learned is None else Basis.MEASURED,
         work=pace.work,
     )
+
+
+def requests_per_s_alone(spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory) -> float | None:
+    """Return what a replica sustains where nothing is rented, so that requests wait for a place; not more than where its overflow is."""
+    capacity, learned = pool.capacity, _learned(memory)
+    expected = expected_service(spec, pool.accelerator, current_lengths(spec, memory)) if spec.rents else None
+    if expected is None or capacity.requests_per_s is None:
+        return capacity.requests_per_s
+    service = expected if learned is None else replace(expected, step=learned)
+    told = memory.step is not None and memory.step.tells_of(capacity.max_num_seqs)
+    alone = sustained_rate(service, spec.slo, bound=capacity.batch, derating=1.0 if told else DERATING, spills=False)
+    return min(capacity.requests_per_s, alone or service.requests_per_s(1))
+
+
+def _learned(memory: Memory) -> StepModel | None:
+    return memory.step.step if memory.step is not None and memory.step.evidence else None
 
 
 def blind_batch(spec: InferenceWorkloadSpec) -> int:

@@ -1,18 +1,18 @@
 """What it costs now, what it would cost otherwise, and when owning pays. What has no source is None, never zero."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, current_lengths, declared_rate
+from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, current_lengths, declared_rate, requests_per_s_alone
 from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
 from spillway.plan.economics import break_even_of_replica, kappa
 from spillway.plan.last_prices import replica_usd_per_hour
 from spillway.plan.ledger import month_end
 from spillway.plan.lengths import Lengths
+from spillway.plan.load import replicas_for
 from spillway.plan.observation import Missing, Observation, ReplicaPod
 from spillway.plan.readings import number
 from spillway.plan.scale import lower_bound
@@ -91,7 +91,7 @@ def report_cost(
         if_all_hosted_monthly_usd=None
         if rate is None or per_request.hosted_usd_per_request is None
         else rate * SECONDS_PER_30_DAYS * per_request.hosted_usd_per_request,
-        if_all_dedicated_monthly_usd=_all_dedicated(spec, pool, rate),
+        if_all_dedicated_monthly_usd=_all_dedicated(spec, pool, memory, rate),
         kappa=per_request.kappa,
         break_even_requests_per_month=per_request.break_even_requests,
         prices_as_of=_prices_as_of(pool, alternatives),
@@ -170,10 +170,10 @@ def _projected(to_date: float | None, dedicated: float | None, hosted: float | N
     return to_date + (dedicated + hosted) * (month_end(now) - now).total_seconds() / 3600
 
 
-def _all_dedicated(spec: InferenceWorkloadSpec, pool: OwnedPool | None, rate: float | None) -> float | None:
-    if pool is None or pool.usd_per_replica_hour is None or not pool.capacity.requests_per_s or rate is None:
+def _all_dedicated(spec: InferenceWorkloadSpec, pool: OwnedPool | None, memory: Memory, rate: float | None) -> float | None:
+    if pool is None or pool.usd_per_replica_hour is None or rate is None or not (each := requests_per_s_alone(spec, pool, memory)):
         return None
-    replicas = max(1, lower_bound(spec), math.ceil(rate / pool.capacity.requests_per_s))
+    replicas = max(1, lower_bound(spec), replicas_for(rate, each))
     committed = spec.dedicated.committed_replicas if spec.dedicated else 0
     return max(0, replicas - committed) * pool.usd_per_replica_hour * HOURS_PER_30_DAYS
 

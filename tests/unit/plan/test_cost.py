@@ -168,6 +168,16 @@ def test_a_month_of_the_current_traffic_on_either_side() -> None:
     assert found.if_all_dedicated_monthly_usd == pytest.approx(2 * 4 * 720)
 
 
+def test_all_on_own_replicas_they_rent_nothing_whatever_the_mode_is() -> None:
+    asked: dict[str, Any] = {"model": {"architecture": LLAMA_8B}, "slo": {"timeToFirstTokenMs": 300, "interTokenLatencyMs": 12}}
+    busy = observe(1, signals=signals(arrivals_per_s=100.0))
+    hybrid, dedicated = one_pass(workload(**asked), busy)[0], one_pass(workload("Dedicated", **asked), busy)[0]
+    assert hybrid.pool is not None
+    assert dedicated.pool is not None
+    assert (hybrid.pool.capacity.requests_per_s or 0) > 1.2 * (dedicated.pool.capacity.requests_per_s or 0), "its overflow is rented"
+    assert hybrid.cost.if_all_dedicated_monthly_usd == dedicated.cost.if_all_dedicated_monthly_usd
+
+
 def test_a_month_of_the_declared_traffic_while_none_is_measured() -> None:
     wanted = workload(traffic={"requestsPerSecond": {"mean": "1"}})
     found = cost(wanted, memory=LEARNED, seen=observe(1, signals=signals(arrivals_per_s=MISSING)))
