@@ -1,7 +1,7 @@
 """What it costs now, what it would cost otherwise, and when owning pays. What has no source is None, never zero."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import Reason
@@ -14,9 +14,10 @@ from spillway.plan.ledger import month_end
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import replicas_for
 from spillway.plan.observation import Missing, Observation, ReplicaPod
-from spillway.plan.readings import number
+from spillway.plan.readings import number, positive
 from spillway.plan.scale import lower_bound
 from spillway.plan.settings import PlanSettings
+from spillway.plan.shape import MINUTES_S
 
 BUDGET_BACK_WITHIN = 0.95  # a projection over budget is withdrawn below this share of it, so that the verdict does not flap
 
@@ -38,17 +39,33 @@ def billed_replicas(seen: Observation, *, committed: int) -> tuple[ReplicaPod, .
     return tuple(bound[committed:])
 
 
-def economics(spec: InferenceWorkloadSpec, memory: Memory, pool: OwnedPool | None, alternatives: Sequence[HostedBackend]) -> Economics:
+def economics(
+    spec: InferenceWorkloadSpec, memory: Memory, pool: OwnedPool | None, alternatives: Sequence[HostedBackend], lengths: Lengths
+) -> Economics:
     """Compare one request's price hosted, at the preferred backend, with its share of a fully used replica."""
-    hosted = hosted_usd_per_request(current_lengths(spec, memory), alternatives)
+    hosted = hosted_usd_per_request(lengths, alternatives)
     usd = pool.usd_per_replica_hour if pool is not None else None
     ratio = kappa(
-        hosted_usd_per_request=hosted, usd_per_replica_hour=usd, requests_per_s=pool.capacity.requests_per_s if pool is not None else None
+        hosted_usd_per_request=hosted_usd_per_request(current_lengths(spec, memory), alternatives),  # those that the rate was found for
+        usd_per_replica_hour=usd,
+        requests_per_s=pool.capacity.requests_per_s if pool is not None else None,
     )
     # Below kappa 1 no volume makes a replica pay, so there is no such number.
     pays = ratio is None or ratio >= 1
     break_even = break_even_of_replica(hosted_usd_per_request=hosted, usd_per_replica_hour=usd) if pays else None
     return Economics(hosted_usd_per_request=hosted, kappa=ratio, break_even_requests=break_even)
+
+
+def lengths_now(spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, now: datetime) -> Lengths:
+    """Return what requests are like as money counts them: in the last minutes, else in this window, else as declared.
+
+    Those that caps are reckoned with rest until they have moved by a fifth, and where nothing is owned none are learned.
+    """
+    found, shape = current_lengths(spec, memory), memory.shape
+    minutes = shape.minutes if shape is not None and now.timestamp() - shape.at_s < MINUTES_S else None
+    prompt = positive(seen.signals.input_tokens_mean) if minutes is None else minutes.input_tokens
+    answer = positive(seen.signals.output_tokens_mean) if minutes is None else minutes.output_tokens
+    return replace(found, input_mean=prompt or found.input_mean, output_mean=answer or found.output_mean)
 
 
 def hosted_usd_per_request(lengths: Lengths, alternatives: Sequence[HostedBackend]) -> float | None:
@@ -77,8 +94,9 @@ def report_cost(
     """Return all cost figures. `alternatives` are the hosted backends to compare with, which a dedicated workload may name too."""
     committed = spec.own.committed_replicas
     dedicated = _sum(replica_usd_per_hour(pod, seen.catalogue, ledger) for pod in billed_replicas(seen, committed=committed))
-    hosted = _hosted_usd_per_hour(spec, seen, memory, backends)
-    per_request = economics(spec, memory, pool, alternatives)
+    lengths = lengths_now(spec, seen, memory, now)
+    hosted = _hosted_usd_per_hour(spec, seen, memory, backends, lengths)
+    per_request = economics(spec, memory, pool, alternatives, lengths)
     to_date = _month_to_date(ledger)
     tokens = ledger.input_tokens + ledger.output_tokens + ledger.estimated_tokens
     rate = current_rate(spec, seen)
@@ -147,7 +165,9 @@ def _sum(prices: Iterable[float | None]) -> float | None:
     return total
 
 
-def _hosted_usd_per_hour(spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, backends: Sequence[HostedBackend]) -> float | None:
+def _hosted_usd_per_hour(
+    spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, backends: Sequence[HostedBackend], lengths: Lengths
+) -> float | None:
     """Return hosted cost per hour: what the ledger added over the window; before there are two points, spilled requests at mean lengths."""
     if not spec.rents:
         return 0.0
@@ -156,7 +176,7 @@ def _hosted_usd_per_hour(spec: InferenceWorkloadSpec, seen: Observation, memory:
     if len(memory.spend) > 1 and (elapsed := (memory.spend[-1].at - memory.spend[0].at).total_seconds()):
         return (memory.spend[-1].hosted_usd - memory.spend[0].hosted_usd) / elapsed * 3600
     spilled = number(seen.signals.spilled_per_s)
-    each = hosted_usd_per_request(current_lengths(spec, memory), backends)
+    each = hosted_usd_per_request(lengths, backends)
     return None if spilled is None or each is None else spilled * each * 3600
 
 

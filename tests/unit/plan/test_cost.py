@@ -168,6 +168,27 @@ def test_a_month_of_the_current_traffic_on_either_side() -> None:
     assert found.if_all_dedicated_monthly_usd == pytest.approx(2 * 4 * 720)
 
 
+@pytest.mark.parametrize(
+    ("mode", "prompt", "answer"),
+    [
+        pytest.param("Hosted", 4000.0, 800.0, id="nothing owned, and unlike what is declared by default"),
+        pytest.param("Hybrid", 1190.0, 290.0, id="less far off than what moves a cap"),
+    ],
+)
+def test_what_is_all_hosted_costs_what_the_same_month_all_hosted_would(mode: str, prompt: float, answer: float) -> None:
+    found, memory = None, Memory()
+    for tick in range(120):  # of 15 seconds
+        at = later(15 * tick)
+        row = counters(input_tokens=2 * 15 * tick * prompt, output_tokens=2 * 15 * tick * answer)
+        read = signals(arrivals_per_s=2.0, spilled_per_s=2.0, input_tokens_mean=prompt, output_tokens_mean=answer)
+        seen = observe(0 if mode == "Hosted" else 1, signals=replace(read, counters=Sample(value=(row,), at=at)))
+        decision, memory = one_pass(workload(mode), seen, memory, at)
+        found = decision.cost
+    assert found is not None
+    assert found.hosted_usd_per_hour is not None
+    assert found.if_all_hosted_monthly_usd == pytest.approx(found.hosted_usd_per_hour * 720, rel=0.001)
+
+
 def test_all_on_own_replicas_they_rent_nothing_whatever_the_mode_is() -> None:
     asked: dict[str, Any] = {"model": {"architecture": LLAMA_8B}, "slo": {"timeToFirstTokenMs": 300, "interTokenLatencyMs": 12}}
     busy = observe(1, signals=signals(arrivals_per_s=100.0))
