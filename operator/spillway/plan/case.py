@@ -13,6 +13,7 @@ from spillway.plan.decision import Problem
 from spillway.plan.economics import MonthlyCost, Pricing
 from spillway.plan.load import HOURS_PER_MONTH, Load, declared_load
 from spillway.plan.observed_load import as_declared
+from spillway.plan.offers import Offers
 from spillway.plan.options import Cause, Option, Question, ServedBy
 from spillway.plan.owning import all_sizes
 from spillway.plan.placed import ObservedLoad
@@ -78,7 +79,7 @@ def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProv
     seen = usage.seen
     if usage.mode is None or seen is None or not seen.mean_per_s or not seen.input_tokens or not seen.output_tokens:
         return None
-    asked = replace(question, spec=as_declared(question.spec, seen))
+    asked = replace(question, spec=as_declared(question.spec, seen), offers=_answering(question.offers, usage))
     load = declared_load(asked.spec)
     if load is None:
         return None
@@ -130,6 +131,11 @@ def _as_measured(sized: tuple[ReplicaSize, ...] | Problem, usage: Usage) -> tupl
     expected = running.behind_cap if usage.mode is ServedBy.HYBRID else running
     factor = measured / expected.requests_per_s
     return tuple(size.scaled(factor) for size in sized) if 1 / MOST_SCALED <= factor <= MOST_SCALED else sized
+
+
+def _answering(offers: Offers, usage: Usage) -> Offers:
+    """Return what takes the overflow of what runs: the first backend that is named, whatever others ask."""
+    return offers if usage.mode is not ServedBy.HYBRID or offers.by_name else replace(offers, found=offers.found[:1])
 
 
 def _runs(option: Option, usage: Usage, question: Question) -> bool:

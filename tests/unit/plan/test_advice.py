@@ -362,6 +362,24 @@ def test_another_provider_that_lists_the_model_for_less_is_named() -> None:
     assert found.usd_per_month == pytest.approx(MONTH_S * (1000 * 0.4 + 250 * 1.2) / 1e6)
 
 
+def test_what_a_hybrid_workload_rents_costs_what_its_first_backend_asks() -> None:
+    both = acme("5", "15") | {"cheap": provider("0.1", "0.3", model={"name": LLAMA_8B})}
+    backends = [{"providerRef": {"name": "acme"}, "model": "llama-3.1-8b"}, {"providerRef": {"name": "cheap"}, "model": LLAMA_8B}]
+    spec = workload(
+        placement={"mode": "Hybrid"},
+        dedicated={"accelerators": [H100], "scaling": {"maxReplicas": 1}},
+        hosted={"backends": backends},
+    )
+    usage = owned(mode=ServedBy.HYBRID, mean_per_s=20.0, peak_per_s=60.0)
+    found = case(spec, usage, providers=both)
+    assert found is not None
+    assert found.current.offer is not None
+    assert found.current.offer.label == "acme/llama-3.1-8b", "the second one answers when the first does not"
+    alone = case(spec, usage, providers={"acme": both["acme"], "cheap": provider("9", "9", model={"name": LLAMA_8B})})
+    assert alone is not None
+    assert found.usd == alone.usd
+
+
 def test_a_provider_of_another_model_is_not_named() -> None:
     both = acme() | {"cheap": provider("0.01", "0.01", model={"name": "another-8b"})}
     assert Topic.PROVIDER not in advice(hosted(), rented(), providers=both)
