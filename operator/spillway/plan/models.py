@@ -20,9 +20,11 @@ _DATE = re.compile(r"-(\d{4})(?!\w)")
 _STORAGE = (
     (re.compile(r"awq"), Quantization.AWQ),
     (re.compile(r"gptq[-_](int8|8bit)"), Quantization.INT8),
-    (re.compile(r"gptq|int4|w4a16"), Quantization.GPTQ),
+    (re.compile(r"gptq|int4|w4a16|4bit"), Quantization.GPTQ),
     (re.compile(r"fp8"), Quantization.FP8),
-    (re.compile(r"w8a8|int8"), Quantization.INT8),
+    (re.compile(r"w8a8|int8|8bit"), Quantization.INT8),
+    (re.compile(r"bf16"), Quantization.BF16),  # of weights that their maker publishes in fewer bits
+    (re.compile(r"fp16"), Quantization.FP16),
 )
 
 

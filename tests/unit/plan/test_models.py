@@ -58,12 +58,31 @@ def test_what_is_not_in_the_catalogue_is_not_guessed(written: str) -> None:
         ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", Quantization.GPTQ),
         pytest.param("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", Quantization.INT8, id="the same method in twice the bits"),
         ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w8a8", Quantization.INT8),
+        pytest.param("unsloth/Llama-3.3-70B-Instruct-bnb-4bit", Quantization.GPTQ, id="four bits, whose they are"),
+        pytest.param("unsloth/Llama-3.3-70B-Instruct-bnb-8bit", Quantization.INT8, id="eight"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-8bit", Quantization.INT8),
+        pytest.param("unsloth/DeepSeek-V3-bf16", Quantization.BF16, id="in more bits than its maker publishes"),
         ("meta-llama/Llama-3.3-70B-Instruct", None),
+        pytest.param("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", None, id="a row that is bf16 itself: as published"),
         pytest.param("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8", None, id="a row that is fp8 itself: as published"),
     ],
 )
 def test_the_id_tells_how_weights_are_stored(written: str, quantization: Quantization | None) -> None:
     assert stored_as(written) is quantization
+
+
+@pytest.mark.parametrize(
+    ("written", "gigabytes"),
+    [
+        pytest.param("unsloth/Llama-3.3-70B-Instruct-bnb-4bit", 40.5, id="a 70B model in four bits"),
+        pytest.param("unsloth/DeepSeek-V3-bf16", 1342, id="one of fp8 in sixteen"),
+        pytest.param("deepseek-ai/DeepSeek-V3", 673, id="as published"),
+    ],
+)
+def test_weights_take_what_the_id_says(written: str, gigabytes: float) -> None:
+    found = known_model(Model(id=written))
+    assert found is not None
+    assert weights_bytes(found.architecture, found.quantization) / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
 def test_the_spec_goes_before_the_catalogue_and_before_the_name() -> None:
