@@ -59,10 +59,12 @@ def economics(
 def lengths_now(spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, now: datetime) -> Lengths:
     """Return what requests are like as money counts them: in the last minutes, else in this window, else as declared.
 
-    Those that caps are reckoned with rest until they have moved by a fifth, and where nothing is owned none are learned.
+    Those that caps are reckoned with rest until they have moved by a fifth, and where nothing is owned none are learned. Neither they nor
+    those of the last minutes are of prompts that go to hosted backends because of their length.
     """
     found, shape = current_lengths(spec, memory), memory.shape
-    minutes = shape.minutes if shape is not None and now.timestamp() - shape.at_s < MINUTES_S else None
+    fresh = shape is not None and now.timestamp() - shape.at_s < MINUTES_S and not spec.spills_long_prompts
+    minutes = shape.minutes if shape is not None and fresh else None
     prompt = positive(seen.signals.input_tokens_mean) if minutes is None else minutes.input_tokens
     answer = positive(seen.signals.output_tokens_mean) if minutes is None else minutes.output_tokens
     return replace(found, input_mean=prompt or found.input_mean, output_mean=answer or found.output_mean)

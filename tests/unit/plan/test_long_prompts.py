@@ -102,6 +102,12 @@ def test_long_prompts_that_hosted_answered_are_no_demand_for_replicas() -> None:
     assert (value(left.input_tokens_mean), value(left.output_tokens_mean)) == (1000.0, 100.0)
 
 
+def test_what_is_all_hosted_counts_long_prompts_too() -> None:
+    wanted, seen = workload(**KNOWN, slo={"timeToFirstTokenMs": 2000}, **spilling()), observe(1, signals=read())
+    cost = one_pass(wanted, seen)[0].cost
+    assert cost.if_all_hosted_monthly_usd == pytest.approx(10 * 30 * 86400 * (2900 * 0.1 + 110 * 0.4) / 1e6)
+
+
 def test_lengths_are_those_of_what_was_answered() -> None:
     left = without_long_prompts(read(arrivals_per_s=14.0, failed_per_s=4.0))
     assert (value(left.arrivals_per_s), value(left.input_tokens_mean)) == (13.0, 1000.0)
