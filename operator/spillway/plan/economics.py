@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from spillway.api.catalogue import AcceleratorPrice, PricePer, ProviderModel
 from spillway.api.traffic import TrafficPattern
@@ -75,6 +76,7 @@ class MonthlyCost:
     replicas_mean: float
     replicas_peak: int
     utilization: float | None  # share of what the running replicas could carry; None without replicas
+    running_shares: tuple[float, ...] = ()  # of the time in which each replica runs, in the order in which they are needed
 
     @property
     def usd(self) -> float:
@@ -99,13 +101,19 @@ def replica_price(price: AcceleratorPrice | None, *, tensor_parallel_size: int, 
     )
 
 
-def stranded_share(price: AcceleratorPrice, *, replicas: int, tensor_parallel_size: int, per_node: int) -> float:
-    """Return what the unused accelerators of the nodes cost, as a share of what the replicas cost; 0 where nodes are not what is billed."""
-    if price.per is not PricePer.NODE or not replicas:
+def stranded_share(price: AcceleratorPrice, *, running_shares: Sequence[float], tensor_parallel_size: int, per_node: int) -> float:
+    """Return what the unused accelerators of the nodes cost, as a share of what the replicas cost; 0 where nodes are not what is billed.
+
+    Nodes come and go with replicas: a second that fills a node at the peak leaves most of it to nobody while it is away.
+    """
+    if price.per is not PricePer.NODE:
         return 0.0
-    nodes = math.ceil(replicas / (per_node // tensor_parallel_size))
-    used = replicas * tensor_parallel_size
-    return (nodes * per_node - used) / used
+    used = left = 0.0
+    for count, (share, next_share) in enumerate(pairwise((*running_shares, 0.0)), start=1):
+        accelerators, nodes = count * tensor_parallel_size, math.ceil(count / (per_node // tensor_parallel_size))
+        used += (share - next_share) * accelerators
+        left += (share - next_share) * (nodes * per_node - accelerators)
+    return left / used if used else 0.0
 
 
 def request_usd(listing: ProviderModel, lengths: Lengths, *, cached_share: float = 0.0) -> float:
@@ -233,4 +241,5 @@ def _owned(load: Load, fleet: Fleet, shares: Sequence[float], *, hosted_usd: flo
         replicas_mean=mean,
         replicas_peak=len(shares),
         utilization=load.served_per_s(len(shares) * fleet.requests_per_s) / (mean * fleet.requests_per_s),
+        running_shares=tuple(shares),
     )

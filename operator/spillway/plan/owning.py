@@ -163,5 +163,8 @@ def _stranded_usd(cost: MonthlyCost, size: ReplicaSize, accelerator: Accelerator
     if accelerator.price is None:
         return 0.0
     return cost.owned_usd * stranded_share(
-        accelerator.price, replicas=cost.replicas_peak, tensor_parallel_size=size.tensor_parallel_size, per_node=accelerator.per_node
+        accelerator.price,
+        running_shares=cost.running_shares,
+        tensor_parallel_size=size.tensor_parallel_size,
+        per_node=accelerator.per_node,
     )

@@ -212,12 +212,14 @@ def test_a_replica_pays_its_share_of_a_node_and_the_rest_is_told() -> None:
     assert node is not None
     found = replica_price(node, tensor_parallel_size=2, per_node=8)
     assert found == ReplicaPrice(on_demand=2.0, reserved=1.0, spot=0.5)
-    assert stranded_share(node, replicas=1, tensor_parallel_size=2, per_node=8) == 3.0
-    assert stranded_share(node, replicas=4, tensor_parallel_size=2, per_node=8) == 0.0
-    assert stranded_share(node, replicas=3, tensor_parallel_size=3, per_node=8) == pytest.approx(7 / 9)
+    assert stranded_share(node, running_shares=(1.0,), tensor_parallel_size=2, per_node=8) == 3.0
+    assert stranded_share(node, running_shares=(1.0,) * 4, tensor_parallel_size=2, per_node=8) == 0.0
+    assert stranded_share(node, running_shares=(1.0,) * 3, tensor_parallel_size=3, per_node=8) == pytest.approx(7 / 9)
+    fills_it_at_the_peak = stranded_share(node, running_shares=(1.0, 0.1, 0.1, 0.1), tensor_parallel_size=2, per_node=8)
+    assert fills_it_at_the_peak == pytest.approx(0.9 * 6 / (0.9 * 2 + 0.1 * 8)), "for nine tenths of the time six are left over"
     one = accelerator("2").price
     assert one is not None
-    assert stranded_share(one, replicas=1, tensor_parallel_size=2, per_node=8) == 0.0
+    assert stranded_share(one, running_shares=(1.0,), tensor_parallel_size=2, per_node=8) == 0.0
 
 
 def test_without_a_price_there_is_none() -> None:
