@@ -22,7 +22,11 @@ UNLIKE_OTHERS = {
     "zamba2": "its layers mix attention and recurrent ones",
     "kimi_linear": "its layers mix two kinds of attention",
     "nemotron-nas": "every layer has a shape of its own",
-    "minimax_m3": "its layers mix two kinds of attention",
+    **dict.fromkeys(("minimax_m3", "minimax_m3_vl_text"), "its layers mix two kinds of attention"),
+    # Some files say it under names of their own, or in a part that a replica's last words have no room for.
+    **dict.fromkeys(
+        ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"), "its layers do not all keep the same keys and values"
+    ),
     "mamba": "it has no attention",
     "mamba2": "it has no attention",
     "rwkv": "it has no attention",
@@ -35,6 +39,7 @@ UNGATED = frozenset(
 )
 # Kinds whose one table serves input and output unless config.json says otherwise, which then need not say it (transformers' defaults).
 TIED = ("bloom", "cohere", "ernie4_5", "falcon", "gemma", "gpt2", "gpt_bigcode", "minicpm3", "mpt", "opt", "smollm3", "starcoder2")
+GATED_ATTENTION = ("qwen3_5", "qwen3_next")  # kinds whose attention has an output gate, which their files need not say
 MOST_LAYERS = 1000  # as in the API; the layers are listed one by one
 GATED_MATRICES = 3  # gate, up and down
 UNGATED_MATRICES = 2  # up and down
@@ -145,7 +150,8 @@ def _same_everywhere(read: _Config, head: int) -> None:
     """Layers with a window may have heads of their own; one shape for all would be wrong then."""
     heads = read.maybe("num_key_value_heads")
     other_heads, other_head = read.maybe("swa_num_key_value_heads", "num_global_key_value_heads"), read.maybe("global_head_dim")
-    if other_heads not in (None, heads) or other_head not in (None, head) or read.maybe("num_kv_shared_layers"):
+    of_each = read.raw.get("per_layer_config")  # how transformers 5 writes down what differs from layer to layer
+    if other_heads not in (None, heads) or other_head not in (None, head) or read.maybe("num_kv_shared_layers") or of_each:
         raise _MissingError("its layers do not all keep the same keys and values")
 
 
@@ -162,6 +168,8 @@ def _one_key(raw: Mapping[str, object]) -> bool:
 
 def _only_known_parts(raw: Mapping[str, object], plan: LayerPlan) -> None:
     """Refuse what has parts under names that are not read here: they would be left out of the count without a word."""
+    if raw.get("hidden_size_per_layer_input"):
+        raise _MissingError("it has a table of embeddings for each layer, which this reader cannot count")
     kind = unknown_kind(raw)
     if kind is not None:
         raise _MissingError(f"it has layers of kind {kind!r}, which this reader cannot count")
@@ -201,7 +209,7 @@ def _count(read: _Config, plan: LayerPlan, *, hidden: int, heads: int, kv_heads:
 def _attention_parameters(read: _Config, *, hidden: int, heads: int, kv_heads: int, head: int) -> int:
     latent = read.maybe("kv_lora_rank")
     if not latent:
-        gate = 1 if read.raw.get("attn_output_gate") else 0
+        gate = 1 if read.raw.get("attn_output_gate", read.model_type.startswith(GATED_ATTENTION)) else 0
         return hidden * head * (heads * (2 + gate) + 2 * kv_heads)
     rope, value = read.number("qk_rope_head_dim"), read.number("v_head_dim")
     query = read.maybe("q_lora_rank")

@@ -189,6 +189,12 @@ def test_a_file_gives_the_shape_of_the_catalogue_and_the_published_count(
     assert found.parameters / 1e9 == pytest.approx(published_billions, rel=0.01)
 
 
+def test_a_gate_of_attention_is_counted_where_the_kind_has_one_and_the_file_does_not_say_so() -> None:
+    unsaid = {name: found for name, found in QWEN_NEXT.items() if name != "attn_output_gate"}
+    assert read(unsaid) == read(QWEN_NEXT)
+    assert read(QWEN_NEXT | {"attn_output_gate": False}).parameters < read(QWEN_NEXT).parameters
+
+
 @pytest.mark.parametrize(
     ("config", "active_billions"),
     [pytest.param(MIXTRAL, 12.9, id="Mixtral"), pytest.param(DEEPSEEK, 37, id="DeepSeek"), pytest.param(QWEN_NEXT, 3.9, id="Qwen3 Next")],
@@ -265,6 +271,10 @@ def test_weights_published_quantized_are_counted_so_and_embeddings_in_16_bits(qu
         pytest.param({"model_type": "deepseek_v4"}, "compressed by layer", id="a cache of another kind"),
         pytest.param({"model_type": "bert"}, "does not generate", id="a model that does not generate"),
         pytest.param(LLAMA | {"swa_num_key_value_heads": 4}, "same keys and values", id="layers with different heads"),
+        pytest.param(LLAMA | {"per_layer_config": {"05": {"head_dim": 512}}}, "same keys and values", id="in transformers 5's way"),
+        pytest.param({"model_type": "gemma4", "text_config": LLAMA | {"model_type": "gemma4_text"}}, "same keys and values", id="Gemma 4"),
+        pytest.param(LLAMA | {"hidden_size_per_layer_input": 256}, "table of embeddings for each layer", id="more tables"),
+        pytest.param(LLAMA | {"model_type": "minimax_m3_vl_text"}, "two kinds of attention", id="a language model within another"),
         pytest.param(LLAMA | {"moe_num_experts": 64, "moe_k": 6}, "moe_num_experts", id="experts under another name"),
         pytest.param(LLAMA | {"layer_types": ["conv", "full_attention"] * 16}, "'conv'", id="layers of a kind it does not know"),
         pytest.param(LLAMA | {"attn_type_list": [0, 1] * 16}, "attn_type_list", id="recurrent layers listed in another way"),
