@@ -121,7 +121,7 @@ def end_to_end_ms(listed: ProviderModel, lengths: Lengths) -> float | None:
     """Return the duration of a mean request at the figures a provider states; None where it states less than both."""
     if listed.time_to_first_token_ms is None or listed.inter_token_latency_ms is None:
         return None
-    return listed.time_to_first_token_ms + lengths.output_mean * listed.inter_token_latency_ms
+    return listed.time_to_first_token_ms + max(0.0, lengths.output_mean - 1) * listed.inter_token_latency_ms
 
 
 def is_offline(spec: InferenceWorkloadSpec) -> bool:

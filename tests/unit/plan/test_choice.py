@@ -128,6 +128,12 @@ def test_an_offer_that_breaks_a_promise_is_neither_rented_nor_spilled_to(model: 
     assert causes(the(options, ServedBy.HYBRID)) == {Cause.OFFER}
 
 
+def test_an_answer_of_one_token_is_whole_with_its_first() -> None:
+    stated = {"acme": provider(model={"timeToFirstTokenMs": 100, "interTokenLatencyMs": 50})}
+    asked = spec(traffic=TRAFFIC | {"outputTokens": {"mean": 1}}, slo={"endToEndMs": 120})
+    assert the(all_options(question(asked, providers=stated), (size(),), load()), ServedBy.HOSTED).feasible
+
+
 def test_an_offer_that_states_no_latency_passes() -> None:
     options = all_options(question(spec(slo={"timeToFirstTokenMs": 5})), (size(),), load())
     assert the(options, ServedBy.HOSTED).feasible
