@@ -613,6 +613,13 @@ CASES = [
     case(
         K.SLO_MET,
         PROMISED,
+        observe(1, signals=signals(**(TRAFFIC | {"owned_latency": latency(120.0, within_ttft=0.9899999999999999)}))),
+        ("True", Reason.SLO_MET),
+        id="99 of 100, as divisions have it",
+    ),
+    case(
+        K.SLO_MET,
+        PROMISED,
         observe(1, signals=signals(**(TRAFFIC | {"failed_per_s": 0.1}))),
         ("False", Reason.SLO_MISSED),
         "timeToFirstTokenMs and interTokenLatencyMs and endToEndMs",
