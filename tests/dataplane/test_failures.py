@@ -156,6 +156,21 @@ async def test_a_stream_whose_headers_do_not_come_is_followed_by_hosted(stage: S
     await until(lambda: scene.engines[0].cancelled == 1, "the hanging request is given up")
 
 
+async def test_a_replica_whose_headers_are_late_stays_in_routing_for_others(stage: SetStage) -> None:
+    """As of requests with images, which vLLM fetches before it says anything."""
+    scene = await stage(engines=1)
+    scene.engines[0].script = _hang(asyncio.Event())
+    given_up = await asyncio.gather(*(scene.client.post(stream=True) for _ in range(4)))
+    assert {each.served_by for each in given_up} == {ALPHA}
+    scene.engines[0].script = None
+    assert (await scene.client.post(headers={"x-spillway-spill": "never"})).served_by == "owned"
+    assert await _ejections(scene) == 0
+
+
+async def _ejections(scene: Stage) -> float:
+    return await scene.gateway.metric("envoy_cluster_outlier_detection_ejections_enforced_total", envoy_cluster_name="owned")
+
+
 async def test_a_plain_call_may_take_longer_than_a_streams_headers(stage: SetStage) -> None:
     scene = await stage(engines=1)
     answered = asyncio.Event()
@@ -376,6 +391,22 @@ async def test_a_dedicated_workloads_request_that_a_replica_has_seen_goes_to_no_
     answer = await scene.client.post()
     assert (answer.status, error_of(answer), answer.served_by) == (503, "no_capacity", "none")
     assert sum(engine.requests for engine in scene.engines) == 1
+
+
+async def test_a_dedicated_workloads_only_replica_stays_in_routing_when_it_breaks_off_some_requests(stage: SetStage) -> None:
+    scene = await stage(mode="Dedicated", engines=1)
+    engine, together = scene.engines[0], asyncio.Barrier(4)
+
+    async def close_together(backend: Backend, request: web.Request, body: dict[str, object]) -> web.StreamResponse:
+        await together.wait()
+        return await fakes.close(backend, request, body)
+
+    engine.script = close_together
+    broken_off = await asyncio.gather(*(scene.client.post() for _ in range(4)))
+    assert {each.status for each in broken_off} == {503}
+    engine.script = None
+    assert (await scene.client.post()).served_by == "owned"
+    assert await _ejections(scene) == 0
 
 
 async def test_a_dedicated_workloads_stream_that_is_cut_is_not_taken_for_whole(stage: SetStage) -> None:

@@ -179,7 +179,10 @@ def _discovery(workload: Workload, addresses: GatewayAddresses) -> EnvoyConfig:
 
 
 def _ejection() -> EnvoyConfig:
-    """Return outlier detection on failures to connect alone: an engine's own errors say nothing of the next request."""
+    """Return outlier detection on failures to connect: an engine's own errors say nothing of the next request.
+
+    Envoy counts requests that we give up, and connections that an engine ends, as such failures, too. So the last replica is left alone.
+    """
     return {
         "consecutive_5xx": UNLIMITED,
         "consecutive_gateway_failure": UNLIMITED,
@@ -192,7 +195,7 @@ def _ejection() -> EnvoyConfig:
         "base_ejection_time": seconds(2),
         "max_ejection_time": seconds(10),
         "interval": seconds(1),
-        "max_ejection_percent": 100,
+        "max_ejection_percent": 99,
     }
 
 
