@@ -578,6 +578,23 @@ async def test_a_storm_of_429_is_not_fed_and_ends_with_one_probe(stage: SetStage
     assert (await scene.client.post()).served_by == ALPHA
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["takes long", "left by its client"])
+async def test_a_probe_whose_end_is_not_seen_keeps_others_away_for_no_longer_than_the_429_has(stage: SetStage, *, leaves: bool) -> None:
+    scene = await stage(cap=0, overflow={})
+    scene.alpha.script = fakes.fail(429, **{"Retry-After": "1"})
+    await scene.client.post()
+    scene.alpha.hold, scene.alpha.script = asyncio.Event(), held_stream
+    probe = asyncio.create_task(_knock(scene))
+    await until(lambda: scene.alpha.active == 1, "a probe")
+    if leaves:
+        probe.cancel()
+        await until(lambda: scene.alpha.cancelled == 1, "the probe is gone")
+    another = asyncio.create_task(_knock(scene))
+    await until(lambda: scene.alpha.requests == 3, "another request tries", patience_s=30)
+    scene.alpha.hold.set()
+    await asyncio.gather(another, *([] if leaves else [probe]))
+
+
 async def _knock(scene: Stage) -> None:
     await until(lambda: _served_by(scene, ALPHA), "the circuit closed")
 

@@ -20,13 +20,12 @@ local SEARCHES = { '"web_search', '"file_search', '"code_interpreter', '"mcp', '
 local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
 local STORM, LONGEST_BREAK = 3, 60  -- failures in a row that open the circuit; seconds that it stays open at most
 local UNRENEWED = 30  -- Retry-After, seconds, where no permit is there
-local FORGOTTEN = 60  -- seconds after which a probe that nobody saw end was one
 local BURST = 0.1  -- share of a minute's allowance that may come at once; the rest is spread, so that no minute sees more than all of it
 
 local pod, thread = os.getenv("SPILLWAY_POD") or "", nil
 local lane, expires, retry_at, read_at = nil, 0, 0, nil
 local charged, sent = 0, 0  -- this lane's meters since the process started
-local circuit = { failures = 0, opens = 0, open_until = 0, probe = nil }
+local circuit = { failures = 0, opens = 0, pause = 0, open_until = 0, probe = nil }
 
 local function first_line(path)
   local file = io.open(path)
@@ -178,7 +177,8 @@ function envoy_on_request(h)
       "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
   end
   if circuit.open_until > now + LONGEST_BREAK then circuit.open_until = now end  -- the clock was set back meanwhile
-  if now < circuit.open_until or (circuit.probe and abs(now - circuit.probe) < FORGOTTEN) then
+  -- Nobody sees the end of a probe that its client leaves, and a long plain answer tells late: another tries after as long again.
+  if now < circuit.open_until or (circuit.probe and abs(now - circuit.probe) < circuit.pause) then
     return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
   end
   local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * count
@@ -239,7 +239,8 @@ local function note(failed, told_s, now)
   if not (told_s or probed or circuit.failures >= STORM) then return end
   if now < circuit.open_until then return end  -- one of those that were under way when it opened
   circuit.opens = circuit.opens + 1
-  circuit.open_until = now + min(LONGEST_BREAK, max(told_s or 0, 2 ^ min(circuit.opens - 1, 6)))
+  circuit.pause = min(LONGEST_BREAK, max(told_s or 0, 2 ^ min(circuit.opens - 1, 6)))
+  circuit.open_until = now + circuit.pause
 end
 
 function envoy_on_response(h)
