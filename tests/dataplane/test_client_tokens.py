@@ -149,12 +149,37 @@ async def test_a_request_that_is_larger_than_the_limit_is_let_in_when_nothing_is
     assert [(await scene.client.post(body, headers=bearer(A_KEY))).status for _ in range(2)] == [200, 429]
 
 
-async def test_an_upload_that_breaks_off_costs_its_client_nothing(stage: SetStage) -> None:
+async def test_requests_whose_bodies_come_together_are_let_in_no_more_than_others(stage: SetStage) -> None:
+    """Each has been announced before any of them is whole."""
     scene = await limited(stage)
-    _, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
-    said = {"host": "x", "content-type": "application/json", "content-length": str(40 * SHARE), **bearer(A_KEY)}
+    scene.engines[0].script = fakes.hang(release := asyncio.Event())
+    body = b'{"model":"tiny-chat","messages":"' + b"x" * (4 * SHARE // 3) + b'"}'
+    connections = [await _begin(scene, len(body)) for _ in range(16)]
+    await until(lambda: _open(scene, 16), "the gateway has begun to read them")
+    for _, writer in connections:
+        writer.write(body[1:])
+    refused = [asyncio.create_task(reader.readuntil(b"rate_limit_exceeded")) for reader, _ in connections]
+    await until(lambda: scene.engines[0].active + sum(each.done() for each in refused) == 16, "all are sent or refused")
+    assert scene.engines[0].active <= 4  # three fit, and one more if this takes long
+    for waits in refused:
+        waits.cancel()
+    for _, writer in connections:
+        writer.close()
+    release.set()
+
+
+async def _begin(scene: Stage, length: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send the head and the first byte of a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    said = {"host": "x", "content-type": "application/json", "content-length": str(length), **bearer(A_KEY)}
     head = "".join(f"{name}: {each}\r\n" for name, each in said.items())
     writer.write(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n{{".encode())
+    return reader, writer
+
+
+async def test_an_upload_that_breaks_off_costs_its_client_nothing(stage: SetStage) -> None:
+    scene = await limited(stage)
+    _, writer = await _begin(scene, 40 * SHARE)
     await until(lambda: _open(scene, 1), "the gateway has begun to read it")
     writer.close()
     await until(lambda: _open(scene, 0), "the client is gone")

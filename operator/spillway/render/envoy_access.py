@@ -38,8 +38,13 @@ def access_filters(workload: Workload, addresses: GatewayAddresses) -> list[Envo
         client = [_keys(addresses), lua("sha256", "keys", name="spillway.keys")]
     else:
         return []
-    gateways = workload.spec.gateway.most_replicas
-    return [*client, _only_clients(), *_limit(access, gateways), *token_limits(access, gateways)]
+    return [*client, _only_clients(), *_limit(access, workload.spec.gateway.most_replicas)]
+
+
+def token_filters(workload: Workload) -> list[EnvoyConfig]:
+    """Return the edge's filter of tokens per minute, for behind the one that has read the body."""
+    access = workload.spec.gateway.access
+    return token_limits(access, workload.spec.gateway.most_replicas) if access.authenticates else []
 
 
 def access_replies(access: Access) -> list[EnvoyConfig]:

@@ -9,7 +9,7 @@ from spillway.api.vocabulary import BACKEND_NONE, CLUSTER_OWNED
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Workload
 from spillway.render import envoy_capped as capped
-from spillway.render.envoy_access import access_filters, access_replies
+from spillway.render.envoy_access import access_filters, access_replies, token_filters
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_content_type import not_grpc, not_json
 from spillway.render.envoy_hold import ARRIVED, HELD_SINCE, MAY_WAIT, arrival, hold_policy
@@ -86,6 +86,7 @@ def edge_listener(
             not_grpc(),
             *access_filters(workload, addresses),
             http_filter("buffer", "Buffer", max_request_bytes=MAX_BODY_BYTES),
+            *token_filters(workload),
             *key_filters(workload.spec.gateway),
             lua("json", "request"),
             lua("json", "usage", "answer", name=_ANSWER),

@@ -55,6 +55,8 @@ function envoy_on_request(h)
   if headers:get(":method") ~= "POST" then return end
   local b = bucket_of(client_of(h), now_s(h))
   if not b then return end
+  -- All of it has come, and the filter that has read it says how long it is where its client did not. What is asked and taken at different
+  -- times would let in any number of requests whose bodies come together.
   local own = ceil((tonumber(headers:get("content-length") or "") or 0) / BYTES_PER_TOKEN)
   local needed = min(max(1, own), b.room)  -- more than it ever holds is let in when it is full, and owed
   if b.level < needed then
@@ -62,9 +64,6 @@ function envoy_on_request(h)
     refusal[":status"], refusal["retry-after"] = "429", tostring(ceil((needed - b.level) * 60 / b.room))
     return h:respond(refusal, "")
   end
-  local bytes = 0  -- as they come: one that breaks off costs nothing, one without a length counts as any other
-  for chunk in h:bodyChunks() do bytes = bytes + chunk:length() end
-  own = ceil(bytes / BYTES_PER_TOKEN)
   b.level = b.level - own
   h:streamInfo():dynamicMetadata():set("tokens", "charged", own)
 end
