@@ -305,32 +305,41 @@ def test_a_changed_class_reaches_the_workloads_that_refer_to_it(apiserver: ApiSe
 def test_an_old_pool_stays_with_all_that_makes_it_reachable_until_something_else_serves(
     apiserver: ApiServer, running: Operator, fleet: str
 ) -> None:
-    before = children(apiserver, fleet).keys()
+    there = children(apiserver, fleet)
+    engine = next(each for (kind, name), each in there.items() if kind == "deployment" and name != "chat-gateway")
+    apply(apiserver, [unready_replica(fleet, engine)])
+    before = there.keys()
     changed = documents(fleet, placement={"mode": "Hosted"})
     changed[-1]["spec"].pop("dedicated", None)
     apply(apiserver, changed)
     eventually(lambda: condition(apiserver, fleet, "chat", "PlacementResolved").get("reason") == "HostedRequested", "it is decided")
     eventually(lambda: settled(apiserver, running, fleet), "the workload is settled")
     assert children(apiserver, fleet).keys() == before  # no gateway is ready here, and no hosted backend is known to answer
+    apiserver.kubectl("delete", "pod", "replica", "-n", fleet, "--grace-period=0", "--force")
+    gone = {("deployment", engine["metadata"]["name"]), ("service", "chat-replicas"), *((kind, "chat-engine") for kind in KINDS[-2:])}
+    eventually(lambda: children(apiserver, fleet).keys() == before - gone, "a pool without a replica is not waited for")
+
+
+def unready_replica(namespace: str, engine: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod as the engine's Deployment makes them."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "replica", "namespace": namespace, "labels": engine["spec"]["template"]["metadata"]["labels"]},
+        "spec": {"serviceAccountName": "chat", "containers": [{"name": "engine", "image": "none"}]},
+    }
 
 
 @pytest.mark.usefixtures("running")
 def test_the_cap_follows_the_replicas_also_while_the_spec_has_problems(apiserver: ApiServer, fleet: str) -> None:
     engine = next(each for (kind, name), each in children(apiserver, fleet).items() if kind == "deployment" and name != "chat-gateway")
-    template = engine["spec"]["template"]
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "replica", "namespace": fleet, "labels": template["metadata"]["labels"]},
-        "spec": {"serviceAccountName": "chat", "containers": [{"name": "engine", "image": "none"}]},
-    }
     ready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
 
     def cap() -> str:
         return json.dumps(get(apiserver, "configmap", fleet, "chat-gateway-cap")["data"], sort_keys=True)
 
     none = cap()
-    apply(apiserver, [pod])
+    apply(apiserver, [unready_replica(fleet, engine)])
     apiserver.kubectl("patch", "pod", "replica", "-n", fleet, "--subresource=status", "--type=merge", "-p", ready)
     eventually(lambda: cap() != none, "the cap follows a replica that is ready")
     apply(apiserver, documents(fleet, hosted={"backends": [{"providerRef": {"name": "nobody"}, "model": "m"}]}))

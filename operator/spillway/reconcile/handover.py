@@ -7,7 +7,7 @@ from typing import Any
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH
 from spillway.apply.known import Ref
 from spillway.plan.decision import Decision, OwnedPool, Workload
-from spillway.plan.observation import Observation
+from spillway.plan.observation import Observation, Pool
 from spillway.plan.scale import has_no_place
 from spillway.plan.spill import hosted_serves
 from spillway.render import names
@@ -30,8 +30,11 @@ class Handover:
 def hand_over(
     workload: Workload, seen: Observation, decision: Decision, *, wanted: frozenset[ChildRef], config_hash: str | None
 ) -> Handover:
-    """Return what stays: while old replicas do, also what makes them reachable and protects them."""
-    old = {ChildRef("Deployment", pool.name) for pool in seen.pools} - wanted
+    """Return what stays: while old replicas do, also what makes them reachable and protects them.
+
+    A pool of which no replica serves or starts carries nothing, and may hold the accelerators that its successor waits for.
+    """
+    old = {ChildRef("Deployment", pool.name) for pool in seen.pools if _may_carry(pool, seen)} - wanted
     if not old or _carried(workload, seen, decision, config_hash=config_hash):
         return Handover(wanted=wanted, lingering=frozenset())
     name = workload.key.name
@@ -49,6 +52,11 @@ def config_hash_of(objects: Sequence[Mapping[str, Any]], workload: Workload) -> 
     gateway = next(each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == name)
     found = gateway["spec"]["template"]["metadata"]["annotations"].get(ANNOTATION_CONFIG_HASH)
     return str(found) if found is not None else None
+
+
+def _may_carry(pool: Pool, seen: Observation) -> bool:
+    """Whether some replica of a pool serves, or may without anybody's help."""
+    return any(pod.pool == pool.name and pod.stays and not pod.is_stuck and pod.unschedulable is None for pod in seen.replicas)
 
 
 def _carried(workload: Workload, seen: Observation, decision: Decision, *, config_hash: str | None) -> bool:

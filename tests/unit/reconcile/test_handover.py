@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from spillway.apply.known import Ref
-from spillway.plan.observation import GatewayPod, Observation, Pool
+from spillway.plan.observation import GatewayPod, Observation, Pool, ReplicaPod
 from spillway.reconcile.handover import hand_over
 from spillway.render.objects import ChildRef
 from tests.unit.plan.situations import MISSING, POOL, observe, one_pass, pool, replica, signals, workload
@@ -84,6 +84,22 @@ def test_with_nobody_else_to_answer_all_replicas_of_another_shape_take_over_but_
     assert not stays("Hybrid", seen(pools=two, replicas=(old, first, starting)), **busy)
     assert not stays("Dedicated", seen(pools=two, replicas=(old, first, second)), **busy)
     assert not stays("Dedicated", seen(pools=two, replicas=(old, first, waiting)), **busy)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        pytest.param((), id="has no pod"),
+        pytest.param((replica(pool=OLD, ready=False, waiting_reason="CrashLoopBackOff"),), id="cannot start"),
+        pytest.param((replica(pool=OLD, ready=False, bound_at=None, unschedulable="0/1 nodes are available."),), id="has no node"),
+    ],
+)
+def test_an_old_pool_that_carries_nothing_does_not_keep_its_accelerators_from_its_successor(old: tuple[ReplicaPod, ...]) -> None:
+    waiting = replica(1, ready=False, bound_at=None, unschedulable="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    for mode in ("Dedicated", "Hybrid", "Hosted"):
+        assert not stays(mode, seen(replicas=(*old, waiting)))
+        assert stays(mode, seen(replicas=(*old, replica(9, pool=OLD), waiting))), "another one serves"
+        assert stays(mode, seen(replicas=(*old, replica(9, pool=OLD, ready=False), waiting))), "another one starts"
 
 
 def test_an_old_pool_lets_go_of_a_volume_for_one_node_once_its_successor_waits_on_another() -> None:
