@@ -65,9 +65,12 @@ def upper_bound(spec: InferenceWorkloadSpec) -> int:
     return max(_scaling(spec).max_replicas, lower_bound(spec))
 
 
-def unschedulable(seen: Observation) -> str | None:
-    """Return why no node takes a replica, in the scheduler's words without its live counts; None when all found a node."""
-    return no_node(pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.stays)
+def unschedulable(seen: Observation, pool: str | None = None) -> str | None:
+    """Return why no node takes a replica, in the scheduler's words without its live counts; None when all found a node.
+
+    `pool`: the one whose replicas are meant, as those of one that is to go are not waited for; None: all there are.
+    """
+    return no_node(pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.stays and pool in {None, pod.pool})
 
 
 def no_node(sentences: Iterable[str]) -> str | None:
@@ -76,19 +79,19 @@ def no_node(sentences: Iterable[str]) -> str | None:
     return ", ".join(sorted(grounds)) or None
 
 
-def refused(seen: Observation) -> str | None:
-    """Return why the API server takes no pod of a replica, in its words; None when it takes all."""
-    return "; ".join(sorted({pool.refused for pool in seen.pools if pool.refused})) or None
+def refused(seen: Observation, pool: str | None = None) -> str | None:
+    """Return why the API server takes no pod of a replica, in its words; None when it takes all. `pool`: see unschedulable."""
+    return "; ".join(sorted({each.refused for each in seen.pools if each.refused and pool in {None, each.name}})) or None
 
 
-def has_no_place(seen: Observation) -> bool:
+def has_no_place(seen: Observation, pool: str | None) -> bool:
     """Whether some replica that is asked for cannot be: no node takes it, or the API server does not take its pod."""
-    return unschedulable(seen) is not None or refused(seen) is not None
+    return unschedulable(seen, pool) is not None or refused(seen, pool) is not None
 
 
-def cannot_start(seen: Observation) -> bool:
+def cannot_start(seen: Observation, pool: str) -> bool:
     """Whether a replica cannot start, and none shows that others would: what keeps one from it (an image, an argument) then keeps all."""
-    return not ready_replicas(seen) and any(pod.is_stuck for pod in seen.replicas)
+    return not ready_replicas(seen) and any(pod.is_stuck for pod in seen.replicas if pod.pool == pool)
 
 
 def _plain(sentence: str) -> str:
@@ -161,7 +164,7 @@ def scale(
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
-        return _follow(spec, seen, demand, shown, current), replace(memory, demand=())
+        return _follow(spec, seen, pool, demand, shown, current), replace(memory, demand=())
     if current is None:
         return _first(spec, seen, capacity, demand, stakes, ratio=ratio), replace(memory, demand=())
     weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
@@ -171,7 +174,15 @@ def scale(
     wanted = weighed.wanted if weighed is not None else _wanted(to_staff, current, settings.tolerance)
     points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
     choice = _Choosing(
-        spec=spec, seen=seen, demand=demand, current=current, wanted=wanted, points=points, now=now, weighed=weighed is not None
+        spec=spec,
+        seen=seen,
+        pool=pool.name,
+        demand=demand,
+        current=current,
+        wanted=wanted,
+        points=points,
+        now=now,
+        weighed=weighed is not None,
     ).choose()
     figures = weighed.figures if weighed is not None else None
     return (
@@ -327,6 +338,7 @@ class _Choosing:
 
     spec: InferenceWorkloadSpec
     seen: Observation
+    pool: str
     demand: Demand
     current: int
     wanted: int
@@ -363,11 +375,11 @@ class _Choosing:
             reason = Reason.DEMAND_ROSE if ready_replicas(self.seen) else woken  # the former where counts are only told
             return _Choice(replicas=min(self.wanted, upper), reason=reason, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
-            grounds = unschedulable(self.seen)
-            lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen)})"
+            grounds = unschedulable(self.seen, self.pool)
+            lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen, self.pool)})"
             note = f"no more are asked for while one {lack}"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
-        if cannot_start(self.seen):
+        if cannot_start(self.seen, self.pool):
             note = "no more are asked for while one cannot start and none serves"
             return _Choice(replicas=self.current, reason=Reason.CRASH_LOOP, note=note, limited=Reason.CRASH_LOOP)
         window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
@@ -395,7 +407,7 @@ class _Choosing:
         return self.points[0].at <= self.now - window
 
     def _limit(self, upper: int) -> Reason | None:
-        if has_no_place(self.seen):
+        if has_no_place(self.seen, self.pool):
             return Reason.UNSCHEDULABLE
         return Reason.AT_MAX_REPLICAS if self.wanted > upper else None
 
@@ -474,13 +486,15 @@ def _first(
     return ScaleDecision(replicas=replicas, previous=None, demand_replicas=demand.replicas, reason=Reason.INITIAL, why=why)
 
 
-def _follow(spec: InferenceWorkloadSpec, seen: Observation, demand: Demand, shown: int | None, current: int | None) -> ScaleDecision:
+def _follow(
+    spec: InferenceWorkloadSpec, seen: Observation, pool: OwnedPool, demand: Demand, shown: int | None, current: int | None
+) -> ScaleDecision:
     """Return what spec.replicas says, within the bounds; where nobody has said anything yet, what there is."""
     lower, upper = lower_bound(spec), upper_bound(spec)
     there = current if current is not None else sum(each.replicas for each in seen.pools) or None
     asked = spec.replicas if spec.replicas is not None else there
     replicas = min(upper, max(lower, asked if asked is not None else lower))
-    limited = Reason.UNSCHEDULABLE if has_no_place(seen) else None
+    limited = Reason.UNSCHEDULABLE if has_no_place(seen, pool.name) else None
     if limited is None and asked is not None and asked != replicas:
         limited = Reason.AT_MAX_REPLICAS if asked > upper else Reason.AT_MIN_REPLICAS
     return ScaleDecision(

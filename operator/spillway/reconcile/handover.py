@@ -78,7 +78,7 @@ def _takes_over(pool: OwnedPool, seen: Observation, *, alone: bool) -> bool:
     ready = sum(1 for pod in seen.replicas if pod.pool == pool.name and pod.ready and pod.stays)
     if not alone:
         return ready > 0
-    return ready >= pool.replicas or (ready > 0 and has_no_place(seen))
+    return ready >= pool.replicas or (ready > 0 and has_no_place(seen, pool.name))
 
 
 def _has_node(pool: OwnedPool, seen: Observation) -> bool:

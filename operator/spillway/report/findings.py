@@ -113,13 +113,12 @@ def replicas_ready(this: Pass) -> Finding:
     """ReplicasReady: as many own replicas serve as are wanted."""
     if not this.workload.spec.owns:
         return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
-    if has_no_place(this.seen):
+    if has_no_place(this.seen, this.pool_name):
         return no(Reason.UNSCHEDULABLE, no_place(this))
-    if (stuck := _stuck(this.seen)) is not None:
+    if (stuck := _stuck(this)) is not None:
         return no(
             Reason.CRASH_LOOP,
-            f"A replica cannot start ({stuck}). {_next_step(this.seen)}See its events and log (kubectl describe pod, kubectl logs "
-            "--previous).",
+            f"A replica cannot start ({stuck}). {_next_step(this)}See its events and log (kubectl describe pod, kubectl logs --previous).",
         )
     if not this.desired:
         return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
@@ -178,7 +177,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
 
 def _blocked(this: Pass) -> str | None:
     """Return what keeps a changed spec from being rolled out while that of before serves; None: nothing does."""
-    blocked = next((pool.rollout_blocked for pool in this.seen.pools if pool.rollout_blocked), None)
+    pools = [pool for pool in this.seen.pools if this.pool_name in {None, pool.name}]
+    blocked = next((pool.rollout_blocked for pool in pools if pool.rollout_blocked), None)
     if blocked is not None:
         return f"The latest spec cannot be rolled out: {blocked}"
     if this.gateway_up and _gateway_troubles(this.seen, this.now):
@@ -239,13 +239,13 @@ def _gap(reading: Reading[float]) -> Missing | None:
     return Missing(reason=Reason.METRICS_MISSING) if number(reading) is None else None
 
 
-def _stuck(seen: Observation) -> str | None:
-    found = {
-        f"{pod.waiting_reason}: {pod.waiting_words}" if pod.waiting_words else pod.waiting_reason or ""
-        for pod in seen.replicas
-        if pod.is_stuck
-    }
+def _stuck(this: Pass) -> str | None:
+    found = {f"{pod.waiting_reason}: {pod.waiting_words}" if pod.waiting_words else pod.waiting_reason or "" for pod in _stuck_pods(this)}
     return "; ".join(sorted(found)) or None
+
+
+def _stuck_pods(this: Pass) -> list[ReplicaPod]:
+    return [pod for pod in this.seen.replicas if pod.is_stuck and this.pool_name in {None, pod.pool}]
 
 
 def _delays(seen: Observation, now: datetime) -> list[str]:
@@ -270,9 +270,9 @@ def _is_unprepared(since: datetime | None, now: datetime) -> bool:
     return since is not None and now - since > PREPARED_BY
 
 
-def _next_step(seen: Observation) -> str:
+def _next_step(this: Pass) -> str:
     """Return what to do about replicas that cannot start, as far as that is known; then with a space behind it."""
-    steps = {_step(pod) for pod in seen.replicas if pod.is_stuck}
+    steps = {_step(pod) for pod in _stuck_pods(this)}
     return "".join(f"{step} " for step in sorted(step for step in steps if step))
 
 

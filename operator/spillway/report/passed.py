@@ -29,6 +29,11 @@ class Pass:
         return sum(pool.replicas for pool in self.seen.pools)
 
     @property
+    def pool_name(self) -> str | None:
+        """The engine Deployment whose replicas are to serve, beside one that is to go; None while nothing is decided."""
+        return None if self.decision.pool is None else self.decision.pool.name
+
+    @property
     def gateway_up(self) -> bool:
         """Whether any gateway serves."""
         return any(pod.ready for pod in self.seen.gateways)

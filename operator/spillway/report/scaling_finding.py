@@ -38,11 +38,12 @@ def scaling_limited(this: Pass) -> Finding:  # noqa: PLR0911  one return per sta
 def no_place(this: Pass, *, meanwhile: bool = False) -> str:
     """Return which resource of which class no node has left for a replica, and what to do; `meanwhile`: also what happens until then."""
     until = "; no more are asked for meanwhile" if meanwhile else ""
-    grounds = unschedulable(this.seen)
+    grounds = unschedulable(this.seen, this.pool_name)
     if grounds is None:
+        words = refused(this.seen, this.pool_name) or "no reason is given"
         return (
-            f"The API server takes no pod of a replica ({refused(this.seen) or 'no reason is given'}){until}. Change what it names: quotas "
-            "and limits of the namespace, dedicated.podTemplate, or the AcceleratorClass."
+            f"The API server takes no pod of a replica ({words}){until}. Change what it names: quotas and limits of the namespace, "
+            "dedicated.podTemplate, or the AcceleratorClass."
         )
     resources = list(dict.fromkeys(_INSUFFICIENT.findall(grounds)))
     lack = f"No node has enough {' and '.join(resources)} for" if resources else "No node takes"
@@ -50,7 +51,8 @@ def no_place(this: Pass, *, meanwhile: bool = False) -> str:
 
 
 def _on_class(this: Pass) -> str:
-    waiting = {pod.accelerator_class for pod in this.seen.replicas if pod.unschedulable and pod.stays}
+    pods = [pod for pod in this.seen.replicas if this.pool_name in {None, pod.pool}]
+    waiting = {pod.accelerator_class for pod in pods if pod.unschedulable and pod.stays}
     names = " or ".join(f"'{name}'" for name in sorted(name for name in waiting if name))
     return f" on accelerator class {names}" if names else ""
 

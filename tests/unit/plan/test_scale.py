@@ -405,6 +405,15 @@ def test_what_the_api_server_does_not_take_is_not_chased() -> None:
     assert "while one is refused (exceeded quota: gpus)" in found.why
 
 
+@pytest.mark.parametrize("trouble", [{"unschedulable": UNSCHEDULABLE, "bound_at": None}, {"waiting_reason": "CrashLoopBackOff"}])
+def test_what_ails_replicas_of_a_pool_that_is_to_go_keeps_none_of_the_next_from_being_asked_for(trouble: dict[str, Any]) -> None:
+    before = "chat-engine-before"
+    pods = (replica(0, pool=before, ready=False, **trouble), replica(1, ready=False))
+    seen = observe(1, replicas=pods, pools=(pool(2, name=before, refused="exceeded quota: gpus"), pool(1)), signals=signals(running=32.0))
+    found = scaled(one_pass(workload("Dedicated"), seen)[0])
+    assert (found.replicas, found.reason, found.limited) == (4, Reason.DEMAND_ROSE, Reason.AT_MAX_REPLICAS)
+
+
 @pytest.mark.parametrize(
     ("wanted", "readings"),
     [

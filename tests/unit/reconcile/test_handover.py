@@ -86,6 +86,15 @@ def test_with_nobody_else_to_answer_all_replicas_of_another_shape_take_over_but_
     assert not stays("Dedicated", seen(pools=two, replicas=(old, first, waiting)), **busy)
 
 
+def test_another_shape_waits_for_all_its_replicas_although_one_of_the_old_has_no_place() -> None:
+    first, starting = replica(1), replica(2, ready=False)
+    waiting = replica(3, pool=OLD, ready=False, bound_at=None, unschedulable="0/1 nodes are available.")
+    two = (Pool(name=OLD, replicas=2, ready_replicas=1), pool(2))
+    assert stays("Dedicated", seen(pools=two, replicas=(replica(pool=OLD), waiting, first, starting)), running=12.0)
+    refused = (replace(two[0], refused="exceeded quota"), two[1])
+    assert stays("Dedicated", seen(pools=refused, replicas=(replica(pool=OLD), first, starting)), running=12.0)
+
+
 @pytest.mark.parametrize(
     "old",
     [

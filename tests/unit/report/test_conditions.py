@@ -894,6 +894,24 @@ def test_only_the_classes_that_have_no_place_are_named() -> None:
     assert nameless.message.startswith("No node takes a replica (no);")
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param({"bound_at": None, "unschedulable": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."}, id="has no node"),
+        pytest.param({"waiting_reason": "CrashLoopBackOff"}, id="cannot start"),
+    ],
+)
+def test_what_ails_replicas_that_are_to_go_is_not_told_of_those_that_are_to_come(trouble: Any) -> None:
+    before = "chat-engine-00000000"
+    former = (replica(7, pool=before), replica(8, pool=before, ready=False, **trouble))
+    pools = (pool(2, name=before, rollout_blocked="no nvidia.com/gpu is free for it", refused="exceeded quota: gpus"), pool(2))
+    moving = observe(0, replicas=(*former, replica(1), replica(2, ready=False)), pools=pools, signals=signals(running=12.0))
+    told = {kind: condition(kind, workload("Dedicated"), moving) for kind in (K.REPLICAS_READY, K.SCALING_LIMITED, K.DEGRADED)}
+    assert told[K.REPLICAS_READY].reason == Reason.REPLICAS_READY
+    assert told[K.SCALING_LIMITED].reason == Reason.NOT_LIMITED
+    assert told[K.DEGRADED].reason == Reason.FULLY_SERVING
+
+
 def test_where_all_is_well_with_hosted_backends_nothing_is_said_beside_it() -> None:
     found = condition(ConditionType.HOSTED_BACKEND_READY, HYBRID, observe(1, signals=FINE))
     assert found.message == "A hosted backend answers its health check."
