@@ -80,6 +80,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
     ledger = _permitted(spec, backends, problems, seen=seen, ledger=ledger, now=now)
     memory = memory if ledger is memory.ledger else replace(memory, ledger=ledger)
 
+    alone = is_alone(spec, seen, memory, backends, now)
     moves = asked.spec.placement.mode is PlacementMode.AUTO
     pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
     scaled: ScaleDecision | None = None
@@ -89,7 +90,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
             seen=for_replicas,
             pool=pool,
             stakes=stakes_of(workload, seen, memory, pool, backends, now),
-            alone=is_alone(spec, seen, memory, backends, now),
+            alone=alone,
             memory=memory,
             now=now,
             settings=settings,
@@ -116,6 +117,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
             permit=ledger.permit,
             longest_own_prompt_tokens=None if pool is None or problems else longest_own_prompt_tokens(spec, pool.accelerator),
         ),
+        alone=alone,
         scale=scaled,
         cost=cost,
         budget=judge_budget(spec, cost, memory.budget),

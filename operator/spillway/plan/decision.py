@@ -339,6 +339,7 @@ class Decision:
     pool: OwnedPool | None = None  # None: nothing is owned
     backends: tuple[HostedBackend, ...] = ()  # empty: nothing ever leaves the cluster
     gateway: GatewayPlan
+    alone: bool = False  # nothing hosted takes what own replicas do not: none is allowed, all are down, or a limit is reached
     scale: ScaleDecision | None = None
     cost: CostReport
     budget: Reason = Reason.NO_BUDGET  # NO_BUDGET, NO_PRICES, WITHIN_BUDGET, PROJECTED_OVER_BUDGET or BUDGET_EXCEEDED

@@ -63,10 +63,12 @@ def _carried(workload: Workload, seen: Observation, decision: Decision, *, confi
     if not any(pod.ready for pod in seen.gateways) or any(pod.config_hash != config_hash for pod in seen.gateways):
         return False  # some gateway may still send everything to the old replicas; one that waits for a node, say, sends nothing anywhere
     pool = decision.pool
-    if pool is not None and _takes_over(pool, seen, alone=not decision.backends):
+    if pool is not None and _takes_over(pool, seen, alone=decision.alone):
         return True
     if pool is not None and workload.spec.keeps_to_one_node and _has_node(pool, seen):
         return True  # nothing carries it; but the one that is to come waits for the volume of the one that is there
+    if pool is not None and decision.alone:
+        return False  # a hosted backend may be well, and a limit let nothing go there
     return hosted_serves(decision.backends, seen, decision.key_trouble)
 
 

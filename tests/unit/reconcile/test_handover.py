@@ -27,10 +27,14 @@ def seen(**changes: Any) -> Observation:
     return observe(0, **(plain | changes))
 
 
-def stays(mode: str, there: Observation, *, healthy: Any = MISSING, cache: str = "ReadWriteMany", **read: Any) -> bool:
-    """Return whether the old pool stays; what is around it must go and stay with it."""
+def stays(
+    mode: str, there: Observation, *, healthy: Any = MISSING, cache: str = "ReadWriteMany", limit: str | None = None, **read: Any
+) -> bool:
+    """Return whether the old pool stays; what is around it must go and stay with it. `limit`: of what hosted may cost in a day."""
     cached = {"modelCache": {"claimName": "weights", "accessMode": cache}}
-    given = workload(mode) if mode == "Hosted" else workload(mode, dedicated=cached)
+    hosted = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], "overflow": {"maxUSDPerDay": limit}}
+    limited: dict[str, Any] = {} if limit is None else {"hosted": hosted}
+    given = workload(mode, **limited) if mode == "Hosted" else workload(mode, dedicated=cached, **limited)
     there = replace(there, signals=signals(hosted_healthy={"acme/llama-8b": healthy}, **read))
     decision, _ = one_pass(given, there)
     wanted = HOSTED if decision.pool is None else OWNED
@@ -109,6 +113,15 @@ def test_an_old_pool_that_carries_nothing_does_not_keep_its_accelerators_from_it
         assert not stays(mode, seen(replicas=(*old, waiting)))
         assert stays(mode, seen(replicas=(*old, replica(9, pool=OLD), waiting))), "another one serves"
         assert stays(mode, seen(replicas=(*old, replica(9, pool=OLD, ready=False), waiting))), "another one starts"
+
+
+def test_a_hosted_backend_carries_nothing_where_a_limit_lets_nothing_go_there() -> None:
+    two = (Pool(name=OLD, replicas=1, ready_replicas=1), pool(2))
+    first, starting = replica(1), replica(2, ready=False)
+    for there in (seen(), seen(pools=two, replicas=(replica(pool=OLD), first, starting))):
+        assert stays("Hybrid", there, healthy=True, limit="10", running=12.0, spill_meters=MISSING), "there is no permit"
+        assert not stays("Hybrid", there, healthy=True, limit="10", running=12.0, spill_meters=())
+    assert not stays("Hosted", seen(), healthy=True, limit="10", spill_meters=MISSING), "gateways send nothing to replicas any more"
 
 
 def test_an_old_pool_lets_go_of_a_volume_for_one_node_once_its_successor_waits_on_another() -> None:
