@@ -7,7 +7,7 @@ from spillway.api.dedicated import ScalingMode
 from spillway.api.workload import ApplyMode, InferenceWorkloadSpec
 from spillway.plan.decision import Memory, OwnedPool, ScaleDecision, Workload
 from spillway.plan.observation import Observation
-from spillway.plan.scale import lower_bound, scale
+from spillway.plan.scale import lower_bound, replicas_before, scale
 from spillway.plan.settings import PlanSettings
 from spillway.plan.worth import Stakes
 
@@ -41,7 +41,7 @@ def scale_or_recommend(
     if acts:
         return decided, remembered
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
-    there = _start(workload.spec, seen) if shown is None else shown
+    there = (replicas_before(seen, memory) or lower_bound(workload.spec)) if shown is None else shown
     return replace(decided, replicas=there, previous=shown, recommended=decided.replicas), remembered
 
 
@@ -50,8 +50,3 @@ def _as_told(seen: Observation, pool: str, memory: Memory) -> Observation:
     if told is None:
         return seen
     return replace(seen, pools=tuple(replace(each, replicas=told) if each.name == pool else each for each in seen.pools))
-
-
-def _start(spec: InferenceWorkloadSpec, seen: Observation) -> int:
-    """Return the count of a pool that does not exist yet: what the pool before it had, else as few as are allowed."""
-    return sum(each.replicas for each in seen.pools) or lower_bound(spec)

@@ -152,7 +152,7 @@ def scale(
     `stakes`: None where money cannot decide. `alone`: nothing hosted takes what own replicas do not.
     """
     spec, capacity = workload.spec, pool.capacity
-    ratio = _ratio_to_before(memory, pool)
+    ratio, moved_from = _ratio_to_before(memory, pool), replicas_before(seen, memory)
     memory = _recounted(memory, pool, ratio)
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     current = _current(shown, pool=pool.name, memory=memory, now=now, settings=settings)
@@ -164,9 +164,9 @@ def scale(
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
     if _scaling(spec).mode is ScalingMode.EXTERNAL:
-        return _follow(spec, seen, pool, demand, shown, current), replace(memory, demand=())
+        return _follow(spec, seen, pool, demand, shown, current if current is not None else moved_from or None), replace(memory, demand=())
     if current is None:
-        return _first(spec, seen, capacity, demand, stakes, ratio=ratio), replace(memory, demand=())
+        return _first(spec, seen, capacity, demand, stakes, moved_from=moved_from, ratio=ratio), replace(memory, demand=())
     weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
     if weighed is not None:
         memory = replace(memory, lazy=weighed.lazy)
@@ -199,6 +199,16 @@ def scale(
         ),
         replace(memory, demand=points),
     )
+
+
+def replicas_before(seen: Observation, memory: Memory) -> int:
+    """Return how many replicas the pool has that one takes over from which does not exist yet.
+
+    Before a move has ended a spec may ask for the next one: then there are two pools of before, and they carried the same demand.
+    """
+    counts = {each.name: each.replicas for each in seen.pools}
+    known = counts.get(memory.counted.pool) if memory.counted is not None else None
+    return known if known is not None else max(counts.values(), default=0)
 
 
 def _ratio_to_before(memory: Memory, pool: OwnedPool) -> float:
@@ -458,14 +468,20 @@ def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity
 
 
 def _first(
-    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, demand: Demand, stakes: Stakes | None, *, ratio: float
+    spec: InferenceWorkloadSpec,
+    seen: Observation,
+    capacity: Capacity,
+    demand: Demand,
+    stakes: Stakes | None,
+    *,
+    moved_from: int,
+    ratio: float,
 ) -> ScaleDecision:
     """Return the count of a pool that does not exist yet: what arrives needs, else the declared traffic, or what the pool before it had.
 
     With nowhere to spill, the declared traffic is its peak. `ratio`: how many replicas do what one of the pool before did; of slower
     ones there are as many at least, and more only where the traffic needs them.
     """
-    moved_from = sum(each.replicas for each in seen.pools)
     as_many = math.ceil(moved_from * min(1.0, ratio) - TINY)
     arriving = positive(seen.signals.arrivals_per_s)
     declared = declared_rate(spec) if spec.rents else declared_peak(spec)
@@ -487,11 +503,10 @@ def _first(
 
 
 def _follow(
-    spec: InferenceWorkloadSpec, seen: Observation, pool: OwnedPool, demand: Demand, shown: int | None, current: int | None
+    spec: InferenceWorkloadSpec, seen: Observation, pool: OwnedPool, demand: Demand, shown: int | None, there: int | None
 ) -> ScaleDecision:
     """Return what spec.replicas says, within the bounds; where nobody has said anything yet, what there is."""
     lower, upper = lower_bound(spec), upper_bound(spec)
-    there = current if current is not None else sum(each.replicas for each in seen.pools) or None
     asked = spec.replicas if spec.replicas is not None else there
     replicas = min(upper, max(lower, asked if asked is not None else lower))
     limited = Reason.UNSCHEDULABLE if has_no_place(seen, pool.name) else None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.decision import Decision, DemandPoint, Memory, ScaleDecision, Settling, Workload
+from spillway.plan.decision import Counted, Decision, DemandPoint, Memory, ScaleDecision, Settling, Workload
 from spillway.plan.forecast import BIN_S
 from spillway.plan.observation import Observation
 from spillway.plan.scale import lower_bound, unschedulable, upper_bound
@@ -501,6 +501,22 @@ def test_keeps_the_schedulers_words_without_its_counts(pods: tuple[Any, ...], wo
 def test_first_count(wanted: Any, seen: Observation, to: int) -> None:
     found = scaled(one_pass(wanted, seen)[0])
     assert (found.replicas, found.reason, found.previous) == (to, Reason.INITIAL, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="decided"),
+        pytest.param({"placement": {"mode": "Dedicated", "apply": "Recommend"}}, id="told"),
+        pytest.param({"dedicated": {"scaling": {"mode": "External", "maxReplicas": 9}}}, id="external"),
+    ],
+)
+@pytest.mark.parametrize("counted", [Counted(pool="chat-engine-next", work_s=1.0), None], ids=["known", "after a restart"])
+def test_a_third_pool_takes_over_what_the_second_had_and_not_what_both_had(changes: dict[str, Any], counted: Counted | None) -> None:
+    """An accelerator class is corrected before the replicas of the first edit serve."""
+    wanted = workload("Dedicated", **({"scaling": {"maxReplicas": 9}} | changes))
+    two = observe(0, pools=(pool(3, name="chat-engine-before"), pool(3, name="chat-engine-next", ready_replicas=0)))
+    assert scaled(one_pass(wanted, two, Memory(counted=counted))[0]).replicas == 3
 
 
 @pytest.mark.parametrize(
