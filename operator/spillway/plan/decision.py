@@ -296,6 +296,7 @@ class Counted:
 
     pool: str
     work_s: float
+    measured_for: str | None = None  # fingerprint of pool, model and engine settings; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,7 @@ class Memory:
 
     demand: tuple[DemandPoint, ...] = ()
     demand_model: DemandModel | None = None  # what was learned of the traffic
-    counted: Counted | None = None  # in what replicas; None: not known since this operator started
+    counted: Counted | None = None  # in what replicas; None: not known
     lazy: Lazy | None = None
     shape: Shape | None = None
     ledger: Ledger | None = None

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from spillway.api.model import Architecture
-from spillway.plan.decision import Memory
+from spillway.plan.decision import Counted, Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel
 from spillway.plan.learned_step import Evidence, Factors, LearnedStep
@@ -33,6 +33,7 @@ class Learned:
     prefix_hit_ratio: float | None = None
     starts: Mapping[str, StartUps] = field(default_factory=dict)
     demand: DemandModel | None = None
+    counted: Counted | None = None  # in what replicas the demand is
     told_shape: ToldShape | None = None
 
     @classmethod
@@ -46,6 +47,7 @@ class Learned:
             prefix_hit_ratio=memory.prefix_hit_ratio,
             starts=memory.starts.by_kind,
             demand=memory.demand_model,
+            counted=None if memory.demand_model is None else memory.counted,
             told_shape=memory.told_shape,
         )
         return None if found == cls() else found
@@ -61,6 +63,7 @@ class Learned:
             prefix_hit_ratio=self.prefix_hit_ratio,
             starts=LearnedStarts(by_kind=self.starts),
             demand_model=self.demand,
+            counted=self.counted,
             told_shape=self.told_shape,
         )
 
@@ -88,6 +91,7 @@ def from_json(text: str) -> Learned:
             prefix_hit_ratio=_number(stored.get("prefix_hit_ratio")),
             starts={kind: _starts(found) for kind, found in stored.get("starts", {}).items()},
             demand=load(stored.get("demand")),
+            counted=None if stored.get("counted") is None else _counted(stored["counted"]),
             told_shape=None if stored.get("told_shape") is None else _load_told(stored["told_shape"]),
         )
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -130,6 +134,14 @@ def _load_told(stored: Mapping[str, Any]) -> ToldShape:
         problem=stored.get("problem"),
         at=moment_if_written(stored.get("at")) or LONG_AGO,
     )
+
+
+def _counted(stored: Mapping[str, Any]) -> Counted:
+    found = Counted(pool=str(stored["pool"]), work_s=written_number(stored["work_s"]), measured_for=stored.get("measured_for"))
+    if found.work_s <= 0:
+        message = f"{found.work_s:g} s is no work"
+        raise ValueError(message)
+    return found
 
 
 def _starts(stored: Mapping[str, Any]) -> StartUps:

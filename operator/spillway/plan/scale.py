@@ -212,9 +212,11 @@ def replicas_before(seen: Observation, memory: Memory) -> int:
 
 
 def _ratio_to_before(memory: Memory, pool: OwnedPool) -> float:
-    """Return how many replicas do what one did of the pool before this one; 1 where it is the same, or one of them is not known."""
+    """Return how many replicas do what one did before another pool, model or engine setting; 1 where all is the same, or not known."""
     before, each_s = memory.counted, pool.capacity.work_s_per_request
-    return each_s / before.work_s if before is not None and each_s and before.work_s and before.pool != pool.name else 1.0
+    if before is None or not each_s or not before.work_s:
+        return 1.0
+    return 1.0 if (before.pool, before.measured_for) == (pool.name, memory.measured_for) else each_s / before.work_s
 
 
 def _recounted(memory: Memory, pool: OwnedPool, ratio: float) -> Memory:
@@ -222,7 +224,7 @@ def _recounted(memory: Memory, pool: OwnedPool, ratio: float) -> Memory:
     each_s, model = pool.capacity.work_s_per_request, memory.demand_model
     if ratio != 1 and model is not None:
         memory = replace(memory, demand_model=model.recounted(ratio), lazy=None)
-    counted = memory.counted if each_s is None else Counted(pool=pool.name, work_s=each_s)
+    counted = memory.counted if each_s is None else Counted(pool=pool.name, work_s=each_s, measured_for=memory.measured_for)
     return memory if counted == memory.counted else replace(memory, counted=counted)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.decision import Memory
+from spillway.plan.decision import Counted, Memory
 from spillway.plan.demand_state import dump, load
 from spillway.plan.forecast import DemandModel
 from spillway.plan.forecast import learn as learn_demand
@@ -52,6 +52,7 @@ memories = st.builds(
         prefix_hit_ratio=0.25,
         starts=LearnedStarts(by_kind={"h100/1/a/b": StartUps(starts_s=tuple(starts), node_waits_s=tuple(waits))}),
         demand_model=demand,
+        counted=None if demand is None else Counted(pool="chat-engine-0123", work_s=0.25, measured_for="0123"),
     ),
     steps,
     st.none() | numbers,
@@ -110,6 +111,7 @@ EVIDENCE: dict[str, Any] = {"octave": 0, "information": [1] * 10, "pull": [1] * 
                 ("a length that is no number", "is no number", {"measured_input_tokens": float("nan")}),
                 ("starts that are none", "not what was learned", {"starts": {"a": 3}}),
                 ("a factor out of bounds", "no fit gives", {"step": STEP | {"used": [1, 1, 1, 99]}}),
+                ("demand in replicas that do nothing", "0 s is no work", {"counted": {"pool": "a", "work_s": 0}}),
                 ("a moment without a time zone", "no time zone", {"step": STEP | {"measured_at": "2026-11-21T12:00:00"}}),
                 ("three factors", "not enough values", {"step": STEP | {"used": [1, 1, 1]}}),
                 ("a range without end", "not what was learned", {"step": STEP | {"evidence": [EVIDENCE | {"octave": math.inf}]}}),

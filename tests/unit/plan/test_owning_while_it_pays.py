@@ -8,6 +8,7 @@ import pytest
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory, ScaleDecision, Workload
 from spillway.plan.forecast import BIN_S
+from spillway.plan.learned import Learned, from_json, to_json
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue, Pool
 from tests.unit.plan.demands import taught
@@ -276,3 +277,32 @@ def test_after_a_move_to_a_faster_class_as_many_are_owned_as_do_the_same_work() 
     assert found.figures is not None
     assert found.figures.forecast_p50 == pytest.approx(1.5, rel=0.1)
     assert found.replicas == 2
+
+
+@pytest.mark.parametrize("restarted", ["goes on", "restarts"])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param({"model": {"architecture": LLAMA_8B | {"layers": 128, "parameters": 32_120_000_000}}}, id="another model"),
+        pytest.param({"dedicated": {"accelerators": ["slow"]}}, id="another class"),
+    ],
+)
+def test_what_is_known_of_the_demand_counts_in_the_replicas_of_a_changed_spec(edit: dict[str, Any], restarted: str) -> None:
+    """The errors of a leap that was none would have twice as many replicas owned for six hours."""
+    slow = accelerator(memoryBandwidthGBps=900, teraFLOPs={"bf16": 250})
+    both = replace(priced(2.5), accelerator_classes={"h100": accelerator(), "slow": slow})
+    plain: dict[str, Any] = {"traffic": LENGTHS, "scaling": {"maxReplicas": 99}, "dedicated": {"accelerators": ["h100"]}, **KNOWN}
+    before, after = workload("Dedicated", **plain), workload("Dedicated", **(plain | edit))
+    _, memory = lasted(before, 3.0, count=4, minutes=90, catalogue=both)
+    if restarted == "restarts":
+        learned = Learned.of(memory)
+        assert learned is not None
+        memory = from_json(to_json(learned)).into(Memory())
+    at = later(60.0 * (memory.demand_model.opened + 1) - later(0).timestamp()) if memory.demand_model else NOW
+    busy = observe(0, catalogue=both, signals=signals(arrivals_per_s=3 * EACH), pools=())
+    _, memory = one_pass(after, busy, memory, at)
+    model, counted = memory.demand_model, memory.counted
+    assert model is not None
+    assert counted is not None
+    assert model.levels[-1] == pytest.approx(3 * EACH * counted.work_s, rel=0.02)
+    assert counted.work_s > 2 / EACH
