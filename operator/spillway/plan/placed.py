@@ -123,6 +123,7 @@ class Asked:
     spec: InferenceWorkloadSpec
     classes: Mapping[str, AcceleratorClassSpec]
     providers: Mapping[str, HostedProviderSpec]
+    serving: Placed | None  # what it is compared with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Where a workload is served: the mode it asks for or, under Auto, the best plan that has proved itself; and how it gets there.
 
-A plan is made when there is none, when the spec, a class or a provider changes, and every so often from then on. Under Auto a better one
-is followed only after every plan on readings has found enough to save during a whole hold time; what is Missing neither counts for a
-saving nor against it. A move between owning everything and renting everything passes through Hybrid: to Dedicated until enough replicas
-are ready, to Hosted until a hosted backend is known to answer.
+A plan is made when there is none, when the spec, a class, a provider or what serves changes, and every so often from then on. Under
+Auto a better one is followed only after every plan on readings has found enough to save during a whole hold time; what is Missing neither
+counts for a saving nor against it. A move between owning everything and renting everything passes through Hybrid: to Dedicated until
+enough replicas are ready, to Hosted until a hosted backend is known to answer.
 """
 
 from dataclasses import dataclass, field, replace
@@ -214,7 +214,7 @@ def _evaluated(
 ) -> tuple[Placing, tuple[Told, ...]]:
     """Return what is remembered with a new plan in it, where one is due."""
     spec, catalogue = workload.spec, seen.catalogue
-    asked = Asked(spec=spec, classes=asked_classes(spec, catalogue), providers=catalogue.providers)
+    asked = Asked(spec=spec, classes=asked_classes(spec, catalogue), providers=catalogue.providers, serving=placing.serving)
     load = placing.observed
     watched = load is not None and load.watched_s >= settings.placement_interval.total_seconds()
     evidence = watched and number(seen.signals.arrivals_per_s) is not None

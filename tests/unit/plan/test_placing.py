@@ -368,6 +368,23 @@ def test_a_restart_in_the_middle_neither_loses_nor_resets_what_was_held() -> Non
     assert cluster.run(2 * HOUR, 8.0).mode is MODE.DEDICATED
 
 
+def test_once_it_has_moved_the_status_tells_what_serves_now_and_no_saving_over_what_served() -> None:
+    cluster = rented()
+    cluster.wanted = auto(hosted=None, placement={"mode": "Auto", "dataResidency": "ClusterOnly"})
+    assert cluster.step(rate=8.0).mode is MODE.DEDICATED
+    cluster.step(rate=8.0)
+    placement = cluster.placement
+    assert placement.recommended.mode == MODE.DEDICATED
+    assert (placement.current_monthly_usd, placement.saving_percent) == (placement.recommended.monthly_usd, "0")
+
+
+def test_a_first_placement_tells_what_it_costs() -> None:
+    cluster = Cluster(auto(traffic=BUSY), catalogue=DEAR)
+    cluster.step(rate=MISSING)
+    cluster.step(rate=MISSING)
+    assert cluster.placement.current_monthly_usd == cluster.placement.recommended.monthly_usd
+
+
 def test_a_restart_is_no_news() -> None:
     cluster = rented()
     before = cluster.placement
