@@ -27,6 +27,7 @@ from spillway.plan.rounding import rate, usd
 from spillway.plan.told_shape import told_architecture
 
 GIVE_A_PRICE = "give the AcceleratorClass a price"
+CANNOT = "By the plan it cannot keep the promises and the budget."  # told of a mode that was asked for, and read back after a restart
 
 _RELAXED = {
     Cause.BUDGET: "raise budget.monthlyUSD",

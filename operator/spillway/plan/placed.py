@@ -139,6 +139,7 @@ class Placing:
     asked: Asked | None = None
     told: str | None = None  # recommendation last told, in words
     planned_at: datetime | None = None  # by the operator before this one
+    told_stuck: bool = False  # that one has told that nothing is possible
 
     @property
     def serving(self) -> Placed | None:

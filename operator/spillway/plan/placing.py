@@ -278,7 +278,7 @@ def _saving_since(placing: Placing, evaluation: Evaluation, now: datetime, setti
 def _advice(before: Placing, evaluation: Evaluation) -> Told | None:
     """Return what is new in a plan: another recommendation, or that nothing is possible any more."""
     if evaluation.is_stuck:
-        if before.evaluation is not None and before.evaluation.is_stuck:
+        if before.told_stuck if before.evaluation is None else before.evaluation.is_stuck:
             return None
         return Told(what="nothing is possible", reason=Reason.NOTHING_FEASIBLE, why=evaluation.barred)
     found = evaluation.recommended

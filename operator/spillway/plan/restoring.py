@@ -1,7 +1,9 @@
 """What a stored status still says of a placement, for an operator that has just started."""
 
-from spillway.api.status import InferenceWorkloadStatus, ObservedLoadStatus
+from spillway.api.status import Condition, InferenceWorkloadStatus, ObservedLoadStatus
+from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import PlacementMode
+from spillway.plan.evaluation import CANNOT
 from spillway.plan.placed import MOVING, ObservedLoad, Placed, Placing, called
 
 
@@ -23,7 +25,15 @@ def restored_placing(status: InferenceWorkloadStatus) -> Placing | None:
         saving_since=said.saving_since,
         planned_at=said.evaluated_at,
         told=None if best is None else called(best.mode, best.accelerator_class, best.tensor_parallel_size),
+        told_stuck=any(map(_says_stuck, status.conditions)) or any(each.reason == Reason.NOTHING_FEASIBLE for each in status.decisions),
     )
+
+
+def _says_stuck(condition: Condition) -> bool:
+    """Whether a condition says that nothing is possible; of what has no price it does not, and the decisions alone tell, while they do."""
+    if condition.type != ConditionType.PLACEMENT_RESOLVED:
+        return False
+    return condition.reason == Reason.NOTHING_FEASIBLE or CANNOT in condition.message
 
 
 def _observed(said: ObservedLoadStatus) -> ObservedLoad | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import ApplyMode, PlacementMode
-from spillway.plan.evaluation import GIVE_A_PRICE
+from spillway.plan.evaluation import CANNOT, GIVE_A_PRICE
 from spillway.plan.options import ServedBy
 from spillway.report.conditions import Finding, no, yes
 from spillway.report.passed import Pass
@@ -38,7 +38,7 @@ def _impossible(this: Pass) -> Iterator[str]:
     """Return what to relax where the mode that was asked for keeps no promise by the plan: it serves all the same, as well as it can."""
     plan = this.decision.placing.evaluation
     if plan is not None and plan.is_stuck and GIVE_A_PRICE not in plan.relax:  # of what has no price only the cost is not known
-        yield f"By the plan it cannot keep the promises and the budget. To make that possible: {'; or '.join(plan.relax)}."
+        yield f"{CANNOT} To make that possible: {'; or '.join(plan.relax)}."
 
 
 def _long_prompts(this: Pass) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from spillway.api.status import DecisionStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import PlacementMode
 from spillway.plan.decide import decide
@@ -206,6 +207,7 @@ def test_offline_traffic_is_told_of_batches_and_served_by_what_there_is() -> Non
 # Nothing is possible
 
 
+ASKED = workload("Dedicated", model={"architecture": LLAMA_8B}, traffic=QUIET, slo={"interTokenLatencyMs": 1})
 STRICT = {"slo": {"interTokenLatencyMs": 1}, "hosted": None}
 
 
@@ -228,6 +230,26 @@ def test_it_is_told_once_that_nothing_is_possible_and_placed_as_soon_as_somethin
     assert [reason for _, reason in cluster.said] == [Reason.NOTHING_FEASIBLE]
     cluster.wanted = auto(hosted=None)
     assert cluster.step(rate=MISSING).mode is MODE.DEDICATED
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "others"),
+    [
+        pytest.param(auto(**STRICT), DEAR, 12, id="of Auto, however long ago"),
+        pytest.param(ASKED, DEAR, 12, id="of a mode that is asked for, however long ago"),
+        pytest.param(ASKED, replace(DEAR, accelerator_classes={"h100": accelerator(price=None)}), 3, id="of what has no price"),
+    ],
+)
+def test_that_nothing_is_possible_is_told_once_and_not_by_every_operator(wanted: Workload, there: Catalogue, others: int) -> None:
+    cluster = Cluster(wanted, catalogue=there)
+    cluster.step(rate=MISSING)
+    assert [reason for _, reason in cluster.said].count(Reason.NOTHING_FEASIBLE) == 1
+    between = DecisionStatus(time=cluster.now, what="replicas 1 -> 2", reason=Reason.DEMAND_ROSE, why="")
+    for _ in range(2):
+        cluster.memory = replace(cluster.memory, decisions=(*(between,) * others, *cluster.memory.decisions)[:10])
+        cluster.restart()
+        cluster.step(rate=MISSING)
+    assert [reason for _, reason in cluster.said].count(Reason.NOTHING_FEASIBLE) == 1
 
 
 def test_what_runs_goes_on_when_nothing_is_possible_any_more() -> None:
