@@ -34,6 +34,7 @@ class Learned:
     starts: Mapping[str, StartUps] = field(default_factory=dict)
     demand: DemandModel | None = None
     counted: Counted | None = None  # in what replicas the demand is
+    slots: int | None = None  # requests that each replica may hold, should a new operator find a spec that it cannot decide about
     told_shape: ToldShape | None = None
 
     @classmethod
@@ -50,7 +51,7 @@ class Learned:
             counted=None if memory.demand_model is None else memory.counted,
             told_shape=memory.told_shape,
         )
-        return None if found == cls() else found
+        return None if found == cls() else replace(found, slots=memory.slots)
 
     def into(self, memory: Memory) -> Memory:
         """Return the memory with all of this in it."""
@@ -64,6 +65,7 @@ class Learned:
             starts=LearnedStarts(by_kind=self.starts),
             demand_model=self.demand,
             counted=self.counted,
+            slots=self.slots,
             told_shape=self.told_shape,
         )
 
@@ -92,6 +94,7 @@ def from_json(text: str) -> Learned:
             starts={kind: _starts(found) for kind, found in stored.get("starts", {}).items()},
             demand=load(stored.get("demand")),
             counted=None if stored.get("counted") is None else _counted(stored["counted"]),
+            slots=_slots(stored.get("slots")),
             told_shape=None if stored.get("told_shape") is None else _load_told(stored["told_shape"]),
         )
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -140,6 +143,14 @@ def _counted(stored: Mapping[str, Any]) -> Counted:
     found = Counted(pool=str(stored["pool"]), work_s=written_number(stored["work_s"]), measured_for=stored.get("measured_for"))
     if found.work_s <= 0:
         message = f"{found.work_s:g} s is no work"
+        raise ValueError(message)
+    return found
+
+
+def _slots(stored: Any) -> int | None:
+    found = None if stored is None else int(stored)
+    if found is not None and found < 1:
+        message = f"{found} requests are none"
         raise ValueError(message)
     return found
 

@@ -53,6 +53,7 @@ memories = st.builds(
         starts=LearnedStarts(by_kind={"h100/1/a/b": StartUps(starts_s=tuple(starts), node_waits_s=tuple(waits))}),
         demand_model=demand,
         counted=None if demand is None else Counted(pool="chat-engine-0123", work_s=0.25, measured_for="0123"),
+        slots=72,
     ),
     steps,
     st.none() | numbers,
@@ -83,7 +84,7 @@ def test_learning_goes_on_where_it_stopped() -> None:
 
 
 def test_who_has_learned_nothing_writes_nothing() -> None:
-    assert Learned.of(Memory(measured_for="0123")) is None
+    assert Learned.of(Memory(measured_for="0123", slots=72)) is None
 
 
 def test_what_a_later_version_adds_is_ignored() -> None:
@@ -112,6 +113,7 @@ EVIDENCE: dict[str, Any] = {"octave": 0, "information": [1] * 10, "pull": [1] * 
                 ("starts that are none", "not what was learned", {"starts": {"a": 3}}),
                 ("a factor out of bounds", "no fit gives", {"step": STEP | {"used": [1, 1, 1, 99]}}),
                 ("demand in replicas that do nothing", "0 s is no work", {"counted": {"pool": "a", "work_s": 0}}),
+                ("replicas that hold nothing", "0 requests are none", {"slots": 0}),
                 ("a moment without a time zone", "no time zone", {"step": STEP | {"measured_at": "2026-11-21T12:00:00"}}),
                 ("three factors", "not enough values", {"step": STEP | {"used": [1, 1, 1]}}),
                 ("a range without end", "not what was learned", {"step": STEP | {"evidence": [EVIDENCE | {"octave": math.inf}]}}),

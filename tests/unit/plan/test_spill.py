@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from spillway.plan.decision import Memory
+from spillway.plan.learned import Learned, from_json, to_json
 from spillway.plan.names import pool_name
 from spillway.plan.observation import ReplicaPod
-from tests.unit.plan.situations import NOW, gateway, observe, one_pass, pool, replica, workload
+from tests.unit.plan.situations import LLAMA_8B, NOW, gateway, observe, one_pass, pool, replica, signals, workload
 
 BEFORE = pool_name("chat", "l4", 1)
 
@@ -91,3 +92,16 @@ def test_a_move_to_another_class_gives_replicas_that_serve_no_more_than_they_hol
     _, memory = one_pass(seen=seen, memory=Memory(slots=4))
     decision, memory = one_pass(seen=seen, memory=memory)
     assert decision.gateway.cap_total == total
+
+
+@pytest.mark.parametrize("problem", [{"dedicated": {"accelerators": ["nobody-has-it"]}}, {"engine": {"maxNumSeqs": 32}}])
+def test_a_new_operator_lets_replicas_hold_what_they_held_whatever_the_latest_spec_is(problem: dict[str, Any]) -> None:
+    plain: dict[str, Any] = {"model": {"architecture": LLAMA_8B}}
+    seen = observe(1, replicas=(replica(max_num_seqs=8),), pools=(pool(1, max_num_seqs=8),), signals=signals(arrivals_per_s=1.0))
+    before, memory = one_pass(workload("Dedicated", **plain), seen)
+    learned = Learned.of(memory)
+    assert learned is not None
+    restored = from_json(to_json(learned)).into(Memory(ledger=memory.ledger))
+    after, _ = one_pass(workload("Dedicated", **(plain | problem)), seen, restored)
+    assert before.gateway.cap_total > 8, "a batch, and those that wait behind it"
+    assert after.gateway.cap_total == before.gateway.cap_total

@@ -58,7 +58,7 @@ async def test_the_next_process_knows_what_the_last_one_wrote() -> None:
     server = Server()
     await (await loaded(server)).write(workload(), KNOWS, NOW)
     again = await loaded(server)
-    assert again.recall("uid-1", Memory(slots=3)) == Memory(slots=3, measured_input_tokens=900.0)
+    assert again.recall("uid-1", Memory(numbers_replicas=3)) == Memory(numbers_replicas=3, measured_input_tokens=900.0)
     assert again.recall("another", Memory()) == Memory()
 
 
