@@ -82,7 +82,7 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
 
     alone = is_alone(spec, seen, memory, backends, now)
     moves = asked.spec.placement.mode is PlacementMode.AUTO
-    pool = None if choice is None else _pool(workload, seen, choice, memory, backends, moves=moves)
+    pool = None if choice is None else _pool(workload, seen, choice, memory, alone=alone, moves=moves)
     scaled: ScaleDecision | None = None
     if pool is not None and not problems:
         scaled, memory = scale_or_recommend(
@@ -183,9 +183,7 @@ def _kept(found: Placing, before: Placing | None, problems: Sequence[Problem]) -
     return replace(found, placed=last.placed, destination=last.destination, saving_since=last.saving_since)
 
 
-def _pool(
-    workload: Workload, seen: Observation, choice: Choice, memory: Memory, backends: tuple[HostedBackend, ...], *, moves: bool
-) -> OwnedPool:
+def _pool(workload: Workload, seen: Observation, choice: Choice, memory: Memory, *, alone: bool, moves: bool) -> OwnedPool:
     """Return the pool that should exist, with the default engine and limits it has already: later ones must not restart replicas."""
     parallel = choice.tensor_parallel_size
     name = pool_name(workload.key.name, choice.name, parallel)
@@ -203,7 +201,7 @@ def _pool(
         ),
         capacity=capacity,
         start_up=_start_up(memory, workload, choice),
-        surge=not backends and not workload.spec.keeps_to_one_node,
+        surge=alone and not workload.spec.keeps_to_one_node,
         tells_config=tells_config(workload.spec.model, running, sized_for=capacity.sized_for, unknown=unknown),
         start_up_budget_s=running.start_up_budget_s if running and is_as_made(running, capacity.sized_for) else None,
         engine_image=running.engine_image if running else None,

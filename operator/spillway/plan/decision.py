@@ -86,7 +86,7 @@ class OwnedPool:
     usd_per_replica_hour: float | None  # None when the class has no price
     capacity: Capacity
     start_up: StartUp
-    surge: bool  # rollout may need one more replica at a time (nothing hosted can carry the gap, and no volume is for one node only)
+    surge: bool  # rollout may need one more replica at a time (nothing hosted carries the gap, and no volume is for one node only)
     tells_config: bool = False  # its pods begin with telling their model's config.json, since nothing else knows the model's shape
     start_up_budget_s: int | None = None  # what its pods have to serve in, which a newer catalogue leaves alone; None: today's
     engine_image: str | None = None  # the default that this pool runs already; None: the operator's default

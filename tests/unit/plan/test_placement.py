@@ -13,7 +13,7 @@ from spillway.plan.observation import Catalogue
 from spillway.plan.placed import Placed
 from spillway.plan.placement import Choice, choose_accelerator, tensor_parallel_size
 from spillway.plan.validate import misfit, misshapen, name_conflicts, resolve_backends
-from tests.unit.plan.situations import LLAMA_8B, accelerator, catalogue, observe, one_pass, pool, spec, workload
+from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, catalogue, observe, one_pass, pool, signals, spec, workload
 
 SHAPED: dict[str, Any] = {"model": {"architecture": LLAMA_8B}}
 
@@ -228,6 +228,26 @@ def test_mode_decides_what_serves(wanted: Any, has_pool: bool, has_backends: boo
     assert (decision.pool is not None, bool(decision.backends)) == (has_pool, has_backends)
     if decision.pool is not None:
         assert decision.pool.surge is not has_backends
+
+
+@pytest.mark.parametrize(
+    ("limits", "changes", "surge"),
+    [
+        pytest.param({}, {}, False, id="a hosted backend carries the gap"),
+        pytest.param({}, {"hosted_healthy": {"acme/llama-8b": False}}, True, id="it is down"),
+        pytest.param({"overflow": {"maxUSDPerDay": "10"}}, {"spill_meters": ()}, False, id="a limit leaves something"),
+        pytest.param({"overflow": {"maxUSDPerDay": "10"}}, {"spill_meters": MISSING}, True, id="a limit lets nothing go there"),
+    ],
+)
+def test_a_rollout_makes_a_replica_more_first_while_nothing_hosted_carries_the_gap(
+    limits: dict[str, Any],
+    changes: dict[str, Any],
+    surge: bool,  # noqa: FBT001
+) -> None:
+    wanted = workload(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}], **limits})
+    decision, _ = one_pass(wanted, observe(1, signals=signals(**changes)))
+    assert decision.pool is not None
+    assert decision.pool.surge is surge
 
 
 def test_a_named_alternative_of_a_dedicated_workload_need_not_exist() -> None:
