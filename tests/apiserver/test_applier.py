@@ -171,6 +171,23 @@ def test_what_is_taken_out_of_a_deployment_later_is_taken_away_and_defaults_come
     assert spec["dnsPolicy"] == "ClusterFirst"
 
 
+@pytest.mark.parametrize("applied", [False, True], ids=["only posted", "applied since"])
+def test_what_takes_the_place_of_what_was_posted_is_not_refused_beside_it(apiserver: ApiServer, namespace: str, applied: bool) -> None:  # noqa: FBT001
+    """A cache for a workload that runs: the volume of its replicas was an emptyDir, and a volume is of one type."""
+    folder = next(each for each in GOLDEN if each.parent.name == "a-pod-template-adds-to-a-replica-and-takes-nothing-away")
+    rendered = [yaml.safe_load(path.read_text()) for path in sorted(folder.iterdir())]
+    before = owned(next(each for each in rendered if each["kind"] == "Deployment" and "engine" in json.dumps(each["spec"])), namespace)
+    after = json.loads(json.dumps(before))
+    (cache,) = [each for each in after["spec"]["template"]["spec"]["volumes"] if each["name"] == "cache"]
+    del cache["emptyDir"]
+    cache["persistentVolumeClaim"] = {"claimName": "weights"}
+    scaled = json.loads(json.dumps(before))
+    scaled["spec"]["replicas"] += 1
+    run(apiserver, applying(before), *([applying(scaled)] if applied else []), applying(after), applying(scaled), applying(after))
+    spec = read(apiserver, before)[0]["spec"]["template"]["spec"]
+    assert [each for each in spec["volumes"] if each["name"] == "cache"] == [cache]
+
+
 def test_an_object_that_was_made_anew_meanwhile_is_not_taken_for_the_one_that_was_posted(apiserver: ApiServer, namespace: str) -> None:
     async def replaced(_: Applier, __: KnownObjects) -> None:
         apiserver.kubectl("delete", "configmap", "settings", "-n", namespace)

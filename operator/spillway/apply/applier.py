@@ -15,7 +15,7 @@ from spillway.api.vocabulary import API_VERSION, FIELD_MANAGER
 from spillway.apply.connection import APPLY_PATCH, CONFLICT, INVALID, JSON, JSON_PATCH, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.encoded import Encoded, encode
 from spillway.apply.known import KnownObjects, Record, Ref
-from spillway.apply.ownership import as_applied, left_over
+from spillway.apply.ownership import as_applied, is_posted, left_over
 from spillway.plan.decision import Key, Workload
 
 Object = Mapping[str, Any]
@@ -220,13 +220,21 @@ class Applier:
             return _metadata(await self._send("POST", where, encoded.body({})))
         body = encoded.body({"uid": record.uid})
         where = path(ref.kind, ref.namespace, ref.name, query=_APPLY_QUERY)
-        metadata = _metadata(await self._send("PATCH", where, body, content_type=APPLY_PATCH))
-        entries = metadata.get("managedFields") or ()
-        if not left_over(entries):
-            return metadata
+        try:
+            metadata = _metadata(await self._send("PATCH", where, body, content_type=APPLY_PATCH))
+        except ApiError as problem:
+            # What was posted is still there beside what is applied, and may not be: an emptyDir beside the claim that takes its place.
+            if problem.status != INVALID:
+                raise
+            metadata = _metadata(await self._connection.send("GET", path(ref.kind, ref.namespace, ref.name), accept=METADATA))
+            if metadata["uid"] != record.uid or not is_posted(metadata.get("managedFields") or ()):
+                raise
+        else:
+            if not left_over(metadata.get("managedFields") or ()):
+                return metadata
         changes = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},  # else it is a conflict
-            {"op": "replace", "path": "/metadata/managedFields", "value": as_applied(entries)},
+            {"op": "replace", "path": "/metadata/managedFields", "value": as_applied(metadata["managedFields"])},
         ]
         await self._send("PATCH", path(ref.kind, ref.namespace, ref.name), changes, content_type=JSON_PATCH)
         return _metadata(await self._send("PATCH", where, body, content_type=APPLY_PATCH))

@@ -2,7 +2,8 @@
 
 A POST costs the API server half of what a server-side apply of a new object does: no YAML, no merge, no reading of what is not there.
 But fields that were posted are held by an entry of managedFields with operation Update. What an apply leaves out is not taken away
-while that entry holds it. Then the two entries are made one of operation Apply, as client-go's csaupgrade does it, and applying again
+while that entry holds it; where it may not be there beside what is applied, the apply is refused. Then the two entries are made one of
+operation Apply, as client-go's csaupgrade does it, and applying again
 takes it away
 (https://kubernetes.io/docs/reference/using-api/server-side-apply/#upgrading-from-client-side-apply-to-server-side-apply).
 """
@@ -20,6 +21,11 @@ def left_over(entries: Sequence[Entry]) -> bool:
     """Tell whether we still hold a field by having posted it that we do not apply."""
     posted = _fields(entries, "Update")
     return bool(posted and _beyond(posted, _fields(entries, "Apply")))
+
+
+def is_posted(entries: Sequence[Entry]) -> bool:
+    """Tell whether we still hold a field by having posted it."""
+    return bool(_fields(entries, "Update"))
 
 
 def as_applied(entries: Sequence[Entry]) -> list[Entry]:
