@@ -34,14 +34,15 @@ def restored_keys(workload: Workload, status: InferenceWorkloadStatus) -> Mappin
 
 
 def _trouble(label: str, seen: Observation, before: Reason | None) -> Reason | None:
+    provider = seen.catalogue.providers.get(label.partition("/")[0])
+    keyless = provider is not None and provider.auth is None  # whatever gateways of before still tell of a key
     loaded = value(seen.signals.hosted_credential_loaded.get(label, _UNSEEN))
-    if loaded is False:
+    if loaded is False and not keyless:
         return Reason.HOSTED_CREDENTIAL_MISSING
     if number(seen.signals.hosted_rejected_per_s.get(label, _UNSEEN)):
         return Reason.HOSTED_CREDENTIAL_REJECTED
     if loaded is True:
         return None
-    provider = seen.catalogue.providers.get(label.partition("/")[0])
-    if provider is not None and provider.auth is None and number(seen.signals.spilled_per_s):
+    if keyless and (before is Reason.HOSTED_CREDENTIAL_MISSING or number(seen.signals.spilled_per_s)):
         return None  # it is asked without a key, so nothing tells of one
     return before

@@ -1003,6 +1003,17 @@ def test_a_missing_key_of_one_of_two_is_remembered_while_nothing_asks_it() -> No
 # All of them, every pass
 
 
+def test_a_key_that_a_provider_asks_for_no_more_is_not_missing() -> None:
+    _, memory = one_pass(HYBRID, observe(1, signals=signals(hosted_credential_loaded={ONE: False}, hosted_healthy=UP)))
+    assert memory.key_trouble == {ONE: Reason.HOSTED_CREDENTIAL_MISSING}
+    open_to_all = catalogue(providers={"acme": provider(auth=None)})
+    for told in ({}, {ONE: False}):  # by gateways of before
+        quiet = observe(1, signals=signals(hosted_healthy=UP, hosted_credential_loaded=told), catalogue=open_to_all)
+        assert condition(K.HOSTED_BACKEND_READY, HYBRID, quiet, memory=memory, at=later(900)).reason == Reason.HOSTED_HEALTHY
+    refused = observe(1, signals=signals(hosted_healthy=UP, hosted_rejected_per_s={ONE: 0.1}), catalogue=open_to_all)
+    assert condition(K.HOSTED_BACKEND_READY, HYBRID, refused, memory=memory, at=later(900)).reason == Reason.HOSTED_CREDENTIAL_REJECTED
+
+
 def test_every_condition_is_there_in_one_order() -> None:
     for wanted in (HYBRID, HOSTED, DEDICATED, WRONG):
         assert [each.type for each in status_of(wanted).conditions] == list(ConditionType)
