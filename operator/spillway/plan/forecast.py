@@ -31,6 +31,7 @@ SHAPE_WEIGHT = 0.75  # of one visit of a bin against all that came before, sprea
 LOSS_MEMORY = 0.99  # of an expert's mean error, per minute
 SHARPNESS = 20.0  # how strongly the mixture prefers the expert with the least error
 SHARP_AFTER = 30.0  # minutes of errors after which it prefers half as strongly as it may
+NO_SHARE = 1e-300  # of the mixture: what is less has lost its digits
 ERRORS = 360  # last errors kept at each horizon
 QUANTILES = (np.arange(15) + 0.5) / 15
 LEAST_DEMAND = 0.05  # replicas: errors are told in units of the square root of demand, which must not vanish
@@ -252,10 +253,16 @@ def _shares(summed: Floats, scored: Floats) -> Floats:
 
 
 def _mixed(points: Floats, shares: Floats) -> Floats:
-    """Return the mean of the experts that say something, by their shares."""
+    """Return the mean of the experts that say something, by their shares; a plain one where those with a share say nothing.
+
+    A day's shape that has been right alone knows nothing of an hour in which readings are missing every day.
+    """
     known = np.isfinite(points)
     weights = np.where(known, shares, 0.0)
     total = weights.sum(axis=-1)
+    if not (total > NO_SHARE).all():
+        weights = np.where(total[..., None] > NO_SHARE, weights, known)
+        total = weights.sum(axis=-1)
     summed = (np.where(known, points, 0.0) * weights).sum(axis=-1)
     return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
 

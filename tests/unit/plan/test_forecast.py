@@ -152,6 +152,20 @@ def test_a_gap_teaches_nothing() -> None:
     assert 2.0 < middle(after(went_on, 701), 5) < 3.2
 
 
+GAP = range(1000, 1180)  # three hours of each day, in minutes
+
+
+@pytest.mark.parametrize("ahead_of_gap", [60, 5, -70])
+def test_an_hour_without_readings_on_every_day_is_forecast_though_the_shape_that_was_always_right_knows_nothing_of_it(
+    ahead_of_gap: int,
+) -> None:
+    """As where Prometheus is backed up every night: a load so regular leaves the day's shape the only expert that counts."""
+    end = 3 * DAY + GAP.start - ahead_of_gap
+    regular = taught([None if minute % DAY in GAP else day(minute, mean=3.0, swing=3.0) for minute in range(end)])
+    assert regular.shares[-1][-2] == 1.0, "nobody else has a share"
+    assert np.isfinite(after(regular, end).samples).all()
+
+
 @pytest.mark.parametrize("minutes", [70, 100])
 def test_what_was_forecast_before_a_long_gap_is_not_held_against_what_comes_after_it(minutes: int) -> None:
     before = taught([2.0] * 120)
