@@ -209,6 +209,7 @@ class LedgerEntry:
     unmetered_plain_response_bytes: float = 0.0
     seen_at: datetime | None = None
     restarts: int | None = None  # of the pod's containers when this one's counters began; None: not known
+    restarted_by: datetime | None = None  # when the pod first showed more restarts than these counters did; None: it shows none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

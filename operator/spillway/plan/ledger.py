@@ -39,6 +39,8 @@ MARKS_KEPT = timedelta(hours=24)
 # For so long after a workload was made, a gateway that is gone may have been a deleted one's: Prometheus shows the counters of such ones
 # for two minutes (observe.queries), and is asked every tick.
 PREDECESSORS_SHOWN = timedelta(minutes=5)
+# No answer of Prometheus rests on an older scrape (its default lookback).
+OLDEST_SCRAPE = timedelta(minutes=5)
 
 _COUNTED = (
     *("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes"),
@@ -106,6 +108,7 @@ def from_json(text: str) -> Ledger:
                 _entry({name: written_number(entry.get(name, 0.0)) for name in _COUNTED}),
                 seen_at=moment_if_written(entry.get("seen_at")),
                 restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
+                restarted_by=moment_if_written(entry.get("restarted_by")),
             )
             for key, entry in stored.get("counters", {}).items()
         }
@@ -292,10 +295,10 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
         if mark is not None and mark.seen_at is not None and read_at < mark.seen_at:
             continue  # an answer older than what is already counted
         pod = key.partition("|")[0]
-        begun = restarts.get(pod)
+        begun, restarted_by = restarts.get(pod), None
         if mark is not None and mark.restarts is not None:
             if not _restarted(mark, row):
-                begun = mark.restarts  # whatever the pod says by now: this is the container of before yet
+                begun, restarted_by = _begun(mark, begun, now)
             elif begun in {None, mark.restarts}:
                 continue  # an answer from an older scrape, of another Prometheus
         others = now - made_at < PREDECESSORS_SHOWN if pod not in made else (made[pod] or made_at) < made_at
@@ -304,11 +307,23 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
             backend = key.partition("|")[2]
             counted = _add(counted, backend, _times(grown, _share_since(month_start(now), mark, ledger, now)), seen.catalogue)
             counted = _add_to_day(counted, backend, _times(grown, _share_since(day_start(now), mark, ledger, now)), seen.catalogue)
-        marks[key] = replace(row, seen_at=read_at, restarts=begun)
+        marks[key] = replace(row, seen_at=read_at, restarts=begun, restarted_by=restarted_by)
     kept = {
         key: mark for key, mark in marks.items() if key.partition("|")[0] in made or mark.seen_at is None or now - mark.seen_at < MARKS_KEPT
     }
     return replace(counted, counters=kept)
+
+
+def _begun(mark: LedgerEntry, shown: int | None, now: datetime) -> tuple[int | None, datetime | None]:
+    """Return of which container counters are that have not fallen, and when the pod first showed a later one.
+
+    Whatever the pod says, they are those of the container before until scrapes of it are too old to be shown. From then on they are the
+    later one's, which has counted more than the one before.
+    """
+    if shown in {None, mark.restarts}:
+        return mark.restarts, None
+    since = now if mark.restarted_by is None or mark.restarted_by > now else mark.restarted_by
+    return (shown, None) if now - since >= OLDEST_SCRAPE else (mark.restarts, since)
 
 
 def _share_since(start: datetime, mark: LedgerEntry | None, ledger: Ledger, now: datetime) -> float:

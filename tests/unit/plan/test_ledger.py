@@ -90,6 +90,22 @@ def test_an_older_scrape_of_another_prometheus_is_no_restart() -> None:
     assert advanced(begun, scraped(counters(input_tokens=4e5), at=later(60), **again), later(60)).hosted_usd == begun.hosted_usd
 
 
+def test_after_a_restart_that_the_counters_did_not_show_an_older_scrape_is_none_either() -> None:
+    """A container that had counted next to nothing has soon counted more: nothing falls, and the pod says that it restarted ever after."""
+    again: dict[str, Any] = {"gateways": (gateway(restarts=1),)}
+    ledger = advanced(None, scraped(counters(input_tokens=1e3), gateways=(gateway(restarts=0),)))
+    for minute in range(1, 8):
+        now = later(60 * minute)
+        ledger = advanced(ledger, scraped(counters(input_tokens=minute * 1e6), at=now, **again), now)
+        ledger = book.from_json(book.to_json(ledger))
+    now = later(60 * 7 + 15)
+    older = advanced(ledger, scraped(counters(input_tokens=6.9e6), at=now, **again), now)
+    assert older.input_tokens == ledger.input_tokens == 7e6
+    now = later(60 * 8)
+    crashed = advanced(older, scraped(counters(input_tokens=1e6), at=now, gateways=(gateway(restarts=2),)), now)
+    assert crashed.input_tokens == 8e6
+
+
 def test_a_new_pod_counts_whole_beside_the_old_ones() -> None:
     first = advanced(None, scraped(MILLION))
     second = advanced(first, scraped(MILLION, replace(MILLION, pod="chat-gateway-1"), at=later(15)), later(15))
