@@ -167,7 +167,7 @@ def scale(
         return _follow(spec, seen, pool, demand, shown, current if current is not None else moved_from or None), replace(memory, demand=())
     if current is None:
         return _first(spec, seen, capacity, demand, stakes, moved_from=moved_from, ratio=ratio), replace(memory, demand=())
-    weighed = _weighed(spec, seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
+    weighed = _weighed(seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
     if weighed is not None:
         memory = replace(memory, lazy=weighed.lazy)
     to_staff = _expected(demand, spec, pool, memory, now) if alone else demand
@@ -184,7 +184,7 @@ def scale(
         now=now,
         weighed=weighed is not None,
     ).choose()
-    figures = weighed.figures if weighed is not None else None
+    figures = weighed.figures_of(choice.replicas) if weighed is not None else None
     return (
         ScaleDecision(
             replicas=choice.replicas,
@@ -263,7 +263,6 @@ def _declared_work(spec: InferenceWorkloadSpec, capacity: Capacity) -> float | N
 
 
 def _weighed(
-    spec: InferenceWorkloadSpec,
     seen: Observation,
     pool: OwnedPool,
     stakes: Stakes | None,
@@ -285,7 +284,6 @@ def _weighed(
         lazy=memory.lazy,
         most=MOST_REPLICAS,  # beyond what the spec allows, too: that it is in the way is to be told
         now_s=now.timestamp(),
-        allowed=upper_bound(spec),
     )
     if model.knows_days:
         return weighed
@@ -300,7 +298,8 @@ def _overruled(weighed: Weighed, wanted: int) -> Weighed:
     """Return another count than the one that pays; what replicas would save did not decide it, and is not told."""
     if weighed.wanted == wanted:
         return weighed
-    return replace(weighed, wanted=wanted, figures=replace(weighed.figures, marginal_saving_usd_per_hour=None, rejected=None))
+    untold = replace(weighed.figures, marginal_saving_usd_per_hour=None, rejected=None)
+    return replace(weighed, wanted=wanted, figures=untold, saved=None)
 
 
 def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now: datetime) -> Fleet:

@@ -1,7 +1,8 @@
 """How many replicas are worth owning now: the forecast, the prices and the replicas on their way, weighed level by level."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +57,19 @@ class Fleet:
         return self.ready + len(self.starting_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Weighed:
     """The count that is worth owning, why, and what to remember."""
 
     wanted: int
-    figures: ScaleFigures
+    figures: ScaleFigures  # of that count
     lazy: Lazy
+    saved: Floats | None  # USD an hour, by level; None where something else decided
+    there: int  # replicas there are, or will be
+
+    def figures_of(self, count: int) -> ScaleFigures:
+        """Return the figures of a count that was decided, which bounds and windows may keep from the one wanted."""
+        return self.figures if self.saved is None else replace(self.figures, **_edges(self.saved, count=count, there=self.there))
 
 
 def worth_at(demand: float, stakes: Stakes, *, most: int) -> int:
@@ -80,12 +87,8 @@ def weigh(
     lazy: Lazy | None,
     most: int,
     now_s: float,
-    allowed: int | None = None,
 ) -> Weighed:
-    """Return how many of at most `most` replicas are worth owning. `demand` is the present one, in replicas.
-
-    Figures are those of the count that is `allowed`, whose alternative may be worth more; None: of any.
-    """
+    """Return how many of at most `most` replicas are worth owning. `demand` is the present one, in replicas."""
     slot_s = max(LEAST_SLOT_S, stakes.start_up_s / SLOTS_PER_START)
     slots = math.ceil(max(LEAST_HORIZON_S, STARTS_AHEAD * stakes.start_up_s) / slot_s)
     ahead = forecast(model, now_s=now_s, slots=slots, slot_s=slot_s)
@@ -95,8 +98,9 @@ def weigh(
     middle = float(ahead.samples[min(slots - 1, int(stakes.start_up_s / slot_s))].mean())
     lazy = watch(lazy, demand=demand, forecast=middle, horizon_s=stakes.start_up_s, now_s=now_s, terms=terms, longest_s=LEAST_SLOT_S)
     count = min(most, clamped(lazy, count, terms))
-    taken = count if allowed is None else min(count, allowed)
-    return Weighed(wanted=count, figures=_figures(ahead, worth, stakes, count=taken, fleet=fleet), lazy=lazy)
+    saved = worth.gain * stakes.usd_per_replica_hour
+    figures = _figures(ahead, saved, stakes, count=count, there=fleet.count)
+    return Weighed(wanted=count, figures=figures, lazy=lazy, saved=saved, there=fleet.count)
 
 
 def peak_demand(model: DemandModel, *, share: float, within_s: float, now_s: float) -> float:
@@ -148,21 +152,31 @@ def _first_not(yes: Flags) -> int:
     return int(failed[0]) if len(failed) else len(yes)
 
 
-def _figures(ahead: Forecast, worth: Values, stakes: Stakes, *, count: int, fleet: Fleet) -> ScaleFigures:
-    """Return what the decision was weighed by. The alternative is one more where not more were taken, else one fewer."""
-    saved = worth.gain * stakes.usd_per_replica_hour
-    decided = max(1, count if count >= fleet.count else count + 1)  # the last replica that was taken, or let go
-    other = count + 1 if count >= fleet.count else count
+def _figures(ahead: Forecast, saved: Floats, stakes: Stakes, *, count: int, there: int) -> ScaleFigures:
     return ScaleFigures(
         forecast_p10=ahead.quantile(LOW, stakes.start_up_s),
         forecast_p50=ahead.quantile(MIDDLE, stakes.start_up_s),
         forecast_p90=ahead.quantile(HIGH, stakes.start_up_s),
         horizon_s=stakes.start_up_s,
         kappa=stakes.kappa,
-        marginal_saving_usd_per_hour=float(saved[decided - 1]) if decided <= len(saved) else None,
-        rejected=_alternative(other, saved),
         start_up_s=stakes.start_up_s,
+        **_edges(saved, count=count, there=there),
     )
+
+
+class _Edges(TypedDict):
+    marginal_saving_usd_per_hour: float | None
+    rejected: str | None
+
+
+def _edges(saved: Floats, *, count: int, there: int) -> _Edges:
+    """Return what the decision was weighed by. The alternative is one more where not fewer were taken, else one fewer."""
+    decided = max(1, count if count >= there else count + 1)  # the last replica that was taken, or let go
+    other = count + 1 if count >= there else count
+    return {
+        "marginal_saving_usd_per_hour": float(saved[decided - 1]) if decided <= len(saved) else None,
+        "rejected": _alternative(other, saved),
+    }
 
 
 def _alternative(level: int, saved: Floats) -> str | None:

@@ -120,6 +120,35 @@ def test_a_bound_that_is_in_the_way_of_what_pays_is_told_with_what_one_more_woul
     assert (enough.replicas, enough.reason, enough.limited) == (3, Reason.CHEAPEST_COUNT, None)
 
 
+def test_what_is_told_is_of_the_count_decided_where_the_window_keeps_more_than_is_wanted() -> None:
+    _, memory = lasted(hybrid(), 4.9, count=5, minutes=60)
+    _, memory = lasted(hybrid(), 2.9, count=5, minutes=4, memory=memory)
+    found, memory = lasted(hybrid(), 0.4, count=5, minutes=4, memory=memory)
+    assert memory.demand[-1].wanted < found.replicas < 5
+    assert_told(found, saving=-4.0, rejected=f"replica {found.replicas}: costs")  # what goes and what stays serve nothing
+
+
+@pytest.mark.parametrize(
+    ("count", "rejected"),
+    [
+        pytest.param(4, "replica 2: costs", id="where some go, one fewer"),
+        pytest.param(2, "replica 3: costs", id="where none goes, one more"),
+    ],
+)
+def test_what_is_told_is_of_the_count_decided_where_a_bound_keeps_more_than_is_wanted(count: int, rejected: str) -> None:
+    found, memory = lasted(hybrid(minReplicas=2), 5.0, count=count, kappa=0.8)
+    assert (found.replicas, memory.demand[-1].wanted) == (2, 0)
+    assert_told(found, saving=-0.8, rejected=rejected)
+
+
+def assert_told(found: ScaleDecision, *, saving: float, rejected: str) -> None:
+    assert found.figures is not None
+    assert found.figures.marginal_saving_usd_per_hour == pytest.approx(saving, abs=0.01)
+    assert found.figures.rejected is not None
+    assert found.figures.rejected.startswith(rejected)
+    assert found.figures.rejected in found.why
+
+
 def test_replicas_on_their_way_are_counted_and_not_chased() -> None:
     pods = tuple(replica(index, ready=index == 0, bound_at=None if index == 2 else later(0)) for index in range(3))
     found, _ = lasted(hybrid(), 2.8, count=3, minutes=2, replicas=pods, memory=lasted(hybrid(), 2.8, count=3)[1])
