@@ -487,17 +487,18 @@ def _first(
     arriving = positive(seen.signals.arrivals_per_s)
     declared = declared_rate(spec) if spec.rents else declared_peak(spec)
     rate = declared if arriving is None else arriving
-    needed = math.ceil(rate / capacity.requests_per_s - TINY) if rate and capacity.requests_per_s else 0
-    each_s = capacity.work_s_per_request
+    carrying = min(upper_bound(spec), math.ceil(rate / capacity.requests_per_s - TINY)) if rate and capacity.requests_per_s else 0
+    needed, each_s = carrying, capacity.work_s_per_request
     if stakes is not None and rate and each_s:
-        needed = min(needed, worth_at(rate * each_s, stakes, most=upper_bound(spec)))
+        needed = min(carrying, worth_at(rate * each_s, stakes, most=upper_bound(spec)))
     replicas = min(upper_bound(spec), max(lower_bound(spec), needed, as_many))
     if moved_from:
         worth = f", each worth {ratio:.2f} of these" if ratio != 1 else ""
         why = f"takes over from {moved_from} replicas of another kind{worth}"
-    elif needed:
+    elif carrying:
         source = "declared" if arriving is None else "arriving"
-        why = f"{source} {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}"
+        paying = f"; of {carrying} for that, {needed or 'none'} would pay" if needed < carrying else ""
+        why = f"{source} {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}{paying}"
     else:
         why = "no traffic that says more than the lower bound"
     return ScaleDecision(replicas=replicas, previous=None, demand_replicas=demand.replicas, reason=Reason.INITIAL, why=why)

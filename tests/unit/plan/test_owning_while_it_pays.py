@@ -1,5 +1,6 @@
 """The replica count where money decides it: in whole passes, with prices, what is on its way, and what is missing."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -207,12 +208,21 @@ def test_without_a_price_replicas_follow_demand(listed: Catalogue) -> None:
     assert (found.replicas >= 2, found.reason) == (True, Reason.DEMAND_ROSE)
 
 
-@pytest.mark.parametrize(("kappa", "to"), [(2.5, 3), (1.05, 2), (0.8, 0)])
-def test_the_first_count_is_what_declared_traffic_makes_worth_it(kappa: float, to: int) -> None:
+@pytest.mark.parametrize(
+    ("kappa", "to", "why"),
+    [
+        (200.0, 4, ""),
+        (2.5, 3, "; of 4 for that, 3 would pay"),
+        (1.05, 2, "; of 4 for that, 2 would pay"),
+        (0.8, 0, "; of 4 for that, none would pay"),
+    ],
+)
+def test_the_first_count_is_what_declared_traffic_makes_worth_it(kappa: float, to: int, why: str) -> None:
     seen = observe(0, pools=(), catalogue=priced(kappa), signals=signals(arrivals_per_s=MISSING))
     found = one_pass(hybrid(declared=2.7 * EACH), seen)[0].scale
     assert found is not None
     assert (found.replicas, found.reason) == (to, Reason.INITIAL)
+    assert re.fullmatch(rf"declared [0-9.]+ requests/s, one replica serves [0-9.]+{why}", found.why)
 
 
 def test_going_down_waits_for_the_whole_window() -> None:
