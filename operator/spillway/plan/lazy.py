@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 EVERY_S = 60.0  # between two forecasts that are kept to be compared
 LOSS_MEMORY = 0.98  # of the mean errors, per forecast that came due
+SET_BACK_S = 120.0  # of a clock, from which on what was said before is forgotten
 TELLING = 30.0  # forecasts that must have come due before their errors tell anything
 WORSE = 1.15  # times the error of "it stays as it is" from which on a forecast is not believed
 
@@ -62,7 +63,7 @@ def watch(lazy: Lazy | None, *, demand: float, forecast: float, horizon_s: float
     passed_s = min(longest_s, max(0.0, now_s - lazy.at_s))
     balances = np.clip(balances + realized_gains(demand, terms) * passed_s, 0.0, full)
     error, persistence, due = lazy.error, lazy.error_of_persistence, lazy.due
-    open_ones = list(lazy.said)
+    open_ones = list(lazy.said) if now_s > lazy.at_s - SET_BACK_S else []  # those of a clock that was ahead would come due when it is again
     while open_ones and open_ones[0].due_s <= now_s:
         came = open_ones.pop(0)
         error = LOSS_MEMORY * error + abs(demand - came.forecast)

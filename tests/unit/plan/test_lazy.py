@@ -72,6 +72,14 @@ def test_it_holds_a_forecast_that_was_wrong_to_what_the_past_proves() -> None:
     assert [clamped(lazy, wanted, TERMS) for wanted in (0, 2, 7)] == [2, 2, 2]
 
 
+def test_after_a_clock_that_was_hours_ahead_forecasts_are_judged_at_once() -> None:
+    ahead = watched([2.0] * 40, lambda _: 2.0)
+    lazy = replace(ahead, at_s=ahead.at_s + 6 * 3600, said=tuple(replace(each, due_s=each.due_s + 6 * 3600) for each in ahead.said))
+    for minute in range(80):
+        lazy = watch(lazy, demand=2.0, forecast=7.0, horizon_s=180.0, now_s=minute * MINUTE, terms=TERMS, longest_s=2 * MINUTE)
+    assert lazy.distrusts
+
+
 def test_it_waits_until_enough_forecasts_came_due() -> None:
     few = math.floor(TELLING) - 1
     assert not watched([2.0] * few, lambda _: 7.0).distrusts
