@@ -2,6 +2,9 @@
 
 Source: AIBrix pkg/controller/podautoscaler/algorithm/apa.go (4148b7a1) and its documentation's sample: KV cache use at 0.5, tolerance
 0.1 up and down, at most twice and at least half the pods in one step, fewer only after 300 s.
+
+Where it differs: of the 300 s the highest count is kept, as an HPA does, which AIBrix says it is like. Its controller takes the lowest
+(podautoscaler_controller.go, stabilizeRecommendation, bda162d8), so that it goes down at once.
 """
 
 import math

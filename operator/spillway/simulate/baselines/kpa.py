@@ -3,6 +3,9 @@
 Sources: knative/serving pkg/autoscaler/scaling/autoscaler.go and config/core/configmaps/autoscaler.yaml (00a4a55c: stable 60 s, panic 6 s
 at twice the pods, target 70 % of the container's concurrency, up by 1000 and down by 2 times at most, tick 2 s; the grace of 30 s before
 zero is left out); AIBrix pkg/controller/podautoscaler/algorithm/kpa.go (2026-08: stable 180 s, panic 60 s, up by 2 times at most).
+
+Where it differs: Knative's begins in panic where it finds more than one pod, and so keeps them for its first minute. AIBrix's controller
+lets what KPA asks for go through the cooldown that apa.py speaks of.
 """
 
 import math

@@ -3,6 +3,8 @@
 Source: KubeAI internal/modelautoscaler/autoscaler.go (v0.22.1, f442a2cd, 2025-10): every 10 s, ceil(mean over 10 minutes of the
 requests active at its proxy / `targetRequests`), 100 by default; down after `scaleDownDelaySeconds` (30) of asking for it; the first
 request starts a model at zero. The average begins with what is seen, as after a restart that finds its saved state.
+
+Where it differs: here fewer are taken at the third ask in a row, in KubeAI (internal/modelclient/scale.go, 1dbb6737) at the fourth.
 """
 
 import math

@@ -2,6 +2,8 @@
 
 Source: llm-d-workload-variant-autoscaler docs/saturation-analyzer.md and docs/saturation-scaling-config.md (b08b1c7, 2026-02), tick 30 s;
 V1 does nothing while pods are on their way.
+
+Where it differs: before one less, the load of all replicas is shared out; V1 leaves out that of saturated ones, and so goes down sooner.
 """
 
 import math
