@@ -299,7 +299,8 @@ def _logged(workload: Workload, decision: Decision, told: Sequence[Told], memory
         replace(
             memory,
             placing=decision.placing,
-            budget=decision.budget,
+            # A month that cannot be judged for a while is no other verdict.
+            budget=memory.budget if decision.budget is Reason.NO_PRICES else decision.budget,
             decisions=(*newest_first, *memory.decisions)[:LOG_LENGTH],
             recommended_replicas=decision.scale.recommended if decision.scale is not None else memory.recommended_replicas,
         ),

@@ -326,7 +326,7 @@ class Memory:
     slots: int | None = None  # requests that a replica may hold, as the cap was last reckoned with
     key_trouble: Mapping[str, Reason] = field(default_factory=dict)  # hosted backend -> what its last request showed of its key
     placing: Placing | None = None  # None: nothing has been placed, or this operator has just started
-    budget: Reason | None = None  # verdict on the budget last given
+    budget: Reason | None = None  # verdict on the budget last given; NO_PRICES is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

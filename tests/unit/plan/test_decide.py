@@ -7,7 +7,7 @@ import pytest
 
 from spillway.api.status import Basis
 from spillway.api.vocabulary import Reason
-from spillway.plan.decision import Memory
+from spillway.plan.decision import Ledger, Memory
 from spillway.plan.observation import Pool
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
@@ -105,6 +105,25 @@ def test_a_budget_is_told_when_the_verdict_changes() -> None:
     assert said(raised) == ["budget: within it again"]
     lowered, _ = one_pass(workload(budget={"monthlyUSD": "1"}), memory=memory, at=later(45))
     assert said(lowered) == ["budget exceeded"]
+
+
+@pytest.mark.parametrize(
+    ("monthly_usd", "then_usd", "told"),
+    [
+        pytest.param("1", "1", [], id="exceeded before and after"),
+        pytest.param("1", "100000", ["budget: within it again"], id="raised meanwhile"),
+    ],
+)
+def test_a_moment_without_prices_is_no_other_verdict(monthly_usd: str, then_usd: str, told: list[str]) -> None:
+    before = Memory(ledger=Ledger(month="2026-11", dedicated_usd=50.0))
+    first, memory = one_pass(workload(budget={"monthlyUSD": monthly_usd}), memory=before)
+    assert "budget exceeded" in said(first)
+    owed = replace(memory, ledger=replace(memory.ledger or Ledger(month=""), unpriced_accelerator_s={"gone": 60.0}))
+    blind, memory = one_pass(workload(budget={"monthlyUSD": monthly_usd}), memory=owed, at=later(15))
+    assert (blind.budget, said(blind)) == (Reason.NO_PRICES, [])
+    known = replace(memory, ledger=replace(memory.ledger or Ledger(month=""), unpriced_accelerator_s={}))
+    after, _ = one_pass(workload(budget={"monthlyUSD": then_usd}), memory=known, at=later(30))
+    assert said(after) == told
 
 
 def test_a_new_operator_repeats_nothing_that_the_status_tells() -> None:
