@@ -34,8 +34,13 @@ def owned_usd_per_hour(decision: Decision, replicas: int) -> float | None:
 
 
 def _just_said(memory: Memory, what: str) -> bool:
-    """Whether the last decision on the count was this very one: then it is still on its way, not taken again."""
-    return next((entry.what for entry in memory.decisions if entry.what.startswith("replicas ")), None) == what
+    """Whether the last decision on the count was this very one: then it is still on its way, not taken again.
+
+    One that was taken since is of another pool, which begins as the one before it did.
+    """
+    last = next((entry for entry in memory.decisions if entry.what.startswith("replicas ")), None)
+    taken = memory.settling
+    return last is not None and last.what == what and (taken is None or taken.at.replace(microsecond=0) <= last.time)
 
 
 def _entry(decision: Decision, scaled: ScaleDecision, now: datetime, *, what: str, why: str, replicas: int) -> DecisionStatus:

@@ -95,6 +95,17 @@ def test_another_accelerator_is_a_decision() -> None:
     assert "placement Hybrid on 1 x h200 per replica" in said(decision)
 
 
+def test_the_replicas_of_another_class_are_told_though_they_are_as_many_as_the_first() -> None:
+    both = catalogue({"h100": accelerator(), "l40s": accelerator(product="NVIDIA L40S")})
+    first, memory = one_pass(workload(dedicated={"accelerators": ["h100"]}), observe(0, pools=(), catalogue=both))
+    assert "replicas 0 -> 1" in said(first)
+    moved, other = workload(dedicated={"accelerators": ["l40s"]}), observe(1, catalogue=both)
+    found, memory = one_pass(moved, other, memory, later(600))
+    assert {"placement Hybrid on 1 x l40s per replica", "replicas 0 -> 1"} <= set(said(found))
+    again, _ = one_pass(moved, other, memory, later(660))
+    assert said(again) == [], "it is still on its way"
+
+
 def test_a_budget_is_told_when_the_verdict_changes() -> None:
     wanted = workload(budget={"monthlyUSD": "100"})
     first, memory = one_pass(wanted)
