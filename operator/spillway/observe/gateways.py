@@ -1,6 +1,7 @@
 """What gateway pods hold now, asked of them directly: Prometheus shows it half a minute later, and shares of the cap move in seconds."""
 
 import asyncio
+import json
 import re
 
 import aiohttp
@@ -11,6 +12,8 @@ from spillway.render.envoy_operations import IN_FORCE_PATH
 from spillway.render.envoy_owned import CAP_KEY
 
 TIMEOUT_S = 1.0  # a pod of the same cluster answers in a millisecond
+# A gateway says this in some kilobytes. Whoever may make pods can give one the labels of a gateway and have it say more, or elsewhere.
+MOST_BYTES = 64 * 1024
 METRICS_PATH = "/metrics"
 FILTER = f"^cluster\\.({CLUSTER_OWNED}|hosted-.*)\\.upstream_rq_active"  # a few lines of some thousand
 _SAMPLE = re.compile(r'^envoy_cluster_upstream_rq_active(_overflow)?\{envoy_cluster_name="([^"]*)"\} (\d+)$', re.MULTILINE)
@@ -23,14 +26,23 @@ async def read_load(session: aiohttp.ClientSession, url: str) -> GatewayLoad | N
     """
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            async with session.get(f"{url}{IN_FORCE_PATH}") as response:
-                response.raise_for_status()
-                in_force = int((await response.json(content_type=None))["entries"][CAP_KEY]["final_value"])
-            async with session.get(f"{url}{METRICS_PATH}", params={"filter": FILTER}) as response:
-                response.raise_for_status()
-                return _load(in_force, await response.text())
+            in_force = int(json.loads(await _told(session, f"{url}{IN_FORCE_PATH}"))["entries"][CAP_KEY]["final_value"])
+            return _load(in_force, await _told(session, f"{url}{METRICS_PATH}", filter=FILTER))
     except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):  # TimeoutError is an OSError
         return None
+
+
+async def _told(session: aiohttp.ClientSession, url: str, **query: str) -> str:
+    """Return what a gateway says. Raises ValueError for what none would."""
+    plain = {"Accept-Encoding": "identity"}
+    async with session.get(url, params=query, headers=plain, auto_decompress=False, allow_redirects=False) as response:
+        response.raise_for_status()
+        said = bytearray()
+        async for part in response.content.iter_any():
+            said += part
+            if len(said) > MOST_BYTES:
+                raise ValueError("no gateway says so much")
+        return said.decode()
 
 
 def _load(in_force: int, text: str) -> GatewayLoad | None:

@@ -1,5 +1,8 @@
 """What gateway pods say of themselves: all of it, or nothing."""
 
+import asyncio
+import gzip
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from spillway.observe.gateways import FILTER, METRICS_PATH, read_load
+from spillway.observe.gateways import FILTER, METRICS_PATH, MOST_BYTES, read_load
 from spillway.plan.shares import GatewayLoad
 from spillway.render.envoy_operations import IN_FORCE_PATH
 from spillway.render.envoy_owned import CAP_KEY
@@ -57,6 +60,63 @@ async def gateway(in_force: Any, metrics: str, status: int) -> AsyncIterator[str
 async def test_a_gateway_says_what_it_holds(in_force: Any, metrics: str, status: int, found: GatewayLoad | None) -> None:
     async with gateway(in_force, metrics, status) as url, aiohttp.ClientSession() as session:
         assert await read_load(session, url) == found
+
+
+async def test_no_more_is_read_than_a_gateway_says() -> None:
+    sent: list[int] = []
+    left = asyncio.Event()
+
+    async def say_without_end(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        part = b" " * (1 << 14)
+        try:
+            while True:  # until the connection is gone
+                await response.write(part)
+                sent.append(len(part))
+                await asyncio.sleep(0)  # to write need not be to wait
+        finally:
+            left.set()
+
+    app = web.Application()
+    app.router.add_get(IN_FORCE_PATH, say_without_end)
+    async with TestServer(app, host="127.0.0.1") as server, aiohttp.ClientSession() as session:
+        assert await read_load(session, str(server.make_url("")).rstrip("/")) is None
+        await left.wait()
+    assert sum(sent) < 32 * MOST_BYTES, "but for what is in buffers on the way"
+
+
+async def test_what_is_compressed_unasked_is_not_unpacked() -> None:
+    async def say_in_force(_: web.Request) -> web.Response:
+        body = gzip.compress(json.dumps(IN_FORCE).encode() + b" " * (1 << 20))
+        return web.Response(body=body, headers={"content-encoding": "gzip"})
+
+    async def say_metrics(_: web.Request) -> web.Response:
+        return web.Response(text=METRICS)
+
+    app = web.Application()
+    app.router.add_get(IN_FORCE_PATH, say_in_force)
+    app.router.add_get(METRICS_PATH, say_metrics)
+    async with TestServer(app, host="127.0.0.1") as server, aiohttp.ClientSession() as session:
+        assert await read_load(session, str(server.make_url("")).rstrip("/")) is None
+
+
+async def test_a_gateway_that_points_elsewhere_is_not_followed() -> None:
+    followed: list[str] = []
+
+    async def say_elsewhere(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"location": "/elsewhere"})
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        followed.append(request.path)
+        return web.json_response(IN_FORCE)
+
+    app = web.Application()
+    app.router.add_get(IN_FORCE_PATH, say_elsewhere)
+    app.router.add_get("/elsewhere", elsewhere)
+    async with TestServer(app, host="127.0.0.1") as server, aiohttp.ClientSession() as session:
+        assert await read_load(session, str(server.make_url("")).rstrip("/")) is None
+    assert followed == []
 
 
 async def test_a_gateway_that_is_not_there_says_nothing() -> None:
