@@ -140,6 +140,11 @@ class Gateway:
         assert self._process
         return self._process.pid
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of all its threads until now."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text().split()[0]) for each in tasks) / 1e9
+
     def write_key(self, provider: str, key: str) -> None:
         """Create or rotate a provider's key as the kubelet would."""
         self.secrets[f"{self.addresses.hosted_folder}/{provider}/key"].write({**envoy.cap_files(self.decision), "key": key})

@@ -253,6 +253,19 @@ async def test_a_body_of_a_million_short_strings_passes_whole(stage: SetStage, c
     assert [raw.count(b'""') for each in (*scene.engines, scene.alpha) for raw in each.raw] == [1_000_000]
 
 
+@pytest.mark.parametrize("signs", ["[", "1,"])
+async def test_a_body_of_signs_alone_takes_the_gateway_not_many_times_as_long_as_one_of_text(stage: SetStage, signs: str) -> None:
+    """One after the other, such bodies kept the workers, and with them all other requests."""
+    scene = await stage(engines=1, cap=0, spec=PATIENT)
+    spent_s = []
+    for text in (f'"{"x" * 8 * MEGABYTE}', signs * (8 * MEGABYTE // len(signs))):
+        before_s = scene.gateway.cpu_s()
+        answer = await scene.client.post(f'{{"model":"tiny-chat","stream":true,"text":{text}'.encode())
+        assert error_of(answer) == "invalid_body"
+        spent_s.append(scene.gateway.cpu_s() - before_s)
+    assert spent_s[1] < 7 * spent_s[0]
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
 async def test_a_body_of_seventeen_megabytes_is_refused_and_reaches_nobody(stage: SetStage, *, chunked: bool) -> None:
     scene = await stage(engines=1)
