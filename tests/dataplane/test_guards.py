@@ -411,8 +411,9 @@ async def test_no_more_requests_wait_than_a_gateway_can_hold(stage: SetStage, au
 async def test_a_body_that_hides_its_limit_is_refused(stage: SetStage) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000))
-    for body in (b'{"model":"tiny-chat","max_tokens":1,"max_tokens":9999}', b'{"model":"tiny-chat","MAX_TOKENS":9999}'):
-        answer = await scene.client.post(body)
+    twice, loud = '{"model":"tiny-chat","max_tokens":1,"max_tokens":9999}', '{"model":"tiny-chat","MAX_TOKENS":9999}'
+    for body in (twice, loud, '{"model":"tiny-chat","max_tokens":1,"max_to\u212aens":9999}'):
+        answer = await scene.client.post(body.encode())
         assert (answer.status, error_of(answer)) == (400, "invalid_body")
     assert scene.alpha.requests == 0
 

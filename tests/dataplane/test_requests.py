@@ -158,6 +158,8 @@ async def test_a_served_name_with_escapes_is_the_same_name(stage: SetStage) -> N
         ('{"model":"tiny-chat","model":"other"}', 400, "invalid_body"),
         ('{"model":"tiny-chat","Model":"other"}', 400, "invalid_body"),
         ('{"model":"tiny-chat","mode\\u006c":"other"}', 400, "invalid_body"),
+        ('{"model":"tiny-chat","model\xc5\xbf":["other"]}', 400, "invalid_body"),  # a long s: "models" to Go
+        ('{"model":"tiny-chat","fallbac\xe2\x84\xaas":["other"]}', 400, "invalid_body"),  # Kelvin's sign
         ('{"model":7}', 400, "invalid_body"),
         ('{"model":{"model":"tiny-chat"}}', 400, "invalid_body"),
         ('{"messages":[]}', 400, "invalid_body"),

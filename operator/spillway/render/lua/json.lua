@@ -15,6 +15,13 @@ local function string_end(s, p)
   end
 end
 
+-- A name as Go compares it, which takes members in any case: two letters beyond ASCII are one of it in lower case, the long s and Kelvin's.
+local function folded(name)
+  name = lower(name)
+  if not find(name, "[\128-\255]") then return name end
+  return (name:gsub("\197\191", "s"):gsub("\226\132\170", "k"))
+end
+
 -- Spans {first, last} of the values of the top-level members named in `wanted` (a set), or nil and why not.
 -- Strict where decoders disagree (duplicate, escaped or wrong-case names), since a body that two readers read differently could slip a
 -- member past the gateway.
@@ -37,7 +44,7 @@ local function members(s, wanted)
         at_key = false
         local key = sub(s, p + 1, q - 1)
         if find(key, "\\", 1, true) then return nil, "escape sequence in a top-level name" end
-        if not wanted[key] and wanted[lower(key)] then return nil, "top-level name in the wrong case" end
+        if not wanted[key] and wanted[folded(key)] then return nil, "top-level name in the wrong case" end
         if wanted[key] then
           if found[key] then return nil, "duplicate member " .. key end
           local _, colon = find(s, "^%s*:%s*", q + 1)
