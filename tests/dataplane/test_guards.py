@@ -346,6 +346,23 @@ async def test_what_a_request_only_names_is_charged_at_the_most_it_may_be(
     assert await _meter(scene, "charged_micro_usd") == min(said + tokens, CONTEXT) + 2 * TOKENS
 
 
+@pytest.mark.parametrize(
+    "written",
+    ['"type":"image\\u005furl"', '"type":"\\u0069mage_\\u0075rl"', '"typ\\u0065":"image_url"', f'"type"{" " * 50}:{" " * 50}"image_url"'],
+    ids=["an escape", "two", "an escape in the name", "spaces"],
+)
+async def test_an_image_is_one_however_it_is_written(stage: SetStage, written: str) -> None:
+    scene = await stage(cap=0, overflow=LIMITED, model={"contextTokens": CONTEXT, "capabilities": ["Vision"]})
+    scene.alpha.script = unmetered
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=1_000_000))
+    asked = json.dumps(request(max_tokens=TOKENS, messages=[{"role": "user", "content": [{"text": "é \\u00", **IMAGE}]}]))
+    body = asked.replace('"type": "image_url"', written)
+    assert body != asked
+    await scene.client.post(body.encode())
+    assert scene.alpha.bodies[0]["messages"][0]["content"][0]["type"] == "image_url"
+    assert await _meter(scene, "charged_micro_usd") == -(-len(scene.alpha.raw[0]) // 2) + IMAGE_TOKENS + 2 * TOKENS
+
+
 async def unmetered(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
     """Answer without a word on usage."""
     return web.json_response({"choices": []})

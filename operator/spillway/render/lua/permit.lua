@@ -17,6 +17,7 @@ local WORST_IMAGE_TOKENS, USUAL_IMAGE_TOKENS = 16384, 1024
 local ELSEWHERE = { '"audio_url"', '"video_url"', '"video"', '"file"', '"input_file"', '"document_url"', '"item_reference"' }
 -- Tools that the provider runs itself, whose names may go on with a date: what they find is read, and billed, as a prompt.
 local SEARCHES = { '"web_search', '"file_search', '"code_interpreter', '"mcp', '"browser_search' }
+local SPACE = { [9] = true, [10] = true, [13] = true, [32] = true }
 local USUAL_OUTPUT = 1024  -- what an answer without a limit counts against tokens per minute
 local STORM, LONGEST_BREAK = 3, 60  -- failures in a row that open the circuit; seconds that it stays open at most
 local UNRENEWED = 30  -- Retry-After, seconds, where no permit is there
@@ -106,20 +107,45 @@ local function asked(s, span)
   return text ~= "null" and not find(text, "^%[%s*%]")
 end
 
+-- The text with letters that it has as escapes written out. No encoder escapes them, and `image\u005furl` is an image to who reads it.
+local function spelt_out(s)
+  local kept, from, p = {}, 1, find(s, "\\u00", 1, true)
+  while p do
+    local digits = sub(s, p + 4, p + 5)
+    local sign = find(digits, "^[3-7]%x$") and string.char(tonumber(digits, 16))
+    if sign and find(sign, "[%w_]") then
+      kept[#kept + 1] = sub(s, from, p - 1) .. sign
+      from = p + 6
+    end
+    p = find(s, "\\u00", p + 4, true)
+  end
+  return #kept > 0 and table.concat(kept) .. sub(s, from) or s
+end
+
 -- Whether the answer is to have a form other than plain text, which any model writes and some clients ask for in so many words.
 local PLAIN = '{%s*"type"%s*:%s*"text"%s*}'
 local function formatted(s, found)
   local form = found.response_format
   if asked(s, form) and not find(sub(s, form[1], form[2]), "^" .. PLAIN .. "$") then return true end
-  local text = found.text and sub(s, found.text[1], found.text[2]):gsub('"format"%s*:%s*' .. PLAIN, ""):gsub('"format"%s*:%s*null', "")
+  local text = found.text and spelt_out(sub(s, found.text[1], found.text[2])):gsub('"format"%s*:%s*' .. PLAIN, ""):gsub('"format"%s*:%s*null', "")
   return text and find(text, '"format"', 1, true)
+end
+
+-- The last position before p that is no space.
+local function before(s, p)
+  repeat p = p - 1 until not SPACE[byte(s, p)]
+  return p
 end
 
 -- How many parts of the request are of this type. The same word may be the name of a function's argument, or all that somebody writes.
 local function parts(s, kind)
   local count, p = 0, find(s, kind, 1, true)
   while p do
-    if find(sub(s, max(1, p - 32), p - 1), '"type"%s*:%s*$') then count = count + 1 end
+    local colon = before(s, p)
+    if byte(s, colon) == 58 then
+      local name = before(s, colon)
+      if sub(s, name - 5, name) == '"type"' then count = count + 1 end
+    end
     p = find(s, kind, p + #kind, true)
   end
   return count
@@ -133,15 +159,15 @@ local function has_part(s, kinds)
 end
 
 -- Whether the model reads something that the body only names: what was said before, a prompt that the provider keeps, a file.
-local function refers(s, found)
+local function refers(s, text, found)
   if asked(s, found.previous_response_id) or asked(s, found.conversation) then return true end
-  return found.prompt ~= nil and byte(s, found.prompt[1]) == 123 or has_part(s, ELSEWHERE)
+  return found.prompt ~= nil and byte(s, found.prompt[1]) == 123 or has_part(text, ELSEWHERE)
 end
 
 -- Whether the provider looks for more to read.
 local function searches(s, found)
   if asked(s, found.web_search_options) or asked(s, found.data_sources) or asked(s, found.plugins) then return true end
-  return asked(s, found.tools) and has_part(sub(s, found.tools[1], found.tools[2]), SEARCHES)
+  return asked(s, found.tools) and has_part(spelt_out(sub(s, found.tools[1], found.tools[2])), SEARCHES)
 end
 
 -- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes of text that have to fit its context; false:
@@ -166,11 +192,12 @@ function envoy_on_request(h)
   local found, why = members(s, LIMITS)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
-  local images = parts(s, '"image_url"') + parts(s, '"input_image"')
+  local text = spelt_out(s)
+  local images = parts(text, '"image_url"') + parts(text, '"input_image"')
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
-  local more = refers(s, found)
-  local is_text = images == 0 and not more and parts(s, '"input_audio"') == 0
+  local more = refers(s, text, found)
+  local is_text = images == 0 and not more and parts(text, '"input_audio"') == 0
   local missing = lacking(meta, s, found, images, is_text and #s - whole + longest, limit)
   if missing then
     return turn_away(h, "503", "overloaded_error", "no_capacity",
