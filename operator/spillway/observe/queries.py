@@ -146,9 +146,10 @@ def _of_engines(ours: str, w: str) -> dict[str, str]:
             f"sum by (namespace, workload, le) (rate(vllm:{name}_seconds_bucket{{{ours}}}[{w}]))"
             for name in ("request_time_per_output_token", "inter_token_latency", "time_per_output_token")
         ),
-        # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*.
-        GPU: "avg by (namespace, pod, exported_namespace, exported_pod)"
-        ' (DCGM_FI_DEV_GPU_UTIL{pod=~".+-engine-[0-9a-f]{8}-.+"} or DCGM_FI_DEV_GPU_UTIL{exported_pod=~".+-engine-[0-9a-f]{8}-.+"})',
+        # DCGM knows pods, not workloads; where the exporter's own labels won, the pod's are called exported_*. What is scraped as a
+        # workload's pod is no exporter, whatever it tells of others.
+        GPU: "clamp(avg by (namespace, pod, exported_namespace, exported_pod)"
+        f" ({' or '.join(_gpu_of(label) for label in ('pod', 'exported_pod'))}), 0, 100)",
     }
 
 
@@ -170,6 +171,10 @@ def history_queries(namespace: str, workload: str, *, step_s: float) -> dict[str
 def _quoted(text: str) -> str:
     """Return a label's value as it may stand between double quotes."""
     return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _gpu_of(pod: str) -> str:
+    return f'DCGM_FI_DEV_GPU_UTIL{{workload="",{pod}=~".+-engine-[0-9a-f]{{8}}-.+"}}'
 
 
 def _once(series: str) -> str:
