@@ -129,3 +129,8 @@ async def test_a_batch_that_nobody_waits_for_any_more_asks_no_further(ending: st
 
 def test_nan_is_left_out() -> None:
     assert parse([{"metric": {"a": "b"}, "value": [1.0, "NaN"]}, {"metric": {}, "value": [1.0, "2"]}]) == [({}, 2.0)]
+
+
+def test_a_native_histogram_that_some_pod_tells_in_place_of_a_number_is_left_out() -> None:
+    told = {"count": "1", "sum": "2", "buckets": [[3, "-0.5", "0.5", "1"]]}
+    assert parse([{"metric": {"a": "b"}, "histogram": [1.0, told]}, {"metric": {}, "value": [1.0, "2"]}]) == [({}, 2.0)]
