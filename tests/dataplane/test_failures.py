@@ -212,7 +212,7 @@ def _hang(until_set: asyncio.Event) -> fakes.Script:
     return script
 
 
-@pytest.mark.parametrize("status", [301, 307, 308, 401, 402, 403, 404, 405, 408, 410, 424, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [101, 301, 307, 308, 401, 402, 403, 404, 405, 408, 410, 424, 429, 500, 502, 503, 504])
 async def test_a_hosted_error_becomes_a_clear_503_without_the_providers_text(stage: SetStage, status: int) -> None:
     scene = await stage(cap=0)
     scene.alpha.script = fakes.fail(status)

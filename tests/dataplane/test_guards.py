@@ -227,11 +227,12 @@ async def test_what_a_permit_is_too_small_for_is_counted_at_what_it_might_have_c
     assert await _meter(scene, "charged_requests") == 0
 
 
-async def test_a_refusal_by_the_provider_costs_nothing(stage: SetStage) -> None:
+@pytest.mark.parametrize(("status", "told"), [(400, 400), (101, 503)])
+async def test_a_refusal_by_the_provider_costs_nothing(stage: SetStage, status: int, told: int) -> None:
     scene = await stage(cap=0, overflow=LIMITED)
     scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=worst_case()))
-    scene.alpha.script = fakes.fail(400)
-    assert [(await scene.client.post(max_tokens=TOKENS)).status for _ in range(3)] == [400, 400, 400]
+    scene.alpha.script = fakes.fail(status)
+    assert [(await scene.client.post(max_tokens=TOKENS)).status for _ in range(3)] == [told] * 3
     scene.alpha.script = None
     assert (await scene.client.post(max_tokens=TOKENS)).status == 200
 

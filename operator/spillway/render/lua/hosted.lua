@@ -111,7 +111,8 @@ function envoy_on_response(h)
   end
   keep_only(headers, RESPONSE)
   local moved = status >= 300 and status < 400  -- to where the key must not go
-  local failed = moved or status >= 500 or FAILURES[status]
+  local switched = status < 200  -- to another protocol, which nobody asked for
+  local failed = moved or switched or status >= 500 or FAILURES[status]
   if (status == 400 or status == 422) and not without_options and h:streamInfo():dynamicMetadata():get("hosted") then
     local body = h:body()
     without_options = body ~= nil and complains_of_options(body:getBytes(0, body:length()))

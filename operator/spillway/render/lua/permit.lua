@@ -279,9 +279,10 @@ function envoy_on_response(h)
   local told = tonumber(headers:get("retry-after") or "")  -- get() returns nothing for a header that is not there, which tonumber does not take
   note(status == 402 or status == 429 or status >= 500, status == 429 and told or nil, now)  -- 402: the account has nothing left
   -- One that we gave up, since its headers are late, the provider may bill: like any that is cut, it stays at the longest answer.
-  if status >= 300 and not headers:get("x-spillway-given-up") then settle(meta, mine, 0, 0) end
+  local answered = status >= 200 and status < 300
+  if not answered and not headers:get("x-spillway-given-up") then settle(meta, mine, 0, 0) end
   pass_on(h)
-  if status >= 300 then return end
+  if not answered then return end
   local config = h:metadata()
   local input_price, output_price = config:get("input_price"), config:get("output_price")
   for _ in h:bodyChunks() do end
