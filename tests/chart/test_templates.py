@@ -14,6 +14,7 @@ from spillway.api.pods import GatewayPodTemplate
 from spillway.api.vocabulary import LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.observe.access import OPEN, Access, AccessError
 from spillway.reconcile.settings import read_settings
+from spillway.render.envoy_metrics import MANY_CLIENTS
 from spillway.render.settings import RenderSettings
 from tests.chart.conftest import CHART, GUARDED, NAMESPACE, STACK, Rendered, helm, refusal, template, values_file
 from tests.e2e.cluster import binaries
@@ -466,6 +467,15 @@ def test_the_bundled_prometheus_gives_the_labels_of_the_pod_monitor(bundled: Ren
     assert mine == theirs
     assert mine.keys() == WORKLOAD_LABELS
     assert jobs["spillway-workloads"]["kubernetes_sd_configs"] == [{"role": "pod", "selectors": [{"role": "pod", "label": LABEL_WORKLOAD}]}]
+
+
+def test_one_pod_cannot_tell_more_series_than_there_is_memory_for(bundled: Rendered, stack: Rendered) -> None:
+    config = yaml.safe_load(bundled.one("ConfigMap", "spillway-prometheus")["data"]["prometheus.yml"])
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "spillway-workloads")
+    (monitor,) = stack.all("PodMonitor")
+    told_apart = MANY_CLIENTS * 4 + 20 * 1000  # two series of a client by code, two by token; the other loggers of a gateway
+    assert told_apart < job["sample_limit"] == monitor["spec"]["sampleLimit"] <= 100_000
+    assert job["body_size_limit"]
 
 
 def test_the_bundled_prometheus_runs_from_an_image_with_nothing_but_its_program(bundled: Rendered) -> None:

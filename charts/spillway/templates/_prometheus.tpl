@@ -7,6 +7,10 @@ global:
 rule_files: [rules.yaml]
 scrape_configs:
   - job_name: spillway-workloads
+    # Of one pod; the PodMonitor says it, too. A gateway that tells 10,000 clients apart has some 60,000 series. Who may set an engine's image
+    # may have it tell millions, which all end up in memory here and in the operator's.
+    sample_limit: 100000
+    body_size_limit: 64MB
     kubernetes_sd_configs:
       - role: pod
         selectors:
