@@ -1,6 +1,6 @@
 """Objects as the API server tells of them. Whatever is odd or absent in one reads as "not yet", never as an error."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ from spillway.api.vocabulary import LABEL_WORKLOAD
 from spillway.plan.decision import Key
 
 Body = Mapping[str, Any]
+Owner = tuple[Key, str]  # a workload, and its uid
 
 
 def owner_of(body: Body) -> Key | None:
@@ -27,6 +28,15 @@ def controller_uid(body: Body) -> str | None:
     """Return the uid of the object's controller."""
     owners: list[dict[str, Any]] = body["metadata"].get("ownerReferences") or []
     return next((str(each.get("uid")) for each in owners if each.get("controller")), None)
+
+
+def kept_for(config_map: Body, name: Callable[[str], str]) -> Owner | None:
+    """Return the workload for which a ConfigMap keeps something; `name`: what that is called. None: nobody.
+
+    The uid alone does not tell: in another namespace anybody may name any controller, and a copy names the same one.
+    """
+    key, uid = owner_of(config_map), controller_uid(config_map)
+    return (key, uid) if key is not None and uid is not None and config_map["metadata"]["name"] == name(key.name) else None
 
 
 def moment(text: object) -> datetime | None:

@@ -10,7 +10,7 @@ from spillway.apply.applier import Applier
 from spillway.apply.census import config_maps
 from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
-from spillway.observe.body import controller_uid
+from spillway.observe.body import Owner, kept_for
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Key, Ledger, Workload
 from spillway.render import names
@@ -40,8 +40,8 @@ class Bookkeeping:
         self._applier = applier
         self._known = known
         self._every = timedelta(seconds=every_s)
-        self._found: dict[str, Ledger] = {}
-        self._unreadable: dict[str, Mapping[str, str]] = {}
+        self._found: dict[Owner, Ledger] = {}
+        self._unreadable: dict[Owner, Mapping[str, str]] = {}
         self._written: dict[Key, _Written] = {}
 
     async def load(self, connection: Connection) -> None:
@@ -49,21 +49,21 @@ class Bookkeeping:
         self._written.clear()
         self._found, self._unreadable = {}, {}
         async for found in config_maps(connection, COMPONENT_LEDGER):
-            uid, data = controller_uid(found), found.get("data") or {}
-            if uid is None:
+            owner, data = kept_for(found, names.ledger), found.get("data") or {}
+            if owner is None:
                 continue
             ledger, unreadable = parse_ledger(data), unreadable_texts(data)
             if ledger is not None:
-                self._found[uid] = ledger
+                self._found[owner] = ledger
             elif FILE in data:
                 where = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
                 logger.error("the ledger in ConfigMap %s cannot be read: counting starts anew, its text is kept beside the new one", where)
             if unreadable:
-                self._unreadable[uid] = unreadable
+                self._unreadable[owner] = unreadable
 
-    def found(self, workload_uid: str) -> Ledger | None:
+    def found(self, key: Key, uid: str) -> Ledger | None:
         """Return the ledger that was found for this very workload, or written since."""
-        return self._found.get(workload_uid)
+        return self._found.get((key, uid))
 
     async def write(self, workload: Workload, ledger: Ledger, now: datetime, *, at_once: bool) -> None:
         """Write the ledger if that is due."""
@@ -80,7 +80,7 @@ class Bookkeeping:
 
     async def write_permit(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
         """Write the ledger if it has a permit that was not written yet: it must outlive us, or what it gives is given again."""
-        kept = self._found.get(workload.uid)
+        kept = self.found(workload.key, workload.uid)
         if ledger.permit is not None and (kept is None or kept.permit != ledger.permit):
             await self._write(workload, ledger, now)
 
@@ -95,17 +95,17 @@ class Bookkeeping:
         """Drop a workload that is no more."""
         written = self._written.pop(key, None)
         if written is not None:
-            self._found.pop(written.uid, None)
-            self._unreadable.pop(written.uid, None)
+            self._found.pop((key, written.uid), None)
+            self._unreadable.pop((key, written.uid), None)
 
     async def _write(self, workload: Workload, ledger: Ledger, now: datetime) -> None:
-        unreadable = self._unreadable.get(workload.uid)
+        unreadable = self._unreadable.get((workload.key, workload.uid))
         await self._applier.keep(workload, ledger_object(workload, ledger, unreadable=unreadable))
         before = self._written.get(workload.key)
         if before is not None and before.uid != workload.uid:
             self.forget(workload.key)
         self._written[workload.key] = _Written(at=now, sums=_sums(ledger), month=ledger.month, uid=workload.uid)
-        self._found[workload.uid] = ledger
+        self._found[workload.key, workload.uid] = ledger
 
 
 def _sums(ledger: Ledger) -> tuple[object, ...]:

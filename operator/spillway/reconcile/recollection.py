@@ -8,7 +8,7 @@ from spillway.apply.applier import Applier
 from spillway.apply.census import config_maps
 from spillway.apply.connection import Connection
 from spillway.apply.known import KnownObjects, Ref
-from spillway.observe.body import controller_uid
+from spillway.observe.body import Owner, kept_for
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.learned import Learned
@@ -34,7 +34,7 @@ class Recollection:
     def __init__(self, applier: Applier, known: KnownObjects) -> None:
         self._applier = applier
         self._known = known
-        self._found: dict[str, Learned] = {}
+        self._found: dict[Owner, Learned] = {}
         self._written: dict[Key, _Written] = {}
 
     async def load(self, connection: Connection) -> None:
@@ -42,19 +42,19 @@ class Recollection:
         self._written.clear()
         self._found = {}
         async for found in config_maps(connection, COMPONENT_LEARNED):
-            uid = controller_uid(found)
+            owner = kept_for(found, names.learned)
             try:
                 learned = parse_learned(found.get("data") or {})
             except ValueError as problem:
                 where = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
                 logger.warning("what ConfigMap %s keeps cannot be read, and is learned anew: %s", where, problem)
                 continue
-            if uid is not None and learned is not None:
-                self._found[uid] = learned
+            if owner is not None and learned is not None:
+                self._found[owner] = learned
 
-    def recall(self, workload_uid: str, memory: Memory) -> Memory:
+    def recall(self, key: Key, uid: str, memory: Memory) -> Memory:
         """Return the memory with what was found for this very workload, or written since."""
-        learned = self._found.get(workload_uid)
+        learned = self._found.get((key, uid))
         return memory if learned is None else learned.into(memory)
 
     async def write(self, workload: Workload, memory: Memory, now: datetime) -> None:
@@ -77,7 +77,7 @@ class Recollection:
         """Drop a workload that is no more."""
         written = self._written.pop(key, None)
         if written is not None:
-            self._found.pop(written.uid, None)
+            self._found.pop((key, written.uid), None)
 
     async def _write(self, workload: Workload, learned: Learned, now: datetime) -> None:
         await self._applier.keep(workload, learned_object(workload, learned))
@@ -85,7 +85,7 @@ class Recollection:
         if before is not None and before.uid != workload.uid:
             self.forget(workload.key)
         self._written[workload.key] = _Written(at=now, learned=learned, uid=workload.uid)
-        self._found[workload.uid] = learned
+        self._found[workload.key, workload.uid] = learned
 
 
 def _every(learned: Learned, before: Learned) -> timedelta:

@@ -227,7 +227,8 @@ class Reconciler:
         uid, memory = self._memories.get(workload.key, ("", Memory()))
         if uid == workload.uid:
             return memory
-        return self._recollection.recall(workload.uid, Memory(ledger=self._bookkeeping.found(workload.uid)))
+        key, uid = workload.key, workload.uid
+        return self._recollection.recall(key, uid, Memory(ledger=self._bookkeeping.found(key, uid)))
 
     async def _say_unreadable(self, seen: SeenWorkload) -> None:
         """Say that this version cannot read the spec: in SpecValid, leaving the rest of the status as it is."""

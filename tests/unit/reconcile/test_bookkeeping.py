@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from spillway.api.vocabulary import LABEL_WORKLOAD
 from spillway.apply.connection import ApiError
 from spillway.apply.known import KnownObjects, Ref
 from spillway.plan.decision import Ledger, Permit, Workload
@@ -47,25 +48,25 @@ async def loaded(server: Writer) -> Bookkeeping:
 
 async def test_a_pass_that_failed_finds_the_ledger_again() -> None:
     books = await loaded(Writer(stored()))
-    assert books.found("uid-1") == books.found("uid-1") == SPENT
-    assert books.found("another") is None
+    assert books.found(workload().key, "uid-1") == books.found(workload().key, "uid-1") == SPENT
+    assert books.found(workload().key, "another") is None
 
 
 async def test_what_was_written_since_is_newer_than_what_was_read() -> None:
     books = await loaded(Writer(stored()))
     newer = Ledger(month="2026-11", hosted_usd=20.0)
     await books.write(workload(), newer, NOW, at_once=True)
-    assert books.found("uid-1") == newer
+    assert books.found(workload().key, "uid-1") == newer
     books.forget(workload().key)
-    assert books.found("uid-1") is None
+    assert books.found(workload().key, "uid-1") is None
 
 
 async def test_nothing_is_kept_of_a_workload_whose_name_another_one_has_before_its_end_was_heard_of() -> None:
     books, remade = await loaded(Writer(stored())), replace(workload(), uid="uid-2")
     await books.write(workload(), SPENT, NOW, at_once=True)
     await books.write(remade, Ledger(month="2026-11"), NOW, at_once=True)
-    assert books.found("uid-1") is None
-    assert books.found("uid-2") == Ledger(month="2026-11")
+    assert books.found(workload().key, "uid-1") is None
+    assert books.found(workload().key, "uid-2") == Ledger(month="2026-11")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ async def test_money_is_written_as_it_is_counted(passed: timedelta, written: boo
     await books.write(workload(), SPENT, NOW, at_once=False)
     known.applied(Ref("ConfigMap", "ml", "chat-ledger"), {"uid": "map", "resourceVersion": "1"}, "digest", workload().key)
     await books.write(workload(), newer, NOW + passed, at_once=False)
-    assert books.found("uid-1") == (newer if written else SPENT)
+    assert books.found(workload().key, "uid-1") == (newer if written else SPENT)
 
 
 def watched(minutes: float, **changes: Any) -> Ledger:
@@ -109,7 +110,7 @@ async def test_when_a_ledger_is_written(newer: Ledger, at_once: bool, there: boo
         known.applied(Ref("ConfigMap", "ml", "chat-ledger"), {"uid": "map", "resourceVersion": "1"}, "digest", workload().key)
     assert newer.watched_until is not None
     await books.write(workload(), newer, newer.watched_until, at_once=at_once)
-    assert books.found("uid-1") == (newer if written else watched(0))
+    assert books.found(workload().key, "uid-1") == (newer if written else watched(0))
 
 
 @pytest.mark.parametrize(
@@ -133,8 +134,22 @@ async def test_what_holds_no_ledger_or_is_nobodys_keeps_no_other_from_being_read
     nobodys, empty = stored(), stored({})
     nobodys = {**nobodys, "metadata": {**nobodys["metadata"], "ownerReferences": []}}
     books = await loaded(Writer(nobodys, {**empty, "data": None}, empty))
-    assert books.found("uid-1") is None
-    assert (await loaded(Writer(nobodys, empty, stored()))).found("uid-1") == SPENT
+    assert books.found(workload().key, "uid-1") is None
+    assert (await loaded(Writer(nobodys, empty, stored()))).found(workload().key, "uid-1") == SPENT
+
+
+async def test_a_ledger_that_another_namespace_or_a_copy_has_for_a_workload_is_not_its_own() -> None:
+    """Whoever may write ConfigMaps can name any controller in one."""
+    metadata = stored()["metadata"]
+    labels = {**metadata["labels"], LABEL_WORKLOAD: "other"}
+    claims = [
+        {**stored(), "metadata": {**metadata, **changes}}
+        for changes in ({"namespace": "zz"}, {"name": "zz"}, {"labels": labels}, {"name": "other-ledger", "labels": labels})
+    ]
+    assert (await loaded(Writer(*claims))).found(workload().key, "uid-1") is None
+    dear = ledger_object(workload(), replace(SPENT, hosted_usd=1e6))
+    others = [{**dear, "metadata": each["metadata"]} for each in claims]
+    assert (await loaded(Writer(stored(), *others))).found(workload().key, "uid-1") == SPENT
 
 
 async def test_a_permit_is_written_once_and_tried_again_until_it_is() -> None:
@@ -155,7 +170,7 @@ async def test_a_permit_is_written_once_and_tried_again_until_it_is() -> None:
 async def test_a_ledger_that_cannot_be_read_is_told_and_kept_beside_the_new_one(caplog: pytest.LogCaptureFixture) -> None:
     server = Writer(stored({"ledger.json": '{"month": '}))
     books = await loaded(server)
-    assert books.found("uid-1") is None
+    assert books.found(workload().key, "uid-1") is None
     assert "ml/chat-ledger cannot be read" in caplog.text
     await books.write(workload(), SPENT, NOW, at_once=True)
     again = await loaded(server)

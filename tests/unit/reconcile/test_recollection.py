@@ -58,8 +58,8 @@ async def test_the_next_process_knows_what_the_last_one_wrote() -> None:
     server = Server()
     await (await loaded(server)).write(workload(), KNOWS, NOW)
     again = await loaded(server)
-    assert again.recall("uid-1", Memory(numbers_replicas=3)) == Memory(numbers_replicas=3, measured_input_tokens=900.0)
-    assert again.recall("another", Memory()) == Memory()
+    assert again.recall(workload().key, "uid-1", Memory(numbers_replicas=3)) == Memory(numbers_replicas=3, measured_input_tokens=900.0)
+    assert again.recall(workload().key, "another", Memory()) == Memory()
 
 
 async def test_nothing_is_kept_of_a_workload_whose_name_another_one_has_before_its_end_was_heard_of() -> None:
@@ -68,8 +68,8 @@ async def test_nothing_is_kept_of_a_workload_whose_name_another_one_has_before_i
     await found.write(workload(), KNEW, NOW)
     server.known.gone(Ref("ConfigMap", "ml", "chat-learned"))
     await found.write(remade, KNOWS, NOW)
-    assert found.recall("uid-1", Memory()) == Memory()
-    assert found.recall("uid-2", Memory()) == KNOWS
+    assert found.recall(workload().key, "uid-1", Memory()) == Memory()
+    assert found.recall(workload().key, "uid-2", Memory()) == KNOWS
 
 
 async def test_it_is_written_every_five_minutes_at_most_and_not_when_nothing_is_new() -> None:
@@ -94,9 +94,17 @@ async def test_traffic_alone_is_written_every_quarter_of_an_hour_and_with_all_el
         assert server.writes == writes
 
 
+@pytest.mark.parametrize("changes", [{"namespace": "zz"}, {"name": "zz"}])
+async def test_what_another_namespace_or_a_copy_has_for_a_workload_is_not_recalled(changes: dict[str, str]) -> None:
+    claim = stored(KNOWS)
+    claim = {**claim, "metadata": {**claim["metadata"], **changes}}
+    found = await loaded(Server(stored(), claim))
+    assert found.recall(workload().key, "uid-1", Memory()) == KNEW
+
+
 async def test_a_config_map_that_somebody_has_emptied_keeps_no_other_from_being_read() -> None:
     found = await loaded(Server({**stored(), "data": None}, stored()))
-    assert found.recall("uid-1", Memory()) == KNEW
+    assert found.recall(workload().key, "uid-1", Memory()) == KNEW
 
 
 async def test_it_is_written_when_the_clock_was_set_back() -> None:
@@ -114,7 +122,7 @@ async def test_a_clean_stop_writes_what_is_new_and_only_that() -> None:
     await found.flush(workload(), KNOWS, NOW + timedelta(seconds=1))
     await found.flush(workload(), KNOWS, NOW + timedelta(seconds=2))
     assert (server.kept(), server.writes) == (Learned.of(KNOWS), 2)
-    assert found.recall("uid-1", Memory()) == KNOWS
+    assert found.recall(workload().key, "uid-1", Memory()) == KNOWS
 
 
 async def test_what_somebody_deleted_is_written_again_at_once() -> None:
@@ -139,7 +147,7 @@ async def test_what_cannot_be_read_is_told_and_learned_anew(text: str, caplog: p
     server = Server(stored(text=text))
     found = await loaded(server)
     assert "ml/chat-learned keeps cannot be read, and is learned anew" in caplog.text
-    assert found.recall("uid-1", Memory()) == Memory()
+    assert found.recall(workload().key, "uid-1", Memory()) == Memory()
     await found.write(workload(), KNOWS, NOW)
     assert server.kept() == Learned.of(KNOWS)
 
@@ -148,4 +156,4 @@ async def test_a_workload_that_is_gone_is_forgotten() -> None:
     found = await loaded(Server())
     await found.write(workload(), KNEW, NOW)
     found.forget(workload().key)
-    assert found.recall("uid-1", Memory()) == Memory()
+    assert found.recall(workload().key, "uid-1", Memory()) == Memory()
