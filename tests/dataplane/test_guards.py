@@ -83,6 +83,10 @@ def is_refused(answer: Answer) -> bool:
     return answer.status == 429
 
 
+def is_told_to_wait(answer: Answer) -> bool:
+    return is_refused(answer) and error_of(answer) == "spill_limit_reached"
+
+
 def is_told_to_wait_long(answer: Answer) -> bool:
     return is_refused(answer) and int(answer.headers["retry-after"]) > 100
 
@@ -225,6 +229,27 @@ async def test_what_a_permit_is_too_small_for_is_counted_at_what_it_might_have_c
     assert 1 <= refused < await scene.gateway.metric("envoy_spillway_requests", code="429")  # without a permit: not by a limit
     assert await _meter(scene, "refused_micro_usd") == refused * worst_case()
     assert await _meter(scene, "charged_requests") == 0
+
+
+async def test_what_all_of_the_limit_is_too_little_for_takes_no_part_of_it_from_others(stage: SetStage) -> None:
+    """Counted, one such request had all that was left of the limit dealt out to its lane alone."""
+    scene = await stage(cap=0, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=500_000))
+    await in_force(scene, is_served)
+    for tokens, answers in ((999_999_999, 1), (TOKENS, 999_999_999)):
+        answer = await scene.client.post(max_tokens=tokens, n=answers)
+        assert (answer.status, error_of(answer)) == (429, "spill_limit_reached")
+    assert (await scene.client.post(max_tokens=400_000)).status == 429  # more than is left, less than the limit
+    assert await _meter(scene, "refused_requests") == 1
+    assert 800_000 < await _meter(scene, "refused_micro_usd") < 810_000
+
+
+async def test_a_limit_that_is_too_little_for_any_request_is_seen_to_be_short(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow={"maxUSDPerDay": "0.0001"})
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=50))
+    assert not is_served(await in_force(scene, is_told_to_wait))
+    assert await _meter(scene, "refused_micro_usd") == await _meter(scene, "refused_requests") * worst_case()
+    assert await _meter(scene, "refused_requests") > 0
 
 
 @pytest.mark.parametrize(("status", "told"), [(400, 400), (101, 503)])

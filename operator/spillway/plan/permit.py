@@ -68,6 +68,13 @@ def stops_spilling(spec: InferenceWorkloadSpec) -> bool:
     return spec.budget is not None and spec.budget.when_exceeded == "StopSpilling"
 
 
+def smallest_limit_usd(spec: InferenceWorkloadSpec) -> Decimal | None:
+    """Return the most that hosted backends may cost in a day or a month, whichever is less; None where money limits nothing."""
+    day = spec.overflow.max_usd_per_day if spec.overflow is not None else None
+    month = spec.budget.monthly_usd if spec.budget is not None and stops_spilling(spec) else None
+    return min((each for each in (day, month) if each is not None), default=None)
+
+
 def needs_permit(spec: InferenceWorkloadSpec, backends: Iterable[HostedBackend]) -> bool:
     """Whether gateways have to be told how much they may send: by the workload's limits or by a provider's."""
     return spec.rents and (metered(spec) or any(each.provider.limits for each in backends))

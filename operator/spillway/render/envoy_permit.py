@@ -7,7 +7,7 @@ from spillway.api.hosted import LongPrompts
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
 from spillway.plan.equivalence import listed_model, own_context_tokens
-from spillway.plan.permit import needs_permit, stops_spilling
+from spillway.plan.permit import MICRO, needs_permit, smallest_limit_usd, stops_spilling
 from spillway.render.envoy_http import EnvoyConfig, is_set
 from spillway.render.envoy_metrics import counter, has_metadata, stats_logger
 
@@ -45,6 +45,8 @@ def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, .
         facts["capabilities"] = f" {' '.join(sorted(model.capabilities))} "
     if needs_permit(spec, backends):
         facts["permit_file"] = f"{folder}/{PERMIT_FILE}"
+    if (limit_usd := smallest_limit_usd(spec)) is not None:
+        facts["limit_micro_usd"] = float(limit_usd * MICRO)
     return facts
 
 

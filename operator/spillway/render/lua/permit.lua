@@ -226,9 +226,12 @@ function envoy_on_request(h)
     local spent = lane.to and (charged < lane.from or charged + cost > lane.to)
     local shared = lane.sent_to and (sent < lane.sent_from or sent + 1 > lane.sent_to)
     if spent or shared then
-      local refused = h:streamInfo():dynamicMetadata()
-      refused:set("permit_refused", "charge", cost)
-      refused:set("permit_refused", "worker", thread)
+      -- What all of the limit is too little for does not tell how short that is, nor where the rest is wanted, unless nothing else comes.
+      if sent == 0 or cost <= (meta:get("limit_micro_usd") or math.huge) then
+        local refused = h:streamInfo():dynamicMetadata()
+        refused:set("permit_refused", "charge", cost)
+        refused:set("permit_refused", "worker", thread)
+      end
       return turn_away(h, "429", "rate_limit_error", "spill_limit_reached",
         "no own replica can answer now, and this workload's limit on hosted capacity is reached; try again later", retry_at - now_s())
     end
