@@ -10,10 +10,10 @@ from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, curre
 from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
 from spillway.plan.economics import break_even_of_replica, kappa
 from spillway.plan.last_prices import replica_usd_per_hour
-from spillway.plan.ledger import month_end
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import replicas_for
 from spillway.plan.observation import Missing, Observation, ReplicaPod
+from spillway.plan.periods import month_end
 from spillway.plan.readings import number, positive
 from spillway.plan.scale import lower_bound
 from spillway.plan.settings import PlanSettings

@@ -19,18 +19,16 @@ How it counts
 * Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
-from spillway.plan.permit_record import grant_from, permit_from
-from spillway.plan.readings import finite, moment_if_written, written_moment, written_number
+from spillway.plan.periods import day_of, day_start, month_end, month_of, month_start
+from spillway.plan.readings import finite
 from spillway.plan.settings import PlanSettings
 
 TEXT_BYTES_PER_TOKEN = 4.0  # JSON of English prose: about four characters per token in current vocabularies
@@ -42,40 +40,10 @@ PREDECESSORS_SHOWN = timedelta(minutes=5)
 # No answer of Prometheus rests on an older scrape (its default lookback).
 OLDEST_SCRAPE = timedelta(minutes=5)
 
-_COUNTED = (
+COUNTED = (
     *("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes"),
     "unmetered_plain_response_bytes",
 )
-
-
-def month_of(moment: datetime) -> str:
-    """Return the accounting month of a moment."""
-    return moment.astimezone(UTC).isoformat()[:7]
-
-
-def month_start(moment: datetime) -> datetime:
-    """Return when the accounting month of a moment began."""
-    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def month_end(moment: datetime) -> datetime:
-    """Return when the accounting month of a moment ends."""
-    return month_start(month_start(moment) + timedelta(days=32))
-
-
-def day_of(moment: datetime) -> str:
-    """Return the accounting day of a moment."""
-    return moment.astimezone(UTC).date().isoformat()
-
-
-def day_start(moment: datetime) -> datetime:
-    """Return when the accounting day of a moment began."""
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def day_end(moment: datetime) -> datetime:
-    """Return when the accounting day of a moment ends."""
-    return day_start(moment) + timedelta(days=1)
 
 
 def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:
@@ -92,81 +60,6 @@ def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now
         watched_until=now,
         counted_until=opened.counted_until if isinstance(seen.signals.counters, Missing) else now,
     )
-
-
-def to_json(ledger: Ledger) -> str:
-    """Return the ledger as text for its ConfigMap; stable for equal ledgers."""
-    return json.dumps(asdict(ledger), default=lambda moment: moment.isoformat(), sort_keys=True, separators=(",", ":"))
-
-
-def from_json(text: str) -> Ledger:
-    """Return the ledger that `to_json` wrote. Unknown fields, of a newer version, are ignored; raises ValueError on anything else."""
-    try:
-        stored = json.loads(text)
-        counters = {
-            key: replace(
-                _entry({name: written_number(entry.get(name, 0.0)) for name in _COUNTED}),
-                seen_at=moment_if_written(entry.get("seen_at")),
-                restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
-                restarted_by=moment_if_written(entry.get("restarted_by")),
-            )
-            for key, entry in stored.get("counters", {}).items()
-        }
-        sums = {
-            name: written_number(stored.get(name, 0.0))
-            for name in (
-                "dedicated_usd",
-                "hosted_usd",
-                "input_tokens",
-                "output_tokens",
-                "estimated_requests",
-                "estimated_tokens",
-                "unaccounted_s",
-                "day_hosted_usd",
-                "day_requests",
-                "day_hosted_requests",
-            )
-        }
-        replicas = {uid: written_moment(moment) for uid, moment in stored.get("replicas", {}).items()}
-        return Ledger(
-            month=month_of(written_moment(f"{stored['month']}-01T00:00:00Z")),
-            watched_until=moment_if_written(stored.get("watched_until")),
-            counted_until=moment_if_written(stored.get("counted_until")),
-            counters=counters,
-            replicas=replicas,
-            unpriced_accelerator_s=_owed_time(stored),
-            unpriced_tokens=_owed_tokens(stored),
-            last_usd_per_accelerator_hour={
-                name: written_number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()
-            },
-            last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
-            day=day_of(written_moment(f"{stored['day']}T00:00:00Z")) if stored.get("day") else "",
-            permit=permit_from(stored.get("permit")),
-            grants=tuple(grant_from(each) for each in stored.get("grants", ())),
-            **sums,
-        )
-    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        message = f"not a ledger: {error!r}"
-        raise ValueError(message) from error
-
-
-def _owed_time(stored: Mapping[str, Any]) -> Mapping[str, float]:
-    """Return what is owed by class. Ledgers first had a sum for all: nobody knows of which class it was."""
-    nameless = written_number(stored.get("unpriced_replica_s", 0.0))
-    owed = {name: written_number(seconds) for name, seconds in stored.get("unpriced_accelerator_s", {}).items()}
-    return owed | ({"": nameless} if nameless else {})
-
-
-def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
-    """Return what is owed by backend; here too a sum was first."""
-    found = stored.get("unpriced_tokens", {})
-    if isinstance(found, int | float):
-        return {"": (written_number(found), 0.0)} if found else {}
-    return _pairs(found)
-
-
-def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:
-    return {label: (written_number(prompt), written_number(answer)) for label, (prompt, answer) in stored.items()}
 
 
 def _set_back(ledger: Ledger, now: datetime) -> Ledger:
@@ -247,16 +140,17 @@ def _rows(counters: Iterable[TokenCounters]) -> dict[str, LedgerEntry]:
     """Return the readings by mark key. A pod scraped by two Prometheus jobs appears twice: the later reading is the higher one."""
     rows: dict[str, LedgerEntry] = {}
     for each in counters:
-        values = {name: finite(float(getattr(each, name))) for name in _COUNTED}
+        values = {name: finite(float(getattr(each, name))) for name in COUNTED}
         if any(found is None for found in values.values()):
             continue
         key = f"{each.pod}|{each.backend}"
         before = rows.get(key, LedgerEntry())
-        rows[key] = _entry({name: max(found or 0.0, getattr(before, name)) for name, found in values.items()})
+        rows[key] = entry_of({name: max(found or 0.0, getattr(before, name)) for name, found in values.items()})
     return rows
 
 
-def _entry(values: Mapping[str, float]) -> LedgerEntry:
+def entry_of(values: Mapping[str, float]) -> LedgerEntry:
+    """Return what one row of counters came to, by their names in COUNTED."""
     return LedgerEntry(
         input_tokens=values["input_tokens"],
         output_tokens=values["output_tokens"],
@@ -269,13 +163,13 @@ def _entry(values: Mapping[str, float]) -> LedgerEntry:
 
 
 def _restarted(mark: LedgerEntry, row: LedgerEntry) -> bool:
-    return any(getattr(row, name) < getattr(mark, name) for name in _COUNTED)
+    return any(getattr(row, name) < getattr(mark, name) for name in COUNTED)
 
 
 def _growth(mark: LedgerEntry | None, row: LedgerEntry) -> LedgerEntry:
     if mark is None or _restarted(mark, row):
         return row
-    return _entry({name: getattr(row, name) - getattr(mark, name) for name in _COUNTED})
+    return entry_of({name: getattr(row, name) - getattr(mark, name) for name in COUNTED})
 
 
 def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool, made_at: datetime) -> Ledger:
@@ -335,7 +229,7 @@ def _share_since(start: datetime, mark: LedgerEntry | None, ledger: Ledger, now:
 
 
 def _times(grown: LedgerEntry, share: float) -> LedgerEntry:
-    return _entry({name: getattr(grown, name) * share for name in _COUNTED})
+    return entry_of({name: getattr(grown, name) * share for name in COUNTED})
 
 
 def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:

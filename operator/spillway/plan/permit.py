@@ -31,8 +31,8 @@ from spillway.plan.clock import elapsed
 from spillway.plan.dealing import Need, deal, is_short
 from spillway.plan.decision import Allowance, Grant, HostedBackend, Lane, Ledger, Permit
 from spillway.plan.lane_meters import Meters
-from spillway.plan.ledger import day_end, month_end
 from spillway.plan.observation import Missing, Observation
+from spillway.plan.periods import day_end, month_end
 from spillway.plan.validate import listed_backend
 
 WORKERS = 2  # Envoy's worker threads in a gateway pod

@@ -10,19 +10,19 @@ takes a replica away.
 """
 
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from spillway.api.dedicated import Scaling, ScalingMode
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import assumed_residence_s, declared_peak, declared_rate
+from spillway.plan.capacity import declared_peak, declared_rate
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Capacity, Counted, DemandPoint, Memory, OwnedPool, ScaleDecision, ScaleFigures, Workload
+from spillway.plan.demand import TARGET_WHERE_NOTHING_SPILLS, Demand, measure_demand
 from spillway.plan.forecast import learn
-from spillway.plan.observation import Observation, Signals
+from spillway.plan.no_place import cannot_start, has_no_place, refused, unschedulable
+from spillway.plan.observation import Observation
 from spillway.plan.options import MOST_REPLICAS
 from spillway.plan.readings import number, positive
 from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
@@ -30,28 +30,11 @@ from spillway.plan.settings import PlanSettings
 from spillway.plan.spill import is_held_from_hosted, ready_replicas
 from spillway.plan.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
 
-KV_TARGET = 0.9  # vLLM preempts when the last blocks go
-TARGET_WHERE_NOTHING_SPILLS = 0.85  # share of the batch to plan for where no hosted backend takes the peaks
 FULL = 0.9  # of the slots of all replicas, from which on they are taken to be full
 MUCH_SPILLED = 0.2  # of what arrives, from which on that is no chance of a moment
 HARDLY_USED = 0.25  # of what there is: less work than that buys no more, whatever the last hours were like
 MINUTES_UNTIL_FORECAST = 60
 TINY = 1e-9  # floating-point dust must not buy a replica
-
-# What the scheduler says behind its grounds is of what it might have done: preempted others, or since 1.34 deallocated claims of devices.
-_BEHIND = re.compile(r"\. .*|\.? *preemption:.*", re.DOTALL)
-_ALL_NODES = re.compile(r"^\d+/\d+ nodes are available: ")
-_COUNTED = re.compile(r", (?=\d)")  # each of the scheduler's grounds begins with a number of nodes
-_COUNT = re.compile(r"^\d+ ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """How many replicas the traffic asks for."""
-
-    replicas: float | None  # None: nothing is known
-    complete: bool  # False: something that should be known is Missing, so demand may be higher than this
-    figures: str
 
 
 def lower_bound(spec: InferenceWorkloadSpec) -> int:
@@ -63,77 +46,6 @@ def lower_bound(spec: InferenceWorkloadSpec) -> int:
 def upper_bound(spec: InferenceWorkloadSpec) -> int:
     """Return the most replicas allowed."""
     return max(_scaling(spec).max_replicas, lower_bound(spec))
-
-
-def unschedulable(seen: Observation, pool: str | None = None) -> str | None:
-    """Return why no node takes a replica, in the scheduler's words without its live counts; None when all found a node.
-
-    `pool`: the one whose replicas are meant, as those of one that is to go are not waited for; None: all there are.
-    """
-    return no_node(pod.unschedulable for pod in seen.replicas if pod.unschedulable and pod.stays and pool in {None, pod.pool})
-
-
-def no_node(sentences: Iterable[str]) -> str | None:
-    """Return the grounds in the scheduler's sentences about pods, without their live counts; None where there is no sentence."""
-    grounds = {_COUNT.sub("", ground) for sentence in sentences for ground in _COUNTED.split(_ALL_NODES.sub("", _plain(sentence)))}
-    return ", ".join(sorted(grounds)) or None
-
-
-def refused(seen: Observation, pool: str | None = None) -> str | None:
-    """Return why the API server takes no pod of a replica, in its words; None when it takes all. `pool`: see unschedulable."""
-    return "; ".join(sorted({each.refused for each in seen.pools if each.refused and pool in {None, each.name}})) or None
-
-
-def has_no_place(seen: Observation, pool: str | None) -> bool:
-    """Whether some replica that is asked for cannot be: no node takes it, or the API server does not take its pod."""
-    return unschedulable(seen, pool) is not None or refused(seen, pool) is not None
-
-
-def cannot_start(seen: Observation, pool: str) -> bool:
-    """Whether a replica cannot start, and none shows that others would: what keeps one from it (an image, an argument) then keeps all."""
-    return not ready_replicas(seen) and any(pod.is_stuck for pod in seen.replicas if pod.pool == pool)
-
-
-def _plain(sentence: str) -> str:
-    return _BEHIND.sub("", sentence).strip().removesuffix(".")
-
-
-def measure_demand(
-    spec: InferenceWorkloadSpec, seen: Observation, capacity: Capacity, memory: Memory, *, batch: int, asleep: bool
-) -> Demand:
-    """Return the demand in replicas of `batch` requests: the most that arrivals, concurrency and KV cache each ask for, spilled included.
-
-    At zero replicas (`asleep`) only a request that was for a backend counts: one that hosted answered, that nobody could, or that waits
-    at the gateway. What waits there counts like what is in flight: it is to be as soon as there is room.
-    """
-    signals = seen.signals
-    ready = ready_replicas(seen)
-    target = batch * (1.0 if spec.rents else TARGET_WHERE_NOTHING_SPILLS)
-    running, waiting = number(signals.running), number(signals.waiting)
-    at_replicas = number(signals.in_flight_owned)
-    engine = None if running is None and waiting is None else (running or 0.0) + (waiting or 0.0)
-    concurrency = None if at_replicas is None and engine is None else max(at_replicas or 0.0, engine or 0.0)
-    held = (number(signals.held_at_gateway) or 0.0) if spec.holds else 0.0
-    arrivals = number(signals.arrivals_per_s)
-    spilled = number(signals.spilled_per_s) if spec.rents else 0.0
-    elsewhere = (spilled or 0.0) + (number(signals.refused_per_s) or 0.0)
-    residence = _service_s(spec, signals, capacity, memory)
-
-    terms: dict[str, float] = {}
-    if arrivals is not None and (elsewhere or not asleep):
-        terms[f"{arrivals:.2f} arrivals/s x {residence:.1f} s / {target:.0f}"] = arrivals * residence / target
-    if concurrency is not None or elsewhere or held:
-        here, there = concurrency or 0.0, elsewhere * residence
-        waits = f" + {held:.1f} waiting at the gateway" if held else ""
-        terms[f"({here:.1f} in flight + {there:.1f} spilled{waits}) / {target:.0f}"] = (here + there + held) / target
-    kv = number(signals.kv_cache_usage_ratio)
-    if kv is not None and ready:
-        terms[f"KV cache {kv * 100:.0f} % of {ready}"] = kv / KV_TARGET * ready
-    return Demand(
-        replicas=max(terms.values(), default=None),
-        complete=arrivals is not None and spilled is not None and (concurrency is not None or not ready),
-        figures="; ".join(terms) or "no readings",
-    )
 
 
 def scale(
@@ -455,17 +367,6 @@ def _remembered(kept: tuple[DemandPoint, ...], latest: DemandPoint, scaling: Sca
     points = (*kept, latest)
     before = [index for index, point in enumerate(points) if point.at <= latest.at - window]
     return points[before[-1] :] if before else points
-
-
-def _service_s(spec: InferenceWorkloadSpec, signals: Signals, capacity: Capacity, memory: Memory) -> float:
-    """Return how long own replicas work on a request. Its wait is taken out: a queue is not work, and would buy replicas twice."""
-    seen = positive(signals.residence_s)
-    if seen is None:
-        return assumed_residence_s(spec, capacity, memory)
-    running, waiting = positive(signals.running), number(signals.waiting)
-    if running is None or waiting is None:
-        return seen
-    return seen * running / (running + waiting)
 
 
 def _first(

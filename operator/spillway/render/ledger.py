@@ -1,10 +1,10 @@
-"""The ledger as it is kept: one JSON document (plan.ledger) in ConfigMap <name>-ledger."""
+"""The ledger as it is kept: one JSON document (plan.ledger_record) in ConfigMap <name>-ledger."""
 
 import hashlib
 from collections.abc import Mapping
 
 from spillway.plan.decision import Ledger, Workload
-from spillway.plan.ledger import from_json, to_json
+from spillway.plan.ledger_record import from_json, to_json
 from spillway.render import names
 from spillway.render.manifest import KubernetesObject, child
 

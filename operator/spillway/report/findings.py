@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan import observation
+from spillway.plan.no_place import has_no_place, no_node
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import why_stopped
 from spillway.plan.readings import number
-from spillway.plan.scale import has_no_place, lower_bound, no_node
+from spillway.plan.scale import lower_bound
 from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
 from spillway.report.budget_finding import within_budget

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from spillway.api.status import Basis, InferenceWorkloadStatus, ObservedLoadStatus
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.case import Usage
-from spillway.plan.ledger import month_start
 from spillway.plan.options import ServedBy
+from spillway.plan.periods import month_start
 from spillway.plan.placed import ObservedLoad
 from spillway.plan.readings import finite
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.plan import ledger as book
+from spillway.plan import ledger_record, periods
 from spillway.plan.decision import Allowance, Grant, Lane, Ledger, LedgerEntry, Memory, Permit, Workload
 from spillway.plan.observation import Observation, Sample, TokenCounters
 from tests.unit.plan.situations import (
@@ -80,7 +81,7 @@ def test_an_older_scrape_of_another_prometheus_is_no_restart() -> None:
     first = advanced(None, scraped(MILLION, **running))
     older = advanced(first, scraped(counters(input_tokens=9e5, output_tokens=9e5), at=later(15), **running), later(15))
     assert (older.hosted_usd, older.counters) == (first.hosted_usd, first.counters)
-    assert book.from_json(book.to_json(older)) == older
+    assert ledger_record.from_json(ledger_record.to_json(older)) == older
     gone = advanced(first, scraped(counters(input_tokens=9e5, output_tokens=9e5), at=later(15), gateways=()), later(15))
     assert gone.hosted_usd == first.hosted_usd
     end = advanced(older, scraped(counters(input_tokens=2e6, output_tokens=1e6), at=later(30), **again), later(30))
@@ -97,7 +98,7 @@ def test_after_a_restart_that_the_counters_did_not_show_an_older_scrape_is_none_
     for minute in range(1, 8):
         now = later(60 * minute)
         ledger = advanced(ledger, scraped(counters(input_tokens=minute * 1e6), at=now, **again), now)
-        ledger = book.from_json(book.to_json(ledger))
+        ledger = ledger_record.from_json(ledger_record.to_json(ledger))
     now = later(60 * 7 + 15)
     older = advanced(ledger, scraped(counters(input_tokens=6.9e6), at=now, **again), now)
     assert older.input_tokens == ledger.input_tokens == 7e6
@@ -292,8 +293,8 @@ def test_a_new_month_leaves_gateways_the_permit_they_have_and_what_they_hold_of_
     ],
 )
 def test_months_are_utc(moment: datetime, month: str) -> None:
-    assert book.month_of(moment) == month
-    assert book.month_start(moment) <= moment < book.month_end(moment)
+    assert periods.month_of(moment) == month
+    assert periods.month_start(moment) <= moment < periods.month_end(moment)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=400)])
@@ -338,7 +339,7 @@ def test_what_a_class_that_was_renamed_costs_until_its_replicas_are_gone_is_coun
     pods: dict[str, Any] = {"replicas": (replica(bound_at=NOW, tensor_parallel_size=2),)}
     first = advanced(None, observe(0, **pods))
     renamed = catalogue({"h100-sxm": accelerator()})
-    again = book.from_json(book.to_json(first))
+    again = ledger_record.from_json(ledger_record.to_json(first))
     second = advanced(again, observe(0, catalogue=renamed, **pods), later(3600))
     assert second.dedicated_usd == pytest.approx(8.0)
     assert second.unpriced_accelerator_s == {}
@@ -350,7 +351,7 @@ def test_what_a_backend_that_was_renamed_answers_until_its_gateways_are_gone_is_
     first = advanced(None, scraped(MILLION))
     renamed = catalogue(providers={"acme-eu": provider()})
     grown = counters(input_tokens=3e6, output_tokens=1e6)
-    for known in (first, book.from_json(book.to_json(first))):
+    for known in (first, ledger_record.from_json(ledger_record.to_json(first))):
         second = advanced(known, scraped(grown, at=later(15), catalogue=renamed), later(15))
         assert (second.hosted_usd, second.day_hosted_usd) == pytest.approx((0.7, 0.7))
         assert second.unpriced_tokens == {}
@@ -448,30 +449,32 @@ def test_an_outage_of_prometheus_is_no_break_in_the_watch_of_replicas() -> None:
 
 def test_what_is_written_is_read_back() -> None:
     ledger = advanced(None, scraped(MILLION, replicas=(replica(),)))
-    text = book.to_json(ledger)
-    assert book.from_json(text) == ledger
-    assert book.to_json(book.from_json(text)) == text
-    assert book.from_json('{"month": "2026-11", "later": 1}') == Ledger(month="2026-11")
+    text = ledger_record.to_json(ledger)
+    assert ledger_record.from_json(text) == ledger
+    assert ledger_record.to_json(ledger_record.from_json(text)) == text
+    assert ledger_record.from_json('{"month": "2026-11", "later": 1}') == Ledger(month="2026-11")
 
 
 def test_what_is_owed_is_written_and_read_back() -> None:
     owed = advanced(None, scraped(MILLION, catalogue=catalogue({}, {}), replicas=(replica(),)))
     assert owed.unpriced_tokens
     assert owed.unpriced_accelerator_s
-    assert book.from_json(book.to_json(owed)) == owed
+    assert ledger_record.from_json(ledger_record.to_json(owed)) == owed
 
 
 def test_a_ledger_of_the_first_form_is_read() -> None:
-    found = book.from_json('{"month":"2026-11","hosted_usd":2.0,"unpriced_replica_s":60.0,"unpriced_tokens":9.0}')
+    found = ledger_record.from_json('{"month":"2026-11","hosted_usd":2.0,"unpriced_replica_s":60.0,"unpriced_tokens":9.0}')
     assert (found.hosted_usd, found.unpriced_accelerator_s, found.unpriced_tokens) == (2.0, {"": 60.0}, {"": (9.0, 0.0)})
     assert book.settle(found, catalogue()) == found  # nobody knows whose they were
-    priced = book.from_json('{"month":"2026-11","unpriced_replica_s":0.0,"unpriced_tokens":0.0}')
+    priced = ledger_record.from_json('{"month":"2026-11","unpriced_replica_s":0.0,"unpriced_tokens":0.0}')
     assert priced == Ledger(month="2026-11")
 
 
 def test_marks_of_the_first_form_are_gone_on_from() -> None:
     """They lack what was counted later, and when they were seen."""
-    found = book.from_json('{"month":"2026-11","counters":{"chat-gateway-0|acme/llama-8b":{"input_tokens":1e6,"output_tokens":1e6}}}')
+    found = ledger_record.from_json(
+        '{"month":"2026-11","counters":{"chat-gateway-0|acme/llama-8b":{"input_tokens":1e6,"output_tokens":1e6}}}'
+    )
     assert found.counters == {"chat-gateway-0|acme/llama-8b": LedgerEntry(input_tokens=1e6, output_tokens=1e6)}
     broken_off = replace(found, counted_until=NOW)
     assert advanced(broken_off, scraped(at=later(3600), gateways=()), later(3600)).counters == found.counters
@@ -500,7 +503,7 @@ def test_marks_of_the_first_form_are_gone_on_from() -> None:
 )
 def test_what_is_no_ledger_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        book.from_json(text)
+        ledger_record.from_json(text)
 
 
 # The law: however the same history is looked at, the total is the same.
@@ -560,7 +563,7 @@ def replay(moments: Sequence[Moment]) -> tuple[Ledger, int, float]:
         for _ in range(moment.times):
             ledger = advanced(ledger, observe(0, replicas=pods, signals=replace(signals(), counters=reading)), now)
             if moment.operator_restarts:
-                ledger = book.from_json(book.to_json(ledger))
+                ledger = ledger_record.from_json(ledger_record.to_json(ledger))
         restartable = False if not moment.prometheus_up else restartable
     assert ledger is not None
     return ledger, total, (now - NOW).total_seconds()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
-from spillway.plan import ledger as book
+from spillway.plan import ledger_record
 from spillway.plan.decision import HostedBackend, Lane, Ledger, Permit
 from spillway.plan.observation import Observation, Sample, SpillMeter
 from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left, why_stopped
@@ -293,7 +293,7 @@ def test_provider_limits_are_shared_by_workloads_and_lanes_and_need_no_renewal()
 def test_the_permit_survives_the_ledgers_own_writing() -> None:
     seen = metering(gateways=2, catalogue=catalogue(providers={"acme": provider(limits={"requestsPerMinute": 60, "tokensPerMinute": 600})}))
     ledger = planned(limited(**TEN_A_DAY, maxSharePercent=50), seen, replace(TODAY, day_requests=100.0, day_hosted_usd=1.5))
-    assert book.from_json(book.to_json(ledger)) == ledger
+    assert ledger_record.from_json(ledger_record.to_json(ledger)) == ledger
 
 
 @pytest.mark.parametrize("overflow", [TEN_A_DAY, {"maxSharePercent": 20}], ids=["money", "a share"])

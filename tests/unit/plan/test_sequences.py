@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spillway.plan import learned as knowledge
-from spillway.plan import ledger as book
+from spillway.plan import ledger_record
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Memory, Workload
 from spillway.plan.learned import Learned
@@ -129,7 +129,7 @@ def passes(mode: str, history: Sequence[Step]) -> list[Passed]:
 def restarted(memory: Memory) -> Memory:
     """Return what a new operator knows by what the one before wrote down."""
     learned = Learned.of(memory)
-    ledger = None if memory.ledger is None else book.from_json(book.to_json(memory.ledger))
+    ledger = None if memory.ledger is None else ledger_record.from_json(ledger_record.to_json(memory.ledger))
     fresh = Memory(ledger=ledger)
     return fresh if learned is None else knowledge.from_json(knowledge.to_json(learned)).into(fresh)
 
@@ -208,7 +208,7 @@ def test_money_never_falls_within_a_month_and_all_that_is_remembered_can_be_writ
     for each in passes("Hybrid", history):
         before, after = each.before.ledger, each.after.ledger
         assert after is not None
-        assert book.from_json(book.to_json(after)) == after
+        assert ledger_record.from_json(ledger_record.to_json(after)) == after
         if before is not None and before.month == after.month:
             assert after.hosted_usd >= before.hosted_usd
             assert after.dedicated_usd >= before.dedicated_usd
