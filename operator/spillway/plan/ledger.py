@@ -211,13 +211,13 @@ def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline:
 def _begun(mark: LedgerEntry, shown: int | None, now: datetime) -> tuple[int | None, datetime | None]:
     """Return of which container counters are that have not fallen, and when the pod first showed a later one.
 
-    Whatever the pod says, they are those of the container before until scrapes of it are too old to be shown. From then on they are the
-    later one's, which has counted more than the one before.
+    Whatever the pod says, they are those of the container before until scrapes of it are too old to be shown. From then on they are those
+    of the next one, which has counted more; one that has followed since may show nothing yet.
     """
-    if shown in {None, mark.restarts}:
+    if shown is None or mark.restarts is None or shown == mark.restarts:
         return mark.restarts, None
     since = now if mark.restarted_by is None or mark.restarted_by > now else mark.restarted_by
-    return (shown, None) if now - since >= OLDEST_SCRAPE else (mark.restarts, since)
+    return (min(shown, mark.restarts + 1), None) if now - since >= OLDEST_SCRAPE else (mark.restarts, since)
 
 
 def _share_since(start: datetime, mark: LedgerEntry | None, ledger: Ledger, now: datetime) -> float:

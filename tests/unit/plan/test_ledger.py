@@ -107,6 +107,17 @@ def test_after_a_restart_that_the_counters_did_not_show_an_older_scrape_is_none_
     assert crashed.input_tokens == 8e6
 
 
+def test_a_gateway_that_restarts_again_before_the_first_restart_is_taken_for_one_counts_whole() -> None:
+    """What a scrape shows while a container of just now has shown nothing yet is of the one before it."""
+    ledger = advanced(None, scraped(counters(input_tokens=1e3), gateways=(gateway(restarts=0),)))
+    for second, restarts in ((60, 1), (240, 1), (355, 1), (365, 2)):
+        now = later(second)
+        ledger = advanced(ledger, scraped(counters(input_tokens=1e6), at=now, gateways=(gateway(restarts=restarts),)), now)
+    now = later(390)
+    ledger = advanced(ledger, scraped(counters(input_tokens=4e5), at=now, gateways=(gateway(restarts=2),)), now)
+    assert ledger.input_tokens == 1.4e6
+
+
 def test_a_new_pod_counts_whole_beside_the_old_ones() -> None:
     first = advanced(None, scraped(MILLION))
     second = advanced(first, scraped(MILLION, replace(MILLION, pod="chat-gateway-1"), at=later(15)), later(15))
