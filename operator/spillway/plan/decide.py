@@ -95,8 +95,6 @@ def decide(workload: Workload, seen: Observation, memory: Memory, now: datetime,
             now=now,
             settings=settings,
         )
-        settling = _settling(memory, pool, scaled, now)
-        memory = memory if settling is memory.settling else replace(memory, settling=settling)
         pool = replace(pool, replicas=scaled.replicas)
 
     # Replicas that are on their way out, or that a spec with problems leaves alone, go on holding what they held.
@@ -242,9 +240,11 @@ def _running(seen: Observation, name: str) -> Pool | None:
     return next((each for each in seen.pools if each.name == name), None)
 
 
-def _settling(memory: Memory, pool: OwnedPool, scaled: ScaleDecision, now: datetime) -> Settling | None:
+def _settling(decision: Decision, last: Settling | None, now: datetime) -> Settling | None:
     """Return what to trust while the new count is on its way to the API server and back."""
-    last = memory.settling
+    pool, scaled = decision.pool, decision.scale
+    if pool is None or scaled is None:
+        return last
     if last is not None and (last.pool, last.replicas) == (pool.name, scaled.replicas):
         return last
     return Settling(pool=pool.name, replicas=scaled.replicas, at=now)
@@ -299,6 +299,7 @@ def _logged(workload: Workload, decision: Decision, told: Sequence[Told], memory
         replace(
             memory,
             placing=decision.placing,
+            settling=_settling(decision, memory.settling, now),
             # A month that cannot be judged for a while is no other verdict.
             budget=memory.budget if decision.budget is Reason.NO_PRICES else decision.budget,
             decisions=(*newest_first, *memory.decisions)[:LOG_LENGTH],

@@ -42,7 +42,8 @@ def scale_or_recommend(
         return decided, remembered
     shown = next((each.replicas for each in seen.pools if each.name == pool.name), None)
     there = (replicas_before(seen, memory) or lower_bound(workload.spec)) if shown is None else shown
-    return replace(decided, replicas=there, previous=shown, recommended=decided.replicas), remembered
+    found = replace(decided, replicas=there, previous=shown, recommended=decided.replicas)
+    return found, replace(remembered, settling=memory.settling)
 
 
 def _as_told(seen: Observation, pool: str, memory: Memory) -> Observation:

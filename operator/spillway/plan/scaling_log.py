@@ -18,7 +18,7 @@ def scaling_entries(decision: Decision, memory: Memory, now: datetime) -> Iterat
     told = scaled.recommended
     if scaled.replicas != (scaled.previous or 0):
         what = f"replicas {scaled.previous or 0} -> {scaled.replicas}"
-        if not _just_said(memory, what):
+        if not _just_said(decision, memory, what):
             why = scaled.why if told is None else f"placement.apply Recommend begins with the fewest; {scaled.why}"
             yield _entry(decision, scaled, now, what=what, why=why, replicas=scaled.replicas)
     before = scaled.replicas if memory.recommended_replicas is None else memory.recommended_replicas
@@ -33,14 +33,13 @@ def owned_usd_per_hour(decision: Decision, replicas: int) -> float | None:
     return None if price is None else max(0, replicas - (dedicated.committed_replicas if dedicated else 0)) * price
 
 
-def _just_said(memory: Memory, what: str) -> bool:
+def _just_said(decision: Decision, memory: Memory, what: str) -> bool:
     """Whether the last decision on the count was this very one: then it is still on its way, not taken again.
 
-    One that was taken since is of another pool, which begins as the one before it did.
+    That of another pool, which begins as the one before it did, is another one. Whose it was the log alone does not tell a new operator.
     """
-    last = next((entry for entry in memory.decisions if entry.what.startswith("replicas ")), None)
-    taken = memory.settling
-    return last is not None and last.what == what and (taken is None or taken.at.replace(microsecond=0) <= last.time)
+    last, taken = next((entry.what for entry in memory.decisions if entry.what.startswith("replicas ")), None), memory.settling
+    return last == what and (taken is None or decision.pool is None or taken.pool == decision.pool.name)
 
 
 def _entry(decision: Decision, scaled: ScaleDecision, now: datetime, *, what: str, why: str, replicas: int) -> DecisionStatus:

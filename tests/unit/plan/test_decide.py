@@ -8,7 +8,7 @@ import pytest
 from spillway.api.status import Basis
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Ledger, Memory
-from spillway.plan.observation import Pool
+from spillway.plan.observation import Observation, Pool
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
 from tests.unit.plan.situations import (
@@ -95,15 +95,20 @@ def test_another_accelerator_is_a_decision() -> None:
     assert "placement Hybrid on 1 x h200 per replica" in said(decision)
 
 
-def test_the_replicas_of_another_class_are_told_though_they_are_as_many_as_the_first() -> None:
+@pytest.mark.parametrize("apply", ["Automatic", "Recommend"])
+def test_the_replicas_of_another_class_are_told_though_they_are_as_many_as_the_first(apply: str) -> None:
     both = catalogue({"h100": accelerator(), "l40s": accelerator(product="NVIDIA L40S")})
-    first, memory = one_pass(workload(dedicated={"accelerators": ["h100"]}), observe(0, pools=(), catalogue=both))
+    on = [workload(placement={"mode": "Hybrid", "apply": apply}, dedicated={"accelerators": [name]}) for name in ("h100", "l40s")]
+    none = observe(0, pools=(), catalogue=both)
+    first, memory = one_pass(on[0], none)
     assert "replicas 0 -> 1" in said(first)
-    moved, other = workload(dedicated={"accelerators": ["l40s"]}), observe(1, catalogue=both)
-    found, memory = one_pass(moved, other, memory, later(600))
+    waiting, memory = one_pass(on[0], none, memory, later(60))
+    assert said(waiting) == [], "it is still on its way"
+    other = observe(1, catalogue=both)
+    found, memory = one_pass(on[1], other, memory, later(600))
     assert {"placement Hybrid on 1 x l40s per replica", "replicas 0 -> 1"} <= set(said(found))
-    again, _ = one_pass(moved, other, memory, later(660))
-    assert said(again) == [], "it is still on its way"
+    again, _ = one_pass(on[1], other, memory, later(660))
+    assert said(again) == [], "this one is"
 
 
 def test_a_budget_is_told_when_the_verdict_changes() -> None:
@@ -137,8 +142,11 @@ def test_a_moment_without_prices_is_no_other_verdict(monthly_usd: str, then_usd:
     assert said(after) == told
 
 
-def test_a_new_operator_repeats_nothing_that_the_status_tells() -> None:
-    wanted, seen = workload(budget={"monthlyUSD": "100"}), observe(1)
+@pytest.mark.parametrize(
+    "seen", [pytest.param(observe(1), id="as decided"), pytest.param(observe(1, pools=()), id="its Deployment is not there yet")]
+)
+def test_a_new_operator_repeats_nothing_that_the_status_tells(seen: Observation) -> None:
+    wanted = workload(budget={"monthlyUSD": "100"})
     decision, memory = one_pass(wanted, seen)
     status = report(wanted, seen, decision, ApplyOutcome(), memory, NOW).model_dump(mode="json", by_alias=True, exclude_none=True)
     restarted, after = one_pass(replace(wanted, previous_status=status), seen, Memory(ledger=memory.ledger), later(15))
