@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 
 from spillway.plan.observation import Observation
-from spillway.plan.spill import ready_replicas
 
 # What the scheduler says behind its grounds is of what it might have done: preempted others, or since 1.34 deallocated claims of devices.
 _BEHIND = re.compile(r"\. .*|\.? *preemption:.*", re.DOTALL)
@@ -39,7 +38,8 @@ def has_no_place(seen: Observation, pool: str | None) -> bool:
 
 def cannot_start(seen: Observation, pool: str) -> bool:
     """Whether a replica cannot start, and none shows that others would: what keeps one from it (an image, an argument) then keeps all."""
-    return not ready_replicas(seen) and any(pod.is_stuck for pod in seen.replicas if pod.pool == pool)
+    own = [pod for pod in seen.replicas if pod.pool == pool]
+    return any(pod.is_stuck for pod in own) and not any(pod.ready and pod.stays for pod in own)
 
 
 def _plain(sentence: str) -> str:

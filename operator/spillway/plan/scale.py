@@ -303,7 +303,7 @@ class _Choosing:
             note = f"no more are asked for while one {lack}"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
         if cannot_start(self.seen, self.pool):
-            note = "no more are asked for while one cannot start and none serves"
+            note = "no more are asked for while one cannot start and none of its kind serves"
             return _Choice(replicas=self.current, reason=Reason.CRASH_LOOP, note=note, limited=Reason.CRASH_LOOP)
         window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
         lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)

@@ -28,7 +28,9 @@ def scaling_limited(this: Pass) -> Finding:  # noqa: PLR0911  one return per sta
         case Reason.UNSCHEDULABLE:
             return yes(Reason.UNSCHEDULABLE, no_place(this, meanwhile=scaled.reason is not Reason.EXTERNAL))
         case Reason.CRASH_LOOP:
-            return yes(Reason.CRASH_LOOP, "No more replicas are asked for while one cannot start and none serves, see ReplicasReady.")
+            return yes(
+                Reason.CRASH_LOOP, "No more replicas are asked for while one cannot start and none of its kind serves, see ReplicasReady."
+            )
         case Reason.AT_MIN_REPLICAS:
             return yes(Reason.AT_MIN_REPLICAS, "Fewer replicas are asked for than scaling.minReplicas allows.")
         case limit:

@@ -430,6 +430,9 @@ def test_no_more_are_asked_for_while_one_cannot_start_and_none_serves(wanted: Wo
     assert (found.replicas, found.reason, found.limited) == (2, Reason.CRASH_LOOP, Reason.CRASH_LOOP)
     one_serves = replace(seen, replicas=(replica(0), crashing[1]))
     assert scaled(one_pass(wanted, one_serves)[0]).replicas == 4, "a node of its own may be what is wrong with the other"
+    before = replica(2, pool="chat-engine-before")
+    moving = replace(seen, replicas=(before, *crashing), pools=(pool(1, name=before.pool), *seen.pools))
+    assert scaled(one_pass(wanted, moving)[0]).replicas == 2, "what another class serves with tells nothing"
 
 
 @pytest.mark.parametrize(
