@@ -862,6 +862,9 @@ def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sen
         pytest.param((replica(1, ready=False, ended_at=NOW - timedelta(hours=1), ended_words="Evicted"),), id="an eviction of an hour ago"),
         pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(minutes=1)),), id="a volume that is being attached"),
         pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(hours=1), terminating=True),), id="one that is taken down"),
+        pytest.param(
+            (replica(1, pool="chat-engine-00000000", ended_at=NOW, ended_words="Evicted"),), id="an eviction from a pool that is to go"
+        ),
     ],
 )
 def test_replicas_that_start_have_no_delay_by(pods: tuple[Any, ...]) -> None:
