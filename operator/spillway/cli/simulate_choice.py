@@ -17,7 +17,7 @@ from spillway.plan.offers import Offer
 from spillway.plan.options import Cause, Option, Question
 from spillway.plan.owning import all_sizes
 from spillway.plan.placed import ObservedLoad
-from spillway.plan.renting import cheapest_offer, hosted_options
+from spillway.plan.renting import hosted_options, overflow_offer
 from spillway.plan.sizing import ReplicaSize
 from spillway.simulate.trace import Trace, busiest_minute
 
@@ -53,7 +53,7 @@ def choose(question: Question, trace: Trace, *, kappa: float | None, where: str)
         reason = next((one.message for each in options if each.owns for one in each.obstacles), "no accelerator class has a price.")
         raise BadInputError(f"{where}: nothing that could be owned serves this trace: {reason} `spillway plan` shows every option")
     named = seen.spec.hosted is not None and seen.spec.hosted.backends and seen.offers.found
-    offer = seen.offers.found[0] if named else cheapest_offer(seen, hosted_options(seen, load))
+    offer = seen.offers.found[0] if named else overflow_offer(seen, hosted_options(seen, load))
     offer = offer if seen.may_leave else None
     assumed = offer is None and kappa is not None and seen.may_leave
     return Chosen(

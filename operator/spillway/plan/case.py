@@ -134,8 +134,8 @@ def _as_measured(sized: tuple[ReplicaSize, ...] | Problem, usage: Usage) -> tupl
 
 
 def _answering(offers: Offers, usage: Usage) -> Offers:
-    """Return what takes the overflow of what runs: the first backend that is named, whatever others ask."""
-    return offers if usage.mode is not ServedBy.HYBRID or offers.by_name else replace(offers, found=offers.found[:1])
+    """Return the offers with what takes the overflow of what runs: the first backend that is named, whatever others ask."""
+    return replace(offers, in_order=usage.mode is ServedBy.HYBRID and not offers.by_name)
 
 
 def _runs(option: Option, usage: Usage, question: Question) -> bool:

@@ -11,7 +11,7 @@ from spillway.plan.offers import has_own_weights
 from spillway.plan.options import Cause, Obstacle, Option, Question, ServedBy
 from spillway.plan.owning import Renting, owned_options
 from spillway.plan.placed import Verdict
-from spillway.plan.renting import batch_options, cheapest_offer, cheapest_request_usd, hosted_options, no_overflow
+from spillway.plan.renting import batch_options, cheapest_request_usd, hosted_options, no_overflow, overflow_offer
 from spillway.plan.sizing import ReplicaSize
 
 _ORDER = {mode: index for index, mode in enumerate(ServedBy)}
@@ -74,7 +74,7 @@ def all_options(question: Question, sized: tuple[ReplicaSize, ...] | Problem, lo
     if isinstance(sized, Problem):
         unknown = Option(mode=ServedBy.DEDICATED, obstacles=(Obstacle(cause=Cause.UNKNOWN_MODEL, message=sized.message),))
         return tuple(sorted((*hosted, *batch, unknown), key=_rank))
-    renting = Renting(overflow=cheapest_offer(question, hosted), cheapest_usd=cheapest_request_usd(question, (*hosted, *batch)))
+    renting = Renting(overflow=overflow_offer(question, hosted), cheapest_usd=cheapest_request_usd(question, (*hosted, *batch)))
     owned = [option for size in sized for option in owned_options(question, size, load, renting)]
     if renting.overflow is None:
         owned.append(Option(mode=ServedBy.HYBRID, obstacles=no_overflow(hosted)))

@@ -12,7 +12,8 @@ from spillway.plan.economics import break_even_of_replica, kappa
 from spillway.plan.last_prices import replica_usd_per_hour
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import replicas_for
-from spillway.plan.observation import Missing, Observation, ReplicaPod
+from spillway.plan.long_prompts import without_long_prompts
+from spillway.plan.observation import Missing, Observation, ReplicaPod, Signals
 from spillway.plan.periods import month_end
 from spillway.plan.readings import number, positive
 from spillway.plan.scale import lower_bound
@@ -26,7 +27,6 @@ BUDGET_BACK_WITHIN = 0.95  # a projection over budget is withdrawn below this sh
 class Economics:
     """The arithmetic of one request on either side."""
 
-    hosted_usd_per_request: float | None
     kappa: float | None
     break_even_requests: int | None
 
@@ -53,21 +53,23 @@ def economics(
     # Below kappa 1 no volume makes a replica pay, so there is no such number.
     pays = ratio is None or ratio >= 1
     break_even = break_even_of_replica(hosted_usd_per_request=hosted, usd_per_replica_hour=usd) if pays else None
-    return Economics(hosted_usd_per_request=hosted, kappa=ratio, break_even_requests=break_even)
+    return Economics(kappa=ratio, break_even_requests=break_even)
 
 
 def lengths_now(spec: InferenceWorkloadSpec, seen: Observation, memory: Memory, now: datetime) -> Lengths:
-    """Return what requests are like as money counts them: in the last minutes, else in this window, else as declared.
+    """Return what requests that replicas would take are like: in the last minutes, else in this window, else as declared.
 
-    Those that caps are reckoned with rest until they have moved by a fifth, and where nothing is owned none are learned. Neither they nor
-    those of the last minutes are of prompts that go to hosted backends because of their length.
+    Those that caps are reckoned with rest until they have moved by a fifth, and where nothing is owned none are learned.
     """
     found, shape = current_lengths(spec, memory), memory.shape
-    fresh = shape is not None and now.timestamp() - shape.at_s < MINUTES_S and not spec.spills_long_prompts
-    minutes = shape.minutes if shape is not None and fresh else None
-    prompt = positive(seen.signals.input_tokens_mean) if minutes is None else minutes.input_tokens
-    answer = positive(seen.signals.output_tokens_mean) if minutes is None else minutes.output_tokens
-    return replace(found, input_mean=prompt or found.input_mean, output_mean=answer or found.output_mean)
+    if shape is None or now.timestamp() - shape.at_s >= MINUTES_S:
+        return _in_window(found, without_long_prompts(seen.signals))
+    return replace(found, input_mean=shape.minutes.input_tokens, output_mean=shape.minutes.output_tokens)
+
+
+def _in_window(before: Lengths, signals: Signals) -> Lengths:
+    prompt, answer = positive(signals.input_tokens_mean), positive(signals.output_tokens_mean)
+    return replace(before, input_mean=prompt or before.input_mean, output_mean=answer or before.output_mean)
 
 
 def hosted_usd_per_request(lengths: Lengths, alternatives: Sequence[HostedBackend]) -> float | None:
@@ -97,8 +99,9 @@ def report_cost(
     committed = spec.own.committed_replicas
     dedicated = _sum(replica_usd_per_hour(pod, seen.catalogue, ledger) for pod in billed_replicas(seen, committed=committed))
     lengths = lengths_now(spec, seen, memory, now)
-    hosted = _hosted_usd_per_hour(spec, seen, memory, backends, lengths)
-    per_request = economics(spec, memory, pool, alternatives, lengths)
+    of_all = _in_window(lengths, seen.signals) if spec.spills_long_prompts else lengths  # the last minutes' are without long prompts
+    hosted = _hosted_usd_per_hour(spec, seen, memory, backends, of_all)
+    per_request, hosted_per_request = economics(spec, memory, pool, alternatives, lengths), hosted_usd_per_request(of_all, alternatives)
     to_date = _month_to_date(ledger)
     tokens = ledger.input_tokens + ledger.output_tokens + ledger.estimated_tokens
     rate = current_rate(spec, seen)
@@ -108,9 +111,7 @@ def report_cost(
         month_to_date_usd=to_date,
         projected_monthly_usd=_projected(to_date, dedicated, hosted, now),
         usd_per_million_tokens=to_date / tokens * 1e6 if to_date is not None and tokens else None,
-        if_all_hosted_monthly_usd=None
-        if rate is None or per_request.hosted_usd_per_request is None
-        else rate * SECONDS_PER_30_DAYS * per_request.hosted_usd_per_request,
+        if_all_hosted_monthly_usd=None if rate is None or hosted_per_request is None else rate * SECONDS_PER_30_DAYS * hosted_per_request,
         if_all_dedicated_monthly_usd=_all_dedicated(spec, pool, memory, rate),
         kappa=per_request.kappa,
         break_even_requests_per_month=per_request.break_even_requests,

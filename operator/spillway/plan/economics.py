@@ -76,7 +76,7 @@ class MonthlyCost:
     replicas_mean: float
     replicas_peak: int
     utilization: float | None  # share of what the running replicas could carry; None without replicas
-    running_shares: tuple[float, ...] = ()  # of the time in which each replica runs, in the order in which they are needed
+    paid_shares: tuple[float, ...] = ()  # of the time for which each replica is paid, in the order in which they are needed
 
     @property
     def usd(self) -> float:
@@ -101,7 +101,7 @@ def replica_price(price: AcceleratorPrice | None, *, tensor_parallel_size: int, 
     )
 
 
-def stranded_share(price: AcceleratorPrice, *, running_shares: Sequence[float], tensor_parallel_size: int, per_node: int) -> float:
+def stranded_share(price: AcceleratorPrice, *, paid_shares: Sequence[float], tensor_parallel_size: int, per_node: int) -> float:
     """Return what the unused accelerators of the nodes cost, as a share of what the replicas cost; 0 where nodes are not what is billed.
 
     Nodes come and go with replicas: a second that fills a node at the peak leaves most of it to nobody while it is away.
@@ -109,7 +109,7 @@ def stranded_share(price: AcceleratorPrice, *, running_shares: Sequence[float], 
     if price.per is not PricePer.NODE:
         return 0.0
     used = left = 0.0
-    for count, (share, next_share) in enumerate(pairwise((*running_shares, 0.0)), start=1):
+    for count, (share, next_share) in enumerate(pairwise((*paid_shares, 0.0)), start=1):
         accelerators, nodes = count * tensor_parallel_size, math.ceil(count / (per_node // tensor_parallel_size))
         used += (share - next_share) * accelerators
         left += (share - next_share) * (nodes * per_node - accelerators)
@@ -229,6 +229,13 @@ def _usd_per_hour(fleet: Fleet, index: int, share: float) -> float:
     return 0.0 if index < fleet.committed else fleet.price.usd(fleet.pricing, share=share)
 
 
+def _paid_share(fleet: Fleet, index: int, share: float) -> float:
+    """Return the share of the time for which a replica is paid: all of it where it is committed or reserved, else while it runs."""
+    reserved = fleet.price.reserved if fleet.pricing is Pricing.RESERVED else None
+    always = index < fleet.committed or (reserved is not None and reserved < fleet.price.on_demand * share)
+    return 1.0 if always else share
+
+
 def _spilled_usd(load: Load, fleet: Fleet, count: int, usd_per_request: float) -> float:
     return (load.mean_per_s - load.served_per_s(count * fleet.requests_per_s)) * SECONDS_PER_MONTH * usd_per_request
 
@@ -241,5 +248,5 @@ def _owned(load: Load, fleet: Fleet, shares: Sequence[float], *, hosted_usd: flo
         replicas_mean=mean,
         replicas_peak=len(shares),
         utilization=load.served_per_s(len(shares) * fleet.requests_per_s) / (mean * fleet.requests_per_s),
-        running_shares=tuple(shares),
+        paid_shares=tuple(_paid_share(fleet, index, share) for index, share in enumerate(shares)),
     )

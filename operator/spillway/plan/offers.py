@@ -39,6 +39,7 @@ class Offers:
 
     found: tuple[Offer, ...]
     by_name: bool  # matched by the model's name rather than named by hosted.backends
+    in_order: bool = False  # an overflow goes to the first of them, as in a cluster, and not to the cheapest
 
 
 def find_offers(

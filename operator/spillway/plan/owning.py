@@ -164,7 +164,7 @@ def _stranded_usd(cost: MonthlyCost, size: ReplicaSize, accelerator: Accelerator
         return 0.0
     return cost.owned_usd * stranded_share(
         accelerator.price,
-        running_shares=cost.running_shares,
+        paid_shares=cost.paid_shares,
         tensor_parallel_size=size.tensor_parallel_size,
         per_node=accelerator.per_node,
     )

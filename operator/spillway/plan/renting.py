@@ -17,8 +17,10 @@ def batch_options(question: Question, load: Load) -> tuple[Option, ...]:
     return _options(question, load, ServedBy.BATCH, _barred(question) + _batch_barred(question), offers)
 
 
-def cheapest_offer(question: Question, hosted: tuple[Option, ...]) -> Offer | None:
-    """Return where an overflow would go: the cheapest offer that may serve. A budget that all of it would break is no objection to that."""
+def overflow_offer(question: Question, hosted: tuple[Option, ...]) -> Offer | None:
+    """Return where an overflow would go: the cheapest offer that may serve, or the first. A budget that all of it breaks bars none."""
+    if question.offers.in_order:
+        hosted = hosted[:1]
     able = [option.offer for option in hosted if option.mode is ServedBy.HOSTED and option.offer is not None and option.affordable_aside]
     return min(able, key=question.request_usd, default=None)
 

@@ -1,11 +1,13 @@
 """SelfHostingEconomic: whether owning pays."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import DataResidency, InferenceWorkloadSpec
 from spillway.plan.capacity import SECONDS_PER_30_DAYS
 from spillway.plan.cost import current_rate
+from spillway.plan.long_prompts import without_long_prompts
 from spillway.plan.offers import has_own_weights
 from spillway.plan.scale import lower_bound
 from spillway.report.conditions import Finding, Verdict, no, unknown, yes
@@ -31,7 +33,8 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
             Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
             "The hosted price is below the cost of a fully used replica: owning loses at any load.",
         )
-    rate, break_even = current_rate(spec, this.seen), cost.break_even_requests_per_month
+    kept = replace(this.seen, signals=without_long_prompts(this.seen.signals))  # those are rented whatever is owned
+    rate, break_even = current_rate(spec, kept), cost.break_even_requests_per_month
     if break_even is None:
         return unknown(Reason.NO_PRICES, "The accelerator class or the hosted model has no price.")
     if cost.kappa is None:

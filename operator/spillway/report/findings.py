@@ -125,7 +125,7 @@ def replicas_ready(this: Pass) -> Finding:
         return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
     if ready_replicas(this.seen) >= this.desired:
         return yes(Reason.REPLICAS_READY, "All wanted replicas serve.")
-    return no(Reason.REPLICAS_STARTING, " ".join(["Replicas are starting.", *_delays(this.seen, this.now)]))
+    return no(Reason.REPLICAS_STARTING, " ".join(["Replicas are starting.", *_delays(this)]))
 
 
 def gateway_ready(this: Pass) -> Finding:
@@ -246,20 +246,20 @@ def _stuck(this: Pass) -> str | None:
 
 
 def _stuck_pods(this: Pass) -> list[ReplicaPod]:
-    return [pod for pod in this.seen.replicas if pod.is_stuck and this.pool_name in {None, pod.pool}]
+    return [pod for pod in this.replicas if pod.is_stuck]
 
 
-def _delays(seen: Observation, now: datetime) -> list[str]:
+def _delays(this: Pass) -> list[str]:
     """Return what keeps replicas from starting before any container does: their nodes put them out, or cannot prepare for them."""
-    told = []
-    put_out = sorted({pod.ended_words for pod in seen.replicas if pod.ended_words and pod.ended_at and now - pod.ended_at <= LATELY})
+    told, now = [], this.now
+    put_out = sorted({pod.ended_words for pod in this.replicas if pod.ended_words and pod.ended_at and now - pod.ended_at <= LATELY})
     if put_out:
         told.append(f"Others were put out by their nodes ({'; '.join(put_out)}).")
     if any(words.startswith("Evicted") for words in put_out):
         told.append("Weights belong on a claim (dedicated.modelCache); see also the disk and memory of the nodes.")
     if any(words.startswith(("UnexpectedAdmissionError", "OutOf")) for words in put_out):
         told.append("See the device plugin and the accelerators of these nodes (kubectl describe node).")
-    alive = [pod for pod in seen.replicas if pod.stays]
+    alive = [pod for pod in this.replicas if pod.stays]
     if any(pod.fell_silent for pod in alive):
         told.append("One that served answers no more, see its node and its log (kubectl get node, kubectl logs).")
     if any(_is_unprepared(pod.preparing_since, now) for pod in alive):

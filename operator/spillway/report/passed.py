@@ -6,7 +6,7 @@ from datetime import datetime
 
 from spillway.api.status import Condition
 from spillway.plan.decision import Decision, Workload
-from spillway.plan.observation import Observation
+from spillway.plan.observation import Observation, ReplicaPod
 from spillway.report.outcome import ApplyOutcome
 
 
@@ -32,6 +32,11 @@ class Pass:
     def pool_name(self) -> str | None:
         """The engine Deployment whose replicas are to serve, beside one that is to go; None while nothing is decided."""
         return None if self.decision.pool is None else self.decision.pool.name
+
+    @property
+    def replicas(self) -> list[ReplicaPod]:
+        """The replicas of that Deployment; all there are while nothing is decided."""
+        return [pod for pod in self.seen.replicas if self.pool_name in {None, pod.pool}]
 
     @property
     def gateway_up(self) -> bool:

@@ -53,8 +53,7 @@ def no_place(this: Pass, *, meanwhile: bool = False) -> str:
 
 
 def _on_class(this: Pass) -> str:
-    pods = [pod for pod in this.seen.replicas if this.pool_name in {None, pod.pool}]
-    waiting = {pod.accelerator_class for pod in pods if pod.unschedulable and pod.stays}
+    waiting = {pod.accelerator_class for pod in this.replicas if pod.unschedulable and pod.stays}
     names = " or ".join(f"'{name}'" for name in sorted(name for name in waiting if name))
     return f" on accelerator class {names}" if names else ""
 

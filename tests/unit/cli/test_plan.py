@@ -33,8 +33,10 @@ def plan(spillway: Run) -> Run:
 
 
 def test_a_long_sweep_shows_on_a_terminal_how_far_it_is_and_clears_that_away(plan: Run, terminal: Callable[[], io.StringIO]) -> None:
+    sweep = ("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..2M", "--points", "3")
+    assert plan(*sweep)[2] == "", "a file or a pipe gets none of it"
     shown = terminal()
-    assert plan("-f", SCENARIO_1, "--sweep", "requestsPerMonth=1M..2M", "--points", "3")[0] == 0
+    assert plan(*sweep)[0] == 0
     assert "2 of 3 volumes" in shown.getvalue()
     assert shown.getvalue().endswith("\r\x1b[K")
 

@@ -380,6 +380,27 @@ def test_what_a_hybrid_workload_rents_costs_what_its_first_backend_asks() -> Non
     assert found.usd == alone.usd
 
 
+@pytest.mark.parametrize(
+    ("providers", "topic"),
+    [
+        pytest.param(
+            acme("5", "15") | {"second": provider("0.01", "0.03", model={"name": "mine"})}, Topic.PLACEMENT, id="to rent all of it"
+        ),
+        pytest.param(acme("5", "15") | {"second": provider("0.1", "0.3", model={"name": "mine"}, **BATCH)}, Topic.BATCH, id="in batches"),
+    ],
+)
+def test_what_another_backend_that_is_named_could_do_alone_is_advised(providers: dict[str, Any], topic: Topic) -> None:
+    backends = [{"providerRef": {"name": "acme"}, "model": "llama-3.1-8b"}, {"providerRef": {"name": "second"}, "model": "mine"}]
+    spec = workload(
+        placement={"mode": "Hybrid"},
+        traffic={"requestsPerSecond": {"mean": "1"}, "latency": "Background"},
+        dedicated={"accelerators": [H100], "scaling": {"maxReplicas": 1}},
+        hosted={"backends": backends},
+    )
+    found = advice(spec, owned(mode=ServedBy.HYBRID, mean_per_s=20.0, peak_per_s=60.0), providers=providers)
+    assert "second" in found[topic].message
+
+
 def test_a_provider_of_another_model_is_not_named() -> None:
     both = acme() | {"cheap": provider("0.01", "0.01", model={"name": "another-8b"})}
     assert Topic.PROVIDER not in advice(hosted(), rented(), providers=both)

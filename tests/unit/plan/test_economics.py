@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -212,14 +213,28 @@ def test_a_replica_pays_its_share_of_a_node_and_the_rest_is_told() -> None:
     assert node is not None
     found = replica_price(node, tensor_parallel_size=2, per_node=8)
     assert found == ReplicaPrice(on_demand=2.0, reserved=1.0, spot=0.5)
-    assert stranded_share(node, running_shares=(1.0,), tensor_parallel_size=2, per_node=8) == 3.0
-    assert stranded_share(node, running_shares=(1.0,) * 4, tensor_parallel_size=2, per_node=8) == 0.0
-    assert stranded_share(node, running_shares=(1.0,) * 3, tensor_parallel_size=3, per_node=8) == pytest.approx(7 / 9)
-    fills_it_at_the_peak = stranded_share(node, running_shares=(1.0, 0.1, 0.1, 0.1), tensor_parallel_size=2, per_node=8)
+    assert stranded_share(node, paid_shares=(1.0,), tensor_parallel_size=2, per_node=8) == 3.0
+    assert stranded_share(node, paid_shares=(1.0,) * 4, tensor_parallel_size=2, per_node=8) == 0.0
+    assert stranded_share(node, paid_shares=(1.0,) * 3, tensor_parallel_size=3, per_node=8) == pytest.approx(7 / 9)
+    fills_it_at_the_peak = stranded_share(node, paid_shares=(1.0, 0.1, 0.1, 0.1), tensor_parallel_size=2, per_node=8)
     assert fills_it_at_the_peak == pytest.approx(0.9 * 6 / (0.9 * 2 + 0.1 * 8)), "for nine tenths of the time six are left over"
     one = accelerator("2").price
     assert one is not None
-    assert stranded_share(one, running_shares=(1.0,), tensor_parallel_size=2, per_node=8) == 0.0
+    assert stranded_share(one, paid_shares=(1.0,), tensor_parallel_size=2, per_node=8) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ways", "shares"),
+    [
+        pytest.param({}, (1.0, 0.59, 0.22), id="by the hour, while they run"),
+        pytest.param({"pricing": Pricing.RESERVED}, (1.0, 1.0, 0.22), id="reserved, where that is cheaper"),
+        pytest.param({"committed": 3}, (1.0, 1.0, 1.0), id="paid for already"),
+    ],
+)
+def test_a_node_that_is_paid_for_leaves_nothing_over_while_its_replicas_rest(ways: dict[str, Any], shares: tuple[float, ...]) -> None:
+    ramp = Load(mean_per_s=2.8, peak_per_s=6.0)
+    owned = Fleet(requests_per_s=2.0, price=ReplicaPrice(on_demand=2.0, reserved=0.8), **ways)
+    assert dedicated_cost(ramp, owned).paid_shares == pytest.approx(shares, abs=0.01)
 
 
 def test_without_a_price_there_is_none() -> None:

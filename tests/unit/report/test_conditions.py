@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spillway.api.status import Condition, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan.decision import Memory, Workload
-from spillway.plan.observation import Missing, Observation, Sample, SpillMeter
+from spillway.plan.observation import LongPromptTraffic, Missing, Observation, Sample, SpillMeter
 from spillway.report.conditions import previous_conditions
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
@@ -862,6 +862,9 @@ def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sen
         pytest.param((replica(1, ready=False, ended_at=NOW - timedelta(hours=1), ended_words="Evicted"),), id="an eviction of an hour ago"),
         pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(minutes=1)),), id="a volume that is being attached"),
         pytest.param((replica(1, ready=False, preparing_since=NOW - timedelta(hours=1), terminating=True),), id="one that is taken down"),
+        pytest.param(
+            (replica(1, pool="chat-engine-00000000", ended_at=NOW, ended_words="Evicted"),), id="an eviction from a pool that is to go"
+        ),
     ],
 )
 def test_replicas_that_start_have_no_delay_by(pods: tuple[Any, ...]) -> None:
@@ -880,6 +883,28 @@ def test_replicas_that_start_have_no_delay_by(pods: tuple[Any, ...]) -> None:
 def test_replicas_that_always_run_count_for_what_owning_costs(committed: int, rate: float, said: tuple[str, Reason]) -> None:
     wanted = workload(scaling={"minReplicas": 3, "maxReplicas": 6}, dedicated={"committedReplicas": committed})
     seen = observe(3, catalogue=DEAR, signals=signals(arrivals_per_s=rate))
+    found = condition(K.SELF_HOSTING_ECONOMIC, wanted, seen, memory=LEARNED)
+    assert (found.status, found.reason) == said
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        pytest.param(0.9, ("False", Reason.BELOW_BREAK_EVEN), id="too few of those that replicas take, whatever the others cost"),
+        pytest.param(1.1, ("True", Reason.SELF_HOSTING_CHEAPER), id="enough of them"),
+    ],
+)
+def test_long_prompts_that_hosted_answers_anyway_do_not_make_owning_pay(kept: float, said: tuple[str, Reason]) -> None:
+    backends = [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]
+    wanted = workload(hosted={"backends": backends, "overflow": {"longPrompts": "Spill", "longPromptTokens": 8000}})
+    short, long = AT_BREAK_EVEN * kept, LongPromptTraffic(per_s=0.1, input_tokens_per_s=2000.0, output_tokens_per_s=25.0)
+    read = signals(
+        arrivals_per_s=short + 0.1,
+        spilled_per_s=0.1,
+        input_tokens_mean=(short * 1000 + 2000) / (short + 0.1),
+        output_tokens_mean=250.0,
+    )
+    seen = observe(1, catalogue=DEAR, signals=replace(read, long_prompts=Sample(value=long, at=NOW)))
     found = condition(K.SELF_HOSTING_ECONOMIC, wanted, seen, memory=LEARNED)
     assert (found.status, found.reason) == said
 
