@@ -7,7 +7,7 @@ import re
 import aiohttp
 
 from spillway.api.vocabulary import CLUSTER_OWNED
-from spillway.plan.shares import GatewayLoad
+from spillway.plan.shares import MOST_COUNTED, GatewayLoad
 from spillway.render.envoy_operations import IN_FORCE_PATH
 from spillway.render.envoy_owned import CAP_KEY
 
@@ -54,6 +54,6 @@ def _load(in_force: int, text: str) -> GatewayLoad | None:
             turned_away = int(count)
         else:
             owned = int(count)
-    if owned is None or turned_away is None:
+    if owned is None or turned_away is None or max(abs(in_force), owned, hosted, turned_away) > MOST_COUNTED:
         return None
     return GatewayLoad(in_force=in_force, owned=owned, hosted=hosted, turned_away=turned_away)

@@ -31,6 +31,7 @@ EARLY, EARLY_GAIN = 0.5, 0.25
 LATE, LATE_GAIN = 0.7, 0.05
 IDLE = 0.3  # of its share in use, at most: a pod that gives for one that is late
 DEPRIVED = 0.5  # of what it should have, at most: a pod whose share was others', who need it no more
+MOST_COUNTED = 10**15  # no gateway has counted more; whoever may make pods can have one say more than a float takes
 BROUGHT_BY = timedelta(minutes=2)  # a changed annotation reaches a pod's file in a second, and without the kubelet's hurry in 90
 
 

@@ -7,7 +7,7 @@ import json
 
 from spillway.api.vocabulary import ANNOTATION_GATEWAY_SHARE
 from spillway.plan.decision import Decision, Workload
-from spillway.plan.shares import is_shared
+from spillway.plan.shares import MOST_COUNTED, is_shared
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import json_text
 from spillway.render.envoy_owned import CAP_KEY, SHARE_FILE, share_layer, share_resource
@@ -33,7 +33,7 @@ def share_told(annotation: str) -> int | None:
     """Return the share in an annotation; None where it says nothing, or nothing that can be read."""
     try:
         found = json.loads(annotation)["resources"][0]["layer"].get(CAP_KEY)
-        return None if found is None else int(found)
+        return share if found is not None and 0 <= (share := int(found)) <= MOST_COUNTED else None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 

@@ -55,6 +55,9 @@ async def gateway(in_force: Any, metrics: str, status: int) -> AsyncIterator[str
         pytest.param(IN_FORCE, METRICS, 503, None, id="an error"),
         pytest.param({"entries": {}}, METRICS, 200, None, id="no cap in force"),
         pytest.param([], METRICS, 200, None, id="something else"),
+        pytest.param({"entries": {CAP_KEY: {"final_value": "9" * 400}}}, METRICS, 200, None, id="more in force than a float takes"),
+        pytest.param({"entries": {CAP_KEY: {"final_value": "-" + "9" * 400}}}, METRICS, 200, None, id="less in force"),
+        pytest.param(IN_FORCE, METRICS.replace(" 7", " " + "9" * 400), 200, None, id="more held than a float takes"),
     ],
 )
 async def test_a_gateway_says_what_it_holds(in_force: Any, metrics: str, status: int, found: GatewayLoad | None) -> None:

@@ -369,7 +369,9 @@ def test_one_gateway_has_the_whole_cap_and_nothing_to_share_it_with() -> None:
 
 def test_what_a_pod_is_told_is_read_back_and_what_says_nothing_is_no_share() -> None:
     (told,), (untold,) = share_annotation(7).values(), share_annotation(None).values()
-    assert [share_told(each) for each in (told, untold, "", "{}", "[]", '{"resources": []}')] == [7, None, None, None, None, None]
+    odd = [told.replace("7", number) for number in ("9" * 400, "-7")]
+    assert share_told(told) == 7
+    assert {share_told(each) for each in (untold, "", "{}", "[]", '{"resources": []}', *odd)} == {None}
 
 
 @pytest.mark.parametrize("case", EVERY)
