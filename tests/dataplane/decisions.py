@@ -51,6 +51,7 @@ def decision(given: Workload, providers: Mapping[str, HostedProviderSpec], *, ca
             longest_own_prompt_tokens=spec.hosted.overflow.long_prompt_tokens if spec.hosted and spec.hosted.overflow else None,
         ),
         cost=_no_cost(),
+        spec=spec,
     )
 
 

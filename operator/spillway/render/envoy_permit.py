@@ -1,7 +1,10 @@
 """What a gateway needs to keep limits on hosted backends by itself: a script in front of each, a file that says how much, a meter.
 
-The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, then a line for each lane.
+The permit file is text for the script alone (lua/permit.lua): `expires` and `retry` in Unix seconds, `limit` in micro-USD where
+there is one, then a line for each lane.
 """
+
+from decimal import Decimal
 
 from spillway.api.hosted import LongPrompts
 from spillway.api.workload import InferenceWorkloadSpec
@@ -45,8 +48,6 @@ def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, .
         facts["capabilities"] = f" {' '.join(sorted(model.capabilities))} "
     if needs_permit(spec, backends):
         facts["permit_file"] = f"{folder}/{PERMIT_FILE}"
-    if (limit_usd := smallest_limit_usd(spec)) is not None:
-        facts["limit_micro_usd"] = float(limit_usd * MICRO)
     return facts
 
 
@@ -72,15 +73,16 @@ def meter(backend: HostedBackend) -> list[EnvoyConfig]:
 
 def permit_file(decision: Decision) -> dict[str, str]:
     """Return the permit, by file name; nothing where there is none, and then a limited backend gets nothing."""
-    permit = decision.gateway.permit
-    return {} if permit is None else {PERMIT_FILE: permit_text(permit)}
+    permit, spec = decision.gateway.permit, decision.spec
+    return {} if permit is None else {PERMIT_FILE: permit_text(permit, smallest_limit_usd(spec) if spec is not None else None)}
 
 
-def permit_text(permit: Permit) -> str:
-    """Return the permit as the script reads it."""
+def permit_text(permit: Permit, limit_usd: Decimal | None) -> str:
+    """Return the permit as the script reads it, with all that a day or a month may cost: no gateway has to roll for another amount."""
     expires = "never" if permit.expires_at is None else str(int(permit.expires_at.timestamp()))
     head = f"expires {expires}\nretry {int(permit.retry_at.timestamp())}\n"
-    return head + "".join(f"lane {_lane(each)}\n" for each in permit.allowances)
+    limit = "" if limit_usd is None else f"limit {int(limit_usd * MICRO)}\n"
+    return head + limit + "".join(f"lane {_lane(each)}\n" for each in permit.allowances)
 
 
 def _lane(given: Allowance) -> str:

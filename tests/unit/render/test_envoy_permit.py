@@ -1,6 +1,7 @@
 """What stands in front of hosted backends: nothing where nothing limits them, and what the script there is told."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -82,11 +83,18 @@ def test_a_permit_is_a_line_for_each_lane_with_dashes_for_what_does_not_limit_it
     money = Allowance(lane=lane, micro_usd_from=5, micro_usd_to=1_000_005, requests_from=7)
     rates = Allowance(lane=lane, requests_per_minute=100 / 3, tokens_per_minute=2000.0)
     at = int(NOW.timestamp())
-    written = permit_text(Permit(issued_at=NOW, expires_at=NOW + timedelta(minutes=10), retry_at=NOW, allowances=(money, rates)))
-    assert written.splitlines() == [
+    permit = Permit(issued_at=NOW, expires_at=NOW + timedelta(minutes=10), retry_at=NOW, allowances=(money, rates))
+    assert permit_text(permit, Decimal(10)).splitlines() == [
         f"expires {at + 600}",
         f"retry {at}",
+        "limit 10000000",
         "lane chat-gateway-0 1 acme/llama-8b 5 1000005 7 - - -",
         "lane chat-gateway-0 1 acme/llama-8b 0 - 0 - 33.3333 2000",
     ]
-    assert permit_text(Permit(issued_at=NOW, expires_at=None, retry_at=NOW, allowances=())).startswith("expires never\n")
+    assert permit_text(Permit(issued_at=NOW, expires_at=None, retry_at=NOW, allowances=()), None) == f"expires never\nretry {at}\n"
+
+
+def test_another_amount_changes_nothing_that_gateways_start_with() -> None:
+    cases = [rented(provider(models=[PRICED]), {"maxUSDPerDay": amount}) for amount in ("10", "20")]
+    less, more = (guard_metadata(spec, (backend,), backend, "/cap") for spec, backend in cases)
+    assert less == more

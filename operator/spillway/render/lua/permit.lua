@@ -24,7 +24,7 @@ local UNRENEWED = 30  -- Retry-After, seconds, where no permit is there
 local BURST = 0.1  -- share of a minute's allowance that may come at once; the rest is spread, so that no minute sees more than all of it
 
 local pod, thread = os.getenv("SPILLWAY_POD") or "", nil
-local lane, expires, retry_at, read_at = nil, 0, 0, nil
+local lane, expires, retry_at, limit_micro_usd, read_at = nil, 0, 0, nil, nil
 local charged, sent = 0, 0  -- this lane's meters since the process started
 local circuit = { failures = 0, opens = 0, pause = 0, open_until = 0, probe = nil }
 
@@ -64,6 +64,7 @@ local function read_permit(path, backend)
   local never
   never, retry_at = string.match(text, "^expires (%S+)\nretry (%d+)\n")
   retry_at = tonumber(retry_at) or 0
+  limit_micro_usd = tonumber(string.match(text, "\nlimit (%d+)\n")) or math.huge
   expires = never == "never" and math.huge or tonumber(never) or 0
   for p, w, b, from, to, sent_from, sent_to, rpm, tpm in string.gmatch(text, "lane (%S+) (%d+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)\n") do
     if p == pod and w == thread and b == backend then
@@ -227,7 +228,7 @@ function envoy_on_request(h)
     local shared = lane.sent_to and (sent < lane.sent_from or sent + 1 > lane.sent_to)
     if spent or shared then
       -- What all of the limit is too little for does not tell how short that is, nor where the rest is wanted, unless nothing else comes.
-      if sent == 0 or cost <= (meta:get("limit_micro_usd") or math.huge) then
+      if sent == 0 or cost <= limit_micro_usd then
         local refused = h:streamInfo():dynamicMetadata()
         refused:set("permit_refused", "charge", cost)
         refused:set("permit_refused", "worker", thread)
