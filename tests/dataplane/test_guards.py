@@ -24,6 +24,7 @@ from tests.dataplane.test_failures import ALPHA, BETA, error_of
 pytestmark = pytest.mark.dataplane
 
 LIMITED = {"maxUSDPerDay": "1"}
+LARGE = 8 * 1024 * 1024  # bytes
 TOKENS = 100  # what these requests ask for at most
 STAY = {"x-spillway-spill": "never"}
 CLIENT_KEY = "a-client-key-of-these-tests"
@@ -374,7 +375,10 @@ async def test_what_a_request_only_names_is_charged_at_the_most_it_may_be(
 
 @pytest.mark.parametrize(
     "written",
-    ['"type":"image\\u005furl"', '"type":"\\u0069mage_\\u0075rl"', '"typ\\u0065":"image_url"', f'"type"{" " * 50}:{" " * 50}"image_url"'],
+    [
+        *('"type":"image\\u005furl"', '"type":"\\u0069mage_\\u0075rl"', '"typ\\u0065":"image_url"'),
+        *(f'"type"{" " * 50}:{" " * 50}"image_url"'),
+    ],
     ids=["an escape", "two", "an escape in the name", "spaces"],
 )
 async def test_an_image_is_one_however_it_is_written(stage: SetStage, written: str) -> None:
@@ -385,8 +389,21 @@ async def test_an_image_is_one_however_it_is_written(stage: SetStage, written: s
     body = asked.replace('"type": "image_url"', written)
     assert body != asked
     await scene.client.post(body.encode())
-    assert scene.alpha.bodies[0]["messages"][0]["content"][0]["type"] == "image_url"
+    assert "image_url" in scene.alpha.bodies[0]["messages"][0]["content"][0].values()
     assert await _meter(scene, "charged_micro_usd") == -(-len(scene.alpha.raw[0]) // 2) + IMAGE_TOKENS + 2 * TOKENS
+
+
+@pytest.mark.parametrize("sign", ["\\u0041", "\\u00"])
+async def test_a_body_of_escapes_alone_takes_the_gateway_not_many_times_as_long_as_one_of_text(stage: SetStage, sign: str) -> None:
+    """Its types are looked for with what it has as escapes written out."""
+    scene = await stage(cap=0, overflow=LIMITED)
+    spent_s = []
+    for text in ("x" * LARGE, sign * (LARGE // len(sign))):
+        before_s = scene.gateway.cpu_s()
+        answer = await scene.client.post(f'{{"model":"tiny-chat","text":{{"a":"{text}"}}}}'.encode())
+        assert error_of(answer) == "spill_permit_missing"
+        spent_s.append(scene.gateway.cpu_s() - before_s)
+    assert spent_s[1] < 5 * spent_s[0]
 
 
 async def unmetered(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:

@@ -109,19 +109,14 @@ local function asked(s, span)
 end
 
 -- The text with letters that it has as escapes written out. No encoder escapes them, and `image\u005furl` is an image to who reads it.
-local function spelt_out(s)
-  local kept, from, p = {}, 1, find(s, "\\u00", 1, true)
-  while p do
-    local digits = sub(s, p + 4, p + 5)
-    local sign = find(digits, "^[3-7]%x$") and string.char(tonumber(digits, 16))
-    if sign and find(sign, "[%w_]") then
-      kept[#kept + 1] = sub(s, from, p - 1) .. sign
-      from = p + 6
-    end
-    p = find(s, "\\u00", p + 4, true)
+local LETTERS = {}
+for code = 48, 122 do
+  local sign = string.char(code)
+  if find(sign, "[%w_]") then
+    for _, digits in ipairs({ "%x", "%X" }) do LETTERS[string.format(digits, code)] = sign end
   end
-  return #kept > 0 and table.concat(kept) .. sub(s, from) or s
 end
+local function spelt_out(s) return find(s, "\\u00", 1, true) and s:gsub("\\u00(%x%x)", LETTERS) or s end
 
 -- Whether the answer is to have a form other than plain text, which any model writes and some clients ask for in so many words.
 local PLAIN = '{%s*"type"%s*:%s*"text"%s*}'
