@@ -377,9 +377,9 @@ async def test_what_a_request_only_names_is_charged_at_the_most_it_may_be(
     "written",
     [
         *('"type":"image\\u005furl"', '"type":"\\u0069mage_\\u0075rl"', '"typ\\u0065":"image_url"'),
-        *(f'"type"{" " * 50}:{" " * 50}"image_url"'),
+        *(f'"type"{" " * 50}:{" " * 50}"image_url"', '"Type":"image_url"'),
     ],
-    ids=["an escape", "two", "an escape in the name", "spaces"],
+    ids=["an escape", "two", "an escape in the name", "spaces", "a name that Go takes in any case"],
 )
 async def test_an_image_is_one_however_it_is_written(stage: SetStage, written: str) -> None:
     scene = await stage(cap=0, overflow=LIMITED, model={"contextTokens": CONTEXT, "capabilities": ["Vision"]})

@@ -140,7 +140,7 @@ local function parts(s, kind)
     local colon = before(s, p)
     if byte(s, colon) == 58 then
       local name = before(s, colon)
-      if sub(s, name - 5, name) == '"type"' then count = count + 1 end
+      if lower(sub(s, name - 5, name)) == '"type"' then count = count + 1 end
     end
     p = find(s, kind, p + #kind, true)
   end
