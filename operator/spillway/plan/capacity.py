@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass, replace
 
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice
-from spillway.api.dedicated import Engine
 from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity, Memory, OwnedPool
@@ -202,7 +201,7 @@ def _learned(memory: Memory) -> StepModel | None:
 
 def blind_batch(spec: InferenceWorkloadSpec) -> int:
     """Return the batch of a replica that was made without knowing the model's shape, or that the spec states."""
-    engine = spec.dedicated.engine if spec.dedicated is not None else Engine()
+    engine = spec.own.engine
     most = engine.most_num_seqs or BLIND_MAX_NUM_SEQS
     if engine.max_num_seqs is not None:
         return most

@@ -197,8 +197,7 @@ def _all_dedicated(spec: InferenceWorkloadSpec, pool: OwnedPool | None, memory: 
     if pool is None or pool.usd_per_replica_hour is None or rate is None or not (each := requests_per_s_alone(spec, pool, memory)):
         return None
     replicas = max(1, lower_bound(spec), replicas_for(rate, each))
-    committed = spec.dedicated.committed_replicas if spec.dedicated else 0
-    return max(0, replicas - committed) * pool.usd_per_replica_hour * HOURS_PER_30_DAYS
+    return max(0, replicas - spec.own.committed_replicas) * pool.usd_per_replica_hour * HOURS_PER_30_DAYS
 
 
 def _prices_as_of(pool: OwnedPool | None, alternatives: Sequence[HostedBackend]) -> str | None:

@@ -39,13 +39,13 @@ TINY = 1e-9  # floating-point dust must not buy a replica
 
 def lower_bound(spec: InferenceWorkloadSpec) -> int:
     """Return the fewest replicas allowed: none at all only where something hosted answers meanwhile, or requests wait at the gateway."""
-    scaling = _scaling(spec)
+    scaling = spec.own.scaling
     return scaling.min_replicas if spec.rents or spec.holds else max(1, scaling.min_replicas)
 
 
 def upper_bound(spec: InferenceWorkloadSpec) -> int:
     """Return the most replicas allowed."""
-    return max(_scaling(spec).max_replicas, lower_bound(spec))
+    return max(spec.own.scaling.max_replicas, lower_bound(spec))
 
 
 def scale(
@@ -75,7 +75,7 @@ def scale(
     if arriving is not None:
         expected = _declared_work(spec, capacity) if memory.demand_model is None else None
         memory = replace(memory, demand_model=learn(memory.demand_model, arriving, now.timestamp(), expected))
-    if _scaling(spec).mode is ScalingMode.EXTERNAL:
+    if spec.own.scaling.mode is ScalingMode.EXTERNAL:
         return _follow(spec, seen, pool, demand, shown, current if current is not None else moved_from or None), replace(memory, demand=())
     if current is None:
         return _first(spec, seen, capacity, demand, stakes, moved_from=moved_from, ratio=ratio), replace(memory, demand=())
@@ -84,7 +84,7 @@ def scale(
         memory = replace(memory, lazy=weighed.lazy)
     to_staff = _expected(demand, spec, pool, memory, now) if alone else demand
     wanted = weighed.wanted if weighed is not None else _wanted(to_staff, current, settings.tolerance)
-    points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), _scaling(spec), settings)
+    points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), spec.own.scaling, settings)
     choice = _Choosing(
         spec=spec,
         seen=seen,
@@ -305,7 +305,7 @@ class _Choosing:
         if cannot_start(self.seen, self.pool):
             note = "no more are asked for while one cannot start and none of its kind serves"
             return _Choice(replicas=self.current, reason=Reason.CRASH_LOOP, note=note, limited=Reason.CRASH_LOOP)
-        window = timedelta(seconds=_scaling(self.spec).scale_up_stabilization_seconds)
+        window = timedelta(seconds=self.spec.own.scaling.scale_up_stabilization_seconds)
         lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)
         if lasting <= self.current or not self._covered(window):
             note = f"{self.wanted} wanted, not yet for {window}"
@@ -316,7 +316,7 @@ class _Choosing:
         limited = self._limit(upper_bound(self.spec))
         if self.current == lower:
             return _Choice(replicas=lower, reason=Reason.AT_MIN_REPLICAS, note=f"at least {lower}", limited=limited)
-        window = timedelta(seconds=_scaling(self.spec).scale_down_stabilization_seconds)
+        window = timedelta(seconds=self.spec.own.scaling.scale_down_stabilization_seconds)
         if self.now - self.seen.watched_since < window:
             return _Choice(replicas=self.current, reason=Reason.HELD_WATCHING, note=f"not yet watched for {window}", limited=limited)
         highest = max(point.wanted for point in self.points if point.at >= self.now - window)
@@ -333,10 +333,6 @@ class _Choosing:
         if has_no_place(self.seen, self.pool):
             return Reason.UNSCHEDULABLE
         return Reason.AT_MAX_REPLICAS if self.wanted > upper else None
-
-
-def _scaling(spec: InferenceWorkloadSpec) -> Scaling:
-    return spec.own.scaling
 
 
 def _current(shown: int | None, *, pool: str, memory: Memory, now: datetime, settings: PlanSettings) -> int | None:

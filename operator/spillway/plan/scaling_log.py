@@ -29,8 +29,8 @@ def scaling_entries(decision: Decision, memory: Memory, now: datetime) -> Iterat
 def owned_usd_per_hour(decision: Decision, replicas: int) -> float | None:
     """Return what so many own replicas cost in an hour; those that are paid for already cost nothing more. None without a price."""
     price = decision.pool.usd_per_replica_hour if decision.pool is not None else None
-    dedicated = decision.spec.dedicated if decision.spec is not None else None
-    return None if price is None else max(0, replicas - (dedicated.committed_replicas if dedicated else 0)) * price
+    committed = decision.spec.own.committed_replicas if decision.spec is not None else 0
+    return None if price is None else max(0, replicas - committed) * price
 
 
 def _just_said(decision: Decision, memory: Memory, what: str) -> bool:

@@ -43,13 +43,15 @@ class Recollection:
         self._found = {}
         async for found in config_maps(connection, COMPONENT_LEARNED):
             owner = kept_for(found, names.learned)
+            if owner is None:
+                continue
             try:
                 learned = parse_learned(found.get("data") or {})
             except ValueError as problem:
                 where = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
                 logger.warning("what ConfigMap %s keeps cannot be read, and is learned anew: %s", where, problem)
                 continue
-            if owner is not None and learned is not None:
+            if learned is not None:
                 self._found[owner] = learned
 
     def recall(self, key: Key, uid: str, memory: Memory) -> Memory:
