@@ -22,7 +22,7 @@ CROWD = 16
 # Sent past the gateway to one replica while another is to go: more than the other can have, and with it less than a batch.
 BUSY, LONG = 2, 800
 HOSTED = f"rented/{HOSTED_MODEL}"
-OWNED_USD_PER_HOUR = 0.15  # the quickstart's
+OWNED_USD_PER_HOUR = 0.20  # the quickstart's
 HOSTED_USD_PER_TOKEN = 2.0e-6  # the quickstart's, for prompts and answers alike
 
 
