@@ -16,9 +16,6 @@ from tests.e2e.traffic import Load, burst, describe
 pytestmark = pytest.mark.e2e
 CAP_FOLLOWS_S = 5
 BATCH = 4  # the quickstart's maxNumSeqs
-# As many streams as in the demo's burst: while a second engine starts on the same two cores, each takes twice as long, so that half as many
-# requests arrive; of ten that is no second replica's worth for longer than the window, and it would go again.
-CROWD = 16
 # Sent past the gateway to one replica while another is to go: more than the other can have, and with it less than a batch.
 BUSY, LONG = 2, 800
 HOSTED = f"rented/{HOSTED_MODEL}"
@@ -94,7 +91,7 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
     async def scenario() -> Load:
         load = Load(base_url(chat), "chat", max_tokens=80)
         async with load:
-            load.hold(CROWD)
+            load.hold(10)
             await asyncio.to_thread(
                 eventually,
                 lambda: chat.workload(NAMESPACE)["status"]["dedicated"]["readyReplicas"] == 2,
