@@ -131,7 +131,7 @@ def test_without_a_prometheus_the_operator_gets_no_url_and_the_notes_say_what_is
     assert "WARNING: no Prometheus is configured" in notes(tmp_path, {})
     assert "WARNING" not in notes(tmp_path, {"prometheus": {"install": True}})
     assert "WARNING" not in notes(tmp_path, STACK)
-    assert "cannot be told from its URL" in notes(tmp_path, {"prometheus": {"url": "https://prometheus.example.com"}})
+    assert "does not reveal the namespace of Prometheus" in notes(tmp_path, {"prometheus": {"url": "https://prometheus.example.com"}})
 
 
 def access(found: Rendered) -> tuple[Access, dict[str, Any], str]:
@@ -190,7 +190,7 @@ def test_a_prometheus_that_asks_for_nothing_is_given_nothing(stack: Rendered) ->
 
 def test_the_notes_say_where_a_credential_can_be_read_on_the_way(tmp_path: Path) -> None:
     guarded = {"url": "http://mimir.mimir.svc/prometheus", "auth": {"secret": "reads-metrics"}}
-    assert "has no TLS: whoever is on the way reads what Secret reads-metrics has" in notes(tmp_path, {"prometheus": guarded})
+    assert "has no TLS, so the credentials in Secret reads-metrics travel in clear text" in notes(tmp_path, {"prometheus": guarded})
     assert "has no TLS" not in notes(tmp_path, GUARDED)
 
 
