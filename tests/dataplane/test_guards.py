@@ -329,6 +329,7 @@ async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, a
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+UNTYPED = {"image_url": "https://x.test/a.png"}  # as vLLM takes it, and says
 IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; what the model can read
 
 
@@ -339,6 +340,10 @@ IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; 
         ([IMAGE, {"type": "text", "text": '"type":"image_url"'}, IMAGE], {}, 2 * IMAGE_TOKENS),
         ([{"image_url": "data:image/png;base64,AAAA", "type": "input_image"}], {}, IMAGE_TOKENS),
         ([IMAGE] * 20, {}, CONTEXT),
+        ([UNTYPED, IMAGE, {"type": "text", "text": "see", "image_url": None, "uuid": "i7"}], {}, 3 * IMAGE_TOKENS),
+        ([{"audio_url": "https://x.test/a.mp3"}], {}, CONTEXT),
+        ([{"video_url": {"url": "https://x.test/a.mp4"}}], {}, CONTEXT),
+        ([{"type": "text", "text": '{"image_url":"https://x.test/a.png"}'}], {"metadata": {"image_url": "a", "video_url": "b"}}, 0),
         ([{"type": "audio_url", "audio_url": {"url": "https://x.test/a.mp3"}}], {}, CONTEXT),
         ([{"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}}], {}, CONTEXT),
         ([{"type": "file", "file": {"file_id": "file-7"}}], {}, CONTEXT),
@@ -357,7 +362,8 @@ IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; 
         ([], {"tools": [{"type": "function", "name": "web_search"}], "plugins": [], "web_search_options": None}, 0),
     ],
     ids=[
-        *("an image", "two", "an input image", "many", "audio", "video", "file", "file by URL", "said before", "talk", "neither", "words"),
+        *("an image", "two", "an input image", "many", "images without a type", "audio without one", "video without one", "only its name"),
+        *("audio", "video", "file", "file by URL", "said before", "talk", "neither", "words"),
         *("document", "stored prompt", "search", "older search", "MCP server", "search in a chat", "plugin", "own function"),
     ],
 )
@@ -377,9 +383,9 @@ async def test_what_a_request_only_names_is_charged_at_the_most_it_may_be(
     "written",
     [
         *('"type":"image\\u005furl"', '"type":"\\u0069mage_\\u0075rl"', '"typ\\u0065":"image_url"'),
-        *(f'"type"{" " * 50}:{" " * 50}"image_url"', '"Type":"image_url"'),
+        *(f'"type"{" " * 50}:{" " * 50}"image_url"', '"Type":"image_url"', '"no type":"image_url"'),
     ],
-    ids=["an escape", "two", "an escape in the name", "spaces", "a name that Go takes in any case"],
+    ids=["an escape", "two", "an escape in the name", "spaces", "a name that Go takes in any case", "without a type"],
 )
 async def test_an_image_is_one_however_it_is_written(stage: SetStage, written: str) -> None:
     scene = await stage(cap=0, overflow=LIMITED, model={"contextTokens": CONTEXT, "capabilities": ["Vision"]})
@@ -676,6 +682,7 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, CHAT),
         ({"response_format": {"type": "json_object"}}, CHAT),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [UNTYPED]}]}, CHAT),
         ({"input": [{"role": "user", "content": [{"image_url": "https://x.test/a.png", "type": "input_image"}]}]}, "/v1/responses"),
         ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, "/v1/responses"),
         ({"text": {"format": {"type": "json_schema", "schema": {"format": {"type": "text"}}}}, "input": "x"}, "/v1/responses"),
@@ -688,6 +695,7 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         "tools",
         "response-format",
         "image",
+        "image-without-a-type",
         "image-in-input",
         "text-format",
         "text-format-within",

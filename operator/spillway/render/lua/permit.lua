@@ -6,7 +6,7 @@ local rewrite, pass_on = envoy_on_request, envoy_on_response
 local abs, ceil, max, min, now_s = math.abs, math.ceil, math.max, math.min, os.time
 local LIMITS = {
   max_tokens = true, max_completion_tokens = true, max_output_tokens = true, n = true, best_of = true,
-  prompt = true, input = true, tools = true, functions = true, response_format = true, text = true,
+  messages = true, prompt = true, input = true, tools = true, functions = true, response_format = true, text = true,
   previous_response_id = true, conversation = true, web_search_options = true, data_sources = true, plugins = true,
 }
 local WORST_BYTES_PER_TOKEN, USUAL_BYTES_PER_TOKEN = 2, 4  -- dense text has some 3 bytes per token, English prose in JSON 4
@@ -154,10 +154,27 @@ local function has_part(s, kinds)
   return false
 end
 
+-- How many members of what is said have this name. vLLM, which providers run too, goes by it where a part does not say its type, or has a
+-- `uuid`. Elsewhere it is no part: a function's argument, the request's metadata.
+local function named(s, text, found, name)
+  if not find(text, name, 1, true) then return 0 end
+  local count = 0
+  for _, span in pairs({ found.messages, found.input }) do
+    local said = spelt_out(sub(s, span[1], span[2]))
+    local _, last = find(said, name, 1, true)
+    while last do
+      if find(said, "^%s*:", last + 1) then count = count + 1 end
+      _, last = find(said, name, last + 1, true)
+    end
+  end
+  return count
+end
+
 -- Whether the model reads something that the body only names: what was said before, a prompt that the provider keeps, a file.
 local function refers(s, text, found)
   if asked(s, found.previous_response_id) or asked(s, found.conversation) then return true end
-  return found.prompt ~= nil and byte(s, found.prompt[1]) == 123 or has_part(text, ELSEWHERE)
+  if found.prompt and byte(s, found.prompt[1]) == 123 then return true end
+  return has_part(text, ELSEWHERE) or named(s, text, found, '"audio_url"') + named(s, text, found, '"video_url"') > 0
 end
 
 -- Whether the provider looks for more to read.
@@ -189,7 +206,7 @@ function envoy_on_request(h)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
   local text = spelt_out(s)
-  local images = parts(text, '"image_url"') + parts(text, '"input_image"')
+  local images = max(parts(text, '"image_url"') + parts(text, '"input_image"'), named(s, text, found, '"image_url"'))
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
   local more = refers(s, text, found)
