@@ -111,7 +111,7 @@ async def test_what_was_thought_counts_as_output_where_only_the_total_tells_of_i
         return response
 
     scene.alpha.script = script
-    for stream in (False, True, 1):  # the last is one that the edge does not see
+    for stream in (False, True, 2):  # the last is one that the edge does not see
         assert (await scene.client.post(stream=stream)).status == 200
     assert await counted(scene, "input_tokens", backend=ALPHA) == 3 * 32
     assert await counted(scene, "output_tokens", backend=ALPHA) == 3 * output

@@ -221,6 +221,33 @@ async def test_a_stream_is_known_however_its_content_type_is_written(stage: SetS
     assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == fakes.OUTPUT_TOKENS
 
 
+@pytest.mark.parametrize("written", ['"true"', '"True"', '"yes"', '"on"', '"1"', "1", "1.0"])
+async def test_what_vllm_takes_for_a_stream_is_one(stage: SetStage, written: str) -> None:
+    """Else nobody asked for its tokens, and nothing limited the time to its headers."""
+    scene = await stage(engines=1)
+    answer = await scene.client.post(f'{{"model":"tiny-chat","stream":{written}}}'.encode())
+    assert answer.complete
+    assert not any("usage" in each for each in answer.events)
+    assert await scene.gateway.metric("envoy_spillway_output_tokens", backend="owned") == fakes.OUTPUT_TOKENS
+    asked = f'{{"model":"tiny-chat","stream":true,"stream_options":{{"include_usage":{written}}}}}'.encode()
+    assert any("usage" in each for each in (await scene.client.post(asked)).events)
+    assert scene.engines[0].raw[-1] == asked
+
+
+@pytest.mark.parametrize("written", ['"false"', '"0"', "0", "0.0", "false", "null", "2", '""', "[1]", '{"stream":true}'])
+async def test_what_vllm_takes_for_no_stream_passes_as_it_is(stage: SetStage, written: str) -> None:
+    scene = await stage(engines=1)
+    scene.engines[0].script = plain
+    body = f'{{"model":"tiny-chat","stream":{written}}}'.encode()
+    assert (await scene.client.post(body)).served_by == "owned"
+    assert scene.engines[0].raw == [body]
+
+
+async def plain(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+    """Answer without looking at the request."""
+    return web.json_response({"choices": []})
+
+
 async def test_a_body_that_is_not_what_it_should_be_is_for_the_replica_to_judge(stage: SetStage) -> None:
     scene = await stage(engines=1)
 

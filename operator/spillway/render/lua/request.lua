@@ -1,7 +1,11 @@
 -- Requests at the edge: finds out whether an answer is to be streamed. If so it asks the backend for token counts and takes the route of
 -- streams, on which answer.lua runs and headers may time out. Other bodies pass untouched.
 local STREAMED, OPTIONS, INCLUDE = { stream = true }, { stream = true, stream_options = true, n = true, prompt = true }, { include_usage = true }
+-- What vLLM takes for true, beside the number 1 (pydantic's lax booleans).
+local TRUE = { ["true"] = true, ['"true"'] = true, ['"t"'] = true, ['"yes"'] = true, ['"y"'] = true, ['"on"'] = true, ['"1"'] = true }
 local COUNTED = { ["/v1/chat/completions"] = true, ["/v1/completions"] = true }  -- where stream_options exists
+
+local function is_true(text) return TRUE[lower(text)] or tonumber(text) == 1 end
 
 -- The body with stream_options.include_usage on, and whether that had to be added.
 local function with_usage(s, found)
@@ -19,7 +23,7 @@ local function with_usage(s, found)
     local comma = find(options, "^{%s*}") and "" or ","
     return sub(s, 1, span[1]) .. '"include_usage":true' .. comma .. sub(s, span[1] + 1), true
   end
-  if sub(options, asked[1], asked[2]) == "true" then return s, false end
+  if is_true(sub(options, asked[1], asked[2])) then return s, false end
   return sub(s, 1, span[1] + asked[1] - 2) .. "true" .. sub(s, span[1] + asked[2]), true
 end
 
@@ -34,7 +38,7 @@ function envoy_on_request(h)
   headers = h:headers()
   local path = string.match(headers:get(":path"), "^[^?]*")
   local found = members(s, COUNTED[path] and OPTIONS or STREAMED)
-  if not found or not found.stream or sub(s, found.stream[1], found.stream[2]) ~= "true" then return end
+  if not found or not found.stream or not is_true(sub(s, found.stream[1], found.stream[2])) then return end
   local meta = h:streamInfo():dynamicMetadata()
   meta:set("spillway", "started", h:timestamp(EnvoyTimestampResolution.MILLISECOND))
   if COUNTED[path] then
