@@ -182,6 +182,21 @@ async def test_a_hosted_endpoint_never_sees_a_model_that_is_not_served(stage: Se
     assert scene.alpha.requests == 0
 
 
+@pytest.mark.parametrize("limited", [False, True], ids=["without limits", "with limits"])
+async def test_an_answer_for_later_is_not_asked_of_a_hosted_endpoint(stage: SetStage, *, limited: bool) -> None:
+    """It is billed when nobody counts any more, and there is no path to fetch it. vLLM by itself refuses such a request with 400, too."""
+    scene = await stage(cap=0, model={"capabilities": []} if limited else None)
+    for said in ("true", '"true"', "1"):
+        body = f'{{"model":"tiny-chat","input":"hi","background":{said},"store":true}}'.encode()
+        answer = await scene.client.post(body, path="/v1/responses")
+        assert (answer.status, error_of(answer), answer.served_by) == (400, "invalid_body", "none")
+        assert "background" in answer.json["error"]["message"]
+    assert scene.alpha.requests == 0
+    for said in ("false", "null"):
+        body = f'{{"model":"tiny-chat","input":"hi","background":{said}}}'.encode()
+        assert (await scene.client.post(body, path="/v1/responses")).served_by == ALPHA
+
+
 async def test_a_hosted_endpoint_is_told_that_a_body_is_what_it_was_read_as(stage: SetStage) -> None:
     scene = await stage(cap=0)
     for said in ("application/json; charset=utf-7", "Application/JSON ;charset=utf-8"):

@@ -10,7 +10,7 @@ local FAILURES = {
 }
 -- Members that let a provider answer with other models, at their prices: OpenRouter's and Perplexity's, LiteLLM's.
 local OTHERS = { "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks" }
-local WANTED = { model = true, stream_options = true }
+local WANTED = { model = true, stream_options = true, background = true }
 for _, name in ipairs(OTHERS) do WANTED[name] = true end
 local LONGEST_RETRY_S = 60  -- what a client is told at most when to come again
 local SHORT = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
@@ -90,6 +90,9 @@ function envoy_on_request(h)
   for _, name in ipairs(OTHERS) do
     if found and found[name] then found, why = nil, name .. " would have another model answer than the served one" end
   end
+  -- It is answered `queued`, and billed later: nobody here could fetch it, count it or stop it. vLLM refuses it, too, unless it is told to store.
+  local later = found and found.background and sub(s, found.background[1], found.background[2])
+  if later and later ~= "false" and later ~= "null" then found, why = nil, "background: an answer that is made later cannot be fetched here" end
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local first, last = found.model[1], found.model[2]
   if unescaped(sub(s, first + 1, last - 1)) ~= served then
