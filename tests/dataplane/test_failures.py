@@ -212,7 +212,7 @@ def _hang(until_set: asyncio.Event) -> fakes.Script:
     return script
 
 
-@pytest.mark.parametrize("status", [101, 301, 307, 308, 401, 402, 403, 404, 405, 408, 410, 424, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [101, 301, 307, 308, 401, 402, 403, 404, 405, 408, 410, 412, 424, 429, 500, 502, 503, 504])
 async def test_a_hosted_error_becomes_a_clear_503_without_the_providers_text(stage: SetStage, status: int) -> None:
     scene = await stage(cap=0)
     scene.alpha.script = fakes.fail(status)
@@ -239,6 +239,49 @@ async def test_a_hosted_complaint_about_the_request_reaches_the_client(stage: Se
     scene.alpha.script = fakes.fail(400)
     answer = await scene.client.post()
     assert (answer.status, answer.served_by) == (400, ALPHA)
+
+
+UNPAID = {"message": "Access denied, please make sure your account is in good standing.", "type": "Arrearage", "code": "Arrearage"}
+SPENT = {"message": "API access is blocked for secret of the provider", "type": "invalid_request_error", "code": "blocked_api_access"}
+OVER_BUDGET = {"message": "Budget has been exceeded! Current cost: 11", "type": "budget_exceeded", "param": None, "code": "400"}
+
+
+@pytest.mark.parametrize("error", [UNPAID, SPENT, OVER_BUDGET], ids=["Alibaba", "Groq", "LiteLLM"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_a_client_is_not_blamed_for_an_account_that_its_provider_has_closed(
+    stage: SetStage, error: dict[str, str], *, stream: bool
+) -> None:
+    scene = await stage(cap=0, hosted=2)
+    scene.alpha.script = _complaining({"error": error})
+    assert (await scene.client.post(stream=stream)).served_by == BETA
+    scene.beta.script = scene.alpha.script
+    answer = await scene.client.post(stream=stream)
+    assert (answer.status, error_of(answer), answer.json["error"]["hosted_status"]) == (503, "no_capacity", 400)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": '"code": "Arrearage"', "code": "invalid_value"}},
+        {"error": {"code": 400, "detail": {"code": "Arrearage"}}},
+        {"detail": [{"input": {"error": {"code": "Arrearage"}}}]},
+        {"error": "Arrearage"},
+        ["Arrearage"],
+    ],
+    ids=["in words", "deeper", "repeated", "a text", "a list"],
+)
+async def test_an_error_that_only_repeats_what_an_account_would_be_refused_with_is_about_the_request(stage: SetStage, said: object) -> None:
+    scene = await stage(cap=0)
+    scene.alpha.script = _complaining(said)
+    answer = await scene.client.post()
+    assert (answer.status, answer.json, answer.served_by) == (400, said, ALPHA)
+
+
+def _complaining(said: object) -> fakes.Script:
+    async def script(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:
+        return web.json_response(said, status=400)
+
+    return script
 
 
 async def _stop(scene: Stage) -> None:

@@ -162,7 +162,8 @@ def tell(history: History) -> None:
 
 def tell_of_refusals(history: History) -> None:
     """Gateways whose hosted backend refuses some or all that it is sent."""
-    for namespace, codes in (("key-refused", ("401", "200")), ("account-refused", ("403",)), ("request-refused", ("403", "200"))):
+    refusals = {"key-refused": ("401", "200"), "account-refused": ("403",), "unpaid": ("402",), "request-refused": ("402", "403", "200")}
+    for namespace, codes in refusals.items():
         hosted = f'{history.up(namespace)},envoy_cluster_name="{hosted_cluster_name("rented", "acme/tiny-chat-hosted")}"'
         for code in codes:
             history.add("envoy_cluster_upstream_rq", f'{hosted},envoy_response_code="{code}"', -PAST_S, 0, per_s=0.5)
@@ -393,9 +394,11 @@ async def test_a_gateway_whose_labels_were_just_changed_has_no_burst_of_all_it_e
     assert value((await read(url, "relabelled", Target(gateways=1))).arrivals_per_s) == 0
 
 
-@pytest.mark.parametrize(("namespace", "per_s"), [("key-refused", 0.5), ("account-refused", 0.5), ("request-refused", 0), ("ns", 0)])
-async def test_a_403_tells_of_the_key_where_nothing_is_answered(url: str, namespace: str, per_s: float) -> None:
-    """Some providers say it of a request that their moderation does not like."""
+@pytest.mark.parametrize(
+    ("namespace", "per_s"), [("key-refused", 0.5), ("account-refused", 0.5), ("unpaid", 0.5), ("request-refused", 0), ("ns", 0)]
+)
+async def test_a_402_or_403_tells_of_the_account_where_nothing_is_answered(url: str, namespace: str, per_s: float) -> None:
+    """Some providers say it of a request that their moderation does not like, or that costs more than what is left."""
     found = (await read(url, namespace)).hosted_rejected_per_s
     assert value(found["rented/acme/tiny-chat-hosted"]) == pytest.approx(per_s, rel=0.1)
 

@@ -73,7 +73,7 @@ def _of_gateways(ours: str, w: str) -> dict[str, str]:
     owned = f'backend="owned",{ours}'
     served = f'code=~"2..",{owned}'
     elsewhere = f'backend!~"owned|none",{ours}'
-    unauthorized, forbidden, taken = (_answered(code, w) for code in ("401", "403", "2.."))
+    unauthorized, barred, taken = (_answered(code, w) for code in ("401", "402|403", "2.."))
     at_edge = _once(f'envoy_http_downstream_rq_active{{envoy_http_conn_manager_prefix="edge",{ours}}}')
     on_owned = _once(f'envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{ours}}}')
     on_backends = _once(f'envoy_cluster_upstream_rq_active{{envoy_cluster_name=~"owned|hosted-.*",{ours}}}')
@@ -109,8 +109,9 @@ def _of_gateways(ours: str, w: str) -> dict[str, str]:
         PACE: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_inter_token_us_bucket', ours, w)})",
         HOSTED_HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
         f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"hosted-.*",{ours}}})',
-        # While others are answered, a 403 says that this request was not allowed (moderation, at OpenRouter), and nothing of the key.
-        HOSTED_REJECTED: f"({unauthorized} > 0) or ({forbidden} unless ({taken} > 0))",
+        # While others are answered, a 403 says that this request was not allowed (moderation, at OpenRouter), and a 402 that it might cost
+        # more than is left: nothing of the key, or of the account.
+        HOSTED_REJECTED: f"({unauthorized} > 0) or ({barred} unless ({taken} > 0))",
         INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_injected', ours, w)})",
         NOT_INJECTED: f"{by_listener} ({_rate('envoy_http_credential_injector_failed', ours, w)})",
         CLOSED: f"sum {BY} ({_rate('envoy_spillway_closed_requests', ours, w)})",

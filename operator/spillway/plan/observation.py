@@ -236,7 +236,7 @@ class Signals:
     owned_latency: Reading[SideLatency]
     hosted_latency: Reading[SideLatency]
     hosted_healthy: Mapping[str, Reading[bool]]  # by backend: its TLS health check passes at some gateway
-    hosted_rejected_per_s: Mapping[str, Reading[float]]  # by backend: its 401 and 403
+    hosted_rejected_per_s: Mapping[str, Reading[float]]  # by backend: its 401, 402 and 403
     hosted_credential_loaded: Mapping[str, Reading[bool]]  # by backend: whether gateways have its key
     counters: Reading[tuple[TokenCounters, ...]]
     in_flight_by_pod: Mapping[str, float] = field(default_factory=dict)  # engine pod -> running plus waiting; absent where not read

@@ -53,7 +53,7 @@ def _sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
         case Reason.HOSTED_CREDENTIAL_MISSING:
             return f"No gateway has a key for {names}; create {_secrets(this, labels)}. No restart is needed."
         case Reason.HOSTED_CREDENTIAL_REJECTED:
-            return f"{names} refuses the key (401 or 403); check {_secrets(this, labels)}."
+            return f"{names} refuses the key (401 or 403) or has not been paid (402); check {_secrets(this, labels)}, and the account."
         case _:
             return f"No gateway reaches {names} over TLS; check baseURL, tls and egress."
 

@@ -49,7 +49,7 @@ def alerts() -> tuple[Alert, ...]:
     failed = _share('{code=~"5.."}', "5m", by=BY, of="envoy_spillway_requests{}")
     hosted = "by (namespace, workload, envoy_cluster_name)"
     asked = 'envoy_cluster_upstream_rq{{envoy_cluster_name=~"hosted-.*"{}}}'
-    refused = _share(',envoy_response_code=~"401|402|403|404|408|429|5.."', "5m", by=hosted, of=asked)
+    refused = _share(',envoy_response_code=~"40[1-58]|41[02]|42[49]|5.."', "5m", by=hosted, of=asked)
     return (
         Alert(
             name="SpillwayNobodyActs",

@@ -325,7 +325,7 @@ CASES = [
         TWO,
         two(hosted_healthy=BOTH_UP, hosted_credential_loaded={ONE: False}, hosted_rejected_per_s={OTHER: 0.1}),
         ("False", Reason.HOSTED_CREDENTIAL_MISSING),
-        "open/llama-8b refuses the key (401 or 403); check key 'token' of Secret 'open-key'.",
+        "open/llama-8b refuses the key (401 or 403) or has not been paid (402); check key 'token' of Secret 'open-key', and the account.",
         id="each of two with a trouble of its own",
     ),
     case(

@@ -4,10 +4,16 @@ local RESPONSE = {
   ["content-type"] = true, ["content-length"] = true, ["transfer-encoding"] = true, ["cache-control"] = true, ["date"] = true,
   ["retry-after"] = true, ["x-served-by"] = true, ["x-request-id"] = true, ["content-encoding"] = true,
 }
--- What is not about the request: the key, the account, a path or model that is not there (any more), Bedrock's of a model that failed.
+-- What is not about the request: the key, the account (412 is Fireworks' of one that is suspended), a path or model that is not there (any
+-- more), Bedrock's of a model that failed.
 local FAILURES = {
-  [401] = true, [402] = true, [403] = true, [404] = true, [405] = true, [408] = true, [410] = true, [424] = true, [429] = true,
+  [401] = true, [402] = true, [403] = true, [404] = true, [405] = true, [408] = true, [410] = true, [412] = true, [424] = true, [429] = true,
 }
+-- The same told with 400, as an error's code or type: Groq's limit on spend and its ban, Alibaba's unpaid bill, OpenAI's limit, LiteLLM's budget.
+local ACCOUNT = {
+  blocked_api_access = true, organization_restricted = true, Arrearage = true, billing_hard_limit_reached = true, budget_exceeded = true,
+}
+local ERROR, CODES = { error = true }, { code = true, type = true }
 -- Members that let a provider answer with other models, at their prices: OpenRouter's and Perplexity's, LiteLLM's.
 local OTHERS = { "models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks" }
 local WANTED = { model = true, stream_options = true, background = true }
@@ -56,6 +62,16 @@ end
 local function complains_of_options(text)
   for after in string.gmatch(text, "stream_options[\"']?%s*(.?)") do
     if after ~= ":" and after ~= "\\" then return true end
+  end
+  return false
+end
+
+-- Whether an error is about the account. What it repeats of the request stands elsewhere, and is none.
+local function is_about_account(text)
+  local span = (members(text, ERROR) or {}).error
+  local inner = span and sub(text, span[1], span[2])
+  for _, said in pairs(inner and members(inner, CODES) or {}) do
+    if ACCOUNT[sub(inner, said[1] + 1, said[2] - 1)] then return true end
   end
   return false
 end
@@ -116,10 +132,13 @@ function envoy_on_response(h)
   local moved = status >= 300 and status < 400  -- to where the key must not go
   local switched = status < 200  -- to another protocol, which nobody asked for
   local failed = moved or switched or status >= 500 or FAILURES[status]
-  if (status == 400 or status == 422) and not without_options and h:streamInfo():dynamicMetadata():get("hosted") then
+  if status == 400 or status == 422 then
+    local asked = not without_options and h:streamInfo():dynamicMetadata():get("hosted")
     local body = h:body()
-    without_options = body ~= nil and complains_of_options(body:getBytes(0, body:length()))
-    failed = without_options
+    local text = body and body:length() > 0 and body:getBytes(0, body:length()) or ""
+    local unwanted = asked and complains_of_options(text)
+    without_options = without_options or unwanted
+    failed = unwanted or is_about_account(text)
     headers = h:headers()
   end
   if not failed then return end
