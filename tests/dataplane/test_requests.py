@@ -554,8 +554,9 @@ async def test_other_paths_and_methods_are_answered_at_the_gateway(stage: SetSta
         ("host: x\r\nx-long: " + "x" * 100_000, 431),
         ("content-length: 2", 400),  # and no host
         ("host: x\r\nupgrade: websocket\r\nconnection: upgrade", 403),
+        ("host: x\r\ntransfer-encoding: gzip, chunked", 501),  # RFC 9112, 6.1
     ],
-    ids=["headers too large", "no host", "a websocket"],
+    ids=["headers too large", "no host", "a websocket", "another transfer-encoding"],
 )
 async def test_what_is_no_request_is_the_clients_error(stage: SetStage, head: str, status: int) -> None:
     scene = await stage(engines=1)

@@ -269,6 +269,7 @@ def _replies(access: Access) -> EnvoyConfig:
                 **error_reply(None, message=f"bad request: {_WHY}", kind=client, code="bad_request"),
                 "filter": {"status_code_filter": status_is("LE", 499)},
             },
+            error_reply(501, message="bad request: the transfer-encoding has to be chunked", kind=client, code="bad_request"),
             error_reply(503, **NO_CAPACITY),
             error_reply(504, message="no answer within this workload's maxRequestSeconds", kind=server, code="timeout"),
             error_reply(None, message=f"gateway error: {_WHY}", kind=server, code="gateway_error"),
