@@ -14,6 +14,7 @@ What is held
   is divided: see `dealing`.
 * Lanes count what they turn away, too, and what that would have been charged. They get more, and when there is not enough for some such
   requests any more the limit is reached, whatever is left of it in crumbs.
+* A request that all of the limit is too little for gets its lane nothing: for ten minutes it would hold what others could have used.
 
 Law: what lanes hold together is never more than a limit leaves, unless the limit itself was lowered or the month's own cost took it.
 """
@@ -168,7 +169,11 @@ def _renewed(spec: InferenceWorkloadSpec, backends: Sequence[HostedBackend], *, 
         return replace(ledger, permit=None if unlimited else previous, grants=held)
     meters = Meters.of(seen.signals.spill_meters.value)
     left = what_is_left(spec, ledger, now)
-    permit = _dealt(left, [_allowance(lane, rates) for lane in lanes], previous=previous, meters=meters, held=held, now=now)
+    whole = smallest_limit_usd(spec)
+    most = math.inf if whole is None else _micro(whole)
+    permit = _dealt(
+        left, [_allowance(lane, rates) for lane in lanes], most_micro_usd=most, previous=previous, meters=meters, held=held, now=now
+    )
     if previous is not None and not _is_stale(previous, lanes, rates, left, now):
         news = _adds(permit, previous) or why_stopped(spec, permit, now) is not why_stopped(spec, previous, now)
         if not news or not _asks_for_more(previous, meters, now):
@@ -177,14 +182,24 @@ def _renewed(spec: InferenceWorkloadSpec, backends: Sequence[HostedBackend], *, 
 
 
 def _dealt(
-    left: Left, rated: Sequence[Allowance], *, previous: Permit | None, meters: Meters, held: Sequence[Grant], now: datetime
+    left: Left,
+    rated: Sequence[Allowance],
+    *,
+    most_micro_usd: float,
+    previous: Permit | None,
+    meters: Meters,
+    held: Sequence[Grant],
+    now: datetime,
 ) -> Permit:
-    """Return the permit that deals out what is left. `rated`: the lanes, with nothing but their rates."""
+    """Return the permit that deals out what is left. `rated`: the lanes with their rates; `most_micro_usd`: the whole limit."""
     lanes = [each.lane for each in rated]
-    asked, wanted = meters.asked_since(previous, lanes), meters.wanted_since(previous, lanes)
+    asked, refused = meters.asked_since(previous, lanes), meters.wanted_since(previous, lanes)
+    payable = {lane: each for lane, each in refused.items() if each <= most_micro_usd}
+    # What nothing pays for is news of the limit only while nothing else was ever sent: then the limit is too little for whatever comes.
+    wanted = payable if any(meters.requests(lane) for lane in lanes) else refused
     usd, sent = meters.held(held, money=True), meters.held(held, money=False)
-    money = {lane: Need(seen=meters.micro_usd(lane), held=usd.pop(lane, 0), asked=asked[lane], wanted=wanted.get(lane)) for lane in lanes}
-    turns = dict.fromkeys(wanted, 1)
+    money = {lane: Need(seen=meters.micro_usd(lane), held=usd.pop(lane, 0), asked=asked[lane], wanted=payable.get(lane)) for lane in lanes}
+    turns = dict.fromkeys(payable, 1)
     requests = {lane: Need(seen=meters.requests(lane), held=sent.pop(lane, 0), asked=asked[lane], wanted=turns.get(lane)) for lane in lanes}
     usd_to = {} if left.micro_usd is None else deal(left.micro_usd, money, held_elsewhere=sum(usd.values()))
     sent_to = {} if left.requests is None else deal(left.requests, requests, held_elsewhere=sum(sent.values()))

@@ -452,6 +452,29 @@ def test_lanes_that_turn_requests_away_are_stopped_where_none_of_them_has_enough
     assert reached(limited(**TEN_A_DAY), replace(TODAY, permit=permit)) is stopped
 
 
+ABSURD = (1, 1e12)  # a request for 10^9 tokens
+
+
+@pytest.mark.parametrize("idle", [{"worker": 1}, {"backend": "acme/org/llama-70b"}], ids=["another thread", "the next backend"])
+def test_a_request_that_all_of_the_limit_is_too_little_for_takes_nothing_from_lanes_that_serve_others(idle: dict[str, Any]) -> None:
+    """Its lane was dealt all that was left, and held it for ten minutes, in which nothing was spilled."""
+    both = {"backends": [{"providerRef": {"name": "acme"}, "model": name} for name in ("llama-8b", "org/llama-70b")]}
+    wanted = spec(hosted={**both, "overflow": TEN_A_DAY})
+    before = planned(wanted, metering(meter(micro_usd=1000, requests=100)))
+    asked = metering(meter(micro_usd=2000, requests=200), replace(meter(refused=ABSURD), **idle))
+    permit = permit_of(planned(wanted, asked, before, NOW + RENEWED_AFTER))
+    assert min(parts_of(permit)) > MICRO / 2
+    assert why_stopped(wanted, permit, NOW + RENEWED_AFTER) is None
+
+
+def test_where_nothing_else_was_ever_sent_it_tells_that_the_limit_is_too_little() -> None:
+    wanted = limited(**TEN_A_DAY)
+    before = planned(wanted, metering())
+    permit = permit_of(planned(wanted, metering(meter(refused=ABSURD)), before, NOW + RENEWED_AFTER))
+    assert why_stopped(wanted, permit, NOW + RENEWED_AFTER) is Reason.SPILL_LIMIT_REACHED
+    assert min(parts_of(permit)) > MICRO  # for who asks for less
+
+
 def test_a_burst_that_outruns_its_part_of_an_ample_limit_reaches_none() -> None:
     wanted = limited(**TEN_A_DAY)
     before = planned(wanted, metering(gateways=2))
