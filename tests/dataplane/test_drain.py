@@ -1,10 +1,11 @@
 """A gateway that ends: streams finish, new connections are refused, readiness says so."""
 
 import asyncio
+import json
 
 import pytest
 
-from tests.dataplane.client import rest_of
+from tests.dataplane.client import CHAT, request, rest_of
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import until
 
@@ -40,6 +41,26 @@ async def test_a_request_on_a_connection_that_its_client_kept_is_served_before_t
     answer = await scene.client.post()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert await hook == 200
+
+
+async def test_a_request_that_is_still_being_sent_is_waited_for_and_answered(stage: SetStage) -> None:
+    scene = await stage(cap=4)
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    body = json.dumps(request()).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body[:10])
+    await until(lambda: _one_open(scene), "it has begun")
+    hook = asyncio.create_task(scene.gateway.drain())
+    await until(lambda: _refused(scene), "new connections are refused")
+    assert not hook.done()
+    writer.write(body[10:])
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    assert await hook == 200
+
+
+async def _one_open(scene: Stage) -> bool:
+    return await scene.gateway.metric("envoy_http_downstream_rq_active", envoy_http_conn_manager_prefix="edge") == 1
 
 
 async def test_requests_that_come_while_services_forget_the_pod_are_served(stage: SetStage) -> None:

@@ -15,6 +15,7 @@ from spillway.render.envoy_content_type import not_grpc, not_json
 from spillway.render.envoy_hold import ARRIVED, HELD_SINCE, MAY_WAIT, arrival, hold_policy
 from spillway.render.envoy_http import (
     CONNECTION_BUFFER_BYTES,
+    LONGEST_UPLOAD_S,
     MAX_ANSWER_BYTES,
     MAX_BODY_BYTES,
     MODEL_PATHS,
@@ -101,7 +102,7 @@ def edge_listener(
         merge_slashes=True,
         path_with_escaped_slashes_action="UNESCAPE_AND_FORWARD",
         request_headers_timeout=seconds(10),
-        request_timeout=seconds(60),
+        request_timeout=seconds(LONGEST_UPLOAD_S),
         local_reply_config=_replies(access),
         access_log=[
             *access_logs(access, traced=workload.spec.gateway.tracing is not None, more={REASON: f"%REQ({MARK})%"} if longs else {}),

@@ -21,6 +21,7 @@ UNLIMITED = (
     1_000_000  # breakers that must never be the one that opens; Envoy's defaults (3 retries, 1024 requests) lose requests in a burst
 )
 CONNECTION_BUFFER_BYTES = 1024 * 1024
+LONGEST_UPLOAD_S = 60  # for so long may a client send its request, before what is its longest time begins
 COME_AGAIN_S = 5  # of what is turned away because too much is there
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode

@@ -5,6 +5,7 @@ import hashlib
 from spillway.plan.decision import Workload
 from spillway.render.envoy_address import GatewayAddresses
 from spillway.render.envoy_http import (
+    LONGEST_UPLOAD_S,
     EnvoyConfig,
     connection_manager,
     endpoints,
@@ -40,7 +41,7 @@ def operations_listener(workload: Workload, addresses: GatewayAddresses, *, tell
         routes.append(_read(IN_FORCE_PATH, to="/runtime"))
     chain = connection_manager(
         stat_prefix="operations",
-        idle_s=longest_s + 60,
+        idle_s=LONGEST_UPLOAD_S + longest_s + 60,  # the drain has no byte until the last request is done
         filters=[lua("drain")],
         routes={"name": "operations", "virtual_hosts": [{"name": "operations", "domains": ["*"], "routes": routes}]},
     )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
 from spillway.render import envoy, gateway_pod, names
+from spillway.render.envoy_http import LONGEST_UPLOAD_S
 from spillway.render.envoy_operations import DRAIN_IDLE_S
 from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
 from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
@@ -90,7 +91,8 @@ def _config_map(workload: Workload, *, name: str, files: Mapping[str, str]) -> K
 def _pod(workload: Workload, decision: Decision, settings: RenderSettings, files: Mapping[str, str]) -> KubernetesObject:
     addresses = _addresses(settings)
     share = share_annotation(None) if has_share(workload, decision) else {}
-    grace_s = math.ceil(addresses.drain_settle_s + DRAIN_IDLE_S) + workload.spec.gateway.max_request_seconds + EXIT_S
+    longest_s = LONGEST_UPLOAD_S + workload.spec.gateway.max_request_seconds
+    grace_s = math.ceil(addresses.drain_settle_s + DRAIN_IDLE_S) + longest_s + EXIT_S
     # A user's labels and annotations are added; ours are what Services, metrics and shares hang on, so they win.
     metadata = {
         "labels": {**gateway_pod.own_labels(workload, settings), **labels(workload, COMPONENT_GATEWAY)},

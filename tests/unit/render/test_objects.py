@@ -238,6 +238,11 @@ def test_how_gateways_are_spread_is_for_the_workload_to_say() -> None:
     assert none == []
 
 
+def test_a_gateway_that_ends_has_time_for_the_longest_request_and_for_what_its_client_takes_to_send_it() -> None:
+    gateway = one(dedicated(gateway={"maxRequestSeconds": 900}), "Deployment", "chat-gateway")
+    assert gateway["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 5 + 60 + 900 + 6  # settling first, idle connections last
+
+
 def test_nobody_can_take_a_gateways_labels_and_annotations_from_it() -> None:
     ours = gateway_pod(dedicated())["metadata"]
     theirs = {kind: dict.fromkeys(ours[kind], "x") | {"team": "search"} for kind in ("labels", "annotations")}
