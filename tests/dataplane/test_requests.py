@@ -298,16 +298,11 @@ async def test_a_body_of_a_million_short_strings_passes_whole(stage: SetStage, c
 
 
 @pytest.mark.parametrize("signs", ["[", "1,"])
-async def test_a_body_of_signs_alone_takes_the_gateway_not_many_times_as_long_as_one_of_text(stage: SetStage, signs: str) -> None:
-    """One after the other, such bodies kept the workers, and with them all other requests."""
+async def test_a_body_of_signs_alone_is_read_to_its_end(stage: SetStage, signs: str) -> None:
+    """In how much time: benchmarks/gateway/bodies.py."""
     scene = await stage(engines=1, cap=0, spec=PATIENT)
-    spent_s = []
-    for text in (f'"{"x" * 8 * MEGABYTE}', signs * (8 * MEGABYTE // len(signs))):
-        before_s = scene.gateway.cpu_s()
-        answer = await scene.client.post(f'{{"model":"tiny-chat","stream":true,"text":{text}'.encode())
-        assert error_of(answer) == "invalid_body"
-        spent_s.append(scene.gateway.cpu_s() - before_s)
-    assert spent_s[1] < 7 * spent_s[0]
+    answer = await scene.client.post(f'{{"model":"tiny-chat","stream":true,"text":{signs * (8 * MEGABYTE // len(signs))}'.encode())
+    assert error_of(answer) == "invalid_body"
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
