@@ -1,5 +1,6 @@
 """kopf as the edge: its watches and nothing else. No finalizer, no annotation, no Event, no status is ever written by it."""
 
+import asyncio
 import os
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -10,6 +11,7 @@ import kopf
 
 from spillway.api.vocabulary import GROUP, LABEL_WORKLOAD, VERSION
 from spillway.edge.intake import Intake
+from spillway.edge.pace import WatchPace, paced
 
 WATCHED = {
     "AcceleratorClass": (GROUP, VERSION, "acceleratorclasses"),
@@ -34,7 +36,13 @@ _TOKEN_READ_EVERY = timedelta(minutes=5)
 def registry(intake: Intake) -> kopf.OperatorRegistry:
     """Return the handlers. Each is told of one kind and returns None: whatever a kopf handler returns is patched into the object."""
     handlers = kopf.OperatorRegistry()
-    kopf.on.login(registry=handlers, id="login")(_login)
+    pace = WatchPace(clock=asyncio.get_running_loop().time)
+
+    @kopf.on.login(registry=handlers, id="login")
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        found = await asyncio.to_thread(_login, **kwargs)
+        return None if found is None else paced(found, pace)
+
     for kind, resource in WATCHED.items():
         _watch(handlers, intake, kind, resource)
     return handlers
