@@ -226,6 +226,7 @@ class _Process:
             stalled_s=self._queue.stalled_s,
             stuck_after_s=self._settings.pass_timeout_s + STUCK_MARGIN_S,
             all_shown=self._stocktaker.watching,
+            uncompared=self._stocktaker.failed,
         )
 
     def _watches_state(self) -> Watches:

@@ -30,6 +30,7 @@ class Vitals:
     stalled_s: float  # for how long the queue has stood still
     stuck_after_s: float
     all_shown: bool  # by the last stocktaking, the watches have shown all there is
+    uncompared: str | None = None  # why there could be no last stocktaking: watches that are refused show nothing, and say nothing
 
     @property
     def stuck(self) -> bool:
@@ -54,4 +55,6 @@ def not_ready(vitals: Vitals) -> str | None:
         return "the watches have not started"
     if vitals.role is Role.PREPARING:
         return "not in sync with the cluster yet"
+    if vitals.uncompared is not None:
+        return f"what there is cannot be listed: {vitals.uncompared}"  # a restart would not mend it
     return not_live(vitals)

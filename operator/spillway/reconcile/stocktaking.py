@@ -30,13 +30,17 @@ Identity = tuple[str, str, str]  # namespace, name, uid
 
 
 class Stocktaker:
-    """Keeps the view honest. `watching` is False once a watch has stopped delivering."""
+    """Keeps the view honest.
+
+    `watching` is False once a watch has stopped delivering. `failed` says why the last comparison could not be made.
+    """
 
     def __init__(self, connection: Connection, world: World, queue: ReconcileQueue) -> None:
         self._connection = connection
         self._world = world
         self._queue = queue
         self.watching = True
+        self.failed: str | None = None
 
     async def sync(self) -> None:
         """Wait until the watches have shown all there is. Nothing may be decided on half a view."""
@@ -58,14 +62,20 @@ class Stocktaker:
     async def run(self) -> None:
         """Compare every few minutes, forever."""
         while True:
-            await asyncio.sleep(EVERY_S)
-            try:
-                await self.compare()
-            except ApiError as problem:
-                logger.warning("stocktaking failed: %s", problem)
+            await asyncio.sleep(EVERY_S if self.failed is None else SETTLE_S)
+            await self.compare()
 
     async def compare(self, *, settle_s: float = SETTLE_S) -> None:
         """Compare once. What differs twice, a settling time apart, is taken for a fact."""
+        try:
+            await self._compare(settle_s)
+        except ApiError as problem:
+            self.failed = str(problem)
+            logger.warning("stocktaking failed: %s", problem)
+        else:
+            self.failed = None
+
+    async def _compare(self, settle_s: float) -> None:
         for kind in UNWATCHED:
             await self._count_unwatched(kind)
         first = {kind: await self._differences(kind) for kind in WATCHED}

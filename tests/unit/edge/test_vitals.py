@@ -35,10 +35,11 @@ def test_what_a_restart_would_mend_is_neither_live_nor_ready(vitals: Vitals, pro
     [
         (replace(WELL, watches=Watches.STARTING, role=Role.STANDBY), "the watches have not started"),
         (replace(WELL, role=Role.PREPARING), "not in sync with the cluster yet"),
+        (replace(WELL, uncompared="403: no"), "what there is cannot be listed: 403: no"),
     ],
-    ids=["watches starting", "not prepared"],
+    ids=["watches starting", "not prepared", "lists refused"],
 )
-def test_what_only_takes_time_is_live_but_not_ready(vitals: Vitals, problem: str) -> None:
+def test_what_no_restart_would_mend_is_live_but_not_ready(vitals: Vitals, problem: str) -> None:
     assert (not_live(vitals), not_ready(vitals)) == (None, problem)
 
 

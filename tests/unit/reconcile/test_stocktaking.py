@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spillway.api.vocabulary import Reason
-from spillway.apply.connection import path
+from spillway.apply.connection import ApiError, path
 from spillway.apply.known import KnownObjects, Ref
 from spillway.observe.cluster import ClusterView
 from spillway.plan.decision import Key
@@ -131,6 +131,21 @@ async def test_a_watch_that_shows_nothing_new_is_told_and_forgiven_once_it_does(
     scene.shown("InferenceWorkload", named("x", labelled=False))
     await scene.stocktaker.compare(settle_s=0)
     assert scene.stocktaker.watching
+
+
+async def test_lists_that_are_refused_are_told_until_they_are_not(scene: Scene) -> None:
+    refused = True
+
+    def refuse(found: str) -> None:
+        if refused and found == path("Pod", None):
+            raise ApiError(403, "no")
+
+    scene.listing.before_each = refuse
+    await scene.stocktaker.compare(settle_s=0)
+    assert scene.stocktaker.failed == "403: no"
+    refused = False
+    await scene.stocktaker.compare(settle_s=0)
+    assert scene.stocktaker.failed is None
 
 
 async def test_drift_of_what_is_not_watched_is_found(scene: Scene) -> None:
