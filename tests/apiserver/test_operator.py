@@ -265,6 +265,34 @@ def test_a_name_that_is_taken_is_left_alone_and_told(apiserver: ApiServer, names
         )
 
 
+def test_an_object_that_is_refused_is_told_and_holds_up_nothing_else(apiserver: ApiServer, namespace: str) -> None:
+    what = [{"apiGroups": ["policy"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["poddisruptionbudgets"]}]
+    policy: dict[str, Any] = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": f"no-budgets-{namespace}"},
+        "spec": {"matchConstraints": {"resourceRules": what}, "validations": [{"expression": "false", "message": "no budgets here"}]},
+    }
+    chosen = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    binding = {
+        **policy,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "spec": {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"], "matchResources": chosen},
+    }
+    apply(apiserver, [policy, binding])
+    budget = ("create", "poddisruptionbudget", "any", "-n", namespace, "--selector=a=b", "--min-available=1", "--dry-run=server")
+    eventually(lambda: "no budgets here" in apiserver.run_kubectl(*budget).err, "the policy is in force")
+    apply(apiserver, documents(namespace))
+    with operator(apiserver, namespace=namespace) as acting:
+        eventually(lambda: "no budgets here" in condition(apiserver, namespace, "chat", "Degraded").get("message", ""), "it is told")
+        before = acting.passes()
+        eventually(lambda: acting.passes() >= before + 4, "passes go on that do not send it")
+        assert condition(apiserver, namespace, "chat", "Degraded")["reason"] == "ApplyFailed"
+        assert "deployment" in {kind for kind, _ in children(apiserver, namespace)}
+        apiserver.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", policy["metadata"]["name"])
+        eventually(lambda: ("poddisruptionbudget", "chat-gateway") in children(apiserver, namespace), "it is sent again", within_s=LOOK_S)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

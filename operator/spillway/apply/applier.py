@@ -7,6 +7,7 @@ the API server refuses when another one has taken its name.
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +27,17 @@ _POST_QUERY = {"fieldManager": FIELD_MANAGER}
 # Replicas and gateways start only once everything else is there and nobody else's.
 _LAST_KINDS = frozenset({"Deployment"})
 LAST_S = 0.4  # of the time there is, kept for them where something else is not answered
+# Pauses before what was refused (a quota, an admission webhook) is sent again as it is; each is twice the one before.
+FIRST_PAUSE_S, LAST_PAUSE_S = 5.0, 300.0
+_NO_REFUSALS = (401, NOT_FOUND, CONFLICT, 429)  # below 500; they say nothing of the object itself
 
 
 class NotLeadingError(Exception):
     """This process may not write: it does not hold the Lease, or is no longer sure of it."""
+
+
+class _StillRefusedError(Exception):
+    """What was refused, and is not sent again yet."""
 
 
 class _NotOursError(Exception):
@@ -37,10 +45,21 @@ class _NotOursError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """An object that was refused as it is, by the spec as it is, with nothing having befallen the workload's objects since."""
+
+    sent: tuple[str, int, int]
+    problem: str
+    pause_s: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What became of applying."""
 
     failures: tuple[str, ...] = ()
+    paused: frozenset[str] = frozenset()  # of the failures, those of what was refused before and was not sent again yet
     foreign: tuple[Ref, ...] = ()
     undone: frozenset[Ref] = frozenset()  # what failed, and what waits for that
     requests: int = 0
@@ -49,10 +68,14 @@ class Applied:
 class Applier:
     """Applies, prunes and writes status. `fence` raises NotLeadingError when nothing may be written."""
 
-    def __init__(self, connection: Connection, known: KnownObjects, fence: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Connection, known: KnownObjects, fence: Callable[[], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connection = connection
         self._known = known
         self._fence = fence
+        self._clock = clock
+        self._refusals: dict[Key, dict[Ref, _Refusal]] = {}
         self._settled: dict[Key, tuple[object, int]] = {}
         self._statuses: dict[Key, tuple[str, Status]] = {}
         self._unkept: dict[Key, dict[Ref, str]] = {}
@@ -70,16 +93,23 @@ class Applier:
         sent = self.requests
         first = [each for each in objects if each["kind"] not in _LAST_KINDS]
         last = [each for each in objects if each["kind"] in _LAST_KINDS]
-        failed, foreign = await self._apply_all(workload, first, None if by is None else by - LAST_S)
+        failed, foreign, paused = await self._apply_all(workload, first, None if by is None else by - LAST_S)
         # Pods that start before their configuration is there run the one of before, under the hash of the new one, and keep it.
         waiting = {_ref(each) for each in last if foreign or _mounted(each) & failed.keys()}
-        more, taken = await self._apply_all(workload, [each for each in last if _ref(each) not in waiting], by)
+        more, taken, later = await self._apply_all(workload, [each for each in last if _ref(each) not in waiting], by)
         failed |= more
         foreign += taken
+        paused |= later
         if not failed and not foreign:
             self._settled[workload.key] = settled
         undone = frozenset(failed.keys() | waiting)
-        return Applied(failures=tuple(failed.values()), foreign=tuple(foreign), undone=undone, requests=self.requests - sent)
+        return Applied(
+            failures=tuple(failed.values()),
+            paused=frozenset(paused),
+            foreign=tuple(foreign),
+            undone=undone,
+            requests=self.requests - sent,
+        )
 
     async def prune(self, workload: Workload, keep: Callable[[Ref], bool]) -> tuple[str, ...]:
         """Delete this very workload's children that nothing wants any more; return what failed."""
@@ -166,30 +196,55 @@ class Applier:
         self._settled.pop(key, None)
         self._statuses.pop(key, None)
         self._unkept.pop(key, None)
+        self._refusals.pop(key, None)
         self._known.forget(key)
 
-    async def _apply_all(self, workload: Workload, objects: Sequence[Object], by: float | None) -> tuple[dict[Ref, str], list[Ref]]:
+    async def _apply_all(
+        self, workload: Workload, objects: Sequence[Object], by: float | None
+    ) -> tuple[dict[Ref, str], list[Ref], set[str]]:
         results = await asyncio.gather(*(self._apply_by(workload, each, by) for each in objects), return_exceptions=True)
         failed: dict[Ref, str] = {}
         foreign: list[Ref] = []
+        paused: set[str] = set()
         for obj, result in zip(objects, results, strict=True):
+            told = f"{obj['kind']} {obj['metadata']['name']}: {result}"
             match result:
                 case None:
                     pass
                 case _NotOursError():
                     foreign.append(_ref(obj))
+                case _StillRefusedError():
+                    failed[_ref(obj)] = told
+                    paused.add(told)
                 case ApiError(namespace_ends=False):
-                    failed[_ref(obj)] = f"{obj['kind']} {obj['metadata']['name']}: {result}"
+                    failed[_ref(obj)] = told
                 case _:
                     raise result
-        return failed, foreign
+        return failed, foreign, paused
 
     async def _apply_by(self, workload: Workload, obj: Object, by: float | None) -> None:
         try:
             async with asyncio.timeout_at(by):
-                await self._apply(workload, obj)
+                await self._apply_in_time(workload, obj)
         except TimeoutError as problem:
             raise ApiError(0, "no answer from the API server, or a webhook of it, in the time of a pass") from problem
+
+    async def _apply_in_time(self, workload: Workload, obj: Object) -> None:
+        """Apply an object, unless it was refused just so a while ago: then only after a pause that grows."""
+        ref, refusals = _ref(obj), self._refusals.setdefault(workload.key, {})
+        digest, before = encode(obj).digest, refusals.get(ref)
+        known = before is not None and before.sent == (digest, workload.generation, self._known.changes(workload.key))
+        if before is not None and known and self._clock() < before.until:
+            raise _StillRefusedError(before.problem)
+        try:
+            await self._apply(workload, obj)
+        except ApiError as problem:
+            if problem.status and problem.status not in _NO_REFUSALS:
+                pause_s = min(2 * before.pause_s, LAST_PAUSE_S) if before is not None and known else FIRST_PAUSE_S
+                sent = (digest, workload.generation, self._known.changes(workload.key))
+                refusals[ref] = _Refusal(sent=sent, problem=str(problem), pause_s=pause_s, until=self._clock() + pause_s)
+            raise
+        refusals.pop(ref, None)
 
     async def _apply(self, workload: Workload, obj: Object) -> None:
         ref, encoded = _ref(obj), encode(obj)

@@ -83,7 +83,7 @@ class _Process:
         known = KnownObjects()
         self._queue = ReconcileQueue(loop.time, failing_at_once=max(1, settings.workers - 1))
         self._world = World(view=ClusterView(), known=known, window_s=settings.metrics_window_s, unasked=_unasked(settings))
-        self._applier = Applier(connection, known, self._lease.fence)
+        self._applier = Applier(connection, known, self._lease.fence, clock=loop.time)
         self._bookkeeping = Bookkeeping(self._applier, known, every_s=settings.ledger_every_s)
         self._recollection = Recollection(self._applier, known)
         self._telemetry = Telemetry(

@@ -173,8 +173,8 @@ class Reconciler:
             raise
         self._note_trouble(workload, stored, status.conditions, now)
         await self._write_down(workload, decision, memory, now)
-        if applied.failures:
-            raise PassFailedError("; ".join(applied.failures))
+        if news := [each for each in applied.failures if each not in applied.paused]:
+            raise PassFailedError("; ".join(news))
         return self._revisit_s(decision)
 
     async def _keep_permit(self, workload: Workload, memory: Memory, now: datetime) -> tuple[str, ...]:

@@ -153,7 +153,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
     if this.outcome.failures:
         return yes(
             Reason.APPLY_FAILED,
-            f"Could not apply: {'; '.join(sorted(this.outcome.failures))}. It is tried again.",
+            f"Could not apply: {'; '.join(sorted(this.outcome.failures))}. "
+            "It is tried again, after pauses of up to five minutes, and at once when the spec changes.",
         )
     if is_unplaceable(this):
         return yes(Reason.NOTHING_FEASIBLE, "No placement is possible, see PlacementResolved. What runs goes on.")

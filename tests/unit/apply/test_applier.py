@@ -114,6 +114,43 @@ async def test_what_nothing_wants_any_more_is_deleted_and_what_is_refused_is_tri
     assert (server.told(), sorted(server.objects)) == ([], ["configmaps/chat-cap", "deployments/chat-gateway", "services/chat"])
 
 
+async def test_what_is_refused_is_sent_again_after_pauses_that_grow_to_five_minutes() -> None:
+    server, now = ApiServer(chat=403), 0.0
+    applier = Applier(cast("Connection", server), KnownObjects(), lambda: None, clock=lambda: now)
+    objects, sent = wanted(), []
+    for tick in range(80):
+        now = 15.0 * tick
+        found = await applier.apply(OURS, objects)
+        assert found.failures == ("Service chat: 403: no",)
+        assert bool(found.paused) is (found.requests == 0)
+        if ("POST", "services/chat") in server.told():
+            sent.append(now)
+    assert sent == [0, 15, 30, 60, 105, 195, 360, 660, 960]
+
+
+@pytest.mark.parametrize("change", ["of what is wanted", "of the spec", "of the workload's objects"])
+async def test_what_is_refused_is_sent_again_at_once_after_a_change(change: str) -> None:
+    server, known = ApiServer(**{"chat-cap": 422}), KnownObjects()
+    applier = Applier(cast("Connection", server), known, lambda: None, clock=lambda: 0.0)
+    await applier.apply(OURS, wanted())
+    assert (await applier.apply(OURS, wanted())).requests == 0
+    server.refused, objects = {}, wanted("b") if change == "of what is wanted" else wanted()
+    if change == "of the workload's objects":
+        known.gone(Ref("Service", "ml", "chat"))
+    spec = replace(OURS, generation=2) if change == "of the spec" else OURS
+    assert not (await applier.apply(spec, objects)).failures
+    assert "configmaps/chat-cap" in server.objects
+
+
+@pytest.mark.parametrize("status", [0, 401, 409, 429])
+async def test_what_was_not_refused_for_what_it_is_does_not_wait(status: int) -> None:
+    server = ApiServer(**{"chat-cap": status})
+    applier = Applier(cast("Connection", server), KnownObjects(), lambda: None, clock=lambda: 0.0)
+    await applier.apply(OURS, wanted())
+    server.refused = {}
+    assert not (await applier.apply(OURS, wanted())).failures
+
+
 async def test_what_became_anothers_meanwhile_is_not_deleted() -> None:
     server = ApiServer()
     applier = of(server)

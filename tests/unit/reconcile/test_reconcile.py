@@ -380,3 +380,18 @@ async def test_money_is_written_down_and_conditions_are_told_also_while_the_stat
         await operator.reconciler.run(KEY)
     assert operator.server.ledger().watched_until == NOW
     assert {each.type for each in operator.telemetry.conditions[KEY]} == set(ConditionType)
+
+
+async def test_what_is_still_refused_is_told_on_and_fails_no_further_pass(operator: Operator) -> None:
+    def refuse(name: str) -> None:
+        if name == "poddisruptionbudgets/chat-gateway":
+            raise ApiError(403, "admission webhook denied the request")
+
+    operator.world.known.gone(Ref("PodDisruptionBudget", KEY.namespace, "chat-gateway"))
+    operator.shown(generation=2)
+    operator.server.hook = refuse
+    with pytest.raises(PassFailedError, match="denied"):
+        await operator.reconciler.run(KEY)
+    assert await operator.reconciler.run(KEY) is not None
+    (told,) = [each for each in operator.telemetry.conditions[KEY] if each.type == ConditionType.DEGRADED]
+    assert (told.reason, "denied" in told.message) == (Reason.APPLY_FAILED, True)
