@@ -187,6 +187,30 @@ def test_figures_are_told_in_opentelemetrys_names_and_units(
     accepted(tmp_path, [story(counted, asked)])
 
 
+def test_pods_that_two_jobs_scrape_are_counted_once(tmp_path: Path) -> None:
+    counted = {
+        f'envoy_spillway_requests{{{POD},backend="owned",code="200"}}': "0+60x10",
+        f'envoy_spillway_requests{{{POD},backend="owned",code="201"}}': "0+60x10",
+        f'envoy_spillway_input_tokens{{{POD},backend="owned"}}': "0+600x10",
+        f'envoy_spillway_not_taken{{{POD},flags="UO",code="503"}}': "0+60x10",
+        f'envoy_spillway_duration_ms_count{{{POD},backend="owned"}}': "0+60x10",
+    }
+    twice = {name.replace("{", f'{{job="{job}",', 1): values for name, values in counted.items() for job in ("a", "b")}
+    model = {f'spillway_workload_model{{{IN},model="tiny"}}': "1x10"}
+    series = [{"series": name, "values": values} for name, values in (twice | model).items()]
+    expected = {
+        "sum(spillway:requests:rate5m)": 2.0,
+        "sum(spillway:tokens:rate5m)": 10.0,
+        "sum(spillway:not_taken:rate5m)": 1.0,
+        "sum(gen_ai_client_token_usage_sum)": 5400.0,
+        'sum(gen_ai_client_token_usage_count{gen_ai_token_type="input"})': 1080.0,
+        "sum(gen_ai_server_request_duration_seconds_count)": 540.0,
+        dashboard.queries(window="5m")["Requests, by who served: {{backend}}"].replace("sum by (backend)", "sum"): 2.0,
+    }
+    asked = [{"expr": expr, "eval_time": "9m", "exp_samples": [{"labels": "{}", "value": value}]} for expr, value in expected.items()]
+    accepted(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": asked}])
+
+
 def test_a_model_that_was_renamed_and_an_operator_that_has_just_changed_leave_one_name(tmp_path: Path) -> None:
     changed = {
         f'spillway_workload_model{{{IN},model="tiny",pod="a"}}': "1x4 _x20",

@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from tests.chart.monitoring.rules import why
+from tests.chart.monitoring.rules import once, why
 
 OURS = 'namespace=~"$namespace",workload=~"$workload"'
 WHOSE = "{{namespace}}/{{workload}}"  # in a legend: workloads of two namespaces often have one name, and all are shown at first
@@ -71,7 +71,7 @@ def rows() -> Iterator[tuple[str, list[Graph]]]:
 
 
 def _rate(counter: str, *, by: str = "", more: str = "") -> str:
-    return f"sum {f'by ({by}) ' if by else ''}(rate({counter}{{{OURS}{more}}}[{_WINDOW}]))"
+    return f"sum {f'by ({by}) ' if by else ''}({once(f'rate({counter}{{{OURS}{more}}}[{_WINDOW}])')})"
 
 
 def _quantile(share: float, histogram: str, *, by: str = "backend, ") -> str:
@@ -137,7 +137,7 @@ def _clients() -> list[Graph]:
 def _spill() -> list[Graph]:
     requests = _rate("envoy_spillway_requests")
     hosted = _rate("envoy_spillway_requests", more=',backend!~"owned|none"')
-    active = f'sum (envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{OURS}}})'
+    active = once(f'envoy_cluster_upstream_rq_active{{envoy_cluster_name="owned",{OURS}}}')
     asked = ',envoy_cluster_name=~"hosted-.*"'
     return [
         Graph(title="Answered by hosted backends", unit="percentunit", asks={"of all requests": _or_none(hosted, requests)}),
@@ -147,12 +147,12 @@ def _spill() -> list[Graph]:
             text="The next backend gets these. cap: own replicas hold all they may. no_replica: none is in routing. "
             "late: no header within the target. failed: a replica could not be reached, or went. refused: a replica said 429 or 5xx. "
             "long_prompt: no replica would read it in time, and none was asked.",
-            asks={"{{why}}": f"sum by (why) ({why(f'rate(envoy_spillway_not_taken{{{OURS}}}[{_WINDOW}])')})"},
+            asks={"{{why}}": f"sum by (why) ({why(once(f'rate(envoy_spillway_not_taken{{{OURS}}}[{_WINDOW}])'))})"},
         ),
         Graph(
             title="In flight on own replicas, and how many may be",
             unit="short",
-            asks={"in flight": active, "cap": f"sum ({_gauge('spillway_gateway_cap_requests')})"},
+            asks={"in flight": f"sum ({active})", "cap": f"sum ({_gauge('spillway_gateway_cap_requests')})"},
         ),
         Graph(
             title="What hosted backends answered",
@@ -223,7 +223,7 @@ def _replicas() -> list[Graph]:
         Graph(
             title="Requests in the engines",
             unit="short",
-            asks={name: f"sum (vllm:num_requests_{name}{{{OURS}}})" for name in ("running", "waiting")},
+            asks={name: f"sum ({once(f'vllm:num_requests_{name}{{{OURS}}}')})" for name in ("running", "waiting")},
         ),
         Graph(title="KV cache in use", unit="percentunit", asks={"{{pod}}": f"max by (pod) (vllm:kv_cache_usage_perc{{{OURS}}})"}),
         Graph(
@@ -241,6 +241,8 @@ def _replicas() -> list[Graph]:
 
 
 def _operator() -> list[Graph]:
+    answering = f'up{{component="gateway",{OURS}}}'
+    connections = f'envoy_http_downstream_cx_active{{envoy_http_conn_manager_prefix="edge",{OURS}}}'
     return [
         Graph(
             title="What conditions say",
@@ -261,13 +263,13 @@ def _operator() -> list[Graph]:
         Graph(
             title="Gateways that answer Prometheus",
             unit="short",
-            asks={WHOSE: f'sum by (namespace, workload) (up{{component="gateway",{OURS}}})'},
+            asks={WHOSE: f"sum by (namespace, workload) ({once(answering)})"},
         ),
         Graph(title="Memory of a gateway", unit="bytes", asks={"{{pod}}": f"max by (pod) (envoy_server_memory_physical_size{{{OURS}}})"}),
         Graph(
             title="Open connections of clients",
             unit="short",
-            asks={"{{pod}}": f'sum by (pod) (envoy_http_downstream_cx_active{{envoy_http_conn_manager_prefix="edge",{OURS}}})'},
+            asks={"{{pod}}": f"sum by (pod) ({once(connections)})"},
         ),
     ]
 

@@ -14,6 +14,11 @@ from tests.chart.monitoring.alerts import BY, ON, alerts
 
 # What a gateway's series is kept by: by pod too, since a counter's start anew is seen only there.
 SERIES = "namespace, workload, pod, backend"
+# What tells a pod's own series apart. Two jobs that scrape it, or two Prometheis whose answers come together, add labels of their own.
+_OWN = (
+    f"{SERIES}, code, flags, le, envoy_cluster_name, envoy_response_code, envoy_http_conn_manager_prefix, component,"
+    " engine, model_name, finished_reason"
+)
 MODEL = "spillway:workload:model"
 PROVIDER_OF_OWNED = "vllm"
 _LONG_POWERS = (6, 7)  # of ten, of edges that Prometheus 3 writes with one: from a million on, up to a minute in microseconds
@@ -37,18 +42,24 @@ def text() -> str:
     )
 
 
+def once(series: str) -> str:
+    """Return series with those counted once that only labels of who scraped them tell apart."""
+    return f"max by ({_OWN}) ({series})"
+
+
 def _gen_ai() -> Iterator[tuple[str, str]]:
     """Yield the records in OpenTelemetry's names, what they need first."""
     # By the operator, and the latest where it changed lately. A quarter of an hour without an operator is bridged.
     latest = "max by (namespace, workload, model) (max_over_time(timestamp(spillway_workload_model)[15m:30s]))"
     yield MODEL, f'label_replace(topk {BY} (1, {latest}) * 0 + 1, "gen_ai_request_model", "$1", "model", "(.+)")'
     kinds = [
-        f'label_replace(sum by ({SERIES}) (envoy_spillway_{kind}_tokens), "gen_ai_token_type", "{kind}", "", "")'
-        for kind in ("input", "output")
+        f'label_replace(sum by ({SERIES}) ({counted}), "gen_ai_token_type", "{kind}", "", "")'
+        for kind, counted in ((each, once(f"envoy_spillway_{each}_tokens")) for each in ("input", "output"))
     ]
     yield "gen_ai_client_token_usage_sum", _named(" or ".join(kinds))
-    answered = f'sum by ({SERIES}) (envoy_spillway_requests{{code=~"2..",backend!="none"}})'
-    metered = f"{answered} - (sum by ({SERIES}) (envoy_spillway_unmetered_requests) or {answered} * 0)"
+    succeeded = 'envoy_spillway_requests{code=~"2..",backend!="none"}'
+    answered = f"sum by ({SERIES}) ({once(succeeded)})"
+    metered = f"{answered} - (sum by ({SERIES}) ({once('envoy_spillway_unmetered_requests')}) or {answered} * 0)"
     both = [f'label_replace({metered}, "gen_ai_token_type", "{kind}", "", "")' for kind in ("input", "output")]
     yield "gen_ai_client_token_usage_count", _named(" or ".join(both))
     for ours, theirs, digits in (
@@ -57,10 +68,10 @@ def _gen_ai() -> Iterator[tuple[str, str]]:
         ("inter_token_us", "time_per_output_token", 6),
     ):
         name, counted = f"gen_ai_server_{theirs}_seconds", f"envoy_spillway_{ours}"
-        buckets = f'sum by ({SERIES}, le) ({counted}_bucket{{backend!="none"}})'
-        yield f"{name}_bucket", _named(_edges_in_seconds(buckets, zeros="0" * (digits - 3)))
-        yield f"{name}_sum", _named(f'sum by ({SERIES}) ({counted}_sum{{backend!="none"}}) / {10**digits}')
-        yield f"{name}_count", _named(f'sum by ({SERIES}) ({counted}_count{{backend!="none"}})')
+        whole, count, buckets = (once(f'{counted}_{part}{{backend!="none"}}') for part in ("sum", "count", "bucket"))
+        yield f"{name}_bucket", _named(_edges_in_seconds(f"sum by ({SERIES}, le) ({buckets})", zeros="0" * (digits - 3)))
+        yield f"{name}_sum", _named(f"sum by ({SERIES}) ({whole}) / {10**digits}")
+        yield f"{name}_count", _named(f"sum by ({SERIES}) ({count})")
 
 
 def _named(series: str) -> str:
@@ -86,21 +97,25 @@ def _edges_in_seconds(series: str, *, zeros: str) -> str:
 
 def _gateway() -> Iterator[tuple[str, str]]:
     """Yield the rates over five minutes that alerts and the dashboard share."""
-    yield "spillway:requests:rate5m", "sum by (namespace, workload, backend, code) (rate(envoy_spillway_requests[5m]))"
-    yield "spillway:not_taken:rate5m", f"sum by (namespace, workload, why) ({why('rate(envoy_spillway_not_taken[5m])')})"
+    yield "spillway:requests:rate5m", f"sum by (namespace, workload, backend, code) ({_rate('envoy_spillway_requests')})"
+    yield "spillway:not_taken:rate5m", f"sum by (namespace, workload, why) ({why(_rate('envoy_spillway_not_taken'))})"
     yield (
         "spillway:tokens:rate5m",
         " or ".join(
-            f'label_replace(sum by (namespace, workload, backend) (rate(envoy_spillway_{kind}_tokens[5m])), "kind", "{kind}", "", "")'
+            f'label_replace(sum by (namespace, workload, backend) ({_rate(f"envoy_spillway_{kind}_tokens")}), "kind", "{kind}", "", "")'
             for kind in ("input", "output")
         ),
     )
     ms, tokens = (
-        f"sum by (namespace, workload, backend) (rate(envoy_spillway_streamed_{whole}[5m]))"
-        f" - sum by (namespace, workload, backend) (rate(envoy_spillway_streamed_{part}[5m]))"
+        f"sum by (namespace, workload, backend) ({_rate(f'envoy_spillway_streamed_{whole}')})"
+        f" - sum by (namespace, workload, backend) ({_rate(f'envoy_spillway_streamed_{part}')})"
         for whole, part in (("ms", "first_body_ms"), ("output_tokens", "answers"))
     )
     yield "spillway:inter_token_seconds:mean5m", f"({ms}) / 1000 / (({tokens}) > 0)"
+
+
+def _rate(counter: str) -> str:
+    return once(f"rate({counter}[5m])")
 
 
 def why(series: str) -> str:
