@@ -10,10 +10,12 @@ import requests
 
 from spillway.api.vocabulary import Reason
 from spillway.observe import queries
+from spillway.observe.access import OPEN
 from spillway.observe.prometheus import PrometheusSource, parse
 from spillway.observe.signals import Target
 from spillway.plan.decision import Key
 from spillway.plan.observation import Missing, Sample, Signals
+from tests.servers import Request, serving
 
 KEY = Key(namespace="ns", name="x")
 
@@ -83,6 +85,29 @@ async def test_every_question_is_asked_once_and_has_an_answer_of_its_own() -> No
 )
 async def test_a_strange_answer_is_an_error_and_no_crash(row: Any) -> None:
     assert missing(await read(Scripted([row]))).reason is Reason.PROMETHEUS_ERROR
+
+
+async def test_of_an_answer_without_end_only_so_much_is_read_and_why_is_told() -> None:
+    row = {"metric": {"namespace": "ns", "workload": "x", "backend": "b" * 1024**2}, "value": [1.0, "1"]}
+
+    def answer(request: Request) -> tuple[int, object]:
+        many = request.query["query"] == [queries.queries(60)[queries.REQUESTS]]
+        return 200, {"status": "success", "data": {"resultType": "vector", "result": [row] * (16 if many else 1)}}
+
+    with serving(answer) as url:
+        source = PrometheusSource.at(url, OPEN, window_s=60, timeout_s=5)
+        found = (await source.read({KEY: Target(gateways=1)}, {}, datetime.now(UTC)))[KEY]
+        source.close()
+    assert missing(found).detail == (
+        'it answered a query with more than 16 MiB; find the pods with too many: topk(5, count by (namespace, pod) ({workload!=""}))'
+    )
+
+
+async def test_of_too_many_series_in_all_no_more_are_asked_for() -> None:
+    asked = Scripted([{"metric": {"namespace": "ns", "workload": "x", "component": "gateway"}, "value": [1.0, "1"]}] * 250_000)
+    found = missing(await read(asked, timeout_s=60))
+    assert (found.reason, "has more than 400000 series to tell" in found.detail) == (Reason.PROMETHEUS_ERROR, True)
+    assert asked.asked == 2
 
 
 async def test_nothing_scraped_is_missing() -> None:
