@@ -13,6 +13,7 @@ from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import BATCH_SLOPE, current_lengths, engine_limits, expected_service, kv_capacity_tokens
 from spillway.plan.decision import Memory
+from spillway.plan.kept_limits import NO_FIGURES
 from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
 from spillway.plan.lengths import Lengths, length_spread
 from spillway.plan.models import known_model
@@ -49,7 +50,7 @@ class Measured:
 def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
     said = {
         "pool": pool,
-        "model": spec.model.model_dump(mode="json", exclude_defaults=True),
+        "model": spec.model.model_dump(mode="json", exclude=set(NO_FIGURES), exclude_defaults=True),
         "known": known_model(spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
         "engine": spec.own.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True),
     }

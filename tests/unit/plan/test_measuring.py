@@ -114,6 +114,24 @@ def busy_for(memory: Memory, minutes: int, *, begin: int, **found: float) -> Mem
     return memory
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        pytest.param({"model": {"servedName": "another"}}, id="the model's name"),
+        pytest.param({"model": {"source": {"persistentVolumeClaim": {"claimName": "weights"}}}}, id="where its weights are"),
+        pytest.param({"slo": {"interTokenLatencyMs": 35}}, id="the promises"),
+        pytest.param({"dedicated": {"podTemplate": {"labels": {"team": "a"}}}}, id="labels of its pods"),
+        pytest.param({"hosted": None}, id="hosted backends"),
+    ],
+)
+def test_what_was_learned_stays_where_an_edit_changes_no_speed(edited: dict[str, Any]) -> None:
+    written = KNOWN.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    changed = {part: value if value is None else {**(written.get(part) or {}), **value} for part, value in edited.items()}
+    other = InferenceWorkloadSpec.model_validate({name: value for name, value in {**written, **changed}.items() if value is not None})
+    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), subject(), NOW)
+    assert remember(first, signals(step_time_ms=MISSING), subject(other), NOW).step == first.step is not None
+
+
 def test_lengths_and_hits_rest_until_they_move_visibly() -> None:
     first = busy_for(Memory(), 60, begin=0, input_tokens_mean=500.0, output_tokens_mean=90.0, prefix_hit_ratio=0.4)
     near = busy_for(first, 60, begin=60, input_tokens_mean=550.0, output_tokens_mean=99.0, prefix_hit_ratio=0.44)
