@@ -1,4 +1,4 @@
-"""The base of the Python images: Debian bookworm with its Python 3.11, made by debootstrap from the mirror apt uses."""
+"""The base of the Python images: Debian bookworm with its Python 3.11, made by debootstrap from the mirror apt uses, if it is Debian's."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def _build(folder: Path) -> None:
     tree = folder / "root"
     options = ["--variant=minbase", f"--include={INCLUDED}"]
     # In a mount namespace of its own: debootstrap mounts /proc and /sys in the tree and a kill would leave them there.
-    command = ["unshare", "--mount", "--propagation", "private", "debootstrap", *options, SUITE, str(tree), _mirror()]
+    command = ["unshare", "--mount", "--propagation", "private", "debootstrap", *options, SUITE, str(tree), *mirror()]
     # A clean environment: Debian's packages compile Python's library on installation unless PYTHONDONTWRITEBYTECODE is set.
     environment = {"PATH": chroot.PATH, "HOME": str(folder), **chroot.proxies()}
     with (folder / "debootstrap.log").open("w") as log:
@@ -65,16 +65,11 @@ def _build(folder: Path) -> None:
     archive.write(folder / "image.tar", REFERENCE, [folder / "layer.tar"], archive.Config(user="0:0"))
 
 
-def _mirror() -> str:
-    """Return the Debian mirror that apt is configured with."""
+def mirror() -> list[str]:
+    """Return the Debian mirror that is named, else the one that apt is configured with; none, and debootstrap takes its own default."""
     if mirror := os.environ.get("SPILLWAY_DEBIAN_MIRROR"):
-        return mirror
+        return [mirror]
     query = ["apt-get", "indextargets", "--format", "$(SITE)|$(ORIGIN)|$(LABEL)|$(COMPONENT)", "Created-By: Packages"]
     listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
-        site, _, source = line.partition("|")
-        if source == "Debian|Debian|main":
-            return site
-    raise SystemExit(
-        "apt has no Debian mirror configured; set SPILLWAY_DEBIAN_MIRROR to one (in workflows: the repository variable DEBIAN_MIRROR)"
-    )
+    found = [line.partition("|")[0] for line in listed.splitlines() if line.partition("|")[2] == "Debian|Debian|main"]
+    return found[:1]
