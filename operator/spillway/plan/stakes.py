@@ -34,7 +34,7 @@ def stakes_of(
     mean = shape.hours
     work_s = work.mean_seconds(input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
     hosted = usd_of(serving[0], input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
-    if not work_s or not hosted:
+    if not work_s:
         return None
     start, price = pool.start_up, pool.accelerator.price
     least_s, increment_s = (price.minimum_seconds, price.billing_increment_seconds) if price is not None else (0, 1)

@@ -27,7 +27,7 @@ DUST = 1e-6  # seconds of a replica's price: what sums of floating-point numbers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stakes:
-    """What a replica is weighed by. Prices are positive."""
+    """What a replica is weighed by. Owning has a price; renting may have none."""
 
     usd_per_replica_hour: float
     hosted_usd_per_replica_hour: float  # what the work of a replica's hour costs hosted

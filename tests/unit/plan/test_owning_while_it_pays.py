@@ -199,13 +199,18 @@ def test_a_hosted_side_that_is_down_leaves_the_promise_to_own_replicas() -> None
     assert down.figures is None
 
 
-@pytest.mark.parametrize(
-    "listed", [pytest.param(priced(2.5, usd=None), id="of the class"), pytest.param(priced(0.0), id="of the hosted side, which is nothing")]
-)
-def test_without_a_price_replicas_follow_demand(listed: Catalogue) -> None:
+def test_without_a_price_replicas_follow_demand() -> None:
+    listed = priced(2.5, usd=None)
     found, _ = lasted(hybrid(), 2.8, count=1, catalogue=listed, signals={"in_flight_owned": 16.0, "running": 16.0}, minutes=1)
     assert found.figures is None
     assert (found.replicas >= 2, found.reason) == (True, Reason.DEMAND_ROSE)
+
+
+def test_a_hosted_side_that_costs_nothing_has_a_price() -> None:
+    found, _ = lasted(hybrid(), 2.8, count=1, catalogue=priced(0.0), signals={"in_flight_owned": 16.0, "running": 16.0})
+    assert found.replicas == 0
+    assert found.figures is not None
+    assert found.figures.kappa == 0
 
 
 @pytest.mark.parametrize(
@@ -215,6 +220,7 @@ def test_without_a_price_replicas_follow_demand(listed: Catalogue) -> None:
         (2.5, 3, "; of 4 for that, 3 would pay"),
         (1.05, 2, "; of 4 for that, 2 would pay"),
         (0.8, 0, "; of 4 for that, none would pay"),
+        (0.0, 0, "; of 4 for that, none would pay"),
     ],
 )
 def test_the_first_count_is_what_declared_traffic_makes_worth_it(kappa: float, to: int, why: str) -> None:

@@ -12,7 +12,7 @@ from spillway.plan.observation import Observation
 from spillway.plan.shape import declared_shape
 from spillway.plan.stakes import is_alone, stakes_of
 from spillway.plan.validate import resolve_backends
-from spillway.plan.worth import Stakes
+from spillway.plan.worth import Stakes, worth_at
 from tests.unit.plan.situations import (
     LLAMA_8B,
     NOW,
@@ -91,6 +91,13 @@ def test_the_first_backend_that_answers_sets_the_price() -> None:
     assert sure(told(two, down)).hosted_usd_per_replica_hour == pytest.approx(first * (1000 * 1 + 250 * 2) / (1000 * 0.1 + 250 * 0.4))
 
 
+def test_where_renting_costs_nothing_no_replica_is_worth_owning() -> None:
+    free = [{"name": "llama-8b", "inputUSDPerMillionTokens": "0", "outputUSDPerMillionTokens": "0"}]
+    found = sure(told(HYBRID, observe(1, catalogue=catalogue(providers={"acme": provider(models=free)}))))
+    assert (found.hosted_usd_per_replica_hour, found.kappa) == (0, 0)
+    assert [worth_at(demand, found, most=4) for demand in (0.5, 4.0, 40.0)] == [0, 0, 0]
+
+
 def test_what_is_billed_of_a_start_has_no_wait_for_a_node_in_it() -> None:
     found = sure(told(HYBRID))
     assert 0 < found.entry_s <= found.start_up_s
@@ -110,9 +117,6 @@ def test_billing_increments_and_a_least_time_make_coming_and_going_dearer() -> N
     assert found.start_up_s == sure(told(HYBRID)).start_up_s
 
 
-FREE = catalogue(
-    providers={"acme": provider(models=[{"name": "llama-8b", "inputUSDPerMillionTokens": "0", "outputUSDPerMillionTokens": "0"}])}
-)
 UNPRICED = catalogue({"h100": accelerator(price=None)})
 
 
@@ -129,7 +133,6 @@ UNPRICED = catalogue({"h100": accelerator(price=None)})
         pytest.param(HYBRID, observe(1, signals=signals(hosted_healthy={ACME: False})), {}, id="the hosted side is known to be down"),
         pytest.param(HYBRID, observe(1), {"key_trouble": {ACME: Reason.HOSTED_CREDENTIAL_REJECTED}}, id="its key is refused"),
         pytest.param(HYBRID, observe(1, catalogue=UNPRICED), {}, id="a class without a price"),
-        pytest.param(HYBRID, observe(1, catalogue=FREE), {}, id="a hosted side that costs nothing"),
         pytest.param(HYBRID, observe(1), {"shape": None}, id="before the first reading"),
     ],
 )
