@@ -216,7 +216,8 @@ class CostStatus(Section):
     kappa: Annotated[
         str | None,
         Field(
-            description="Hosted price over own cost of the same work at full SLO-feasible utilisation; below 1 owning loses at any load."
+            description="Hosted price over own cost of the same work at full SLO-feasible utilisation, at the lengths of the last minutes; "
+            "below 1 owning loses at any load, and SelfHostingEconomic says so."
         ),
     ] = None
     break_even_requests_per_month: Annotated[int | None, Field(description="Volume from which one own replica is cheaper than hosted.")] = (
@@ -249,7 +250,13 @@ class DecisionStatus(ApiModel):
         str | None, Field(alias="usdPerHour", description="Cost per hour of own replicas after it, but for committedReplicas.")
     ] = None
     forecast: Annotated[ForecastStatus | None, Field(description="Demand forecast that replicas were decided by.")] = None
-    kappa: Annotated[str | None, Field(description="Hosted price over own cost of the same work, as it was reckoned with.")] = None
+    kappa: Annotated[
+        str | None,
+        Field(
+            description="Hosted price over own cost of the same work, as it was reckoned with: of a full batch, at the lengths of the last "
+            "hours. cost.kappa also keeps the promises, and is the lower one as a rule."
+        ),
+    ] = None
     marginal_saving_usd_per_hour: Annotated[
         str | None,
         Field(

@@ -31,7 +31,8 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
     if cost.kappa is not None and cost.kappa < 1:
         return no(
             Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
-            "The hosted price is below the cost of a fully used replica: owning loses at any load.",
+            "The hosted price is below the cost of a replica that is used as far as the promises allow (status.cost.kappa): "
+            "owning loses at any load.",
         )
     kept = replace(this.seen, signals=without_long_prompts(this.seen.signals))  # those are rented whatever is owned
     rate, break_even = current_rate(spec, kept), cost.break_even_requests_per_month
