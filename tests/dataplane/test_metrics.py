@@ -1,6 +1,7 @@
 """What the gateway counts: exactly, by backend, and never nothing for an answer whose tokens could not be seen."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -484,6 +485,24 @@ async def test_a_stream_that_fails_after_it_has_begun_is_counted_as_failed_and_m
     said, unended = _DIED, True
     await scene.client.post(stream=True)
     await until(lambda: _failed(scene, "owned", len(_LAST_WORDS) + 1), "one that lacks its blank line is counted")
+
+
+async def test_a_hosted_stream_that_breaks_off_after_its_first_token_failed_and_met_no_target(stage: SetStage) -> None:
+    async def cut(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await fakes.open_stream(received)
+        await response.write(fakes.event(fakes.delta("hel")))
+        assert received.transport
+        received.transport.close()
+        return response
+
+    scene = await stage(cap=0, hosted=1)
+    scene.alpha.script = cut
+    with contextlib.suppress(aiohttp.ClientError):
+        await scene.client.post(stream=True)
+    await until(lambda: _failed(scene, ALPHA, 1), "it is counted as failed")
+    scene.alpha.script = None
+    await scene.client.post(stream=True)
+    await until(lambda: _bucket(scene, "first_body_ms", "+Inf", 1), "the good one alone has a first token")
 
 
 async def _failed(scene: Stage, backend: str, wanted: int) -> bool:
