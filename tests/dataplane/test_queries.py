@@ -251,6 +251,7 @@ async def test_a_gateways_page(url: str) -> None:
     assert value(signals.output_tokens_mean) == pytest.approx((5100 + 89900) / (52 + 902), rel=0.01)
     assert value(signals.residence_s) == pytest.approx(498.0756 / 52, rel=0.01)
     assert value(signals.hosted_healthy["rented/acme/tiny-chat-hosted"]) is True
+    assert value(signals.owned_in_reach) is True
     assert value(signals.hosted_rejected_per_s["rented/acme/tiny-chat-hosted"]) == 0
     assert value(signals.hosted_credential_loaded["rented/acme/tiny-chat-hosted"]) is True
     counters = signals.counters

@@ -25,7 +25,7 @@ RESIDENCE: Final = "residence"
 DURATION: Final = "duration"
 FIRST_BODY: Final = "first_body"
 PACE: Final = "pace"
-HOSTED_HEALTHY: Final = "hosted_healthy"
+HEALTHY: Final = "healthy"
 HOSTED_REJECTED: Final = "hosted_rejected"
 INJECTED: Final = "injected"
 NOT_INJECTED: Final = "not_injected"
@@ -107,8 +107,8 @@ def _of_gateways(ours: str, w: str) -> dict[str, str]:
         DURATION: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_duration_ms_bucket', ours, w)})",
         FIRST_BODY: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_first_body_ms_bucket', ours, w)})",
         PACE: f"sum by (namespace, workload, backend, le) ({_rate('envoy_spillway_inter_token_us_bucket', ours, w)})",
-        HOSTED_HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
-        f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"hosted-.*",{ours}}})',
+        HEALTHY: "max by (namespace, workload, envoy_cluster_name)"
+        f' (envoy_cluster_membership_healthy{{envoy_cluster_name=~"owned|hosted-.*",{ours}}})',
         # While others are answered, a 403 says that this request was not allowed (moderation, at OpenRouter), and a 402 that it might cost
         # more than is left: nothing of the key, or of the account.
         HOSTED_REJECTED: f"({unauthorized} > 0) or ({barred} unless ({taken} > 0))",

@@ -79,6 +79,7 @@ def all_missing(window_s: float, missing: Missing, backends: tuple[tuple[str, st
         spill_meters=missing,
         stream_errors_per_s=missing,
         long_prompts=missing,
+        owned_in_reach=missing,
     )
 
 
@@ -132,6 +133,7 @@ class _Reader:
             spill_meters=self._spill_meters(),
             stream_errors_per_s=self._at_gateway(queries.STREAM_ERRORS),
             long_prompts=self._long_prompts(),
+            owned_in_reach=self._healthy(BACKEND_OWNED),
         )
 
     def _gap(self, component: str, expected: int) -> Missing | None:
@@ -325,7 +327,7 @@ class _Reader:
         )
 
     def _healthy(self, name: str) -> Reading[bool]:
-        rows = self._rows(queries.HOSTED_HEALTHY, self._gateway_gap)
+        rows = self._rows(queries.HEALTHY, self._gateway_gap)
         if isinstance(rows, Missing):
             return rows
         found = [value for labels, value in rows if labels.get("envoy_cluster_name") == name]

@@ -245,6 +245,7 @@ class Signals:
     spill_meters: Reading[tuple[SpillMeter, ...]] = Missing(reason=Reason.METRICS_MISSING)
     stream_errors_per_s: Reading[float] = Missing(reason=Reason.METRICS_MISSING)  # those of the failed that were streams, and had begun
     long_prompts: Reading[LongPromptTraffic] = Missing(reason=Reason.METRICS_MISSING)  # part of what arrived and what was spilled
+    owned_in_reach: Reading[bool] = Missing(reason=Reason.METRICS_MISSING)  # some own replica passes its health check at some gateway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from spillway.plan import observation
 from spillway.plan.no_place import has_no_place, no_node
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
 from spillway.plan.permit import why_stopped
-from spillway.plan.readings import number
+from spillway.plan.readings import number, value
 from spillway.plan.scale import lower_bound
 from spillway.plan.spill import ready_replicas
 from spillway.report.access_finding import access_controlled
@@ -34,6 +34,9 @@ _UNPREPARED = "The node of one has no volumes or no network for it, see its Even
 _KILLED = (
     "It was killed: its start took longer than its probe allows (weights over a slow network, too little CPU, accelerators that wait for "
     "each other), or the node had no memory left."
+)
+_OUT_OF_REACH = (
+    "Gateways reach none of the own replicas that are ready: let them out to these and to DNS, see NetworkPolicies of the namespace."
 )
 _NOT_THERE = "Prometheus has no samples of {what}"
 _GAPS = {
@@ -66,13 +69,16 @@ def find_all(this: Pass) -> dict[ConditionType, Finding]:
     }
 
 
-def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:
+def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0911  one return per state
     """Ready: the gateway is up and at least one permitted backend serves, or is what requests wait for at the gateway."""
     if not this.gateway_up:
         return _without_gateway(this)
     stopped = _stopped(this)
-    if ready_replicas(this.seen) or (hosted.status == "True" and stopped is None):
+    cut_off = _is_cut_off(this)
+    if (ready_replicas(this.seen) and not cut_off) or (hosted.status == "True" and stopped is None):
         return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
+    if cut_off:
+        return no(Reason.NO_BACKEND, _OUT_OF_REACH)
     if _is_waited_for(this, owned):
         return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica has started.")
     if stopped is not None:
@@ -88,6 +94,11 @@ def _without_gateway(this: Pass) -> Finding:
     if this.decision.problems:
         return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
     return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
+
+
+def _is_cut_off(this: Pass) -> bool:
+    """Whether replicas have been ready for a while, and no gateway finds one of them well."""
+    return value(this.seen.signals.owned_in_reach) is False and any(_long_ready(pod, this.now) for pod in this.seen.replicas)
 
 
 def _is_waited_for(this: Pass, owned: Finding) -> bool:
@@ -164,10 +175,8 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(Reason.ROLLOUT_BLOCKED, blocked)
     if not this.gateway_up:
         return yes(Reason.GATEWAY_STARTING, "No gateway is ready.")
-    unavailable = this.desired > 0 and not ready_replicas(this.seen)
-    if this.workload.spec.owns and (unavailable or owned.reason is Reason.CRASH_LOOP):
-        whose = "Own replicas are wanted and" if unavailable else "Some own replicas"
-        return yes(Reason.OWNED_UNAVAILABLE, f"{whose} do not serve, see ReplicasReady.")
+    if this.workload.spec.owns and (missing := _not_serving(this, owned)) is not None:
+        return yes(Reason.OWNED_UNAVAILABLE, missing)
     if (stopped := _stopped(this)) is not None and not ready_replicas(this.seen) and not _is_waited_for(this, owned):
         return yes(stopped, "Nothing may go to hosted backends, and nobody else serves, see SpillActive.")
     if hosted.status == "False":
@@ -175,6 +184,15 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
     if this.workload.spec.rents and hosted_troubles(this):
         return yes(Reason.HOSTED_UNAVAILABLE, "Some hosted backends do not serve, see HostedBackendReady.")
     return no(Reason.FULLY_SERVING, "Everything that was asked for serves.")
+
+
+def _not_serving(this: Pass, owned: Finding) -> str | None:
+    """Return which own replicas should serve and do not; None: all that are wanted do, or are on their way."""
+    if _is_cut_off(this):
+        return _OUT_OF_REACH
+    if this.desired > 0 and not ready_replicas(this.seen):
+        return "Own replicas are wanted and do not serve, see ReplicasReady."
+    return "Some own replicas do not serve, see ReplicasReady." if owned.reason is Reason.CRASH_LOOP else None
 
 
 def _blocked(this: Pass) -> str | None:

@@ -227,9 +227,15 @@ def test_token_gaps_within_the_target_are_interpolated() -> None:
 def test_a_hosted_backend_is_healthy_when_some_gateway_says_so() -> None:
     name = hosted_cluster_name("acme", "big/model")
     label = "acme/big/model"
-    assert value(read({**scraped(), queries.HOSTED_HEALTHY: [row(1.0, envoy_cluster_name=name)]}).hosted_healthy[label]) is True
-    assert value(read({**scraped(), queries.HOSTED_HEALTHY: [row(0.0, envoy_cluster_name=name)]}).hosted_healthy[label]) is False
+    assert value(read({**scraped(), queries.HEALTHY: [row(1.0, envoy_cluster_name=name)]}).hosted_healthy[label]) is True
+    assert value(read({**scraped(), queries.HEALTHY: [row(0.0, envoy_cluster_name=name)]}).hosted_healthy[label]) is False
     assert reason(read(scraped()).hosted_healthy[label]) is Reason.METRICS_MISSING
+
+
+def test_own_replicas_are_in_reach_when_some_gateway_finds_one_well() -> None:
+    for replicas, reached in ((2.0, True), (0.0, False)):
+        assert value(read({**scraped(), queries.HEALTHY: [row(replicas, envoy_cluster_name="owned")]}).owned_in_reach) is reached
+    assert reason(read(scraped()).owned_in_reach) is Reason.METRICS_MISSING
 
 
 @pytest.mark.parametrize(("injected", "failed", "expected"), [(1.0, 0.0, True), (0.0, 1.0, False), (1.0, 1.0, False)])

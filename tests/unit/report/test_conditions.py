@@ -152,6 +152,9 @@ def refused_by(spent_usd: float) -> Observation:
     return observe(1, signals=replace(read, spill_meters=Sample(value=(lane,), at=NOW)))
 
 
+CUT_OFF = observe(1, signals=replace(signals(), owned_in_reach=Sample(value=False, at=NOW)))
+JUST_READY = replica(ready_since=NOW - timedelta(seconds=30))
+AS_IS = ("True", Reason.AS_EXPECTED)
 SPENT = metered_by(hosted_healthy=UP, counters=(counters(input_tokens=1e9),))
 
 
@@ -191,6 +194,13 @@ CASES = [
     case(K.READY, HYBRID, observe(1, signals=FINE, **NO_GATEWAY), ("False", Reason.GATEWAY_STARTING), id="no gateway, no service"),
     case(K.READY, WRONG, observe(0, gateways=(), pools=()), ("False", Reason.INVALID_SPEC), "see SpecValid", id="nothing was ever applied"),
     case(K.READY, WRONG, observe(1), ("True", Reason.AS_EXPECTED), id="a bad edit of what runs"),
+    case(K.READY, DEDICATED, CUT_OFF, ("False", Reason.NO_BACKEND), "DNS", id="no gateway reaches a replica that is ready"),
+    case(K.READY, HYBRID, replace(CUT_OFF, signals=replace(CUT_OFF.signals, hosted_healthy=FINE.hosted_healthy)), AS_IS, id="hosted does"),
+    case(K.READY, DEDICATED, replace(CUT_OFF, replicas=(JUST_READY,)), AS_IS, id="one that was not yet looked for"),
+    *(
+        case(K.DEGRADED, wanted, CUT_OFF, ("True", Reason.OWNED_UNAVAILABLE), "DNS", id="no gateway reaches a replica that is ready")
+        for wanted in (DEDICATED, HYBRID)
+    ),
     case(K.SPEC_VALID, HYBRID, observe(1), ("True", Reason.VALID), id="nothing wrong"),
     case(K.SPEC_VALID, WRONG, observe(1), ("False", Reason.UNKNOWN_ACCELERATOR_CLASS), "'b200'", id="unknown class"),
     case(
