@@ -10,6 +10,8 @@ How it counts
 * Owned: each replica costs from its binding to its end. A mark per pod says up to when it was charged, so a gap in the operator's watch
   costs nothing while the pod is still there afterwards.
 * The month is the calendar month in UTC. Own cost is split exactly at its boundary; token growth across it in proportion to time.
+* When a day or month ends, the ledger of before is kept beside the new one for an hour. Should the clock be set back to that day meanwhile,
+  counting goes on from there: counters and replicas tell the rest once more.
 * `unaccounted_s`: a break in the watch counts only when something really slipped through it: a replica that was charged before and is gone
   without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
 * A workload made again under a deleted one's name finds that one's pods, which end their requests first. What these had counted and cost
@@ -24,6 +26,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from spillway.plan.clock import elapsed
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
 from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
@@ -39,6 +42,7 @@ MARKS_KEPT = timedelta(hours=24)
 PREDECESSORS_SHOWN = timedelta(minutes=5)
 # No answer of Prometheus rests on an older scrape (its default lookback).
 OLDEST_SCRAPE = timedelta(minutes=5)
+FORMER_KEPT = timedelta(hours=1)  # a clock that is wrong is set right within minutes of its node's start, or stays wrong
 
 COUNTED = (
     *("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes"),
@@ -48,7 +52,8 @@ COUNTED = (
 
 def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:
     """Return the ledger as of now. Called again with the same observation it adds nothing."""
-    opened = _of_today(_opened(None if ledger is None else _set_back(ledger, now), workload, now), now)
+    held = None if ledger is None else _set_back(ledger, now)
+    opened = _with_former(_of_today(_opened(held, workload, now), now), held, now)
     lost = _slipped(opened, seen, now=now, settings=settings)
     baseline = ledger is None and month_of(workload.created_at) != opened.month
     counted = _count_tokens(opened, seen, now=now, baseline=baseline, made_at=workload.created_at)
@@ -67,6 +72,9 @@ def _set_back(ledger: Ledger, now: datetime) -> Ledger:
 
     Time that replicas were charged for ahead is not charged again, as far as it is of the sums of this month.
     """
+    former = ledger.former
+    if former is not None and former.day == day_of(now) < ledger.day:
+        return _set_back(replace(former, permit=ledger.permit, grants=ledger.grants), now)
     watched_ahead = ledger.watched_until is not None and ledger.watched_until > now
     if not watched_ahead and ledger.month <= month_of(now) and ledger.day <= day_of(now):
         return ledger
@@ -107,6 +115,8 @@ def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
         day_hosted_requests=ledger.day_hosted_requests,
         permit=ledger.permit,
         grants=ledger.grants,
+        former=ledger.former,
+        former_since=ledger.former_since,
     )
 
 
@@ -114,6 +124,15 @@ def _of_today(ledger: Ledger, now: datetime) -> Ledger:
     """Return the ledger with this day's sums: those there are, or none yet."""
     day = day_of(now)
     return ledger if ledger.day >= day else replace(ledger, day=day, day_hosted_usd=0.0, day_requests=0.0, day_hosted_requests=0.0)
+
+
+def _with_former(ledger: Ledger, before: Ledger | None, now: datetime) -> Ledger:
+    """Return the ledger with that of the day which has just ended; with none where that is a while ago."""
+    if before is not None and before.day and before.day < ledger.day:
+        return replace(ledger, former=replace(before, former=None, former_since=None, permit=None, grants=()), former_since=now)
+    if ledger.former is None or (ledger.former_since is not None and elapsed(ledger.former_since, now) < FORMER_KEPT):
+        return ledger
+    return replace(ledger, former=None, former_since=None)
 
 
 def _slipped(ledger: Ledger, seen: Observation, *, now: datetime, settings: PlanSettings) -> float:

@@ -20,52 +20,55 @@ def to_json(ledger: Ledger) -> str:
 def from_json(text: str) -> Ledger:
     """Return the ledger that `to_json` wrote. Unknown fields, of a newer version, are ignored; raises ValueError on anything else."""
     try:
-        stored = json.loads(text)
-        counters = {
-            key: replace(
-                entry_of({name: written_number(entry.get(name, 0.0)) for name in COUNTED}),
-                seen_at=moment_if_written(entry.get("seen_at")),
-                restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
-                restarted_by=moment_if_written(entry.get("restarted_by")),
-            )
-            for key, entry in stored.get("counters", {}).items()
-        }
-        sums = {
-            name: written_number(stored.get(name, 0.0))
-            for name in (
-                "dedicated_usd",
-                "hosted_usd",
-                "input_tokens",
-                "output_tokens",
-                "estimated_requests",
-                "estimated_tokens",
-                "unaccounted_s",
-                "day_hosted_usd",
-                "day_requests",
-                "day_hosted_requests",
-            )
-        }
-        replicas = {uid: written_moment(moment) for uid, moment in stored.get("replicas", {}).items()}
-        return Ledger(
-            month=month_of(written_moment(f"{stored['month']}-01T00:00:00Z")),
-            watched_until=moment_if_written(stored.get("watched_until")),
-            counted_until=moment_if_written(stored.get("counted_until")),
-            counters=counters,
-            replicas=replicas,
-            unpriced_accelerator_s=_owed_time(stored),
-            unpriced_tokens=_owed_tokens(stored),
-            last_usd_per_accelerator_hour={
-                name: written_number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()
-            },
-            last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
-            day=day_of(written_moment(f"{stored['day']}T00:00:00Z")) if stored.get("day") else "",
-            permit=permit_from(stored.get("permit")),
-            grants=tuple(grant_from(each) for each in stored.get("grants", ())),
-            **sums,
-        )
+        return _ledger(json.loads(text))
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         message = f"not a ledger: {error!r}"
         raise ValueError(message) from error
+
+
+def _ledger(stored: Mapping[str, Any]) -> Ledger:
+    counters = {
+        key: replace(
+            entry_of({name: written_number(entry.get(name, 0.0)) for name in COUNTED}),
+            seen_at=moment_if_written(entry.get("seen_at")),
+            restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
+            restarted_by=moment_if_written(entry.get("restarted_by")),
+        )
+        for key, entry in stored.get("counters", {}).items()
+    }
+    sums = {
+        name: written_number(stored.get(name, 0.0))
+        for name in (
+            "dedicated_usd",
+            "hosted_usd",
+            "input_tokens",
+            "output_tokens",
+            "estimated_requests",
+            "estimated_tokens",
+            "unaccounted_s",
+            "day_hosted_usd",
+            "day_requests",
+            "day_hosted_requests",
+        )
+    }
+    replicas = {uid: written_moment(moment) for uid, moment in stored.get("replicas", {}).items()}
+    return Ledger(
+        month=month_of(written_moment(f"{stored['month']}-01T00:00:00Z")),
+        watched_until=moment_if_written(stored.get("watched_until")),
+        counted_until=moment_if_written(stored.get("counted_until")),
+        counters=counters,
+        replicas=replicas,
+        unpriced_accelerator_s=_owed_time(stored),
+        unpriced_tokens=_owed_tokens(stored),
+        last_usd_per_accelerator_hour={name: written_number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
+        last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
+        day=day_of(written_moment(f"{stored['day']}T00:00:00Z")) if stored.get("day") else "",
+        permit=permit_from(stored.get("permit")),
+        grants=tuple(grant_from(each) for each in stored.get("grants", ())),
+        former=None if stored.get("former") is None else _ledger(stored["former"]),
+        former_since=moment_if_written(stored.get("former_since")),
+        **sums,
+    )
 
 
 def _owed_time(stored: Mapping[str, Any]) -> Mapping[str, float]:

@@ -312,7 +312,7 @@ def test_months_are_utc(moment: datetime, month: str) -> None:
 def test_after_a_clock_was_set_back_money_is_counted_on_and_nothing_twice(ahead: timedelta) -> None:
     pods = (replica(bound_at=NOW),)
     before = advanced(None, scraped(MILLION, replicas=pods))
-    wrong = advanced(before, scraped(MILLION, at=NOW + ahead, replicas=pods), NOW + ahead)
+    wrong = replace(advanced(before, scraped(MILLION, at=NOW + ahead, replicas=pods), NOW + ahead), former=None)
     again = advanced(wrong, scraped(MILLION, at=NOW + ahead, replicas=pods), later(10))  # the answer is still that of the last tick
     twice = counters(input_tokens=2e6, output_tokens=2e6)
     right = advanced(again, scraped(twice, at=later(25), replicas=pods), later(25))
@@ -323,6 +323,27 @@ def test_after_a_clock_was_set_back_money_is_counted_on_and_nothing_twice(ahead:
     december = advanced(right, scraped(twice, at=MONTH_END, replicas=pods), MONTH_END)
     assert (december.month, december.hosted_usd) == ("2026-12", 0.0)
     assert advanced(december, observe(0, replicas=pods), MONTH_END + timedelta(hours=1)).dedicated_usd == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=14), timedelta(days=12), timedelta(days=400)], ids=["a day", "a month", "a year"])
+def test_a_day_and_month_that_ended_by_the_clocks_error_go_on_once_it_is_set_right(ahead: timedelta) -> None:
+    pods = (replica(bound_at=NOW),)
+    seen = [counters(requests=million, input_tokens=million * 1e6, output_tokens=million * 1e6) for million in (1, 2, 3)]
+    before = advanced(None, scraped(seen[0], replicas=pods))
+    wrong = advanced(before, scraped(seen[1], at=NOW + ahead, replicas=pods), NOW + ahead)
+    kept = ledger_record.from_json(ledger_record.to_json(wrong))
+    right = advanced(kept, scraped(seen[2], at=later(900), replicas=pods), later(900))
+    assert (right.month, right.day, right.former) == ("2026-11", "2026-11-21", None)
+    assert (right.hosted_usd, right.day_hosted_usd, right.day_requests) == pytest.approx((1.5, 1.5, 3))
+    assert right.dedicated_usd == pytest.approx(1.0)
+
+
+def test_a_day_that_has_ended_an_hour_ago_is_over() -> None:
+    before = advanced(None, scraped(MILLION))
+    next_day = advanced(before, scraped(MILLION, at=NOW + timedelta(days=1)), NOW + timedelta(days=1))
+    assert next_day.former is not None
+    assert advanced(next_day, observe(0), NOW + timedelta(days=1, minutes=59)).former == next_day.former
+    assert advanced(next_day, observe(0), NOW + timedelta(days=1, hours=1)).former is None
 
 
 @pytest.mark.parametrize("watched_until", [None, NOW])
