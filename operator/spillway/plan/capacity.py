@@ -183,10 +183,10 @@ def size(
     )
 
 
-def requests_per_s_alone(spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory) -> float | None:
+def requests_per_s_alone(spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory, lengths: Lengths) -> float | None:
     """Return what a replica sustains where nothing is rented, so that requests wait for a place; not more than where its overflow is."""
     capacity, learned = pool.capacity, _learned(memory)
-    expected = expected_service(spec, pool.accelerator, current_lengths(spec, memory)) if spec.rents else None
+    expected = expected_service(spec, pool.accelerator, lengths) if spec.rents else None
     if expected is None or capacity.requests_per_s is None:
         return capacity.requests_per_s
     service = expected if learned is None else replace(expected, step=learned)

@@ -112,7 +112,7 @@ def report_cost(
         projected_monthly_usd=_projected(to_date, dedicated, hosted, now),
         usd_per_million_tokens=to_date / tokens * 1e6 if to_date is not None and tokens else None,
         if_all_hosted_monthly_usd=None if rate is None or hosted_per_request is None else rate * SECONDS_PER_30_DAYS * hosted_per_request,
-        if_all_dedicated_monthly_usd=_all_dedicated(spec, pool, memory, rate),
+        if_all_dedicated_monthly_usd=_all_dedicated(spec, pool, memory, seen),
         kappa=per_request.kappa,
         break_even_requests_per_month=per_request.break_even_requests,
         prices_as_of=_prices_as_of(pool, alternatives),
@@ -193,8 +193,15 @@ def _projected(to_date: float | None, dedicated: float | None, hosted: float | N
     return to_date + (dedicated + hosted) * (month_end(now) - now).total_seconds() / 3600
 
 
-def _all_dedicated(spec: InferenceWorkloadSpec, pool: OwnedPool | None, memory: Memory, rate: float | None) -> float | None:
-    if pool is None or pool.usd_per_replica_hour is None or rate is None or not (each := requests_per_s_alone(spec, pool, memory)):
+def _all_dedicated(spec: InferenceWorkloadSpec, pool: OwnedPool | None, memory: Memory, seen: Observation) -> float | None:
+    rate = current_rate(spec, seen)
+    if pool is None or pool.usd_per_replica_hour is None or rate is None:
+        return None
+    lengths = current_lengths(spec, memory)
+    if spec.spills_long_prompts:  # own replicas have not been sent the long ones, and would be
+        lengths = _in_window(lengths, seen.signals)
+    each = requests_per_s_alone(spec, pool, memory, lengths)
+    if not each:
         return None
     replicas = max(1, lower_bound(spec), replicas_for(rate, each))
     return max(0, replicas - spec.own.committed_replicas) * pool.usd_per_replica_hour * HOURS_PER_30_DAYS

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.plan.capacity import expected_service
+from spillway.plan.decision import Memory, Workload
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.long_prompts import READ_SHARE, longest_own_prompt_tokens, read_within_tokens, without_long_prompts
 from spillway.plan.observation import LongPromptTraffic, Sample, Signals
 from spillway.plan.readings import value
-from tests.unit.plan.situations import LLAMA_8B, MISSING, NOW, accelerator, observe, one_pass, signals, spec, workload
+from tests.unit.plan.situations import LLAMA_8B, MISSING, NOW, accelerator, later, observe, one_pass, signals, spec, workload
 
 BACKENDS = [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]
 KNOWN: dict[str, Any] = {"model": {"id": "meta/llama-8b", "architecture": LLAMA_8B}}
@@ -88,6 +89,8 @@ def test_the_gateway_is_told_the_limit_whatever_was_measured() -> None:
 
 # What is left for replicas
 
+LONG_OF_200 = Sample(value=LongPromptTraffic(per_s=20.0, input_tokens_per_s=400_000.0, output_tokens_per_s=4000.0), at=NOW)
+
 
 def read(*, long: Any = None, **readings: Any) -> Signals:
     """Return signals of ten requests a second, of which one had a long prompt that hosted answered."""
@@ -106,6 +109,22 @@ def test_what_is_all_hosted_counts_long_prompts_too() -> None:
     wanted, seen = workload(**KNOWN, slo={"timeToFirstTokenMs": 2000}, **spilling()), observe(1, signals=read())
     cost = one_pass(wanted, seen)[0].cost
     assert cost.if_all_hosted_monthly_usd == pytest.approx(10 * 30 * 86400 * (2900 * 0.1 + 110 * 0.4) / 1e6)
+
+
+def all_owned(wanted: Workload, seen: Signals) -> float | None:
+    """Return what a month all on own replicas is told to cost, once these readings have gone on for a while."""
+    memory, found = Memory(), None
+    for tick in range(60):  # of 15 seconds
+        decision, memory = one_pass(wanted, observe(1, signals=seen), memory, later(15 * tick))
+        found = decision.cost.if_all_dedicated_monthly_usd
+    return found
+
+
+def test_what_is_all_owned_reads_long_prompts_as_a_dedicated_workload_would() -> None:
+    known: dict[str, Any] = {**KNOWN, "slo": {"timeToFirstTokenMs": 3000}}
+    spilled = all_owned(workload(**known, **spilling()), read(arrivals_per_s=200.0, long=LONG_OF_200))
+    assert spilled is not None
+    assert spilled == all_owned(workload("Dedicated", **known), read(arrivals_per_s=200.0, long=MISSING))
 
 
 def test_lengths_are_those_of_what_was_answered() -> None:
