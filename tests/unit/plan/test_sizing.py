@@ -36,11 +36,24 @@ def service(*, attainment: float = 99, lengths: Lengths = CHAT, longest: float |
     )
 
 
-def test_there_is_a_size_for_each_number_of_accelerators_that_splits_the_heads_within_a_node() -> None:
-    assert [each.tensor_parallel_size for each in sized()] == [1, 2, 4, 8]
-    fives = shape(attention_heads=40, key_value_heads=10, vocabulary_size=128_000)
-    assert [each.tensor_parallel_size for each in sized(fives)] == [1, 2, 5]
-    assert [each.tensor_parallel_size for each in sized(accelerator=h100(perNode=2))] == [1, 2]
+@pytest.mark.parametrize(
+    ("heads", "per_node", "stated", "expected"),
+    [
+        pytest.param(32, 8, None, [1, 2, 4, 8], id="whose heads are a power of two"),
+        pytest.param(32, 2, None, [1, 2], id="within a node"),
+        pytest.param(40, 8, None, [1, 2, 4, 8], id="as Llama 2 13B, which five do not share out though they divide the heads"),
+        pytest.param(40, 10, None, [1, 2, 4, 5, 8, 10], id="in a node that five divide"),
+        pytest.param(24, 6, None, [1, 2, 3, 4, 6], id="in a node of six, of which four are used as a rule"),
+        pytest.param(40, 8, 5, [1, 2, 4, 5, 8], id="as the spec says"),
+        pytest.param(40, 8, 3, [1, 2, 4, 8], id="as the spec says, which does not divide the heads"),
+    ],
+)
+def test_there_is_a_size_for_each_number_of_accelerators_that_people_share_such_a_model_out_to(
+    heads: int, per_node: int, stated: int | None, expected: list[int]
+) -> None:
+    model = shape(attention_heads=heads, key_value_heads=heads, vocabulary_size=64 * 120)
+    found = sized(model, h100(perNode=per_node), engine=Engine(tensorParallelSize=stated))
+    assert [each.tensor_parallel_size for each in found] == expected
 
 
 def test_a_calibrated_size_is_feasible_and_says_so() -> None:
