@@ -4,6 +4,7 @@ Parameters are counted from the shape, since config.json does not state them; th
 the catalogue (tests/unit/plan/test_architecture.py). Biases, norms and routers, which make the difference, are left out.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ UNGATED = frozenset(
 # Kinds whose one table serves input and output unless config.json says otherwise, which then need not say it (transformers' defaults).
 TIED = ("bloom", "cohere", "ernie4_5", "falcon", "gemma", "gpt2", "gpt_bigcode", "minicpm3", "mpt", "opt", "smollm3", "starcoder2")
 GATED_ATTENTION = ("qwen3_5", "qwen3_next")  # kinds whose attention has an output gate, which their files need not say
+_ALL_ATTENTION = re.compile(r"(re:)?(model\.layers)?[.*]*self_attn[.*]*")  # as lists of what is not quantized have it
 MOST_LAYERS = 1000  # as in the API; the layers are listed one by one
 GATED_MATRICES = 3  # gate, up and down
 UNGATED_MATRICES = 2  # up and down
@@ -126,7 +128,8 @@ def _read(read: _Config, config: Mapping[str, object]) -> Architecture:
     kv_heads = 1 if _one_key(read.raw) else read.maybe("num_key_value_heads", "num_kv_heads", "n_head_kv") or heads
     tables = 1 if _tied(read.raw) else 2
     embeddings = tables * vocabulary * hidden
-    total, active = _count(read, plan, hidden=hidden, heads=heads, kv_heads=kv_heads, head=head)
+    attention = plan.attention * _attention_parameters(read, hidden=hidden, heads=heads, kv_heads=kv_heads, head=head)
+    total, active = _count(read, plan, hidden=hidden, attention=attention)
     return Architecture(
         parameters=total + embeddings,
         active_parameters=active + embeddings if active < total else None,
@@ -137,7 +140,7 @@ def _read(read: _Config, config: Mapping[str, object]) -> Architecture:
         hidden_size=hidden,
         vocabulary_size=vocabulary,
         embedding_tables=tables,
-        weight_bytes=_stored_bytes(config, read, total=total, embeddings=embeddings),
+        weight_bytes=_stored_bytes(config, read, total=total, attention=attention, embeddings=embeddings),
         latent_size=_latent_size(read, latent) if latent else None,
         attention_layers=plan.attention if plan.attention < layers else None,
         sliding_window_layers=plan.windowed or None,
@@ -181,9 +184,8 @@ def _only_known_parts(raw: Mapping[str, object], plan: LayerPlan) -> None:
         raise _MissingError(f"it has {recurrent}, and this reader cannot tell which of its layers are recurrent")
 
 
-def _count(read: _Config, plan: LayerPlan, *, hidden: int, heads: int, kv_heads: int, head: int) -> tuple[int, int]:
+def _count(read: _Config, plan: LayerPlan, *, hidden: int, attention: int) -> tuple[int, int]:
     """Return the parameters of all layers, and those that one token passes through."""
-    attention = plan.attention * _attention_parameters(read, hidden=hidden, heads=heads, kv_heads=kv_heads, head=head)
     mixing = attention + plan.recurrent * plan.recurrent_parameters
     matrices = UNGATED_MATRICES if read.model_type in UNGATED else GATED_MATRICES
     inner = read.maybe("intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner") or 4 * hidden
@@ -223,11 +225,21 @@ def _latent_size(read: _Config, latent: int) -> int:
     return latent + read.number("qk_rope_head_dim") + (read.maybe("index_head_dim") or 0) // 2
 
 
-def _stored_bytes(config: Mapping[str, object], read: _Config, *, total: int, embeddings: int) -> int | None:
+def _stored_bytes(config: Mapping[str, object], read: _Config, *, total: int, attention: int, embeddings: int) -> int | None:
     """Return the bytes of weights that are published quantized; None for 16 bits."""
     quantized = config.get("quantization_config") or read.raw.get("quantization_config")
     bits = _bits(quantized) if isinstance(quantized, Mapping) else None
-    return None if bits is None else int(total * bits / 8) + 2 * embeddings
+    if bits is None or not isinstance(quantized, Mapping):
+        return None
+    in_16_bits = attention if _leaves_attention(quantized) else 0
+    return int((total - in_16_bits) * bits / 8) + 2 * (in_16_bits + embeddings)
+
+
+def _leaves_attention(quantized: Mapping[str, object]) -> bool:
+    """Whether attention stays in 16 bits in all layers, as in gpt-oss and in Kimi's int4 releases."""
+    listed = [quantized.get(name) for name in ("modules_to_not_convert", "ignore")]
+    names = [str(name) for each in listed if isinstance(each, list) for name in each]
+    return any(_ALL_ATTENTION.fullmatch(name) for name in names)
 
 
 def _bits(quantized: Mapping[str, object]) -> float | None:
@@ -237,7 +249,11 @@ def _bits(quantized: Mapping[str, object]) -> float | None:
     if "fp8" in method or quantized.get("load_in_8bit") is True:
         return 8.0
     stated = 4 if quantized.get("load_in_4bit") is True else whole_number(quantized.get("bits"))  # bitsandbytes says it so
+    group = whole_number(quantized.get("group_size"))
     if stated is None and isinstance(groups := quantized.get("config_groups"), Mapping):
         weights = [group.get("weights") for group in groups.values() if isinstance(group, Mapping)]
-        stated = next((whole_number(each.get("num_bits")) for each in weights if isinstance(each, Mapping)), None)
-    return None if stated is None else stated * (1.06 if stated < 8 else 1.0)  # noqa: PLR2004 - below 8 bits, scales of groups count
+        first = next((each for each in weights if isinstance(each, Mapping)), {})
+        stated, group = whole_number(first.get("num_bits")), whole_number(first.get("group_size"))
+    if stated is None or stated >= 8:  # noqa: PLR2004 - below 8 bits, scales of groups count
+        return stated
+    return max(stated * 1.06, stated + 16 / group if group is not None and group > 0 else 0.0)

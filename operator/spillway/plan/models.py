@@ -13,7 +13,7 @@ from spillway.plan.told_shape import told_architecture, why_untold
 
 # Endings of an id that change neither shape nor cache: how it was tuned, how it is stored, when it was released.
 _ENDINGS = re.compile(
-    r"^(instruct|it|chat|hf|base|fp8|dynamic|block|static|pertensor|per|tensor|awq|gptq|int4|int8|w4a16|w8a8|quantized\.w4a16|quantized\.w8a8|"
+    r"^(instruct|it|pt|chat|hf|base|fp8|dynamic|block|static|pertensor|per|tensor|awq|gptq|int4|int8|w4a16|w8a8|quantized\.w4a16|quantized\.w8a8|"
     r"bf16|fp16|bnb|4bit|8bit|v0\.\d+|v1\.0|v1|\d{4}|rl)$"
 )
 _DATE = re.compile(r"-(\d{4})(?!\w)")

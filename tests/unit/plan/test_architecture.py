@@ -58,7 +58,10 @@ GPT_OSS: dict[str, Any] = {
     "vocab_size": 201_088,
     "tie_word_embeddings": False,
     "max_position_embeddings": 131_072,
-    "quantization_config": {"quant_method": "mxfp4"},
+    "quantization_config": {
+        "quant_method": "mxfp4",
+        "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"],
+    },
 }
 GEMMA: dict[str, Any] = {
     "model_type": "gemma3",
@@ -254,6 +257,34 @@ def test_weights_published_quantized_are_counted_so_and_embeddings_in_16_bits(qu
     found = read(LLAMA | {"quantization_config": quantized})
     table = 2 * 128_256 * 4096
     assert found.weight_bytes == pytest.approx((found.parameters - table) * bytes_each + 2 * table, rel=0.001)
+
+
+KIMI_INT4 = {"group_0": {"weights": {"num_bits": 4, "group_size": 32}}}
+
+
+@pytest.mark.parametrize(
+    ("quantized", "bits", "attention_bits"),
+    [
+        pytest.param({"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]}, 4.25, 16, id="gpt-oss"),
+        pytest.param(
+            {"quant_method": "compressed-tensors", "config_groups": KIMI_INT4, "ignore": ["lm_head", "re:.*self_attn.*"]},
+            4.5,
+            16,
+            id="Kimi, with scales of smaller groups",
+        ),
+        pytest.param(
+            {"quant_method": "fp8", "modules_to_not_convert": ["visual.blocks.0.self_attn", "model.layers.0.self_attn"]},
+            8,
+            8,
+            id="in parts",
+        ),
+    ],
+)
+def test_attention_is_counted_in_16_bits_where_it_is_left_so(quantized: dict[str, Any], bits: float, attention_bits: int) -> None:
+    found = read(LLAMA | {"quantization_config": quantized})
+    table, attention = 2 * 128_256 * 4096, 32 * 4096 * 128 * (2 * 32 + 2 * 8)
+    rest = found.parameters - table - attention
+    assert found.weight_bytes == pytest.approx((rest * bits + attention * attention_bits) / 8 + 2 * table, rel=0.001)
 
 
 @pytest.mark.parametrize(

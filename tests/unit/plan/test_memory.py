@@ -144,9 +144,9 @@ def test_kv_capacity_agrees_with_the_calibration(row: CalibrationRow) -> None:
         engine=Engine(),
     )
     tokens = kv_tokens(whole, found, row.tensor_parallel_size, context_tokens=2048, value_bytes=row_value_bytes(row))
-    # The table's weights of gpt-oss-120b are 5 GB lighter than the published files: a quarter of what an H100 has left.
-    lighter = "120b" in row.model and row.tensor_parallel_size == 1
-    assert tokens == pytest.approx(row.kv_tokens, rel=0.25 if lighter else 0.07)
+    # The table's weights of gpt-oss-120b are 5 GB lighter than the published files: a third of what an H100 has left.
+    lighter = row.model == "openai/gpt-oss-120b" and row.accelerator == "h100_sxm" and row.tensor_parallel_size == 1
+    assert tokens == pytest.approx(row.kv_tokens, rel=0.35 if lighter else 0.07)
 
 
 def test_what_does_not_fit_is_said_in_gib() -> None:

@@ -77,6 +77,11 @@ def test_the_id_tells_how_weights_are_stored(written: str, quantization: Quantiz
         pytest.param("unsloth/Llama-3.3-70B-Instruct-bnb-4bit", 40.5, id="a 70B model in four bits"),
         pytest.param("unsloth/DeepSeek-V3-bf16", 1342, id="one of fp8 in sixteen"),
         pytest.param("deepseek-ai/DeepSeek-V3", 673, id="as published"),
+        pytest.param("openai/gpt-oss-20b", 13.74, id="12.8 GiB by its model card, attention in 16 bits"),
+        pytest.param("openai/gpt-oss-120b", 65.28, id="60.8 GiB by its model card"),
+        pytest.param("moonshotai/Kimi-K2-Thinking", 594, id="as its files are long, experts alone in four bits"),
+        pytest.param("Qwen/Qwen3-235B-A22B-Thinking-2507-FP8", 236, id="of a release that thinks, in eight"),
+        pytest.param("google/gemma-3-27b-pt", 54.0, id="before it was tuned"),
     ],
 )
 def test_weights_take_what_the_id_says(written: str, gigabytes: float) -> None:
@@ -106,6 +111,10 @@ def test_a_catalogue_model_says_where_its_shape_was_read_and_how_long_its_contex
         pytest.param("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", 262_144, id="a later one allows more"),
         pytest.param("Qwen/Qwen3-235B-A22B-Instruct-2507", 262_144, id="of the largest, too"),
         pytest.param("Qwen/Qwen3-30B-A3B", 40_960, id="than the first"),
+        pytest.param("Qwen/Qwen3-235B-A22B-Thinking-2507", 262_144, id="and that which only thinks"),
+        pytest.param("deepseek-ai/DeepSeek-V3.1-Terminus", 163_840, id="a release with a name"),
+        pytest.param("zai-org/GLM-5.2-FP8", 1_048_576, id="five times as much"),
+        pytest.param("MiniMaxAI/MiniMax-M2.7", 204_800, id="a little more"),
         pytest.param("moonshotai/Kimi-K2-Instruct-0905", 262_144, id="of a certain month"),
         pytest.param("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", 131_072, id="distilled, with its date inside"),
         pytest.param("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", 131_072, id="distilled"),
