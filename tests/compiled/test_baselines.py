@@ -113,6 +113,21 @@ def test_the_first_request_starts_the_first_replica_where_the_rule_can_be_at_zer
     assert policy.replicas(seen(now_s=policy.tick_s, arrivals_per_s=0.1)) == 1
 
 
+@pytest.mark.parametrize("name", ["kubeai", "knative-kpa", "aibrix-kpa"])
+def test_the_first_replica_is_waited_for_though_the_request_that_asked_for_it_was_spilled(name: str) -> None:
+    policy = rule(name).policy(FACTS)
+    policy.replicas(seen(now_s=0.0, arrivals_per_s=0.1, spilled_per_s=0.1))
+    ticks = range(1, int(300 / policy.tick_s))
+    assert {policy.replicas(seen(now_s=policy.tick_s * tick, starting=1)) for tick in ticks} == {1}
+    assert policy.replicas(seen(now_s=300.0, ready=1)) == 1, "and for what comes next"
+
+
+@pytest.mark.parametrize("name", ["kubeai", "knative-kpa"])
+def test_what_a_gateway_holds_while_there_is_no_replica_is_in_flight(name: str) -> None:
+    policy = rule(name).policy(FACTS, (0.7,))
+    assert last(policy, minutes(policy, 10, starting=2, held=21)) == 3
+
+
 @pytest.mark.parametrize("name", ["keda-queue", "wva-v1"])
 def test_a_rule_that_waits_for_a_queue_asks_for_nothing_where_requests_spill_instead(name: str) -> None:
     policy = rule(name).policy(FACTS)

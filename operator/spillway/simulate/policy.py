@@ -62,6 +62,11 @@ class Seen:
         """Return how many replicas are on their way up."""
         return sum(1 for each in self.replicas if each.ready_s is None and not each.draining)
 
+    @property
+    def awaits_first(self) -> bool:
+        """Return whether a request finds no replica, or one is on its way for it: an activator keeps that request until there is."""
+        return not self.ready and (self.wanted > 0 or self.arrivals_per_s > 0)
+
 
 class Policy(Protocol):
     """A scaler. One object serves one run and may keep state."""

@@ -23,6 +23,7 @@ QUIET: dict[str, Any] = {
     "input_tokens": (0.0, 0.0),
     "output_tokens": (0.0, 0.0),
     "answered": (0.0, 0.0),
+    "held": 0,
 }
 
 

@@ -2,10 +2,13 @@
 
 Sources: knative/serving pkg/autoscaler/scaling/autoscaler.go and config/core/configmaps/autoscaler.yaml (00a4a55c: stable 60 s, panic 6 s
 at twice the pods, target 70 % of the container's concurrency, up by 1000 and down by 2 times at most, tick 2 s; the grace of 30 s before
-zero is left out); AIBrix pkg/controller/podautoscaler/algorithm/kpa.go (2026-08: stable 180 s, panic 60 s, up by 2 times at most).
+zero is left out) and pkg/reconciler/autoscaling/kpa/scaler.go (what the activator keeps for a first pod is in flight, and nothing goes
+back to zero until that pod is ready); AIBrix pkg/controller/podautoscaler/algorithm/kpa.go (2026-08: stable 180 s, panic 60 s, up by 2
+times at most).
 
-Where it differs: Knative's begins in panic where it finds more than one pod, and so keeps them for its first minute. AIBrix's controller
-lets what KPA asks for go through the cooldown that apa.py speaks of.
+Where it differs: with spill, one request counts as kept for the first pod, though somebody else answers it. Knative's begins in panic where
+it finds more than one pod, and so keeps them for its first minute. AIBrix's controller lets what KPA asks for go through the cooldown that
+apa.py speaks of.
 """
 
 import math
@@ -45,7 +48,7 @@ class Kpa:
 
     def replicas(self, seen: Seen) -> int:
         """Return the stable count, or the highest of a panic until a stable window after it."""
-        in_flight = seen.running_mean + seen.waiting_mean
+        in_flight = max(seen.running_mean + seen.waiting_mean + seen.held, float(seen.awaits_first))
         self._stable.add(seen.now_s, in_flight)
         self._short.add(seen.now_s, in_flight)
         stable, short = self._asked(seen, self._stable.mean), self._asked(seen, self._short.mean)
@@ -53,8 +56,6 @@ class Kpa:
         if self._panics_since is not None:
             self._most_in_panic = max(self._most_in_panic, stable, short)
             stable = self._most_in_panic
-        if seen.wanted == 0 and seen.arrivals_per_s > 0:
-            stable = max(stable, 1)  # the activator asks for the first
         return self._facts.bounded(stable)
 
     def _asked(self, seen: Seen, in_flight: float) -> int:

@@ -2,9 +2,11 @@
 
 Source: KubeAI internal/modelautoscaler/autoscaler.go (v0.22.1, f442a2cd, 2025-10): every 10 s, ceil(mean over 10 minutes of the
 requests active at its proxy / `targetRequests`), 100 by default; down after `scaleDownDelaySeconds` (30) of asking for it; the first
-request starts a model at zero. The average begins with what is seen, as after a restart that finds its saved state.
+request starts a model at zero and, as all that come then, is active while it waits (internal/modelproxy/handler.go). The average begins
+with what is seen, as after a restart that finds its saved state.
 
-Where it differs: here fewer are taken at the third ask in a row, in KubeAI (internal/modelclient/scale.go, 1dbb6737) at the fourth.
+Where it differs: with spill, one request counts as waiting for the first replica, though somebody else answers it. Fewer are taken at the
+third ask in a row, in KubeAI (internal/modelclient/scale.go, 1dbb6737) at the fourth.
 """
 
 import math
@@ -31,11 +33,8 @@ class KubeAi:
 
     def replicas(self, seen: Seen) -> int:
         """Return what the mean asks for; fewer only when it has asked for that long."""
-        self._active.add(seen.now_s, seen.running + seen.waiting)
-        asked = math.ceil(self._active.mean / self._target - 1e-9)
-        if seen.wanted == 0 and seen.arrivals_per_s > 0:
-            asked = max(asked, 1)
-        asked = self._facts.bounded(asked)
+        self._active.add(seen.now_s, max(seen.running + seen.waiting + seen.held, int(seen.awaits_first)))
+        asked = self._facts.bounded(math.ceil(self._active.mean / self._target - 1e-9))
         if asked >= seen.wanted:
             self._downs = 0
             return asked
