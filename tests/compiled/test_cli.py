@@ -548,7 +548,7 @@ def test_another_mode_than_the_manifests_is_told(simulate: Run, written: Callabl
         (("--trace", "TRACE", "--policy", "static:x"), "--policy static:x: static takes numbers above 0 for share of peak"),
         (("--trace", "TRACE", "--policy", "spillway:1"), "--policy spillway:1: spillway takes no values"),
         (("--trace", "/nowhere.csv"), "/nowhere.csv: cannot be read"),
-        (("--trace", "TRACE", "--engine", "/nowhere.json"), "/nowhere.json: cannot be read as JSON"),
+        (("--trace", "TRACE", "--engine", "/nowhere.json"), "/nowhere.json: cannot be read: No such file or directory; give the path"),
         (("--trace", "TRACE", "--columns", "x"), "--columns: 'x' is none of"),
         (("--from-prometheus", "http://127.0.0.1:9"), "--workload: Prometheus knows workloads by namespace and name"),
         (("--from-prometheus", "http://127.0.0.1:9", "--workload", "a/b"), "--from-prometheus http://127.0.0.1:9: it cannot be reached"),

@@ -101,7 +101,9 @@ def _of_text(value: str, schema: Mapping[str, Any], field: str) -> Iterator[Viol
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
         yield Violation(field=field, message=f"must have {schema.get('minLength', 0)} to {schema.get('maxLength', 'any')} characters")
     elif "pattern" in schema and not re.search(_python(schema["pattern"]), value):
-        yield _wrong(field, value, 'a decimal number as text, such as "0.59"' if _is_decimal(schema) else f"text like {schema['pattern']}")
+        yield _wrong(
+            field, value, 'a decimal number from 0, as text, such as "0.59"' if _is_decimal(schema) else f"text like {schema['pattern']}"
+        )
     elif schema.get("format") == "date" and not _is_date(value):
         yield _wrong(field, value, 'a date such as "2026-07-20"')
 
@@ -121,6 +123,8 @@ def _wrong(field: str, value: object, expected: str) -> Violation:
 def _expected(kind: str, schema: Mapping[str, Any], value: object) -> str:
     if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return f'it in quotes, as text: "{value}"'
+    if kind == "integer" and isinstance(value, str):
+        return f"{_CALLED[kind]}, without quotes or a unit"
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     return _CALLED.get(kind, kind)

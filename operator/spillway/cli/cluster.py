@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
@@ -138,8 +139,6 @@ def _has_kubeconfig() -> bool:
 
 def _namespace_beside(token: str) -> str:
     """Return the pod's namespace, which the kubelet puts beside its token; nothing where it did not."""
-    from pathlib import Path
-
     told = Path(token).with_name("namespace")
     return told.read_text(encoding="utf-8").strip() if told.is_file() else ""
 
@@ -154,6 +153,8 @@ def _namespace_of(config: Any, kubeconfig: str, context: str | None) -> str:
 def _unusable(kubeconfig: str | None, context: str | None, problem: Exception) -> str:
     where = kubeconfig or "the kubeconfig"
     what = str(problem).splitlines()[0].rstrip(".") if str(problem) else type(problem).__name__
+    if kubeconfig and not Path(kubeconfig).exists():  # the library says the same of an empty one
+        what = "there is no such file"
     which = f" (context {context})" if context else ""
     return f"{where}{which} cannot be used: {what}; name a file with --kubeconfig, or one of its contexts with --context"
 

@@ -122,12 +122,20 @@ def _documents(file: str, problems: list[str]) -> list[Any]:
         problems.append(f"{file}: is not UTF-8 text; give a YAML or JSON manifest")
     except yaml.MarkedYAMLError as problem:
         where = f", line {problem.problem_mark.line + 1}" if problem.problem_mark else ""
-        problems.append(f"{file}{where}: is not YAML: {problem.problem or problem.context}; correct the line, indentation included")
+        why = f"{problem.problem or problem.context}; correct the line, indentation included"
+        if problem.problem_mark and _is_indented_with_tabs(text, problem.problem_mark.line):
+            why = "it is indented with a tab, which YAML does not take; indent it with spaces"
+        problems.append(f"{file}{where}: is not YAML: {why}")
     except (yaml.YAMLError, ValueError) as problem:
         problems.append(f"{file}: is not YAML: {str(problem).splitlines()[0]}; correct it")
     except RecursionError:
         problems.append(f"{file}: is nested too deeply, or refers to itself; write it without the alias")
     return []
+
+
+def _is_indented_with_tabs(text: str, line: int) -> bool:
+    lines = text.splitlines()
+    return line < len(lines) and "\t" in lines[line][: -len(lines[line].lstrip()) or None]
 
 
 def _is_too_deep(text: str) -> bool:

@@ -138,7 +138,10 @@ def _draw(output: PlanOutput, file: str) -> None:
         raise BadInputError("--plot needs matplotlib, which is not installed; run: pip install matplotlib") from None
     try:
         draw(output, file)
-    except (OSError, ValueError) as problem:
+    except OSError as problem:
+        why = problem.strerror or problem
+        raise BadInputError(f"--plot: {file} cannot be written: {why}; give a path in a folder that is there") from None
+    except ValueError as problem:
         raise BadInputError(f"--plot: {file} cannot be written: {problem}; give a path that ends with .png, .svg or .pdf") from None
 
 

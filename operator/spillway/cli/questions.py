@@ -66,7 +66,10 @@ def read_architecture(file: str) -> Architecture:
 
     try:
         config = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
+    except OSError as problem:
+        why = problem.strerror or problem
+        raise BadInputError(f"{file}: cannot be read: {why}; give the model's config.json with --model-config") from None
+    except (ValueError, RecursionError) as problem:
         raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give the model's config.json with --model-config") from None
     if not isinstance(config, dict):
         raise BadInputError(f"{file}: is no JSON object; give the model's config.json with --model-config")

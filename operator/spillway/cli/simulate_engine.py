@@ -15,7 +15,9 @@ def read_engine(file: str) -> StepModel:
     """Return the coefficients in a file: a, b, c, delta, and quad (per million of a prompt's tokens squared) where it is there."""
     try:
         raw = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as problem:
+    except OSError as problem:
+        raise BadInputError(f"{file}: cannot be read: {problem.strerror or problem}; give the path of a file with --engine") from None
+    except (ValueError, RecursionError) as problem:
         raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give an object with a, b, c and delta: {SHAPE}") from None
     found = {key: _number(raw, key) for key in (*COEFFICIENTS, "quad")}
     missing = [key for key in COEFFICIENTS if found[key] is None]

@@ -33,11 +33,20 @@ def read_trace(file: str, *, stated: Mapping[Column, Named], skip_bad: bool, on_
         cells = _read(file, stated, on_progress or (lambda _: None))
         return make_trace(cells, name="standard input" if file == STANDARD_INPUT else Path(file).name, skip_bad=skip_bad)
     except TraceError as problem:
-        raise BadInputError(f"{file}: {problem}") from None
+        misnamed = "; it is named as gzip and is none: if it should be, fetch it again" if _is_misnamed(file) else ""
+        raise BadInputError(f"{file}: {problem}{misnamed}") from None
     except OSError as problem:
         raise BadInputError(f"{file}: cannot be read: {problem.strerror or problem}; give the path of a trace with --trace") from None
     except (EOFError, zlib.error):
         raise BadInputError(f"{file}: ends too early or is damaged; fetch it again") from None
+
+
+def _is_misnamed(file: str) -> bool:
+    """Whether a file that its name calls gzip is none, as an error's page is that was saved under the name."""
+    if not file.endswith(".gz") or not Path(file).is_file():
+        return False
+    with Path(file).open("rb") as stream:
+        return stream.read(len(_GZIP)) != _GZIP
 
 
 def stated_columns(text: str | None) -> dict[Column, Named]:

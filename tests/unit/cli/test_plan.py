@@ -444,6 +444,14 @@ def test_a_price_list_as_spreadsheets_write_it_begins_with_a_byte_order_mark(pla
     assert "cheap/llama-3.1-8b-instruct" in {option["provider"] for option in options(found, mode="Hosted")}
 
 
+def test_a_tab_is_told_as_what_it_is(plan: Run, tmp_path: Path) -> None:
+    file = tmp_path / "tab.yaml"
+    file.write_text("kind: HostedProvider\nspec:\n\tmodels: []\n")
+    code, _, err = plan("-f", str(file))
+    assert code == 2
+    assert f"{file}, line 3: is not YAML: it is indented with a tab, which YAML does not take; indent it with spaces" in err
+
+
 @pytest.mark.parametrize("arguments", [("-f", "spec:\n  x: 1\n" * 100), ("-f", HYBRID, "--prices", "a" * 5000)])
 def test_text_where_a_path_should_be_is_told_in_a_line(plan: Run, arguments: tuple[str, ...]) -> None:
     code, _, err = plan(*arguments)
@@ -522,7 +530,8 @@ def test_bad_input_is_told_with_file_field_and_what_to_do(
         (("-f", HYBRID, "--prices", "/nowhere"), "has neither"),
         (("-f", HYBRID, "--engineering-once", "-1"), "--engineering-once"),
         (("-f", HYBRID, "--amortise-months", "0"), "--amortise-months"),
-        (("-f", HYBRID, "--model-config", "/nowhere.json"), "cannot be read as JSON"),
+        (("-f", HYBRID, "--model-config", "/nowhere.json"), "/nowhere.json: cannot be read: No such file or directory; give"),
+        (("-f", HYBRID, "--model-config", HYBRID), "cannot be read as JSON"),
     ],
 )
 def test_a_wrong_option_is_told(plan: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -236,7 +236,7 @@ def test_a_status_that_cannot_be_read_is_unknown_and_not_zero(tmp_path: Path, re
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--kubeconfig", "/nowhere/config"], "/nowhere/config cannot be used"),
+        (["--kubeconfig", "/nowhere/config"], "/nowhere/config cannot be used: there is no such file; name a file"),
         (["--context", "elsewhere"], "(context elsewhere) cannot be used"),
         (["-n", "a", "-A"], "--namespace and --all-namespaces: give one of them"),
     ],

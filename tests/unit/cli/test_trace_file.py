@@ -117,6 +117,12 @@ def test_gzip_is_opened_whatever_the_file_is_called(write: Write) -> None:
     assert rows(read(write(gzip.compress(PLAIN.encode()), "trace.txt"))) == ROWS
 
 
+def test_what_is_called_gzip_and_is_none_is_read_as_it_is_and_told_where_it_makes_no_sense(write: Write) -> None:
+    assert rows(read(write(PLAIN, "trace.csv.gz"))) == ROWS
+    with pytest.raises(BadInputError, match="it is named as gzip and is none: if it should be, fetch it again"):
+        read(write("<html>not found</html>", "page.csv.gz"))
+
+
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(PLAIN.encode()))))
     assert rows(read("-")) == ROWS
