@@ -63,7 +63,7 @@ class OptionOutput(OutputModel):
         float | None, Field(description="Hosted price over the price of the same work on a full replica; below 1 owning loses.")
     ]
     break_even_requests_per_month: Annotated[
-        int | None, Field(description="Volume from which the first replicas save more than they cost; null where they never do.")
+        int | None, Field(description="Volume from which own replicas save more than they cost; null where they never do.")
     ]
     break_even_utilization_percent: Annotated[
         float | None,

@@ -18,6 +18,7 @@ from spillway.plan.load import FLOOR, HOURS_PER_MONTH, SECONDS_PER_MONTH, Load, 
 
 BREAK_EVEN_STEPS = 60  # about eight are needed
 BREAK_EVEN_PRECISION = 1e-9
+HALVED_TO = 1e-5  # of a mean rate that is looked for among costs, which take longer
 
 
 class Pricing(StrEnum):
@@ -167,7 +168,7 @@ def break_even_of_replica(*, hosted_usd_per_request: float | None, usd_per_repli
 
 
 def break_even_requests(load: Load, fleet: Fleet, usd_per_request: float | None) -> int | None:
-    """Return the volume, in requests per 30 days of this load's shape, from which the first replicas save more than they cost.
+    """Return the volume, in requests per 30 days of this load's shape, from which own replicas save more than they cost.
 
     None where they never do: kappa is below 1, or nothing is billed for a request.
     """
@@ -179,7 +180,8 @@ def break_even_requests(load: Load, fleet: Fleet, usd_per_request: float | None)
     served = paid / usd_per_request / SECONDS_PER_MONTH  # what must be kept from the hosted side
     if served > capacity:
         return None
-    return math.ceil(_mean_that_fills(load, served, capacity) * SECONDS_PER_MONTH - 1e-3)
+    first = _mean_that_fills(load, served, capacity)
+    return math.ceil(_mean_of_any(load, fleet, usd_per_request, first=first, capacity_per_s=capacity) * SECONDS_PER_MONTH - 1e-3)
 
 
 def _mean_that_fills(load: Load, served_per_s: float, capacity_per_s: float) -> float:
@@ -206,6 +208,23 @@ def _mean_that_fills(load: Load, served_per_s: float, capacity_per_s: float) -> 
             high, above, below = middle, found, below / 2
         else:
             low, below, above = middle, found, above / 2
+    return high
+
+
+def _mean_of_any(load: Load, fleet: Fleet, usd_per_request: float, *, first: float, capacity_per_s: float) -> float:
+    """Return the mean rate from which any number of replicas pays, given that from which the first do, which carry so much.
+
+    Of Steady traffic with high peaks that is less: those after the first are paid only while the load needs them, and are busy then.
+    """
+    shape = load.at(SECONDS_PER_MONTH)  # of mean 1
+    if load.pattern is TrafficPattern.BURSTY or first * shape.peak_per_s <= capacity_per_s:
+        return first
+    low, high = 0.0, first
+    while high - low > HALVED_TO * high:
+        middle = (low + high) / 2
+        at = shape.scaled(middle)
+        pays = hybrid_cost(at, fleet, usd_per_request).usd <= hosted_cost(at, usd_per_request).usd
+        low, high = (low, middle) if pays else (middle, high)
     return high
 
 

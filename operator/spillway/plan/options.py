@@ -80,7 +80,7 @@ class Option:
 
     @property
     def break_even_requests(self) -> int | None:
-        """Volume a month from which the first replicas save more than they cost. Computed when asked: a sweep never asks."""
+        """Volume a month from which own replicas save more than they cost. Computed when asked: a sweep never asks."""
         return None if self.owned is None else break_even_requests(self.owned.load, self.owned.fleet, self.owned.rented_usd)
 
     @property

@@ -272,10 +272,13 @@ def test_from_the_break_even_on_a_hybrid_costs_no_more_than_renting(given_load: 
     if found is not None and found > 10:
         at, below = given_load.at(found + 1), given_load.at(found * 0.98 - 1)
         assert hybrid_cost(at, owned, request).usd <= hosted_cost(at, request).usd * (1 + 1e-6)
-        first = replace(owned, least=max(1, owned.least))
-        paid = max(0, first.least - first.committed) * first.price.always(first.pricing) * 720
-        spared = below.served_per_s(first.least * first.requests_per_s) * SECONDS_PER_MONTH * request
-        assert spared < paid
+        assert hybrid_cost(below, owned, request).usd >= hosted_cost(below, request).usd * (1 - 1e-6)
+
+
+def test_replicas_that_come_for_peaks_may_pay_before_the_first_does_alone() -> None:
+    steep, flat = (break_even_requests(load(1.0, peak), fleet(usd=3600.0, requests_per_s=1.0), 2.0) for peak in (12.0, 1.0))
+    assert flat == 0.5 * SECONDS_PER_MONTH
+    assert steep == pytest.approx(0.637 * SECONDS_PER_MONTH, rel=0.005)  # 0.815 for the first alone
 
 
 def test_longer_answers_and_cheaper_hosting_move_the_break_even_as_prices_say() -> None:
