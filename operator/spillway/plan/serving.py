@@ -151,12 +151,14 @@ class Service:
     def _prompts(self, batch: float) -> Prompts:
         """Return how prompts load the steps of a replica with so many running on average."""
         step, room = self.step, max(1.0, self.step_tokens - batch)
-        touched = step.touched(batch)
-        fixed_ms = STEP_OVERHEAD_MS + step.step_ms(sequences=batch, kv_tokens=batch * self.attended_tokens)
+        together = batch / self.lengths.output_mean * self.lengths.input_mean  # prompt tokens of a step, which reads an expert once for all
+        touched = step.touched(batch + together)
+        shared_ms = step.experts_ms * (touched - step.touched(batch))
+        fixed_ms = STEP_OVERHEAD_MS + step.step_ms(sequences=batch, kv_tokens=batch * self.attended_tokens) + shared_ms
         works = []
         for share, tokens in length_slices(mean=self.lengths.input_mean, p95=self.lengths.input_p95, longest=self.longest_prompt_tokens):
             chunks = math.ceil(tokens / room)
-            more_ms = chunks * step.experts_ms * (step.touched(batch + tokens / chunks) - touched) if step.experts_ms else 0.0
+            more_ms = chunks * step.experts_ms * max(0.0, step.touched(batch + tokens / chunks) - touched) if step.experts_ms else 0.0
             read_ms = step.prompt_ms * tokens + step.square_ms * tokens * tokens / 1e6
             works.append((share, read_ms + more_ms + (chunks - 1) * fixed_ms))
         return Prompts.of(works, step_ms=fixed_ms, requests_per_ms=self.requests_per_s(batch) / 1000)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -133,6 +134,18 @@ def test_a_replica_whose_overflow_is_rented_carries_at_least_as_much() -> None:
     found = sized(known.architecture, a100, lengths=lengths, slo=slo, max_context_tokens=32_768)
     assert any(each.feasible for each in found)
     assert all(each.behind_cap.requests_per_s >= each.requests_per_s for each in found)
+
+
+@pytest.mark.parametrize("ttft_ms", [100, 1000])
+def test_prompts_that_are_read_in_one_step_read_its_experts_once_however_short_answers_are(ttft_ms: int) -> None:
+    known = known_model(Model(id="openai/gpt-oss-120b"))
+    assert known is not None
+    slo = Slo(time_to_first_token_ms=ttft_ms, attainment_percent=95)
+    tokens, rates = (1, 3, 7, 20, 80), []
+    for output in tokens:
+        lengths = Lengths(input_mean=92, input_p95=276, output_mean=output)
+        rates.append(sized(known.architecture, lengths=lengths, slo=slo)[0].requests_per_s)
+    assert all(shorter >= longer > 0 for shorter, longer in pairwise(rates))
 
 
 def test_what_needs_more_than_a_node_is_refused_with_that_reason() -> None:
