@@ -78,7 +78,15 @@ def provider(
 
 
 def _backend(name: str, spec: HostedProviderSpec, model: str) -> HostedBackend:
-    return HostedBackend(provider_name=name, provider=spec, model=model, input_usd_per_million=1.0, output_usd_per_million=2.0)
+    price = next(each for each in spec.models if each.name == model).cached_input_usd_per_million_tokens
+    return HostedBackend(
+        provider_name=name,
+        provider=spec,
+        model=model,
+        input_usd_per_million=1.0,
+        cached_input_usd_per_million=1.0 if price is None else float(price),
+        output_usd_per_million=2.0,
+    )
 
 
 def _pool(given: Workload) -> OwnedPool:

@@ -45,6 +45,7 @@ class Backend:
     hold: asyncio.Event | None = None  # streams wait for it after their first chunk
     keepalive_s: float = 5  # uvicorn's
     work_s: float = 0.0  # how long every answer takes
+    cached_tokens: int | None = None  # of each prompt, as its usage tells; None: it tells nothing of a cache
     frozen: asyncio.Event | None = None  # nothing at all is answered before it
     _runner: web.AppRunner | None = None
     _held: socket.socket | None = None  # keeps a port that it drew its own while it is stopped: tests run side by side
@@ -140,8 +141,8 @@ async def complete(backend: Backend, request: web.Request, body: dict[str, Any])
     """Answer as an OpenAI-compatible server does, streamed or not."""
     if not body.get("stream"):
         message = {"role": "assistant", "content": "hello"}
-        answer = {"object": "chat.completion", "model": body["model"], "choices": [{"index": 0, "message": message}], "usage": usage()}
-        return web.json_response(answer)
+        answer = {"object": "chat.completion", "model": body["model"], "choices": [{"index": 0, "message": message}]}
+        return web.json_response(answer | {"usage": usage(backend.cached_tokens)})
     response = await open_stream(request)
     with stream_end(response):
         await response.write(event(delta("hel")))
@@ -149,7 +150,7 @@ async def complete(backend: Backend, request: web.Request, body: dict[str, Any])
             await backend.hold.wait()
         await response.write(event(delta("lo")))
         if (body.get("stream_options") or {}).get("include_usage"):
-            await response.write(event({"object": "chat.completion.chunk", "choices": [], "usage": usage()}))
+            await response.write(event({"object": "chat.completion.chunk", "choices": [], "usage": usage(backend.cached_tokens)}))
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
     return response
@@ -169,9 +170,10 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def usage() -> dict[str, int]:
+def usage(cached_tokens: int | None = None) -> dict[str, Any]:
     """Return the token counts of every answer."""
-    return {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS}
+    counts = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS}
+    return counts if cached_tokens is None else {**counts, "prompt_tokens_details": {"cached_tokens": cached_tokens}}
 
 
 def delta(text: str) -> dict[str, Any]:

@@ -153,7 +153,8 @@ async def edges(url: str, name: str) -> list[float]:
 
 
 async def traffic(scene: Stage) -> None:
-    """Have both sides answer, plain and streamed, and one request spill for the cap."""
+    """Have both sides answer, plain and streamed, and one request spill for the cap. The provider has a cache."""
+    scene.alpha.cached_tokens = 1
     scene.engines[0].hold = asyncio.Event()
     held = await scene.client.open()
     assert (await scene.client.post()).served_by == ALPHA

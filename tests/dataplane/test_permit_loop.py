@@ -17,7 +17,7 @@ from spillway.plan.permit import LIFE, WORKERS, plan_permit, why_stopped
 from spillway.plan.settings import PlanSettings
 from tests.dataplane.client import Client
 from tests.dataplane.conftest import SetStage, Stage
-from tests.dataplane.fakes import OUTPUT_TOKENS
+from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS
 from tests.dataplane.process import Gateway, until
 from tests.dataplane.test_guards import USED, worst_case
 
@@ -27,17 +27,29 @@ AFTER = LIFE / 10  # from pass to pass: what a lane holds and does not use is de
 KEY = Key(namespace="demo", name="chat")
 
 
-@pytest.mark.parametrize("asked", [2, 1], ids=["both gateways are asked", "all clients are on one"])
-async def test_two_gateways_spend_a_days_limit_to_less_than_a_request_and_not_more(stage: SetStage, asked: int) -> None:
+CACHED_TOKENS = INPUT_TOKENS - 1  # a tenth of the price each
+USED_CACHED = USED - 0.9 * CACHED_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("asked", "cached", "used"),
+    [(2, None, USED), (1, None, USED), (2, CACHED_TOKENS, USED_CACHED)],
+    ids=["both gateways are asked", "all clients are on one", "prompts are cached"],
+)
+async def test_two_gateways_spend_a_days_limit_to_less_than_a_request_and_not_more(
+    stage: SetStage, asked: int, cached: int | None, used: float
+) -> None:
     """Permits are renewed as an operator would, with bursts between; the provider's own count is the bill."""
-    scene = await stage(cap=0, gateways=2, workers=WORKERS, overflow={"maxUSDPerDay": "0.01"})
+    cheap = {"cachedInputUSDPerMillionTokens": "0.1"}
+    scene = await stage(cap=0, gateways=2, workers=WORKERS, overflow={"maxUSDPerDay": "0.01"}, model=cheap)
+    scene.alpha.cached_tokens = cached
     operator = _Operator(scene)
 
     async def is_spent() -> bool:
         await operator.renew()
         told = operator.says()
         await asyncio.gather(*(_burst(each) for each in scene.gateways[:asked]))
-        spent = scene.alpha.requests * USED
+        spent = scene.alpha.requests * used
         assert spent <= LIMIT_MICRO_USD
         return told is Reason.SPILL_LIMIT_REACHED and LIMIT_MICRO_USD - spent < worst_case()
 

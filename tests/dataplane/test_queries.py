@@ -129,6 +129,10 @@ def tell(history: History) -> None:
         history.add("envoy_spillway_refused_micro_usd", lane, -PAST_S, usd * 2)
         history.add("envoy_spillway_refused_requests", lane, -PAST_S, usd / 500)
 
+    caching = history.up("caching")
+    for name, tokens in (("input_tokens", 900), ("cached_input_tokens", 400)):
+        history.add(f"envoy_spillway_{name}", f'{caching},backend="rented/m"', -PAST_S, tokens)
+
     lengthy = history.up("long-prompts")
     for backend, per_s in (("rented/m", 0.5), ("other/m", 0.25), ("owned", 3.0)):
         for what, each in (("requests", 1), ("input_tokens", 20_000), ("output_tokens", 100)):
@@ -260,6 +264,12 @@ async def test_a_gateways_page(url: str) -> None:
         ("x-gateway-1", "owned"),
         ("x-gateway-1", "rented/acme/tiny-chat-hosted"),
     }
+
+
+async def test_tokens_that_a_provider_found_in_its_cache_are_told_beside_all(url: str) -> None:
+    counters = (await read(url, "caching")).counters
+    assert isinstance(counters, Sample)
+    assert [(each.backend, each.input_tokens, each.cached_input_tokens) for each in counters.value] == [("rented/m", 900.0, 400.0)]
 
 
 async def test_latency_by_side(url: str) -> None:

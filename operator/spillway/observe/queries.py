@@ -51,7 +51,7 @@ _SERIES = (
     " envoy_cluster_name, envoy_response_code, envoy_http_conn_manager_prefix, engine, model_name"
 )
 _KEPT_S = 120  # how long the last counters of a gateway that is gone are still counted: longer than any tick
-_COUNTED = "requests|input_tokens|output_tokens|(unmetered|unanswered)_(requests|request_bytes|(plain_)?response_bytes)"
+_COUNTED = "requests|(cached_)?input_tokens|output_tokens|(unmetered|unanswered)_(requests|request_bytes|(plain_)?response_bytes)"
 
 
 def queries(window_s: float) -> dict[str, str]:

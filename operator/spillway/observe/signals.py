@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _UNMETERED = ("requests", "request_bytes", "response_bytes", "plain_response_bytes")
 _COUNTER_FIELDS = {
-    **{f"envoy_spillway_{name}": name for name in ("requests", "input_tokens", "output_tokens")},
+    **{f"envoy_spillway_{name}": name for name in ("requests", "input_tokens", "cached_input_tokens", "output_tokens")},
     **{f"envoy_spillway_{kind}_{name}": f"unmetered_{name}" for kind in ("unmetered", "unanswered") for name in _UNMETERED},
 }
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"

@@ -101,6 +101,7 @@ class HostedBackend:
     provider: HostedProviderSpec
     model: str
     input_usd_per_million: float
+    cached_input_usd_per_million: float  # of prompt tokens that it finds in its cache; the same where no other price is stated
     output_usd_per_million: float
 
     @property
@@ -207,6 +208,7 @@ class LedgerEntry:
     unmetered_request_bytes: float = 0.0
     unmetered_response_bytes: float = 0.0
     unmetered_plain_response_bytes: float = 0.0
+    cached_input_tokens: float = 0.0
     seen_at: datetime | None = None
     restarts: int | None = None  # of the pod's containers when this one's counters began; None: not known
     restarted_by: datetime | None = None  # when the pod first showed more restarts than these counters did; None: it shows none
@@ -226,8 +228,10 @@ class Ledger:
     unaccounted_s: float = 0.0
     unpriced_accelerator_s: Mapping[str, float] = field(default_factory=dict)  # class -> owned time while it had no price
     unpriced_tokens: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # backend -> prompt and answer tokens without a price
+    unpriced_cached_tokens: Mapping[str, float] = field(default_factory=dict)  # of those of prompts
     last_usd_per_accelerator_hour: Mapping[str, float] = field(default_factory=dict)  # of the classes of replicas, while they had a price
     last_usd_per_million_tokens: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of backends: prompt and answer
+    last_usd_per_million_cached_tokens: Mapping[str, float] = field(default_factory=dict)
     watched_until: datetime | None = None  # last pass
     counted_until: datetime | None = None  # last pass that could read the counters
     counters: Mapping[str, LedgerEntry] = field(default_factory=dict)  # "<pod>|<backend>"

@@ -119,10 +119,21 @@ def stranded_share(price: AcceleratorPrice, *, paid_shares: Sequence[float], ten
 
 def request_usd(listing: ProviderModel, lengths: Lengths, *, cached_share: float = 0.0) -> float:
     """Return what a provider bills for a request of mean lengths, of whose prompt this share (0 to 1) is billed as cached."""
-    fresh = float(listing.input_usd_per_million_tokens)
-    cached = fresh if listing.cached_input_usd_per_million_tokens is None else float(listing.cached_input_usd_per_million_tokens)
-    prompt = lengths.input_mean * (cached_share * cached + (1 - cached_share) * fresh)
-    return (prompt + lengths.output_mean * float(listing.output_usd_per_million_tokens)) / 1e6
+    prompt = input_usd_per_million(
+        full=float(listing.input_usd_per_million_tokens), cached=cached_input_usd_per_million(listing), cached_share=cached_share
+    )
+    return (lengths.input_mean * prompt + lengths.output_mean * float(listing.output_usd_per_million_tokens)) / 1e6
+
+
+def cached_input_usd_per_million(listing: ProviderModel) -> float:
+    """Return what a provider bills for a million prompt tokens that it finds in its cache."""
+    price = listing.cached_input_usd_per_million_tokens
+    return float(listing.input_usd_per_million_tokens if price is None else price)
+
+
+def input_usd_per_million(*, full: float, cached: float, cached_share: float) -> float:
+    """Return the mean price of a million prompt tokens, of which this share (0 to 1) is billed as cached."""
+    return cached_share * cached + (1 - cached_share) * full
 
 
 def hosted_cost(load: Load, usd_per_request: float) -> MonthlyCost:

@@ -19,6 +19,8 @@ How it counts
 * What has no price when it is counted is kept by backend and class, and charged as soon as it has one. A class or backend that is no longer
   listed (renamed, say) while its replicas and gateways still end their requests has the last price it had.
 * Requests answered without usage (aborted, or not reported) are estimated from their bytes, priced, and counted apart.
+* Prompt tokens that a provider reports as found in its cache cost what it says of these. What does not report them (a provider, a gateway
+  of an older version) is taken to have none, and to cost the full price.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +30,7 @@ from itertools import pairwise
 
 from spillway.plan.clock import elapsed
 from spillway.plan.decision import Ledger, LedgerEntry, Workload
-from spillway.plan.last_prices import accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
+from spillway.plan.last_prices import TokenPrice, accelerator_usd_per_hour, price_of, replica_usd_per_hour, token_price, with_last_prices
 from spillway.plan.observation import Catalogue, Missing, Observation, TokenCounters
 from spillway.plan.periods import day_of, day_start, month_end, month_of, month_start
 from spillway.plan.readings import finite
@@ -48,6 +50,9 @@ COUNTED = (
     *("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes"),
     "unmetered_plain_response_bytes",
 )
+# They alone tell nothing of a restart: the prompts that they are part of fall with them, and what stops being shown costs the full price.
+CACHED = "cached_input_tokens"
+MARKED = (*COUNTED, CACHED)
 
 
 def advance(ledger: Ledger | None, *, workload: Workload, seen: Observation, now: datetime, settings: PlanSettings) -> Ledger:
@@ -107,6 +112,7 @@ def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
         counted_until=ledger.counted_until,
         last_usd_per_accelerator_hour=ledger.last_usd_per_accelerator_hour,
         last_usd_per_million_tokens=ledger.last_usd_per_million_tokens,
+        last_usd_per_million_cached_tokens=ledger.last_usd_per_million_cached_tokens,
         counters=ledger.counters,
         replicas=ledger.replicas,
         day=ledger.day,
@@ -159,7 +165,7 @@ def _rows(counters: Iterable[TokenCounters]) -> dict[str, LedgerEntry]:
     """Return the readings by mark key. A pod scraped by two Prometheus jobs appears twice: the later reading is the higher one."""
     rows: dict[str, LedgerEntry] = {}
     for each in counters:
-        values = {name: finite(float(getattr(each, name))) for name in COUNTED}
+        values = {name: finite(float(getattr(each, name))) for name in MARKED}
         if any(found is None for found in values.values()):
             continue
         key = f"{each.pod}|{each.backend}"
@@ -169,7 +175,7 @@ def _rows(counters: Iterable[TokenCounters]) -> dict[str, LedgerEntry]:
 
 
 def entry_of(values: Mapping[str, float]) -> LedgerEntry:
-    """Return what one row of counters came to, by their names in COUNTED."""
+    """Return what one row of counters came to, by their names in MARKED."""
     return LedgerEntry(
         input_tokens=values["input_tokens"],
         output_tokens=values["output_tokens"],
@@ -178,6 +184,7 @@ def entry_of(values: Mapping[str, float]) -> LedgerEntry:
         unmetered_request_bytes=values["unmetered_request_bytes"],
         unmetered_response_bytes=values["unmetered_response_bytes"],
         unmetered_plain_response_bytes=values["unmetered_plain_response_bytes"],
+        cached_input_tokens=values[CACHED],
     )
 
 
@@ -187,8 +194,10 @@ def _restarted(mark: LedgerEntry, row: LedgerEntry) -> bool:
 
 def _growth(mark: LedgerEntry | None, row: LedgerEntry) -> LedgerEntry:
     if mark is None or _restarted(mark, row):
-        return row
-    return entry_of({name: getattr(row, name) - getattr(mark, name) for name in COUNTED})
+        mark = LedgerEntry()
+    grown = {name: getattr(row, name) - getattr(mark, name) for name in MARKED}
+    # A scrape may fall between the two counters of an answer, and a mark of an older version has none of the cached.
+    return entry_of(grown | {CACHED: min(max(0.0, grown[CACHED]), grown["input_tokens"])})
 
 
 def _count_tokens(ledger: Ledger, seen: Observation, *, now: datetime, baseline: bool, made_at: datetime) -> Ledger:
@@ -248,24 +257,26 @@ def _share_since(start: datetime, mark: LedgerEntry | None, ledger: Ledger, now:
 
 
 def _times(grown: LedgerEntry, share: float) -> LedgerEntry:
-    return entry_of({name: getattr(grown, name) * share for name in COUNTED})
+    return entry_of({name: getattr(grown, name) * share for name in MARKED})
 
 
 def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
     estimated_input, estimated_output = _estimated_tokens(grown)
-    usd, owed = 0.0, dict(ledger.unpriced_tokens)
+    usd, owed, owed_cached = 0.0, dict(ledger.unpriced_tokens), dict(ledger.unpriced_cached_tokens)
     if "/" in backend:
         tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
         price = token_price(backend, catalogue, ledger)
         if price is not None:
-            usd = _token_usd(price, tokens_in, tokens_out)
+            usd = _token_usd(price, grown)
         elif tokens_in or tokens_out:
             before_in, before_out = owed.get(backend, (0.0, 0.0))
             owed[backend] = (before_in + tokens_in, before_out + tokens_out)
+            owed_cached[backend] = owed_cached.get(backend, 0.0) + grown.cached_input_tokens
     return replace(
         ledger,
         hosted_usd=ledger.hosted_usd + usd,
         unpriced_tokens=owed,
+        unpriced_cached_tokens=owed_cached,
         input_tokens=ledger.input_tokens + grown.input_tokens,
         output_tokens=ledger.output_tokens + grown.output_tokens,
         estimated_requests=ledger.estimated_requests + grown.unmetered_requests,
@@ -276,11 +287,9 @@ def _add(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue)
 def _add_to_day(ledger: Ledger, backend: str, grown: LedgerEntry, catalogue: Catalogue) -> Ledger:
     hosted = "/" in backend
     price = token_price(backend, catalogue, ledger) if hosted else None
-    estimated_input, estimated_output = _estimated_tokens(grown)
-    tokens_in, tokens_out = grown.input_tokens + estimated_input, grown.output_tokens + estimated_output
     return replace(
         ledger,
-        day_hosted_usd=ledger.day_hosted_usd + (_token_usd(price, tokens_in, tokens_out) if price is not None else 0.0),
+        day_hosted_usd=ledger.day_hosted_usd + (_token_usd(price, grown) if price is not None else 0.0),
         day_requests=ledger.day_requests + grown.requests,
         day_hosted_requests=ledger.day_hosted_requests + (grown.requests if hosted else 0.0),
     )
@@ -293,8 +302,13 @@ def _estimated_tokens(grown: LedgerEntry) -> tuple[float, float]:
     return grown.unmetered_request_bytes / TEXT_BYTES_PER_TOKEN, streamed + plain
 
 
-def _token_usd(price: tuple[float, float], tokens_in: float, tokens_out: float) -> float:
-    return (tokens_in * price[0] + tokens_out * price[1]) / 1e6
+def _token_usd(price: TokenPrice, grown: LedgerEntry) -> float:
+    estimated_input, estimated_output = _estimated_tokens(grown)
+    return price.usd(
+        prompt_tokens=grown.input_tokens + estimated_input,
+        cached_tokens=grown.cached_input_tokens,
+        answer_tokens=grown.output_tokens + estimated_output,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,11 +364,11 @@ def settle(ledger: Ledger, catalogue: Catalogue) -> Ledger:
     """Return the ledger with what had no price charged at the price it has now."""
     if not ledger.unpriced_tokens and not ledger.unpriced_accelerator_s:
         return ledger
-    hosted, tokens = ledger.hosted_usd, dict(ledger.unpriced_tokens)
+    hosted, tokens, cached = ledger.hosted_usd, dict(ledger.unpriced_tokens), dict(ledger.unpriced_cached_tokens)
     for label, (tokens_in, tokens_out) in ledger.unpriced_tokens.items():
         listed = price_of(label, catalogue)
         if listed is not None:
-            hosted += _token_usd(listed, tokens_in, tokens_out)
+            hosted += listed.usd(prompt_tokens=tokens_in, cached_tokens=cached.pop(label, 0.0), answer_tokens=tokens_out)
             del tokens[label]
     dedicated, times = ledger.dedicated_usd, dict(ledger.unpriced_accelerator_s)
     for name, seconds in ledger.unpriced_accelerator_s.items():
@@ -362,4 +376,11 @@ def settle(ledger: Ledger, catalogue: Catalogue) -> Ledger:
         if each is not None:
             dedicated += each * seconds / 3600
             del times[name]
-    return replace(ledger, hosted_usd=hosted, unpriced_tokens=tokens, dedicated_usd=dedicated, unpriced_accelerator_s=times)
+    return replace(
+        ledger,
+        hosted_usd=hosted,
+        unpriced_tokens=tokens,
+        unpriced_cached_tokens=cached,
+        dedicated_usd=dedicated,
+        unpriced_accelerator_s=times,
+    )

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from spillway.plan.decision import Ledger
-from spillway.plan.ledger import COUNTED, entry_of
+from spillway.plan.ledger import MARKED, entry_of
 from spillway.plan.periods import day_of, month_of
 from spillway.plan.permit_record import grant_from, permit_from
 from spillway.plan.readings import moment_if_written, written_moment, written_number
@@ -29,7 +29,7 @@ def from_json(text: str) -> Ledger:
 def _ledger(stored: Mapping[str, Any]) -> Ledger:
     counters = {
         key: replace(
-            entry_of({name: written_number(entry.get(name, 0.0)) for name in COUNTED}),
+            entry_of({name: written_number(entry.get(name, 0.0)) for name in MARKED}),
             seen_at=moment_if_written(entry.get("seen_at")),
             restarts=None if entry.get("restarts") is None else int(entry["restarts"]),
             restarted_by=moment_if_written(entry.get("restarted_by")),
@@ -60,8 +60,10 @@ def _ledger(stored: Mapping[str, Any]) -> Ledger:
         replicas=replicas,
         unpriced_accelerator_s=_owed_time(stored),
         unpriced_tokens=_owed_tokens(stored),
-        last_usd_per_accelerator_hour={name: written_number(usd) for name, usd in stored.get("last_usd_per_accelerator_hour", {}).items()},
+        unpriced_cached_tokens=_numbers(stored.get("unpriced_cached_tokens", {})),
+        last_usd_per_accelerator_hour=_numbers(stored.get("last_usd_per_accelerator_hour", {})),
         last_usd_per_million_tokens=_pairs(stored.get("last_usd_per_million_tokens", {})),
+        last_usd_per_million_cached_tokens=_numbers(stored.get("last_usd_per_million_cached_tokens", {})),
         day=day_of(written_moment(f"{stored['day']}T00:00:00Z")) if stored.get("day") else "",
         permit=permit_from(stored.get("permit")),
         grants=tuple(grant_from(each) for each in stored.get("grants", ())),
@@ -84,6 +86,10 @@ def _owed_tokens(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]
     if isinstance(found, int | float):
         return {"": (written_number(found), 0.0)} if found else {}
     return _pairs(found)
+
+
+def _numbers(stored: Mapping[str, Any]) -> Mapping[str, float]:
+    return {name: written_number(found) for name, found in stored.items()}
 
 
 def _pairs(stored: Mapping[str, Any]) -> Mapping[str, tuple[float, float]]:

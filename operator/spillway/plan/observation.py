@@ -165,6 +165,7 @@ class TokenCounters:
     unmetered_request_bytes: float
     unmetered_response_bytes: float  # of streams
     unmetered_plain_response_bytes: float
+    cached_input_tokens: float = 0.0  # of the input, what the provider found in its cache; older gateways do not count them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import kv_capacity_tokens, least_kv_tokens
 from spillway.plan.decision import HostedBackend, Problem
+from spillway.plan.economics import cached_input_usd_per_million
 from spillway.plan.memory import VOCABULARY_PADDING, memory, splits, splits_vocabulary
 from spillway.plan.models import known_model
 from spillway.plan.observation import Catalogue
@@ -99,6 +100,7 @@ def _backend(name: str, provider: HostedProviderSpec, model: ProviderModel) -> H
         provider=provider,
         model=model.name,
         input_usd_per_million=float(model.input_usd_per_million_tokens),
+        cached_input_usd_per_million=cached_input_usd_per_million(model),
         output_usd_per_million=float(model.output_usd_per_million_tokens),
     )
 

@@ -16,6 +16,7 @@ _PACE_US = "%DYNAMIC_METADATA(spillway:inter_token_us)%"
 _CLIENT_HASH = "%DYNAMIC_METADATA(access:client_hash)%"
 _USAGE = "usage"  # metadata namespace
 _INPUT, _OUTPUT, _TOTAL = "input_tokens", "output_tokens", "total_tokens"
+_CACHED = "cached_input_tokens"  # of the input, what the provider found in its cache and may bill less
 # What tells of as many, or of fewer than none, tells nothing: a counter would leap, or turn back by its whole range. Nor does what tells
 # of a prompt without a token, as some servers do of every one.
 _MOST_TOKENS = 1e9
@@ -31,6 +32,8 @@ _OUTPUT_TOLD = (
     f" && {_TOLD}['{_TOTAL}'] - {_TOLD}['{_INPUT}'] > {_TOLD}['{_OUTPUT}']"
     f" ? {_TOLD}['{_TOTAL}'] - {_TOLD}['{_INPUT}'] : {_TOLD}['{_OUTPUT}']"
 )
+# A number, and of no more than there are.
+_IS_CACHED = f"'{_CACHED}' in {_TOLD} && {_TOLD}['{_CACHED}'] > 0.0 && {_TOLD}['{_CACHED}'] <= {_TOLD}['{_INPUT}']"
 TOKENS = {_INPUT: f"%DYNAMIC_METADATA({_USAGE}:{_INPUT})%", _OUTPUT: f"%CEL({_OUTPUT_TOLD})%"}  # of an answer that has reported both
 _STREAM_ERROR = ("spillway", "stream_error")  # where the script puts that an event was an error
 # Ended by their backend or by `maxRequestSeconds` after they had begun, as flags and as what Envoy 1.40 writes beside them.
@@ -47,6 +50,11 @@ _PLACES = (
     (("message", _USAGE, "input_tokens"), _INPUT),
     ((_USAGE, "total_tokens"), _TOTAL),
     (("response", _USAGE, "total_tokens"), _TOTAL),
+    ((_USAGE, "cached_tokens"), _CACHED),  # Moonshot's
+    ((_USAGE, "prompt_cache_hit_tokens"), _CACHED),  # DeepSeek's
+    ((_USAGE, "prompt_tokens_details", "cached_tokens"), _CACHED),  # OpenAI's, and most others'; what is found last counts
+    ((_USAGE, "input_tokens_details", "cached_tokens"), _CACHED),
+    (("response", _USAGE, "input_tokens_details", "cached_tokens"), _CACHED),
 )
 _PLAIN_PLACES = tuple(each for each in _PLACES if each[0][0] == _USAGE)
 # How many bytes are a token differs: an event of a stream is one, a plain answer is its text. Embeddings are paid for by the prompt alone.
@@ -109,7 +117,7 @@ def edge_token_filters() -> list[EnvoyConfig]:
 def _rule(path: Sequence[str], key: str) -> EnvoyConfig:
     return {
         "selectors": [{"key": part} for part in path],
-        "on_present": {"metadata_namespace": _USAGE, "key": key, "type": "NUMBER"},
+        "on_present": {"metadata_namespace": _USAGE, "key": key, "type": "PROTOBUF_VALUE" if key == _CACHED else "NUMBER"},
     }
 
 
@@ -144,6 +152,9 @@ def access_logs(access: Access, *, traced: bool, more: Mapping[str, str]) -> lis
             histograms=[_histogram("duration_ms", "%DURATION%", backend=_BACKEND_OR_NONE)],
         ),
         stats_logger(reported(), counters=[counter(key, value=value) for key, value in TOKENS.items()]),
+        stats_logger(
+            all_of(reported(), expression(_IS_CACHED)), counters=[counter(_CACHED, value=f"%DYNAMIC_METADATA({_USAGE}:{_CACHED})%")]
+        ),
         stats_logger(
             all_of(*unmetered),
             counters=[

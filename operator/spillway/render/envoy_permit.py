@@ -39,6 +39,7 @@ def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, .
     facts: EnvoyConfig = {
         "backend": backend.label,
         "input_price": backend.input_usd_per_million,
+        "cached_input_price": backend.cached_input_usd_per_million,
         "output_price": backend.output_usd_per_million,
         "longest_output": model.context_tokens or own_context_tokens(spec) or _LONGEST_OUTPUT,
     }

@@ -264,11 +264,15 @@ def test_raw_counters_come_per_pod_and_backend() -> None:
     def counter(name: str, amount: float, backend: str = "owned") -> Series:
         return row(amount, __name__=f"envoy_spillway_{name}", pod="x-gateway-1", backend=backend)
 
-    rows = [counter("requests", 7), counter("input_tokens", 70), counter("requests", 1, "none")]
+    rows = [counter("requests", 7), counter("input_tokens", 70), counter("cached_input_tokens", 30), counter("requests", 1, "none")]
     counters = read({**scraped(), queries.COUNTERS: rows}).counters
     assert isinstance(counters, Sample)
     (found,) = counters.value
     assert (found.pod, found.backend, found.requests, found.input_tokens, found.output_tokens) == ("x-gateway-1", "owned", 7, 70, 0)
+    assert found.cached_input_tokens == 30
+    older = read({**scraped(), queries.COUNTERS: rows[:2]}).counters  # a gateway that counts none
+    assert isinstance(older, Sample)
+    assert older.value[0].cached_input_tokens == 0
 
 
 def test_what_a_hosted_backend_was_sent_in_vain_is_estimated_with_what_it_answered_without_token_counts() -> None:

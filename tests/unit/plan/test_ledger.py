@@ -1,5 +1,6 @@
 """The ledger: nothing is counted twice, nothing that can be known is lost."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -474,6 +475,120 @@ def test_an_outage_of_prometheus_is_no_break_in_the_watch_of_replicas() -> None:
         ledger = advanced(ledger, observe(0, replicas=there, signals=dark), later(60 * minute))
     ledger = advanced(ledger, scraped(MILLION, at=later(1860)), later(1860))
     assert ledger.unaccounted_s == 0.0
+
+
+# What a provider found in its cache
+
+CACHING = catalogue(
+    providers={
+        "acme": provider(
+            models=[
+                {
+                    "name": "llama-8b",
+                    "inputUSDPerMillionTokens": "0.1",
+                    "cachedInputUSDPerMillionTokens": "0.02",
+                    "outputUSDPerMillionTokens": "0.4",
+                }
+            ]
+        )
+    }
+)
+HIT = replace(MILLION, cached_input_tokens=5e5)  # 0.46 USD where it is cheaper
+
+
+def test_cached_prompt_tokens_cost_what_the_provider_says_of_these() -> None:
+    found = advanced(None, scraped(HIT, catalogue=CACHING))
+    assert (found.hosted_usd, found.day_hosted_usd) == pytest.approx((0.46, 0.46))
+    assert found.input_tokens == 1e6
+    grown = counters(input_tokens=3e6, output_tokens=1e6, cached_input_tokens=15e5)
+    assert advanced(found, scraped(grown, at=later(15), catalogue=CACHING), later(15)).hosted_usd == pytest.approx(0.46 + 0.12)
+    assert advanced(None, scraped(HIT)).hosted_usd == pytest.approx(0.5)  # no price of its own
+    assert advanced(None, scraped(replace(HIT, backend="owned"), catalogue=CACHING)).hosted_usd == 0.0
+
+
+def test_a_gateway_that_counts_no_cached_tokens_costs_the_full_price() -> None:
+    assert advanced(None, scraped(MILLION, catalogue=CACHING)).hosted_usd == pytest.approx(0.5)
+
+
+def test_a_restart_counts_cached_tokens_anew_and_none_twice() -> None:
+    first = advanced(None, scraped(HIT, catalogue=CACHING, gateways=(gateway(restarts=0),)))
+    row = counters(input_tokens=1e5, cached_input_tokens=1e5)
+    second = advanced(first, scraped(row, at=later(15), catalogue=CACHING, gateways=(gateway(restarts=1),)), later(15))
+    assert second.hosted_usd == pytest.approx(0.46 + 0.002)
+    again = advanced(second, scraped(row, at=later(30), catalogue=CACHING, gateways=(gateway(restarts=1),)), later(30))
+    assert again.hosted_usd == second.hosted_usd
+
+
+def test_cached_tokens_that_are_shown_no_more_are_no_restart() -> None:
+    first = advanced(None, scraped(HIT, catalogue=CACHING))
+    second = advanced(first, scraped(counters(input_tokens=2e6, output_tokens=1e6), at=later(15), catalogue=CACHING), later(15))
+    assert (second.input_tokens, second.hosted_usd) == pytest.approx((2e6, 0.46 + 0.1))
+
+
+def test_a_ledger_of_before_there_were_cached_tokens_is_gone_on_from() -> None:
+    """Its mark has none of them: what was counted at the full price is not given back."""
+    text = ledger_record.to_json(advanced(None, scraped(MILLION)))
+    old = json.loads(text)
+    for gone in ("unpriced_cached_tokens", "last_usd_per_million_cached_tokens"):
+        del old[gone]
+    for entry in old["counters"].values():
+        del entry["cached_input_tokens"]
+    ledger = ledger_record.from_json(json.dumps(old))
+    grown = counters(input_tokens=2e6, output_tokens=1e6, cached_input_tokens=19e5)
+    assert advanced(ledger, scraped(grown, at=later(15), catalogue=CACHING), later(15)).hosted_usd == pytest.approx(0.5 + 0.02)
+    renamed = catalogue(providers={"acme-eu": provider()})
+    assert advanced(ledger, scraped(grown, at=later(15), catalogue=renamed), later(15)).hosted_usd == pytest.approx(0.5 + 0.1)
+
+
+def test_a_ledger_is_read_by_versions_that_know_of_no_cached_tokens() -> None:
+    """They take pairs apart, and pass over names that they do not know."""
+    owed, priced = (
+        json.loads(ledger_record.to_json(advanced(None, scraped(HIT, catalogue=each)))) for each in (catalogue({}, {}), CACHING)
+    )
+    assert owed["unpriced_tokens"] == {"acme/llama-8b": [1e6, 1e6]}
+    assert priced["last_usd_per_million_tokens"] == {"acme/llama-8b": [0.1, 0.4]}
+
+
+def test_cached_tokens_without_a_price_are_charged_when_there_is_one() -> None:
+    owed = advanced(None, scraped(HIT, catalogue=catalogue({}, {})))
+    assert ledger_record.from_json(ledger_record.to_json(owed)) == owed
+    settled = book.settle(owed, CACHING)
+    assert settled.hosted_usd == pytest.approx(0.46)
+    assert (settled.unpriced_tokens, settled.unpriced_cached_tokens) == ({}, {})
+
+
+def test_cached_tokens_of_a_backend_that_was_renamed_cost_what_they_did() -> None:
+    first = ledger_record.from_json(ledger_record.to_json(advanced(None, scraped(HIT, catalogue=CACHING))))
+    renamed = catalogue(providers={"acme-eu": provider()})
+    for now in (later(15), MONTH_END + timedelta(days=1)):
+        grown = counters(input_tokens=2e6, output_tokens=1e6, cached_input_tokens=15e5)
+        second = advanced(first, scraped(grown, at=now, catalogue=renamed), now)
+        usd = second.hosted_usd - (first.hosted_usd if second.month == first.month else 0.0)
+        share = 1.0 if second.month == first.month else (now - MONTH_END) / (now - NOW)
+        assert usd == pytest.approx(0.02 * share)
+
+
+@given(
+    looks=st.lists(st.tuples(*[st.integers(min_value=0, max_value=10**6)] * 3, st.booleans()), min_size=1, max_size=12),
+    forgetful=st.booleans(),
+)
+def test_whatever_is_told_of_the_cache_a_prompt_costs_no_less_than_if_all_of_it_were_cached(
+    looks: list[tuple[int, int, int, bool]], *, forgetful: bool
+) -> None:
+    """Scrapes may fall between two counters, show one of them no more, or meet a ledger that an older version has written."""
+    ledger: Ledger | None = None
+    prompts = answers = cached = 0
+    for place, (prompt, answer, hit, shown) in enumerate(looks):
+        prompts, answers, cached = prompts + prompt, answers + answer, cached + hit
+        row = counters(input_tokens=prompts, output_tokens=answers, cached_input_tokens=cached if shown else 0)
+        ledger = advanced(ledger, scraped(row, at=later(15 * place), catalogue=CACHING), later(15 * place))
+        if forgetful:
+            marks = {key: replace(mark, cached_input_tokens=0.0) for key, mark in ledger.counters.items()}
+            ledger = replace(ledger, counters=marks)
+    assert ledger is not None
+    full, least = (prompts * 0.1 + answers * 0.4) / 1e6, (prompts * 0.02 + answers * 0.4) / 1e6
+    for usd in (ledger.hosted_usd, ledger.day_hosted_usd):
+        assert least * (1 - 1e-9) <= usd <= full * (1 + 1e-9)
 
 
 # Written and read

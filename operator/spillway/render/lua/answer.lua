@@ -9,6 +9,20 @@ local COUNTS = {
   input_tokens = "input_tokens", output_tokens = "output_tokens", total_tokens = "total_tokens",
 }
 
+local function number_at(text, span) return span and tonumber(sub(text, span[1], span[2])) end
+
+-- How many tokens of the prompt the provider found in its cache, as its usage tells: OpenAI's and most others' within details, Moonshot's and
+-- DeepSeek's beside the counts.
+local CACHED = { prompt_tokens_details = true, input_tokens_details = true, prompt_cache_hit_tokens = true, cached_tokens = true }
+local function cached(usage)
+  if not find(usage, "cache", 1, true) then return end
+  local found = members(usage, CACHED) or {}
+  local span = found.input_tokens_details or found.prompt_tokens_details
+  local details = span and sub(usage, span[1], span[2])
+  local within = details and number_at(details, (members(details, CACHED) or {}).cached_tokens)
+  return within or number_at(usage, found.prompt_cache_hit_tokens) or number_at(usage, found.cached_tokens)
+end
+
 -- Keeps the counts of an event, if it has them in one of those places: what a client or a model wrote elsewhere is none.
 local function count(h, event)
   local brace = find(event, "{", 1, true)
@@ -24,9 +38,11 @@ local function count(h, event)
   text = sub(text, span[1], span[2])
   local meta = h:streamInfo():dynamicMetadata()  -- anew each time: it dies with the next chunk
   for name, value in pairs(members(text, COUNTS) or {}) do
-    local number, key = tonumber(sub(text, value[1], value[2])), COUNTS[name]
+    local number, key = number_at(text, value), COUNTS[name]
     if told_tokens(number, 0) and not (found.message and key == "output_tokens") then meta:set("usage", key, number) end
   end
+  local hit = cached(text)
+  if told_tokens(hit, 0) then meta:set("usage", "cached_input_tokens", hit) end
 end
 
 -- Whether an event says that its request failed, as no status can once a stream has been opened with 200: vLLM's of a full queue or a dead

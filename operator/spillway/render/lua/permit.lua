@@ -300,10 +300,10 @@ function envoy_on_response(h)
   pass_on(h)
   if not answered then return end
   local config = h:metadata()
-  local input_price, output_price = config:get("input_price"), config:get("output_price")
+  local input_price, cached_price, output_price = config:get("input_price"), config:get("cached_input_price"), config:get("output_price")
   for _ in h:bodyChunks() do end
   meta = h:streamInfo():dynamicMetadata()  -- the wrapper died with the first chunk
-  local input, output = told_usage(meta:get("usage"))
+  local input, output, cached = told_usage(meta:get("usage"))
   if not input then return end  -- not reported, or cut: the charge stays at the longest answer
-  settle(meta, mine, ceil(input * input_price + output * output_price), input + output)
+  settle(meta, mine, ceil((input - cached) * input_price + cached * cached_price + output * output_price), input + output)
 end
