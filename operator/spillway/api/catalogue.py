@@ -57,8 +57,9 @@ class ProviderModel(ApiModel):
         DecimalString | None,
         Field(
             alias="cachedInputUSDPerMillionTokens",
-            description="Price of a million prompt tokens that repeat the beginning of an earlier prompt. Default: as any prompt token. "
-            "It is for plans: status.cost, limits and replica counts take every prompt token at the full price.",
+            description="Price of a million prompt tokens that the provider finds in its prompt cache. Default: as any prompt token. "
+            "Cost and limits count as many as its answers report; plans, status.cost.kappa and replica counts go by "
+            "traffic.cachedInputPercent.",
         ),
     ] = None
     context_tokens: Annotated[

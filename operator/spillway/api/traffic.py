@@ -70,8 +70,8 @@ class Traffic(ApiModel):
         Field(
             ge=0,
             le=100,
-            description="Share of the prompt tokens that repeat the beginning of an earlier prompt; a hosted provider may bill them less, "
-            "which plans reckon with.",
+            description="Share of the prompt tokens that repeat the beginning of an earlier prompt. Hosted providers that state a price of "
+            "cached tokens bill them at that, which plans, status.cost.kappa and the number of replicas reckon with.",
         ),
     ] = 0
     latency: Annotated[

@@ -147,6 +147,11 @@ class InferenceWorkloadSpec(ApiModel):
         return cache is not None and cache.access_mode is CacheAccessMode.READ_WRITE_ONCE
 
     @property
+    def cached_input_share(self) -> float:
+        """Share of prompt tokens that a provider may bill as cached, 0 to 1."""
+        return self.traffic.cached_input_percent / 100 if self.traffic else 0.0
+
+    @property
     def spills_long_prompts(self) -> bool:
         """Whether a prompt that no own replica reads in time goes to a hosted backend first."""
         return self.rents and self.owns and self.overflow is not None and self.overflow.long_prompts is LongPrompts.SPILL

@@ -8,7 +8,7 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.capacity import HOURS_PER_30_DAYS, SECONDS_PER_30_DAYS, current_lengths, declared_rate, requests_per_s_alone
 from spillway.plan.decision import CostReport, HostedBackend, Ledger, Memory, OwnedPool, SpendPoint
-from spillway.plan.economics import break_even_of_replica, kappa
+from spillway.plan.economics import break_even_of_replica, input_usd_per_million, kappa
 from spillway.plan.last_prices import replica_usd_per_hour
 from spillway.plan.lengths import Lengths
 from spillway.plan.load import replicas_for
@@ -43,10 +43,12 @@ def economics(
     spec: InferenceWorkloadSpec, memory: Memory, pool: OwnedPool | None, alternatives: Sequence[HostedBackend], lengths: Lengths
 ) -> Economics:
     """Compare one request's price hosted, at the preferred backend, with its share of a fully used replica."""
-    hosted = hosted_usd_per_request(lengths, alternatives)
+    hosted = hosted_usd_per_request(spec, lengths, alternatives)
     usd = pool.usd_per_replica_hour if pool is not None else None
     ratio = kappa(
-        hosted_usd_per_request=hosted_usd_per_request(current_lengths(spec, memory), alternatives),  # those that the rate was found for
+        hosted_usd_per_request=hosted_usd_per_request(
+            spec, current_lengths(spec, memory), alternatives
+        ),  # those that the rate was found for
         usd_per_replica_hour=usd,
         requests_per_s=pool.capacity.requests_per_s if pool is not None else None,
     )
@@ -72,16 +74,18 @@ def _in_window(before: Lengths, signals: Signals) -> Lengths:
     return replace(before, input_mean=prompt or before.input_mean, output_mean=answer or before.output_mean)
 
 
-def hosted_usd_per_request(lengths: Lengths, alternatives: Sequence[HostedBackend]) -> float | None:
+def hosted_usd_per_request(spec: InferenceWorkloadSpec, lengths: Lengths, alternatives: Sequence[HostedBackend]) -> float | None:
     """Return what the preferred hosted backend bills for a request of mean lengths; None without one."""
     if not alternatives:
         return None
-    return usd_of(alternatives[0], input_tokens=lengths.input_mean, output_tokens=lengths.output_mean)
+    return usd_of(spec, alternatives[0], input_tokens=lengths.input_mean, output_tokens=lengths.output_mean)
 
 
-def usd_of(backend: HostedBackend, *, input_tokens: float, output_tokens: float) -> float:
-    """Return what a backend bills for so many tokens."""
-    return (input_tokens * backend.input_usd_per_million + output_tokens * backend.output_usd_per_million) / 1e6
+def usd_of(spec: InferenceWorkloadSpec, backend: HostedBackend, *, input_tokens: float, output_tokens: float) -> float:
+    """Return what a backend will bill for so many tokens, with as many of the prompts' cached as is declared."""
+    full, cached = backend.input_usd_per_million, backend.cached_input_usd_per_million
+    prompt = input_usd_per_million(full=full, cached=cached, cached_share=spec.cached_input_share)
+    return (input_tokens * prompt + output_tokens * backend.output_usd_per_million) / 1e6
 
 
 def report_cost(
@@ -101,7 +105,10 @@ def report_cost(
     lengths = lengths_now(spec, seen, memory, now)
     of_all = _in_window(lengths, seen.signals) if spec.spills_long_prompts else lengths  # the last minutes' are without long prompts
     hosted = _hosted_usd_per_hour(spec, seen, memory, backends, of_all)
-    per_request, hosted_per_request = economics(spec, memory, pool, alternatives, lengths), hosted_usd_per_request(of_all, alternatives)
+    per_request, hosted_per_request = (
+        economics(spec, memory, pool, alternatives, lengths),
+        hosted_usd_per_request(spec, of_all, alternatives),
+    )
     to_date = _month_to_date(ledger)
     tokens = ledger.input_tokens + ledger.output_tokens + ledger.estimated_tokens
     rate = current_rate(spec, seen)
@@ -179,7 +186,7 @@ def _hosted_usd_per_hour(
     if len(memory.spend) > 1 and (elapsed := (memory.spend[-1].at - memory.spend[0].at).total_seconds()):
         return (memory.spend[-1].hosted_usd - memory.spend[0].hosted_usd) / elapsed * 3600
     spilled = number(seen.signals.spilled_per_s)
-    each = hosted_usd_per_request(lengths, backends)
+    each = hosted_usd_per_request(spec, lengths, backends)
     return None if spilled is None or each is None else spilled * each * 3600
 
 

@@ -122,7 +122,7 @@ class Question:
     @property
     def cached_share(self) -> float:
         """Share of prompt tokens that a provider may bill as cached, 0 to 1."""
-        return self.spec.traffic.cached_input_percent / 100 if self.spec.traffic else 0.0
+        return self.spec.cached_input_share
 
     @property
     def may_leave(self) -> bool:

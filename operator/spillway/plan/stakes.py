@@ -33,7 +33,7 @@ def stakes_of(
         return None
     mean = shape.hours
     work_s = work.mean_seconds(input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
-    hosted = usd_of(serving[0], input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
+    hosted = usd_of(spec, serving[0], input_tokens=mean.input_tokens, output_tokens=mean.output_tokens)
     if not work_s:
         return None
     start, price = pool.start_up, pool.accelerator.price

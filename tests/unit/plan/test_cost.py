@@ -134,6 +134,41 @@ def test_break_even_is_where_hosted_costs_as_much_as_one_replica() -> None:
     assert found.kappa == pytest.approx(2.88)
 
 
+CACHING = catalogue(
+    providers={
+        "acme": provider(
+            models=[
+                {
+                    "name": "llama-8b",
+                    "inputUSDPerMillionTokens": "1",
+                    "cachedInputUSDPerMillionTokens": "0.1",
+                    "outputUSDPerMillionTokens": "4",
+                }
+            ]
+        )
+    }
+)
+CACHED = {"cachedInputPercent": 60, "inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}}
+
+
+def test_what_will_be_billed_is_reckoned_with_the_share_of_prompts_that_is_declared_to_be_cached() -> None:
+    """0.001 USD for a prompt becomes 0.00046, beside 0.001 for the answer."""
+    seen = observe(1, catalogue=CACHING, signals=signals(spilled_per_s=2.0, arrivals_per_s=2.0))
+    full, found = cost(memory=LEARNED, seen=seen), cost(workload(traffic=CACHED), seen, LEARNED)
+    assert full.kappa == pytest.approx(2.88)
+    assert found.kappa == pytest.approx(2.88 * 0.73)
+    assert found.break_even_requests_per_month == -(-2880 // 0.00146)
+    for name in ("if_all_hosted_monthly_usd", "hosted_usd_per_hour"):
+        assert getattr(found, name) == pytest.approx(0.73 * getattr(full, name))
+
+
+def test_hosted_cost_over_the_window_is_what_was_reported_and_not_what_was_declared() -> None:
+    _, memory = one_pass(seen=observe(1, catalogue=CACHING))
+    rows = (counters(input_tokens=1e6, cached_input_tokens=5e5),)
+    seen = observe(1, catalogue=CACHING, signals=replace(signals(), counters=Sample(value=rows, at=later(60))))
+    assert cost(workload(traffic=CACHED), seen, memory, later(60)).hosted_usd_per_hour == pytest.approx(0.55 * 60)
+
+
 @pytest.mark.parametrize(
     ("wanted", "seen", "memory"),
     [

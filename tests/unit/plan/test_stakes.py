@@ -7,6 +7,7 @@ import pytest
 
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory, OwnedPool, Workload
+from spillway.plan.economics import request_usd
 from spillway.plan.lengths import declared_lengths
 from spillway.plan.observation import Observation
 from spillway.plan.shape import declared_shape
@@ -61,6 +62,22 @@ def test_hosting_costs_what_the_tokens_of_a_replicas_hour_do() -> None:
     assert found.hosted_usd_per_replica_hour == pytest.approx(request_usd * 3600 / capacity.work_s_per_request)
     assert found.kappa == pytest.approx(found.hosted_usd_per_replica_hour / 4)
     assert (found.batch, found.slots, found.committed) == (capacity.batch, capacity.slots, 0)
+
+
+def test_hosting_is_as_cheap_as_its_cache_is_declared_to_make_it() -> None:
+    """So is a plan's request, and status.cost.kappa."""
+    listed = {"name": "llama-8b", "inputUSDPerMillionTokens": "0.1", "outputUSDPerMillionTokens": "0.4"}
+    caching = provider(models=[{**listed, "cachedInputUSDPerMillionTokens": "0.01"}])
+    traffic = {"inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}, "cachedInputPercent": 60}
+    wanted, seen = workload(model={"architecture": LLAMA_8B}, traffic=traffic), observe(1, catalogue=catalogue(providers={"acme": caching}))
+    dear, cheap = sure(told(HYBRID, seen)), sure(told(wanted, seen))
+    share = request_usd(caching.models[0], declared_lengths(wanted.spec), cached_share=0.6) / ((1000 * 0.1 + 250 * 0.4) / 1e6)
+    assert share == pytest.approx(0.73)
+    assert cheap.kappa == pytest.approx(share * dear.kappa)
+    shown, other = (one_pass(each, seen, remembered(each))[0].cost.kappa for each in (wanted, HYBRID))
+    assert shown is not None
+    assert other is not None
+    assert shown == pytest.approx(share * other)
 
 
 def test_prices_are_reckoned_with_what_requests_were_like_for_hours() -> None:
