@@ -90,6 +90,22 @@ def test_kappa_scales_the_hosted_price_and_nothing_else(simulate: Run, trace: st
     assert one["engine"] == two["engine"]
 
 
+def test_prompts_are_as_cheap_as_their_cached_share_makes_them(simulate: Run, trace: str, written: Callable[..., str]) -> None:
+    """Spillway decides by the price that it is billed at."""
+    caching, cheap = documents(), documents()
+    caching["InferenceWorkload"]["spec"]["traffic"]["cachedInputPercent"] = 60
+    caching["HostedProvider"]["spec"]["models"][0] |= {"inputUSDPerMillionTokens": "2", "cachedInputUSDPerMillionTokens": "0.5"}
+    cheap["HostedProvider"]["spec"]["models"][0] |= {"inputUSDPerMillionTokens": "1.1"}
+    found = [
+        simulate("-f", written(*each.values()), "--trace", trace, "--policy", "spillway,all-hosted", "-o", "json")
+        for each in (caching, cheap)
+    ]
+    one, two = (json.loads(out) for _, out, _ in found)
+    assert one["hosted"] == two["hosted"]
+    assert one["policies"] == two["policies"]
+    assert any("60 % of the prompt tokens are billed as cached." in each for each in one["assumptions"])
+
+
 def test_all_hosted_spills_everything_and_all_owned_nothing(simulate: Run, trace: str) -> None:
     policies = by_name(as_json(simulate, "--trace", trace, "--policy", "all-hosted,all-owned"))
     assert policies["all-hosted"]["spilledPercent"] >= 99

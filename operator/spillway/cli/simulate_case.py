@@ -14,6 +14,7 @@ from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, obse
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.capacity import current_lengths, expected_service, size
 from spillway.plan.decision import Capacity, Memory
+from spillway.plan.economics import cached_input_usd_per_million, input_usd_per_million
 from spillway.plan.memory import step_tokens
 from spillway.plan.observed_load import as_declared
 from spillway.plan.options import Question
@@ -92,7 +93,7 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
     mean = float(work_s.sum()) / max(trace.duration_s, 1.0)
     peak = max(mean, busiest_minute(trace, work_s))
     spec = _bounded(spec, question.spec, peak=peak, rents=chosen.offer is not None)
-    listed = (0.0, 0.0) if chosen.offer is None else _listed(chosen)
+    listed = _listed(chosen, question.cached_share)
     rented_usd = (float(trace.input_tokens.sum()) * listed[0] + float(trace.output_tokens.sum()) * listed[1]) / 1e6
     owned_usd = float(work_s.sum()) / 3600 * chosen.usd_per_hour
     found = rented_usd / owned_usd if chosen.offer and owned_usd else None
@@ -100,25 +101,26 @@ def make_case(question: Question, trace: Trace, wanted: Wanted, *, file: str) ->
         free = chosen.offer.label if owned_usd else f"AcceleratorClass {chosen.accelerator_class}"
         raise BadInputError(f"{where}: --kappa: {free} is listed for nothing, which cannot be scaled; give it a price")
     factor = wanted.kappa / found if wanted.kappa and found else 1.0
+    prices = Prices(
+        usd_per_replica_hour=chosen.usd_per_hour,
+        hosted_input_usd_per_million=listed[0] * factor,
+        hosted_output_usd_per_million=listed[1] * factor,
+    )
     return Case(
         label=question.name,
         spec=spec,
         chosen=chosen,
         accelerator=accelerator,
-        providers={} if chosen.offer is None else {chosen.offer.provider_name: provider_of(chosen.offer, factor)},
+        providers=_providers(chosen, prices),
         engine=engine,
         capacity=capacity,
-        prices=Prices(
-            usd_per_replica_hour=chosen.usd_per_hour,
-            hosted_input_usd_per_million=listed[0] * factor,
-            hosted_output_usd_per_million=listed[1] * factor,
-        ),
+        prices=prices,
         kappa=found * factor if found is not None else None,
         demand_replicas_mean=mean,
         demand_replicas_peak=peak,
         measured_engine=wanted.step is not None,
         assumptions=(
-            *_assumptions(chosen, wanted, engine, factor),
+            *_assumptions(chosen, wanted, engine, factor, question.cached_share),
             *_mode(question.spec, spec),
             *told_of_gateway(spec, accelerator, spills=chosen.offer is not None),
         ),
@@ -174,13 +176,28 @@ def _engine(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, want
     )
 
 
-def _listed(chosen: Chosen) -> tuple[float, float]:
-    """Return what a million prompt and answer tokens cost; nothing is taken as cached, since a trace does not say what repeats."""
-    listing = chosen.offer.listing if chosen.offer else None
-    return (0.0, 0.0) if listing is None else (float(listing.input_usd_per_million_tokens), float(listing.output_usd_per_million_tokens))
+def _listed(chosen: Chosen, cached_share: float) -> tuple[float, float]:
+    """Return what a million prompt and answer tokens cost, of every prompt as many cached as is declared: a trace does not say."""
+    if chosen.offer is None:
+        return 0.0, 0.0
+    listing = chosen.offer.listing
+    full, cached = float(listing.input_usd_per_million_tokens), cached_input_usd_per_million(listing)
+    prompt = input_usd_per_million(full=full, cached=cached, cached_share=cached_share)
+    return prompt, float(listing.output_usd_per_million_tokens)
 
 
-def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: float) -> list[str]:
+def _providers(chosen: Chosen, prices: Prices) -> dict[str, HostedProviderSpec]:
+    if chosen.offer is None:
+        return {}
+    shown = provider_of(
+        chosen.offer,
+        input_usd_per_million=prices.hosted_input_usd_per_million,
+        output_usd_per_million=prices.hosted_output_usd_per_million,
+    )
+    return {chosen.offer.provider_name: shown}
+
+
+def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: float, cached_share: float) -> list[str]:
     own = f"{chosen.tensor_parallel_size} x {chosen.accelerator_class}"
     basis = "its step times are those of --engine" if wanted.step else f"its step times are {chosen.calibrated.lower()} by the planner"
     hourly = f"{dollars(chosen.usd_per_hour)} an hour on demand"
@@ -194,7 +211,9 @@ def _assumptions(chosen: Chosen, wanted: Wanted, engine: EngineModel, factor: fl
         )
     elif chosen.offer is not None:
         scaled = f" times {figure(factor)}, for --kappa" if wanted.kappa else ""
-        told.append(f"Spill goes to {chosen.offer.label} at its listed price{scaled}; no prompt token is billed as cached.")
+        priced = chosen.offer.listing.cached_input_usd_per_million_tokens is not None
+        cached = f"{cached_share * 100:.0f} % of the prompt tokens are" if cached_share and priced else "no prompt token is"
+        told.append(f"Spill goes to {chosen.offer.label} at its listed price{scaled}; {cached} billed as cached.")
     else:
         told.append("Nothing is rented: no request may or can leave the cluster.")
     return told

@@ -110,16 +110,13 @@ def _assumed(question: Question) -> Offer:
     return Offer(provider_name=ASSUMED_PROVIDER, listing=listing)
 
 
-def provider_of(offer: Offer, factor: float) -> HostedProviderSpec:
-    """Return the offer's provider with its one model at `factor` times the price, as production's code is shown it."""
+def provider_of(offer: Offer, *, input_usd_per_million: float, output_usd_per_million: float) -> HostedProviderSpec:
+    """Return the offer's provider with its one model at these prices, cached tokens included, as production's code is shown it."""
     listing = offer.listing.model_copy(
         update={
-            name: None if price is None else Decimal(f"{float(price) * factor:.9f}")
-            for name, price in (
-                ("input_usd_per_million_tokens", offer.listing.input_usd_per_million_tokens),
-                ("output_usd_per_million_tokens", offer.listing.output_usd_per_million_tokens),
-                ("cached_input_usd_per_million_tokens", offer.listing.cached_input_usd_per_million_tokens),
-            )
+            "input_usd_per_million_tokens": Decimal(f"{input_usd_per_million:.9f}"),
+            "output_usd_per_million_tokens": Decimal(f"{output_usd_per_million:.9f}"),
+            "cached_input_usd_per_million_tokens": None,
         }
     )
     return HostedProviderSpec(base_url="https://hosted.example/v1", models=[listing], batch=offer.batch, prices=offer.prices)
