@@ -241,14 +241,14 @@ def _with_rollout(pool: Pool, pods: Iterable[ReplicaPod]) -> Pool:
     The Deployment itself says so only after its progress deadline, which is as long as a large model takes to load.
     """
     if pool.rollout_blocked is None and pool.refused is not None and 0 < pool.replicas <= pool.ready_replicas:
-        return replace(pool, rollout_blocked=f"the API server takes no pod of the new spec: {pool.refused}.")
+        return replace(pool, rollout_blocked=f"the API server rejects pods of the new spec: {pool.refused}.")
     own = [pod for pod in pods if pod.pool == pool.name and pod.stays]
     serving = {pod.template for pod in own if pod.ready}
     if pool.rollout_blocked is not None or not serving:
         return pool
     if {pod.template for pod in own if pod.unschedulable is not None} - serving:
-        told = "no node takes a replica of the new spec beside those that serve, see ReplicasReady; free or add one."
+        told = "no node has room for a replica of the new spec beside the running ones, see ReplicasReady; free or add one."
         return replace(pool, rollout_blocked=told)
     if {pod.template for pod in own if pod.is_stuck} - serving:
-        return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. Those of the one before serve.")
+        return replace(pool, rollout_blocked="its replicas cannot start, see ReplicasReady. The previous ones keep serving.")
     return pool

@@ -107,7 +107,7 @@ def architecture_of(config: Mapping[str, object]) -> Architecture | Unreadable:
 
 
 def _unreadable(why: str) -> Unreadable:
-    return Unreadable(message=f"config.json does not give a shape: {why}. Correct the file, or give model.architecture instead.")
+    return Unreadable(message=f"config.json does not give a shape: {why}. Correct the file, or set model.architecture instead.")
 
 
 def _read(read: _Config, config: Mapping[str, object]) -> Architecture:

@@ -124,26 +124,30 @@ def judge_owning(question: Question, options: Sequence[Option]) -> Verdict:  # n
     owned = min((option.usd or 0.0 for option in able if option.owns), default=None)
     rented = min((option.usd or 0.0 for option in able if not option.owns), default=None)
     if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
-        return Verdict(economic=None, reason=Reason.RESIDENCY_FORCES_DEDICATED, message="Nothing may leave the cluster, so it is owned.")
+        return Verdict(
+            economic=None, reason=Reason.RESIDENCY_FORCES_DEDICATED, message="No request may leave the cluster, so it is self-hosted."
+        )
     if has_own_weights(spec) and not question.offers.found:
-        return Verdict(economic=None, reason=Reason.OWN_WEIGHTS_FORCE_DEDICATED, message="Nobody else serves these weights.")
+        return Verdict(economic=None, reason=Reason.OWN_WEIGHTS_FORCE_DEDICATED, message="No hosted backend serves these weights.")
     if rented is None:
-        message = "No hosted offer may serve it, see below." if question.offers.found else "There is no hosted price to compare with."
+        message = "No hosted backend meets the requirements." if question.offers.found else "There is no hosted price to compare with."
         return Verdict(economic=None, reason=Reason.NO_HOSTED_ALTERNATIVE, message=message)
     if owned is None:
         missing = {Cause.UNKNOWN_MODEL, Cause.NO_PRICE}  # the shape of the model, or the price of a class that could serve it
         unknown = any(all(each.cause in missing for each in option.obstacles) for option in options if option.owns)
-        message = "What owning costs is not known, see below." if unknown else "No accelerator class here can serve it, see below."
+        message = "The cost of self-hosting is unknown." if unknown else "No accelerator class here meets the requirements."
         return Verdict(economic=None, reason=Reason.NO_EVIDENCE, message=message)
     if owned < rented:
-        return Verdict(economic=True, reason=Reason.SELF_HOSTING_CHEAPER, message="Owning costs less than renting at this load.")
+        return Verdict(
+            economic=True, reason=Reason.SELF_HOSTING_CHEAPER, message="Self-hosting costs less than hosted backends at this load."
+        )
     if all(option.kappa is not None and option.kappa < 1 for option in able if option.owns):
         return Verdict(
             economic=False,
             reason=Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
-            message="Even a fully used replica costs more than renting the same work (kappa is below 1).",
+            message="Even a fully used replica costs more than the same work hosted (kappa is below 1).",
         )
-    return Verdict(economic=False, reason=Reason.BELOW_BREAK_EVEN, message="There are too few requests to use a replica enough.")
+    return Verdict(economic=False, reason=Reason.BELOW_BREAK_EVEN, message="Too few requests to keep a replica busy enough.")
 
 
 def _near(cheapest: Option, possible: list[Option]) -> tuple[Option, ...]:

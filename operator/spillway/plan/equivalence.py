@@ -52,15 +52,15 @@ def _of_one(spec: InferenceWorkloadSpec, backend: HostedBackend) -> list[Differe
     model, own_context, known = listed_model(backend), own_context_tokens(spec), known_model(spec.model)
     found = []
     if model.context_tokens is not None and own_context is not None and model.context_tokens < own_context:
-        message = f"{backend.label} takes {model.context_tokens} tokens and own replicas {own_context}: longer requests cannot be spilled."
+        message = f"{backend.label} accepts {model.context_tokens} tokens and replicas {own_context}: longer requests cannot spill."
         found.append(Difference(reason=Reason.HOSTED_CONTEXT_SHORTER, message=message))
     own_storage = known.quantization if known else spec.model.quantization
     if spec.owns and model.quantization is not None and own_storage is not None and model.quantization is not own_storage:
-        message = f"{backend.label} serves {model.quantization} weights and own replicas {own_storage}: answers may differ."
+        message = f"{backend.label} serves {model.quantization} weights and replicas {own_storage}: answers may differ."
         found.append(Difference(reason=Reason.HOSTED_QUANTIZATION_DIFFERS, message=message))
     lacking = _lacking(spec, model)
     if lacking:
-        message = f"{backend.label} does not answer {' and '.join(lacking)}, which own replicas do: such requests cannot be spilled."
+        message = f"{backend.label} does not support {' and '.join(lacking)}, which replicas do: such requests cannot spill."
         found.append(Difference(reason=Reason.HOSTED_CAPABILITY_MISSING, message=message))
     return found
 

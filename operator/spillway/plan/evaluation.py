@@ -26,16 +26,16 @@ from spillway.plan.placed import Evaluation, ObservedLoad, Placed, PlannedTraffi
 from spillway.plan.rounding import rate, usd
 from spillway.plan.told_shape import told_architecture
 
-GIVE_A_PRICE = "give the AcceleratorClass a price"
-CANNOT = "By the plan it cannot keep the promises and the budget."  # told of a mode that was asked for, and read back after a restart
+GIVE_A_PRICE = "set spec.price in the AcceleratorClass"
+CANNOT = "By the plan, it cannot meet the SLO, budget and limits."  # told of a mode that was asked for, and read back after a restart
 
 _RELAXED = {
     Cause.BUDGET: "raise budget.monthlyUSD",
-    Cause.RESIDENCY: "set placement.dataResidency HostedAllowed and name hosted.backends",
-    Cause.OWN_WEIGHTS: "name a provider that serves your weights in hosted.backends",
-    Cause.NO_OFFER: "name a provider that lists the model in hosted.backends",
-    Cause.OFFER: "name another hosted backend or relax slo, which the backend's own figures miss",
-    Cause.UNKNOWN_MODEL: "give model.architecture",
+    Cause.RESIDENCY: "set placement.dataResidency HostedAllowed and add hosted.backends",
+    Cause.OWN_WEIGHTS: "add a provider that serves your weights to hosted.backends",
+    Cause.NO_OFFER: "add a provider that lists the model to hosted.backends",
+    Cause.OFFER: "choose another hosted backend or relax slo, which the backend's stated figures miss",
+    Cause.UNKNOWN_MODEL: "set model.architecture",
     Cause.SIZE: "relax slo, set model.quantization, or allow larger accelerator classes",
     Cause.NOT_LISTED: "add a class to dedicated.accelerators",
     Cause.NO_PRICE: GIVE_A_PRICE,
@@ -61,13 +61,13 @@ def evaluate(subject: Subject, now: datetime) -> Evaluation:
     spec = subject.spec if subject.observed is None else as_declared(subject.spec, subject.observed)
     load = declared_load(spec)
     if load is None:
-        return Evaluation(at=now, unknown="No traffic is declared and none has been watched for long enough.")
+        return Evaluation(at=now, unknown="No traffic is declared, and too little has been observed.")
     question = _question(subject, spec)
     basis = PlanBasis.DECLARED if subject.observed is None else PlanBasis.OBSERVED
     traffic = _traffic(basis, load, question.lengths)
     sized = all_sizes(question)
     if isinstance(sized, Problem):
-        return Evaluation(at=now, traffic=traffic, unknown=f"Owning cannot be reckoned: {sized.message}")
+        return Evaluation(at=now, traffic=traffic, unknown=f"The cost of self-hosting cannot be estimated: {sized.message}")
     options = make_plan(question, at_pace(sized, subject.pace), load).options
     return _Weighing(subject=subject, question=question, traffic=traffic, options=options, now=now).weigh()
 
@@ -171,7 +171,7 @@ class _Weighing:
         if not spec.rents and spec.placement.data_residency is DataResidency.HOSTED_ALLOWED and spec.placement.mode is PlacementMode.AUTO:
             found.append("add hosted.backends")
         if spec.dedicated is None:
-            found.append("add dedicated, to own replicas")
+            found.append("add dedicated, to run replicas")
         return tuple(dict.fromkeys(found)) or ("relax slo or the budget",)
 
 

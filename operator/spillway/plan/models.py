@@ -65,7 +65,7 @@ def resolve_model(model: Model) -> KnownModel | Problem:
     said = "" if untold is None else f" Its replica could not tell: {untold}"
     return Problem(
         reason=Reason.INVALID_SPEC,
-        message=f"the shape of model {model.id!r} is not known: it is not in the catalogue of models. Give model.architecture, or give "
+        message=f"the shape of model {model.id!r} is unknown: it is not in the catalogue of models. Set model.architecture, or give "
         "the model's config.json (spillway plan --model-config FILE), or name a model of the same shape from the catalogue as model.id."
         f"{said}",
     )

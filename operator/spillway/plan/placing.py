@@ -291,7 +291,7 @@ def _advice(before: Placing, evaluation: Evaluation) -> Told | None:
 def _nothing_feasible(evaluation: Evaluation) -> Problem:
     return Problem(
         reason=Reason.NOTHING_FEASIBLE,
-        message=f"No way to serve it keeps the promises and the budget. To make one possible: {'; or '.join(evaluation.relax)}.",
+        message=f"No placement meets the SLO, budget and limits. To make one feasible: {'; or '.join(evaluation.relax)}.",
     )
 
 

@@ -14,18 +14,18 @@ def access_controlled(this: Pass) -> Finding:
         name = access.keys_secret_ref.name
         return no(
             Reason.API_KEYS_MISSING,
-            f"Nobody can call: Secret {name} is not there, or its entry clients has no line 'client: key'; see docs/access.md.",
+            f"No client can call: Secret {name} does not exist, or its key clients has no line 'client: key'; see docs/access.md.",
         )
     if access.jwt is not None:
-        return yes(Reason.TOKENS_REQUIRED, "Requests need a token of the issuer in gateway.access.jwt.")
+        return yes(Reason.TOKENS_REQUIRED, "Requests need a token from the issuer in gateway.access.jwt.")
     if access.authenticates:
         return yes(Reason.API_KEYS_REQUIRED, "Requests need an API key from the Secret of gateway.access.keysSecretRef.")
     if access.admits is Callers.NAMESPACE:
         return yes(
             Reason.NAMESPACE_ONLY,
-            "Pods of this namespace may call without a key. A NetworkPolicy says so; it takes a network plugin that enforces it.",
+            "Pods in this namespace may call without a key; a NetworkPolicy blocks others, if the network plugin enforces it.",
         )
     return no(
         Reason.GATEWAY_OPEN,
-        "Everybody who reaches the gateway may call: set gateway.access.keysSecretRef or jwt, or gateway.access.callers to Namespace.",
+        "Anyone who can reach the gateway may call: set gateway.access.keysSecretRef or jwt, or gateway.access.callers to Namespace.",
     )

@@ -14,17 +14,17 @@ def within_budget(this: Pass) -> Finding:
         case Reason.BUDGET_EXCEEDED:
             return no(
                 Reason.BUDGET_EXCEEDED,
-                f"This month has cost more than budget.monthlyUSD. {_budget_consequence(this)}",
+                f"This month's cost exceeds budget.monthlyUSD. {_budget_consequence(this)}",
             )
         case Reason.PROJECTED_OVER_BUDGET:
             return no(
                 Reason.PROJECTED_OVER_BUDGET,
-                "At the current rate this month will cost more than budget.monthlyUSD.",
+                "At the current rate, this month's cost will exceed budget.monthlyUSD.",
             )
         case Reason.WITHIN_BUDGET:
-            return yes(Reason.WITHIN_BUDGET, "The month stays within budget.monthlyUSD.")
+            return yes(Reason.WITHIN_BUDGET, "This month's cost stays within budget.monthlyUSD.")
         case Reason.NO_PRICES:
-            return unknown(Reason.NO_PRICES, f"The cost is not known: {_unpriced(this.decision.cost.unpriced)}.")
+            return unknown(Reason.NO_PRICES, f"The cost is unknown: {_unpriced(this.decision.cost.unpriced)}.")
         case _:
             return unknown(Reason.NO_BUDGET, "No budget is set.")
 
@@ -34,10 +34,10 @@ def _unpriced(names: Sequence[str]) -> str:
     if not names:
         return "an accelerator class or a hosted model has no price"
     places = {"AcceleratorClass": [name for name in names if "/" not in name], "HostedProvider": [name for name in names if "/" in name]}
-    return "; ".join(f"no price for {', '.join(found)}, give one in its {kind}" for kind, found in places.items() if found)
+    return "; ".join(f"no price for {', '.join(found)}; set it in the {kind}" for kind, found in places.items() if found)
 
 
 def _budget_consequence(this: Pass) -> str:
     if stops_spilling(this.workload.spec) and this.workload.spec.rents:
-        return "Nothing more goes to hosted backends until the next one; own replicas serve on."
+        return "No request goes to hosted backends until next month; replicas keep serving."
     return "Nothing is switched off."

@@ -27,12 +27,12 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
         return nothing
     committed = spec.own.committed_replicas
     if committed and committed >= this.desired:
-        return yes(Reason.SELF_HOSTING_CHEAPER, "All replicas that are wanted are paid for already (committedReplicas).")
+        return yes(Reason.SELF_HOSTING_CHEAPER, "All desired replicas are already paid for (committedReplicas).")
     if cost.kappa is not None and cost.kappa < 1:
         return no(
             Reason.HOSTED_CHEAPER_AT_ANY_LOAD,
-            "The hosted price is below the cost of a replica that is used as far as the promises allow (status.cost.kappa): "
-            "owning loses at any load.",
+            "The hosted price is below the cost of a replica at the highest load within the SLO (status.cost.kappa): "
+            "self-hosting costs more at any load.",
         )
     kept = replace(this.seen, signals=without_long_prompts(this.seen.signals))  # those are rented whatever is owned
     rate, break_even = current_rate(spec, kept), cost.break_even_requests_per_month
@@ -41,14 +41,14 @@ def self_hosting_economic(this: Pass) -> Finding:  # noqa: PLR0911  one return p
     if cost.kappa is None:
         return _by_the_plan(this)
     if rate is None:
-        return unknown(Reason.NO_EVIDENCE, "The volume is not known: no metrics and no traffic declared.")
+        return unknown(Reason.NO_EVIDENCE, "The volume is unknown: no metrics and no declared traffic.")
     always = max(1, lower_bound(spec) - committed)  # they cost, used or not
     before = this.previous.get(ConditionType.SELF_HOSTING_ECONOMIC)
     bound = always * break_even * (1 - SAME_ECONOMICS if before is not None and before.status == "True" else 1)
     if rate * SECONDS_PER_30_DAYS < bound:
         enough = "one replica" if always == 1 else "the replicas that always run (dedicated.scaling.minReplicas)"
-        return no(Reason.BELOW_BREAK_EVEN, f"There are too few requests to use {enough} enough; hosted alone would be cheaper.")
-    return yes(Reason.SELF_HOSTING_CHEAPER, "Own replicas cost less than hosted would for these requests.")
+        return no(Reason.BELOW_BREAK_EVEN, f"Too few requests to keep {enough} busy enough; hosted alone would be cheaper.")
+    return yes(Reason.SELF_HOSTING_CHEAPER, "Replicas cost less than hosted backends for this traffic.")
 
 
 def _by_the_plan(this: Pass) -> Finding:
@@ -57,22 +57,22 @@ def _by_the_plan(this: Pass) -> Finding:
     if plan is not None and plan.verdict is not None and plan.verdict.economic is not None:
         return Finding(status=_VERDICTS[plan.verdict.economic], reason=plan.verdict.reason, message=plan.verdict.message)
     why = "" if plan is None or plan.unknown is None else f" {plan.unknown}"
-    return unknown(Reason.NO_EVIDENCE, f"What a replica sustains is not known yet: give model.architecture or send traffic.{why}")
+    return unknown(Reason.NO_EVIDENCE, f"A replica's capacity is not known yet: set model.architecture or send traffic.{why}")
 
 
 def _owning_would_be(this: Pass) -> Finding:
     """Return the plan's verdict on owning what is rented."""
     plan = this.decision.placing.evaluation
     if plan is None or plan.verdict is None:
-        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+        return unknown(Reason.NOT_REQUESTED, "Mode Hosted runs no replicas.")
     return Finding(status=_VERDICTS[plan.verdict.economic], reason=plan.verdict.reason, message=plan.verdict.message)
 
 
 def _nothing_to_compare(spec: InferenceWorkloadSpec) -> Finding | None:
     if spec.placement.data_residency is DataResidency.CLUSTER_ONLY:
-        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves nothing to compare owning with.")
+        return unknown(Reason.RESIDENCY_FORCES_DEDICATED, "placement.dataResidency ClusterOnly leaves no hosted backend to compare with.")
     if spec.hosted is not None and spec.hosted.backends:
         return None
     if has_own_weights(spec):
-        return unknown(Reason.OWN_WEIGHTS_FORCE_DEDICATED, "The weights are your own and no hosted backend is named that serves them.")
-    return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is named to compare with.")
+        return unknown(Reason.OWN_WEIGHTS_FORCE_DEDICATED, "The weights are your own, and no hosted backend serves them.")
+    return unknown(Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend is configured to compare with.")

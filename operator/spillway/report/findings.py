@@ -29,19 +29,17 @@ DUST = 1e-9  # of a share: 99 of 100 come out of divisions as a little less
 LATELY = timedelta(minutes=15)  # replicas that their nodes put out before are no reason for one that is not ready now
 PREPARED_BY = timedelta(minutes=3)  # a volume is attached and mounted within a minute or two
 
-_UNPREPARED = "The node of one has no volumes or no network for it, see its Events (kubectl describe pod): {}."
+_UNPREPARED = "The volumes or network of a pod are not set up on its node, see its Events (kubectl describe pod); check {}."
 # By the hook or the kubelet, when the start-up probe gave up, or by the kernel of a node without memory, which is seldom told as OOMKilled.
 _KILLED = (
-    "It was killed: its start took longer than its probe allows (weights over a slow network, too little CPU, accelerators that wait for "
-    "each other), or the node had no memory left."
+    "It was killed: it started more slowly than its startup probe allows (slow weight download, too little CPU, accelerators waiting for "
+    "each other), or its node ran out of memory."
 )
-_OUT_OF_REACH = (
-    "Gateways reach none of the own replicas that are ready: let them out to these and to DNS, see NetworkPolicies of the namespace."
-)
+_OUT_OF_REACH = "Gateways cannot reach any ready replica: allow egress to replicas and DNS, see the namespace's NetworkPolicies."
 _NOT_THERE = "Prometheus has no samples of {what}"
 _GAPS = {
-    Reason.METRICS_STALE: "Prometheus has only old samples of {what}",
-    Reason.PROMETHEUS_ERROR: "Prometheus cannot be asked for {what}",
+    Reason.METRICS_STALE: "Prometheus has only stale samples of {what}",
+    Reason.PROMETHEUS_ERROR: "Prometheus cannot be queried for {what}",
 }
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
@@ -76,23 +74,23 @@ def ready(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: PLR0
     stopped = _stopped(this)
     cut_off = _is_cut_off(this)
     if (ready_replicas(this.seen) and not cut_off) or (hosted.status == "True" and stopped is None):
-        return yes(Reason.AS_EXPECTED, "The gateway is up and a backend serves.")
+        return yes(Reason.AS_EXPECTED, "The gateway is up and a backend is ready.")
     if cut_off:
         return no(Reason.NO_BACKEND, _OUT_OF_REACH)
     if _is_waited_for(this, owned):
-        return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica has started.")
+        return yes(Reason.AS_EXPECTED, "The gateway is up; requests wait there until a replica is ready.")
     if stopped is not None:
-        return no(stopped, "The gateway is up; no own replica serves, and nothing may go to hosted backends, see SpillActive.")
+        return no(stopped, "No replica is ready, and no request may go to a hosted backend, see SpillActive.")
     if hosted.status == "Unknown" and hosted.reason is not Reason.NOT_REQUESTED:
-        return unknown(Reason.NO_EVIDENCE, "No own replica is ready, and it is not known yet whether a hosted backend is.")
-    return no(Reason.NO_BACKEND, "The gateway is up but no backend serves, see ReplicasReady and HostedBackendReady.")
+        return unknown(Reason.NO_EVIDENCE, "No replica is ready, and the hosted backends' health is not known yet.")
+    return no(Reason.NO_BACKEND, "The gateway is up but no backend is ready, see ReplicasReady and HostedBackendReady.")
 
 
 def _without_gateway(this: Pass) -> Finding:
     if is_unplaceable(this):
-        return no(Reason.NOTHING_FEASIBLE, "Nothing is served: no placement is possible, see PlacementResolved.")
+        return no(Reason.NOTHING_FEASIBLE, "No request is served: no placement is feasible, see PlacementResolved.")
     if this.decision.problems:
-        return no(Reason.INVALID_SPEC, "Nothing is served: the spec cannot be applied, see SpecValid.")
+        return no(Reason.INVALID_SPEC, "No request is served: the spec cannot be applied, see SpecValid.")
     return no(Reason.GATEWAY_STARTING, "No gateway is ready, see GatewayReady.")
 
 
@@ -117,14 +115,14 @@ def spec_valid(this: Pass) -> Finding:
     """SpecValid: everything the spec refers to exists and fits."""
     problems = [each for each in this.decision.problems if each.reason is not Reason.NOTHING_FEASIBLE]
     if not problems:
-        return yes(Reason.VALID, "The spec can be acted upon.")
+        return yes(Reason.VALID, "The spec is valid.")
     return no(problems[0].reason, " ".join(problem.message for problem in problems))
 
 
 def replicas_ready(this: Pass) -> Finding:
     """ReplicasReady: as many own replicas serve as are wanted."""
     if not this.workload.spec.owns:
-        return unknown(Reason.NOT_REQUESTED, "Mode Hosted has no replicas of its own.")
+        return unknown(Reason.NOT_REQUESTED, "Mode Hosted runs no replicas.")
     if has_no_place(this.seen, this.pool_name):
         return no(Reason.UNSCHEDULABLE, no_place(this))
     if (stuck := _stuck(this)) is not None:
@@ -133,9 +131,9 @@ def replicas_ready(this: Pass) -> Finding:
             f"A replica cannot start ({stuck}). {_next_step(this)}See its events and log (kubectl describe pod, kubectl logs --previous).",
         )
     if not this.desired:
-        return yes(Reason.SCALED_TO_ZERO, "No replica is wanted now.")
+        return yes(Reason.SCALED_TO_ZERO, "No replicas are needed now.")
     if ready_replicas(this.seen) >= this.desired:
-        return yes(Reason.REPLICAS_READY, "All wanted replicas serve.")
+        return yes(Reason.REPLICAS_READY, "All desired replicas are ready.")
     return no(Reason.REPLICAS_STARTING, " ".join(["Replicas are starting.", *_delays(this)]))
 
 
@@ -148,11 +146,15 @@ def gateway_ready(this: Pass) -> Finding:
 
 def _gateway_troubles(seen: Observation, now: datetime) -> list[str]:
     """Return why pods of the gateway cannot be, or cannot start."""
-    refused = [] if seen.gateway_refused is None else [f"The API server takes no pod of it ({seen.gateway_refused})."]
+    refused = [] if seen.gateway_refused is None else [f"The API server rejects its pods ({seen.gateway_refused})."]
     grounds = no_node(pod.unschedulable for pod in seen.gateways if pod.unschedulable)
-    nowhere = [] if grounds is None else [f"No node takes a pod of it ({grounds}). See gateway.podTemplate and the chart's values for it."]
+    nowhere = (
+        []
+        if grounds is None
+        else [f"No node accepts its pods ({grounds}). Check gateway.podTemplate and its defaults in the chart's values."]
+    )
     unprepared = (
-        [_UNPREPARED.format("runtimeClassName, or the cluster's network")]
+        [_UNPREPARED.format("runtimeClassName and the cluster network")]
         if any(_is_unprepared(pod.preparing_since, now) for pod in seen.gateways)
         else []
     )
@@ -165,12 +167,12 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
         return yes(
             Reason.APPLY_FAILED,
             f"Could not apply: {'; '.join(sorted(this.outcome.failures))}. "
-            "It is tried again, after pauses of up to five minutes, and at once when the spec changes.",
+            "Retrying, at least every five minutes and when the spec changes.",
         )
     if is_unplaceable(this):
-        return yes(Reason.NOTHING_FEASIBLE, "No placement is possible, see PlacementResolved. What runs goes on.")
+        return yes(Reason.NOTHING_FEASIBLE, "No placement is feasible, see PlacementResolved. What is running is kept.")
     if this.decision.problems:
-        return yes(Reason.INVALID_SPEC, "The latest spec is not applied, see SpecValid. What runs goes on.")
+        return yes(Reason.INVALID_SPEC, "The latest spec is not applied, see SpecValid. What is running is kept.")
     if (blocked := _blocked(this)) is not None:
         return yes(Reason.ROLLOUT_BLOCKED, blocked)
     if not this.gateway_up:
@@ -178,12 +180,12 @@ def degraded(this: Pass, owned: Finding, hosted: Finding) -> Finding:  # noqa: P
     if this.workload.spec.owns and (missing := _not_serving(this, owned)) is not None:
         return yes(Reason.OWNED_UNAVAILABLE, missing)
     if (stopped := _stopped(this)) is not None and not ready_replicas(this.seen) and not _is_waited_for(this, owned):
-        return yes(stopped, "Nothing may go to hosted backends, and nobody else serves, see SpillActive.")
+        return yes(stopped, "No request may go to a hosted backend and no replica is ready, see SpillActive.")
     if hosted.status == "False":
-        return yes(Reason.HOSTED_UNAVAILABLE, "Nothing can be spilled, see HostedBackendReady.")
+        return yes(Reason.HOSTED_UNAVAILABLE, "No hosted backend can serve, see HostedBackendReady.")
     if this.workload.spec.rents and hosted_troubles(this):
-        return yes(Reason.HOSTED_UNAVAILABLE, "Some hosted backends do not serve, see HostedBackendReady.")
-    return no(Reason.FULLY_SERVING, "Everything that was asked for serves.")
+        return yes(Reason.HOSTED_UNAVAILABLE, "Some hosted backends cannot serve, see HostedBackendReady.")
+    return no(Reason.FULLY_SERVING, "Everything requested is serving.")
 
 
 def _not_serving(this: Pass, owned: Finding) -> str | None:
@@ -191,8 +193,8 @@ def _not_serving(this: Pass, owned: Finding) -> str | None:
     if _is_cut_off(this):
         return _OUT_OF_REACH
     if this.desired > 0 and not ready_replicas(this.seen):
-        return "Own replicas are wanted and do not serve, see ReplicasReady."
-    return "Some own replicas do not serve, see ReplicasReady." if owned.reason is Reason.CRASH_LOOP else None
+        return "No replica is ready, see ReplicasReady."
+    return "Some replicas are not ready, see ReplicasReady." if owned.reason is Reason.CRASH_LOOP else None
 
 
 def _blocked(this: Pass) -> str | None:
@@ -203,7 +205,7 @@ def _blocked(this: Pass) -> str | None:
         return f"The latest spec cannot be rolled out: {blocked}"
     if this.gateway_up and _gateway_troubles(this.seen, this.now):
         # A rollout goes on only once the new pod is ready: until then the others send where the spec of before lets them.
-        return "Not all pods of the gateway can start, and a changed spec waits for them, see GatewayReady."
+        return "Not all gateway pods can start, and the latest spec waits for them, see GatewayReady."
     return None
 
 
@@ -214,7 +216,7 @@ def slo_met(this: Pass) -> Finding:
         return unknown(Reason.NO_SLO, "No target is set in slo.")
     arrivals = number(signals.arrivals_per_s)
     if arrivals is None:
-        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
+        return unknown(Reason.METRICS_MISSING, "No measurements are available, see MetricsAvailable.")
     if not arrivals:
         return unknown(Reason.NO_TRAFFIC, "There were no requests.")
     measured = attainment(slo, signals)
@@ -228,21 +230,24 @@ def slo_met(this: Pass) -> Finding:
     }
     missed = [name for name, share in by_target.items() if share is not None and share < promised - DUST]
     if missed:
-        return no(Reason.SLO_MISSED, f"Fewer requests than promised met {' and '.join(missed)}.")
-    return yes(Reason.SLO_MET, "The promised share of requests met the targets.")
+        return no(Reason.SLO_MISSED, f"Attainment of {' and '.join(missed)} is below slo.attainmentPercent.")
+    return yes(Reason.SLO_MET, "Every target is met at slo.attainmentPercent.")
 
 
 def metrics_available(this: Pass) -> Finding:
     """MetricsAvailable: the readings that scaling needs are there."""
     signals = this.seen.signals
     if not this.gateway_up:
-        return unknown(Reason.NO_EVIDENCE, "No gateway is up to be measured.")
+        return unknown(Reason.NO_EVIDENCE, "No gateway is up to report metrics.")
     gap, what = _gap(signals.arrivals_per_s), "the gateway's metrics"
     if gap is None and any(_long_ready(pod, this.now) for pod in this.seen.replicas):
         gap, what = _gap(signals.running), "the replicas' metrics"
     if gap is None:
-        return yes(Reason.METRICS_FOUND, "Gateway and replicas are measured.")
-    return no(gap.reason, f"{_GAPS.get(gap.reason, _NOT_THERE).format(what=what)}{_detail(gap)}; replicas are held, traffic goes on.")
+        return yes(Reason.METRICS_FOUND, "Gateway and replica metrics are available.")
+    return no(
+        gap.reason,
+        f"{_GAPS.get(gap.reason, _NOT_THERE).format(what=what)}{_detail(gap)}; the replica count is held, traffic is still served.",
+    )
 
 
 def _detail(gap: Missing) -> str:
@@ -273,16 +278,16 @@ def _delays(this: Pass) -> list[str]:
     told, now = [], this.now
     put_out = sorted({pod.ended_words for pod in this.replicas if pod.ended_words and pod.ended_at and now - pod.ended_at <= LATELY})
     if put_out:
-        told.append(f"Others were put out by their nodes ({'; '.join(put_out)}).")
+        told.append(f"Others were evicted or rejected by their nodes ({'; '.join(put_out)}).")
     if any(words.startswith("Evicted") for words in put_out):
-        told.append("Weights belong on a claim (dedicated.modelCache); see also the disk and memory of the nodes.")
+        told.append("Keep weights on a claim (dedicated.modelCache), and check the nodes' disk and memory.")
     if any(words.startswith(("UnexpectedAdmissionError", "OutOf")) for words in put_out):
-        told.append("See the device plugin and the accelerators of these nodes (kubectl describe node).")
+        told.append("Check the device plugin and accelerators of these nodes (kubectl describe node).")
     alive = [pod for pod in this.replicas if pod.stays]
     if any(pod.fell_silent for pod in alive):
-        told.append("One that served answers no more, see its node and its log (kubectl get node, kubectl logs).")
+        told.append("One that was ready stopped responding, see its node and log (kubectl get node, kubectl logs).")
     if any(_is_unprepared(pod.preparing_since, now) for pod in alive):
-        told.append(_UNPREPARED.format("a claim that another node or workload holds, runtimeClassName"))
+        told.append(_UNPREPARED.format("runtimeClassName and whether a claim is in use elsewhere"))
     return told
 
 
@@ -299,13 +304,13 @@ def _next_step(this: Pass) -> str:
 def _step(pod: ReplicaPod) -> str | None:
     match pod.waiting_reason:
         case observation.CRASH_LOOP if pod.waiting_words == "OOMKilled":
-            return "It needs more memory than dedicated.podTemplate.resources.limits, or a LimitRange of the namespace, leaves it."
+            return "It needs more memory than dedicated.podTemplate.resources.limits or the namespace's LimitRange allows."
         case observation.CRASH_LOOP:
             return advise(pod.last_words or "") or (_KILLED if pod.waiting_words == "exit code 137" else None)
         case observation.NOT_PULLED | "InvalidImageName" | "ErrImageNeverPull":
-            return "Check the name of its image, the way to the registry, and dedicated.podTemplate.imagePullSecrets."
+            return "Check its image name, access to the registry, and dedicated.podTemplate.imagePullSecrets."
         case "CreateContainerConfigError":
-            return "Create or correct what that names."
+            return "Create or correct the object named there."
     return None
 
 

@@ -14,11 +14,11 @@ _LASTING = (Reason.HOSTED_HEALTHY, Reason.HOSTED_UNREACHABLE)  # what is still t
 def hosted_backend_ready(this: Pass) -> Finding:
     """HostedBackendReady: some hosted backend would answer. The gateway's own signals say so; the operator cannot read the keys."""
     if not this.workload.spec.rents:
-        return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode.")
+        return unknown(Reason.NOT_REQUESTED, "No request may go to a hosted backend in this mode.")
     labels, troubles = backend_labels(this.workload.spec), hosted_troubles(this)
     told = " ".join(_sentence(this, reason, [each for each in labels if troubles.get(each) is reason]) for reason in _once(troubles))
     if any(_healthy(this, label) for label in labels if label not in troubles):
-        return yes(Reason.HOSTED_HEALTHY, " ".join(["A hosted backend answers its health check.", *([told] if told else [])]))
+        return yes(Reason.HOSTED_HEALTHY, " ".join(["A hosted backend passes its health check.", *([told] if told else [])]))
     if labels and all(label in troubles for label in labels):
         return no(troubles[labels[0]], told)
     before = this.previous.get(ConditionType.HOSTED_BACKEND_READY)
@@ -53,9 +53,9 @@ def _sentence(this: Pass, reason: Reason, labels: list[str]) -> str:
         case Reason.HOSTED_CREDENTIAL_MISSING:
             return f"No gateway has a key for {names}; create {_secrets(this, labels)}. No restart is needed."
         case Reason.HOSTED_CREDENTIAL_REJECTED:
-            return f"{names} refuses the key (401 or 403) or has not been paid (402); check {_secrets(this, labels)}, and the account."
+            return f"{names} rejects the key (401 or 403) or has not been paid (402); check {_secrets(this, labels)}, and the account."
         case _:
-            return f"No gateway reaches {names} over TLS; check baseURL, tls and egress."
+            return f"No gateway can reach {names} over TLS; check baseURL, tls and egress."
 
 
 def _secrets(this: Pass, labels: list[str]) -> str:

@@ -24,64 +24,64 @@ def _said(pattern: str, advice: str) -> _Said:
 _KNOWN = (
     _said(
         r"gated repo|access to model \S+ is restricted",
-        f"The model's repository is gated: accept its terms at the hub, and name that account's token in {_HUB_TOKEN}.",
+        f"The model's repository is gated: accept its terms on the hub, and set that account's token in {_HUB_TOKEN}.",
     ),
     _said(
         r"trust_remote_code=True",
-        "The model's files hold code of their own: add --trust-remote-code to dedicated.engine.extraArgs if you trust it.",
+        "The model repository contains custom code: add --trust-remote-code to dedicated.engine.extraArgs if you trust it.",
     ),
     _said(
         r"does not recognize this architecture|are not supported for now|(?:'\w+', ){10}",  # the last: a list, cut, of those that are
-        "This vLLM does not know the model's architecture: set dedicated.engine.image and version to a newer one.",
+        "This vLLM version does not support the model's architecture: set a newer dedicated.engine.image and version.",
     ),
-    _said(r"greater than the derived max_model_len", "The model's own context is shorter than model.maxContextTokens: lower that."),
+    _said(r"greater than the derived max_model_len", "model.maxContextTokens exceeds the model's own context length: lower it."),
     _said(
         r"must be divisible by tensor parallel size",
-        "Take a dedicated.engine.tensorParallelSize that divides the model's attention heads.",
+        "Set dedicated.engine.tensorParallelSize to a divisor of the model's attention heads.",
     ),
     _said(
         r"unrecognized arguments|error: argument |invalid choice",
-        "This vLLM refuses an argument: correct dedicated.engine.extraArgs, and dedicated.engine.version where it is not the image's.",
+        "vLLM rejects an argument: correct dedicated.engine.extraArgs, or dedicated.engine.version if it is not the image's.",
     ),
     _said(
         r"repo id must be in the form|invalid repository id or local directory",
-        "There is no model in that place: correct model.source or model.id.",
+        "No model was found there: correct model.source or model.id.",
     ),
     _said(
         r"401 client error|403 client error|RepositoryNotFoundError|is not a valid model identifier",
-        f"The hub shows this token no such repository: correct model.id or model.source, or the token in {_HUB_TOKEN}.",
+        f"The hub has no such repository for this token: correct model.id or model.source, or the token in {_HUB_TOKEN}.",
     ),
     _said(
         r"no space left on device|disk quota exceeded",
-        "A volume is full: give the claim of dedicated.modelCache, or the node's disk, room for the weights.",
+        "A volume is full: make room for the weights on the claim of dedicated.modelCache or the node's disk.",
     ),
     _said(
         r"name resolution|name or service not known|max retries exceeded|connecterror|connecttimeout|traffic has been disabled",
-        "The hub cannot be reached: let replicas out to it, or set HF_ENDPOINT or HTTPS_PROXY in dedicated.engine.env.",
+        "The hub cannot be reached: allow replicas egress to it, or set HF_ENDPOINT or HTTPS_PROXY in dedicated.engine.env.",
     ),
     _said(
         r"no available memory for the cache blocks|available kv cache memory|stored in kv cache",
         "The weights leave too little memory for the KV cache: lower model.maxContextTokens, raise dedicated.engine.tensorParallelSize "
-        "or gpuMemoryUtilizationPercent, or name a class with more memory.",
+        "or gpuMemoryUtilizationPercent, or choose a class with more memory.",
     ),
     _said(
         r"less than desired gpu memory utilization",
-        "Something else holds memory of the accelerator (time-slicing, a process left behind): free it, or lower "
+        "Something else uses accelerator memory (time-slicing, a leftover process): free it, or lower "
         "dedicated.engine.gpuMemoryUtilizationPercent.",
     ),
     _said(
         r"(?:cuda|hip) out of memory|OutOfMemoryError",
-        "The accelerator's memory does not do: lower dedicated.engine.gpuMemoryUtilizationPercent or maxNumSeqs, raise "
-        "tensorParallelSize, or name a class with more memory.",
+        "The accelerator ran out of memory: lower dedicated.engine.gpuMemoryUtilizationPercent or maxNumSeqs, raise "
+        "tensorParallelSize, or choose a class with more memory.",
     ),
-    _said(r"bfloat16 is only supported", "The accelerator does not know bfloat16: set model.quantization to fp16."),
+    _said(r"bfloat16 is only supported", "The accelerator does not support bfloat16: set model.quantization to fp16."),
     _said(
         r"nccl (?:error|warn)|nccl\w*error",
-        "A replica's accelerators do not reach each other by NCCL: set NCCL_DEBUG to INFO in dedicated.engine.env, and see its log.",
+        "A replica's accelerators cannot communicate over NCCL: set NCCL_DEBUG to INFO in dedicated.engine.env, and check its log.",
     ),
     _said(
         r"engine core initialization failed|enginecore failed to start|enginedeaderror",
-        "What ended the engine stands further up in its log, memory most often.",
+        "The cause is further up in the engine's log, most often memory.",
     ),
 )
 

@@ -16,15 +16,15 @@ def placement_resolved(this: Pass) -> Finding:
     """PlacementResolved: it is decided what serves."""
     decision = this.decision
     if is_unplaceable(this):
-        return no(Reason.NOTHING_FEASIBLE, f"{decision.problems[0].message} What runs goes on.")
+        return no(Reason.NOTHING_FEASIBLE, f"{decision.problems[0].message} What is running is kept.")
     if decision.problems:
-        return no(Reason.INVALID_SPEC, "Not decided while the spec has problems, see SpecValid. What runs goes on.")
+        return no(Reason.INVALID_SPEC, "Undecided while the spec has problems, see SpecValid. What is running is kept.")
     pool, plan = decision.pool, decision.placing.evaluation
     shape = "" if pool is None else f", {pool.tensor_parallel_size} x {pool.accelerator_class} per replica"
     if plan is not None and plan.is_stuck and decision.mode_reason not in _REQUESTED:
         changes = "; or ".join(plan.relax)
         return no(
-            Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} goes on, and nothing keeps the promises and the budget: {changes}."
+            Reason.NOTHING_FEASIBLE, f"Mode {decision.mode}{shape} stays, but no placement meets the SLO, budget and limits: {changes}."
         )
     return yes(decision.mode_reason, " ".join([f"Mode {decision.mode}{shape}.", *_impossible(this), *_long_prompts(this), *_onwards(this)]))
 
@@ -38,7 +38,7 @@ def _impossible(this: Pass) -> Iterator[str]:
     """Return what to relax where the mode that was asked for keeps no promise by the plan: it serves all the same, as well as it can."""
     plan = this.decision.placing.evaluation
     if plan is not None and plan.is_stuck and GIVE_A_PRICE not in plan.relax:  # of what has no price only the cost is not known
-        yield f"{CANNOT} To make that possible: {'; or '.join(plan.relax)}."
+        yield f"{CANNOT} To make it feasible: {'; or '.join(plan.relax)}."
 
 
 def _long_prompts(this: Pass) -> Iterator[str]:
@@ -46,11 +46,10 @@ def _long_prompts(this: Pass) -> Iterator[str]:
     if not this.workload.spec.spills_long_prompts:
         return
     if (tokens := this.decision.gateway.longest_own_prompt_tokens) is not None:
-        yield f"Streams with prompts of more than {tokens} tokens ask a hosted backend first."
+        yield f"Streams with prompts over {tokens} tokens try a hosted backend first."
     else:
         yield (
-            "No prompt counts as long: which ones take too long is not known of a model whose shape is not; "
-            "state model.architecture, or the limit in hosted.overflow.longPromptTokens."
+            "No prompt counts as long, because the model's shape is unknown; set model.architecture or hosted.overflow.longPromptTokens."
         )
 
 
@@ -59,14 +58,14 @@ def _onwards(this: Pass) -> Iterator[str]:
     placing = this.decision.placing
     match placing.destination:
         case PlacementMode.DEDICATED:
-            yield "On the way to Dedicated: hosted backends answer until enough replicas are ready."
+            yield "Moving to Dedicated: hosted backends serve until enough replicas are ready."
         case PlacementMode.HOSTED:
-            yield "On the way to Hosted: own replicas answer until a hosted backend is known to."
+            yield "Moving to Hosted: replicas serve until a hosted backend is known to answer."
     best = placing.evaluation.recommended if placing.evaluation is not None else None
     if best is None or placing.serving is None or str(best) == str(placing.serving):
         return
     automatic = this.decision.mode_reason not in _REQUESTED and this.workload.spec.placement.apply is ApplyMode.AUTOMATIC
     if automatic and best.mode != ServedBy.BATCH:
-        yield f"{best} is recommended, and followed once it has saved enough for long enough."
+        yield f"{best} is recommended, and applied once it has saved enough for long enough."
     else:
         yield f"{best} is recommended, see status.placement.recommended."

@@ -12,10 +12,10 @@ from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
 
 _STOPPED = {
-    Reason.SPILL_PERMIT_MISSING: "Nothing goes to hosted backends: limits need a permit, and it cannot be renewed without the gateway's "
+    Reason.SPILL_PERMIT_MISSING: "No request goes to hosted backends: limits need a permit, which cannot be renewed without the gateway's "
     "metrics, see MetricsAvailable.",
-    Reason.SPILL_LIMIT_REACHED: "Requests are turned away: a limit of hosted.overflow or the budget is reached, or leaves too little for "
-    "requests at their longest answers.",
+    Reason.SPILL_LIMIT_REACHED: "Requests are refused: a limit of hosted.overflow or the budget is reached, or leaves too little for "
+    "requests with the longest possible answers.",
 }
 
 
@@ -28,14 +28,14 @@ def hosted_backend_equivalent(this: Pass) -> Finding:
 def _equivalence(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Finding:
     backends, _ = resolve_backends(spec, catalogue)
     if not spec.rents or not backends:
-        return unknown(Reason.NOT_REQUESTED, "No request may leave the cluster in this mode, or no hosted backend is known.")
+        return unknown(Reason.NOT_REQUESTED, "No request may go to a hosted backend in this mode, or none is known.")
     found = differences(spec, backends)
     if found:
         return no(found[0].reason, " ".join(each.message for each in found))
     silent = unstated(backends)
     if silent:
-        return unknown(Reason.HOSTED_NOT_STATED, f"Nothing speaks against it; the provider does not state all of it ({'; '.join(silent)}).")
-    return yes(Reason.HOSTED_EQUIVALENT, "Hosted models answer what own replicas do, as their providers state them.")
+        return unknown(Reason.HOSTED_NOT_STATED, f"No mismatch found, but the provider does not state everything ({'; '.join(silent)}).")
+    return yes(Reason.HOSTED_EQUIVALENT, "Hosted models match the replicas, as far as their providers state.")
 
 
 def spill_active(this: Pass) -> Finding:
@@ -48,7 +48,7 @@ def spill_active(this: Pass) -> Finding:
         return no(Reason.NOT_REQUESTED, f"Mode {mode} does not spill.")
     spilled = number(this.seen.signals.spilled_per_s)
     if spilled is None:
-        return unknown(Reason.METRICS_MISSING, "It cannot be measured now, see MetricsAvailable.")
+        return unknown(Reason.METRICS_MISSING, "No measurements are available, see MetricsAvailable.")
     if spilled:
-        return yes(Reason.SPILLING, "Hosted backends answer a part of the requests.")
-    return no(Reason.NOT_SPILLING, "Own replicas answer every request.")
+        return yes(Reason.SPILLING, "Some requests are served by hosted backends.")
+    return no(Reason.NOT_SPILLING, "Replicas serve every request.")

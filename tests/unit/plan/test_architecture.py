@@ -317,7 +317,7 @@ def test_what_is_wrong_with_a_file_is_said_with_what_to_do(config: dict[str, Any
     found = architecture_of(config)
     assert isinstance(found, Unreadable)
     assert said in found.message
-    assert "give model.architecture" in found.message
+    assert "set model.architecture" in found.message
 
 
 @given(

@@ -162,14 +162,14 @@ def test_a_class_that_cannot_serve_or_is_not_listed_or_has_no_price_says_so() ->
 def test_a_class_that_could_serve_and_has_no_price_is_not_said_to_be_unable_to() -> None:
     classes = {"x": accelerator().model_copy(update={"price": None})}
     able, unable = (make_plan(question(classes=classes), (each,), load()) for each in (size(), size(problem="it does not fit")))
-    assert able.verdict.message == "What owning costs is not known, see below."
-    assert unable.verdict.message == "No accelerator class here can serve it, see below."
+    assert able.verdict.message == "The cost of self-hosting is unknown."
+    assert unable.verdict.message == "No accelerator class here meets the requirements."
 
 
 def test_an_offer_that_may_not_serve_is_not_said_to_be_none() -> None:
     barred = question(providers={"acme": provider(model={"contextTokens": 16})})
     verdict = make_plan(barred, (size(),), load()).verdict
-    assert (verdict.reason, verdict.message) == (Reason.NO_HOSTED_ALTERNATIVE, "No hosted offer may serve it, see below.")
+    assert (verdict.reason, verdict.message) == (Reason.NO_HOSTED_ALTERNATIVE, "No hosted backend meets the requirements.")
 
 
 def test_what_is_over_the_budget_is_not_possible() -> None:

@@ -309,7 +309,7 @@ def test_a_price_is_seen_at_the_next_pass_and_followed_after_the_hold_time() -> 
     assert float(told.saving_percent) > 10
     assert float(told.current_monthly_usd) > float(told.recommended.monthly_usd)
     said = cluster.condition(ConditionType.PLACEMENT_RESOLVED).message
-    assert said.endswith(" is recommended, and followed once it has saved enough for long enough.")
+    assert said.endswith(" is recommended, and applied once it has saved enough for long enough.")
     assert cluster.run(SETTINGS.placement_hold - HOUR, 8.0).mode is MODE.HOSTED
     assert cluster.run(2 * HOUR, 8.0).mode is MODE.DEDICATED
     assert cluster.moves[1] == ("placement Hybrid on 1 x h100 per replica, on the way to Dedicated", Reason.SAVING_HELD)

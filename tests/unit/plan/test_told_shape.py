@@ -55,7 +55,7 @@ def test_without_a_word_from_its_replica_it_goes_on_as_before() -> None:
     decision, memory = one_pass(unknown(), seeing(telling(None)))
     assert not decision.problems
     assert memory.told_shape is None
-    assert "is not known" in why_no_plan(decision)
+    assert "is unknown" in why_no_plan(decision)
 
 
 def test_what_the_replica_told_is_planned_with_as_a_file_would_be() -> None:
@@ -237,7 +237,7 @@ def test_what_replicas_of_another_model_told_does_not_count(model: dict[str, Any
     _, memory = one_pass(unknown(), seeing(telling(TOLD)))
     decision, memory = one_pass(unknown(model=model), seeing(telling(TOLD)), memory)
     assert memory.told_shape is None
-    assert "is not known" in why_no_plan(decision)
+    assert "is unknown" in why_no_plan(decision)
 
 
 def test_a_served_name_is_no_other_model() -> None:

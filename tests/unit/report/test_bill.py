@@ -78,7 +78,7 @@ def test_a_class_that_is_gone_is_said_to_be() -> None:
 def test_a_model_of_unknown_shape_is_told_the_ways_out() -> None:
     missing = report(seen(spec={"model": {"id": "acme/secret-13b"}})).workloads[0].advice_missing
     assert missing is not None
-    assert "Give model.architecture" in missing
+    assert "Set model.architecture" in missing
 
 
 def test_a_model_whose_shape_its_replica_told_is_advised_like_one_that_is_known() -> None:

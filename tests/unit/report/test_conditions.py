@@ -214,9 +214,9 @@ CASES = [
     case(K.PLACEMENT_RESOLVED, HYBRID, observe(1), ("True", Reason.MODE_HYBRID), "1 x h100 per replica", id="with an accelerator"),
     case(K.PLACEMENT_RESOLVED, HOSTED, observe(0), ("True", Reason.MODE_HOSTED), "Mode Hosted.", id="without one"),
     case(K.PLACEMENT_RESOLVED, WRONG, observe(1), ("False", Reason.INVALID_SPEC), id="not with problems"),
-    case(K.PLACEMENT_RESOLVED, SPILLING_9000, observe(1), ("True", Reason.MODE_HYBRID), "more than 9000 tokens", id="long prompts"),
-    case(K.PLACEMENT_RESOLVED, SPILLING_LONG, observe(1), ("True", Reason.MODE_HYBRID), "state model.architecture", id="no known length"),
-    case(K.PLACEMENT_RESOLVED, IMPOSSIBLE, observe(1), ("True", Reason.MODE_DEDICATED), "possible: relax slo", id="not as promised"),
+    case(K.PLACEMENT_RESOLVED, SPILLING_9000, observe(1), ("True", Reason.MODE_HYBRID), "over 9000 tokens", id="long prompts"),
+    case(K.PLACEMENT_RESOLVED, SPILLING_LONG, observe(1), ("True", Reason.MODE_HYBRID), "set model.architecture", id="no known length"),
+    case(K.PLACEMENT_RESOLVED, IMPOSSIBLE, observe(1), ("True", Reason.MODE_DEDICATED), "feasible: relax slo", id="not as promised"),
     case(K.REPLICAS_READY, HYBRID, observe(1), ("True", Reason.REPLICAS_READY), id="all of them"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **STARTING), ("False", Reason.REPLICAS_STARTING), id="not yet"),
     case(K.REPLICAS_READY, HYBRID, observe(1, **PENDING), ("False", Reason.UNSCHEDULABLE), "Insufficient nvidia.com/gpu", id="no GPU free"),
@@ -225,7 +225,7 @@ CASES = [
         HYBRID,
         observe(1, **REFUSED),
         ("False", Reason.UNSCHEDULABLE),
-        "The API server takes no pod of a replica (exceeded quota: gpus). Change what it names",
+        "The API server rejects replica pods (exceeded quota: gpus). Change what it names",
         id="no quota left",
     ),
     case(K.REPLICAS_READY, HYBRID, observe(1, **CRASHING), ("False", Reason.CRASH_LOOP), "CrashLoopBackOff", id="cannot start"),
@@ -234,7 +234,7 @@ CASES = [
         HYBRID,
         put_out("Evicted: The node was low on resource: ephemeral-storage"),
         ("False", Reason.REPLICAS_STARTING),
-        "Others were put out by their nodes (Evicted: The node was low on resource: ephemeral-storage). Weights belong on a claim",
+        "Others were evicted or rejected by their nodes (Evicted: The node was low on resource: ephemeral-storage). Keep weights on a",
         id="evicted again and again",
     ),
     case(
@@ -242,7 +242,7 @@ CASES = [
         HYBRID,
         put_out("UnexpectedAdmissionError: Allocate failed due to no healthy devices present"),
         ("False", Reason.REPLICAS_STARTING),
-        "no healthy devices present). See the device plugin",
+        "no healthy devices present). Check the device plugin",
         id="refused by a node without healthy accelerators",
     ),
     case(
@@ -250,7 +250,7 @@ CASES = [
         HYBRID,
         observe(1, replicas=(replica(ready=False, preparing_since=NOW - timedelta(minutes=4)),)),
         ("False", Reason.REPLICAS_STARTING),
-        "Replicas are starting. The node of one has no volumes or no network for it",
+        "Replicas are starting. The volumes or network of a pod are not set up on its node",
         id="a volume that another node holds",
     ),
     case(
@@ -258,7 +258,7 @@ CASES = [
         HYBRID,
         observe(1, replicas=(replica(ready=False, fell_silent=True),)),
         ("False", Reason.REPLICAS_STARTING),
-        "Replicas are starting. One that served answers no more",
+        "Replicas are starting. One that was ready stopped responding",
         id="a node that is lost",
     ),
     case(
@@ -266,8 +266,8 @@ CASES = [
         HYBRID,
         stuck("CrashLoopBackOff", "exit code 2", last_words="vllm: error: unrecognized arguments: --no-such-flag"),
         ("False", Reason.CRASH_LOOP),
-        "A replica cannot start (CrashLoopBackOff: exit code 2). This vLLM refuses an argument: correct dedicated.engine.extraArgs, and "
-        "dedicated.engine.version where it is not the image's. See its events and log",
+        "A replica cannot start (CrashLoopBackOff: exit code 2). vLLM rejects an argument: correct dedicated.engine.extraArgs, or "
+        "dedicated.engine.version if it is not the image's. See its events and log",
         id="what the engine says",
     ),
     case(
@@ -283,7 +283,7 @@ CASES = [
         HYBRID,
         stuck("CrashLoopBackOff", "exit code 137", last_words="Loading safetensors checkpoint shards: 60% Completed"),
         ("False", Reason.CRASH_LOOP),
-        "It was killed: its start took longer than its probe allows",
+        "It was killed: it started more slowly than its startup probe allows",
         id="a start that takes too long",
     ),
     case(
@@ -291,7 +291,7 @@ CASES = [
         HYBRID,
         stuck("CreateContainerConfigError", 'secret "hub" not found'),
         ("False", Reason.CRASH_LOOP),
-        '(CreateContainerConfigError: secret "hub" not found). Create or correct what that names.',
+        '(CreateContainerConfigError: secret "hub" not found). Create or correct the object named there.',
         id="a Secret that is not there",
     ),
     case(
@@ -299,7 +299,7 @@ CASES = [
         HYBRID,
         stuck("ImagePullBackOff", "image r.example.com/vllm:1"),
         ("False", Reason.CRASH_LOOP),
-        "(ImagePullBackOff: image r.example.com/vllm:1). Check the name of its image, the way to the registry",
+        "(ImagePullBackOff: image r.example.com/vllm:1). Check its image name, access to the registry",
         id="an image that cannot be pulled",
     ),
     case(
@@ -319,7 +319,7 @@ CASES = [
         TWO,
         two(hosted_healthy={ONE: False, OTHER: True}),
         ("True", Reason.HOSTED_HEALTHY),
-        "A hosted backend answers its health check. No gateway reaches acme/llama-8b over TLS",
+        "A hosted backend passes its health check. No gateway can reach acme/llama-8b over TLS",
         id="one of two",
     ),
     case(
@@ -335,7 +335,7 @@ CASES = [
         TWO,
         two(hosted_healthy=BOTH_UP, hosted_credential_loaded={ONE: False}, hosted_rejected_per_s={OTHER: 0.1}),
         ("False", Reason.HOSTED_CREDENTIAL_MISSING),
-        "open/llama-8b refuses the key (401 or 403) or has not been paid (402); check key 'token' of Secret 'open-key', and the account.",
+        "open/llama-8b rejects the key (401 or 403) or has not been paid (402); check key 'token' of Secret 'open-key', and the account.",
         id="each of two with a trouble of its own",
     ),
     case(
@@ -394,7 +394,7 @@ CASES = [
         STATED,
         serving(contextTokens=4096),
         ("False", Reason.HOSTED_CONTEXT_SHORTER),
-        "takes 4096 tokens and own replicas 8192: longer requests cannot be spilled",
+        "accepts 4096 tokens and replicas 8192: longer requests cannot spill",
         id="a shorter context",
     ),
     case(
@@ -402,7 +402,7 @@ CASES = [
         STATED,
         serving(quantization="fp8"),
         ("False", Reason.HOSTED_QUANTIZATION_DIFFERS),
-        "fp8 weights and own replicas bf16",
+        "fp8 weights and replicas bf16",
         id="other weights",
     ),
     case(
@@ -410,7 +410,7 @@ CASES = [
         STATED,
         serving(capabilities=["ResponseFormat"]),
         ("False", Reason.HOSTED_CAPABILITY_MISSING),
-        "does not answer Tools",
+        "does not support Tools",
         id="no tools, which own replicas have a flag for",
     ),
     case(
@@ -434,7 +434,7 @@ CASES = [
         LIMITED,
         refused_by(4.99),
         ("False", Reason.SPILL_LIMIT_REACHED),
-        "too little for requests at their longest answers",
+        "too little for requests with the longest possible answers",
         id="a limit leaves less than what is turned away",
     ),
     case(
@@ -442,7 +442,7 @@ CASES = [
         HOSTED_LIMITED,
         metered_by(counters=(counters(input_tokens=1e9),)),
         ("False", Reason.SPILL_LIMIT_REACHED),
-        "Requests are turned away",
+        "Requests are refused",
         id="a limit is reached, and there is nobody else to answer",
     ),
     case(
@@ -450,7 +450,7 @@ CASES = [
         HOSTED_LIMITED,
         observe(0, signals=signals(spilled_per_s=1.0)),
         ("False", Reason.SPILL_PERMIT_MISSING),
-        "Nothing goes to hosted backends",
+        "No request goes to hosted backends",
         id="no permit, and there is nobody else to answer",
     ),
     case(K.SPILL_ACTIVE, HOSTED_LIMITED, metered_by(spilled_per_s=1.0), ("False", Reason.NOT_REQUESTED), id="all hosted within its limits"),
@@ -460,7 +460,7 @@ CASES = [
         workload(budget={"monthlyUSD": "1", "whenExceeded": "StopSpilling"}),
         metered_by(counters=(counters(input_tokens=1e9),)),
         ("False", Reason.BUDGET_EXCEEDED),
-        "Nothing more goes to hosted backends",
+        "No request goes to hosted backends",
         id="exceeded, and spill is to stop",
     ),
     case(K.GATEWAY_READY, HYBRID, observe(1), ("True", Reason.GATEWAY_READY), id="up"),
@@ -470,7 +470,7 @@ CASES = [
         HYBRID,
         observe(1, gateways=(), gateway_refused="failed quota: cpu: must specify limits.cpu"),
         ("False", Reason.GATEWAY_STARTING),
-        "No gateway is ready. The API server takes no pod of it (failed quota: cpu: must specify limits.cpu).",
+        "No gateway is ready. The API server rejects its pods (failed quota: cpu: must specify limits.cpu).",
         id="not taken",
     ),
     case(
@@ -486,7 +486,7 @@ CASES = [
         HYBRID,
         observe(1, gateways=(gateway(ready=False, preparing_since=NOW - timedelta(minutes=4)),)),
         ("False", Reason.GATEWAY_STARTING),
-        "No gateway is ready. The node of one has no volumes or no network for it",
+        "No gateway is ready. The volumes or network of a pod are not set up on its node",
         id="a node without a network",
     ),
     case(
@@ -494,7 +494,7 @@ CASES = [
         HYBRID,
         observe(1, gateways=(gateway(ready=False, unschedulable=NO_NODE),)),
         ("False", Reason.GATEWAY_STARTING),
-        "No gateway is ready. No node takes a pod of it (node(s) didn't match Pod's node affinity/selector). See gateway.podTemplate",
+        "No gateway is ready. No node accepts its pods (node(s) didn't match Pod's node affinity/selector). Check gateway.podTemplate",
         id="no node",
     ),
     case(
@@ -502,7 +502,7 @@ CASES = [
         HYBRID,
         observe(1, gateways=(gateway(), gateway(ready=False, unschedulable=NO_NODE))),
         ("True", Reason.GATEWAY_READY),
-        "The gateway is up. No node takes a pod of it (node(s) didn't match Pod's node affinity/selector).",
+        "The gateway is up. No node accepts its pods (node(s) didn't match Pod's node affinity/selector).",
         id="no node for one more",
     ),
     case(
@@ -510,7 +510,7 @@ CASES = [
         HYBRID,
         observe(1, gateways=(gateway(),), gateway_refused="exceeded quota: pods"),
         ("True", Reason.GATEWAY_READY),
-        "The gateway is up. The API server takes no pod of it (exceeded quota: pods).",
+        "The gateway is up. The API server rejects its pods (exceeded quota: pods).",
         id="one more not taken",
     ),
     case(
@@ -542,7 +542,7 @@ CASES = [
         HYBRID,
         observe(1, signals=FINE, **PENDING),
         ("True", Reason.OWNED_UNAVAILABLE),
-        "Own replicas are wanted",
+        "No replica is ready",
         id="waiting for GPUs",
     ),
     case(
@@ -550,7 +550,7 @@ CASES = [
         HYBRID,
         observe(2, signals=FINE, replicas=(replica(0), *CRASHING["replicas"])),
         ("True", Reason.OWNED_UNAVAILABLE),
-        "Some own replicas do not serve",
+        "Some replicas are not ready",
         id="one of two crashes",
     ),
     case(K.DEGRADED, ASLEEP, observe(0, signals=FINE), ("False", Reason.FULLY_SERVING), id="scaled to zero is not degraded"),
@@ -650,7 +650,7 @@ CASES = [
         workload(budget={"monthlyUSD": "1"}),
         observe(1, catalogue=catalogue({"h100": accelerator(price=None)})),
         ("Unknown", Reason.NO_PRICES),
-        "no price for h100, give one in its AcceleratorClass",
+        "no price for h100; set it in the AcceleratorClass",
         id="cost unknown",
     ),
     case(K.METRICS_AVAILABLE, HYBRID, observe(1), ("True", Reason.METRICS_FOUND), id="all there"),
@@ -676,7 +676,7 @@ CASES = [
         HYBRID,
         observe(1, signals=signals(running=Missing(reason=Reason.METRICS_STALE, detail="47 s old"))),
         ("False", Reason.METRICS_STALE),
-        "Prometheus has only old samples of the replicas' metrics;",
+        "Prometheus has only stale samples of the replicas' metrics;",
         id="the replicas are not measured",
     ),
     case(
@@ -702,8 +702,8 @@ CASES = [
         HYBRID,
         observe(1, **PENDING),
         ("True", Reason.UNSCHEDULABLE),
-        "No node has enough nvidia.com/gpu for a replica on accelerator class 'h100' (Insufficient nvidia.com/gpu); no more are asked for "
-        "meanwhile. Add nodes of that class, name another class in dedicated.accelerators",
+        "No node has enough nvidia.com/gpu for a replica on accelerator class 'h100' (Insufficient nvidia.com/gpu); no more are requested "
+        "meanwhile. Add nodes of that class, add another class to dedicated.accelerators",
         id="no GPU",
     ),
     case(
@@ -711,7 +711,7 @@ CASES = [
         HYBRID,
         waiting("0/3 nodes are available: 1 Insufficient memory, 2 Insufficient cpu. preemption: not helpful"),
         ("True", Reason.UNSCHEDULABLE),
-        "enough cpu and memory for a replica on accelerator class 'h100' (Insufficient cpu, Insufficient memory); no more are asked for "
+        "enough cpu and memory for a replica on accelerator class 'h100' (Insufficient cpu, Insufficient memory); no more are requested "
         "meanwhile. Add nodes, lower dedicated.podTemplate.resources.requests",
         id="no CPU and no memory",
     ),
@@ -720,7 +720,7 @@ CASES = [
         HYBRID,
         waiting("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
         ("True", Reason.UNSCHEDULABLE),
-        "No node takes a replica on accelerator class 'h100' (node(s) didn't match Pod's node affinity/selector); no more are asked for "
+        "No node accepts a replica on accelerator class 'h100' (node(s) didn't match Pod's node affinity/selector); no more are requested "
         "meanwhile. Compare the nodes' labels and taints",
         id="no node of that kind",
     ),
@@ -729,7 +729,7 @@ CASES = [
         HYBRID,
         observe(1, **REFUSED),
         ("True", Reason.UNSCHEDULABLE),
-        "(exceeded quota: gpus); no more are asked for meanwhile",
+        "(exceeded quota: gpus); no more are requested meanwhile",
         id="no quota left",
     ),
     case(
@@ -737,7 +737,7 @@ CASES = [
         DEDICATED,
         observe(1, **CRASHING, signals=signals(arrivals_per_s=40.0, refused_per_s=40.0)),
         ("True", Reason.CRASH_LOOP),
-        "No more replicas are asked for while one cannot start",
+        "No more replicas are requested while one cannot start",
         id="none that can start",
     ),
     case(
@@ -825,7 +825,7 @@ def test_self_hosting_economic(known: Any, rate: Any, before: str | None, said: 
     assert (found.status, found.reason) == said
 
 
-CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
+CLAIM = "The claim of dedicated.modelCache or model.source must exist"
 
 
 @pytest.mark.parametrize(
@@ -841,21 +841,23 @@ CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
         pytest.param(
             "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) had volume node affinity conflict. no new claims to "
             "deallocate, preemption: none",
-            f"Add nodes of that class, name another class in dedicated.accelerators, or lower dedicated.scaling.maxReplicas. {CLAIM}",
+            f"Add nodes of that class, add another class to dedicated.accelerators, or lower dedicated.scaling.maxReplicas. {CLAIM}",
             id="a volume elsewhere, and here all is full",
         ),
         pytest.param(
             "0/3 nodes are available: 3 cannot allocate all claims. still not schedulable, preemption: none",
-            "Add nodes of that class, name another class",
+            "Add nodes of that class, add another class",
             id="no device left of a DRA driver",
         ),
-        pytest.param("held back by scheduling gate kueue.x-k8s.io/admission", "Who has set the gate lifts it: Kueue", id="a queue of jobs"),
+        pytest.param(
+            "held back by scheduling gate kueue.x-k8s.io/admission", "Whoever set the gate removes it: Kueue", id="a queue of jobs"
+        ),
         pytest.param("0/3 nodes are available: 3 Too many pods. preemption: none", "Add nodes, lower", id="as many pods as may be"),
         pytest.param("0/1 nodes are available: 1 node(s) were unschedulable.", "Compare the nodes' labels and taints", id="cordoned nodes"),
         pytest.param(
             "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: none",
-            "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass and dedicated.podTemplate; "
-            "nodes that are cordoned or not ready take none, and an autoscaler has to know the labels of nodes that it has yet to make.",
+            "Compare the nodes' labels and taints with nodeSelector and tolerations of the AcceleratorClass and dedicated.podTemplate. "
+            "Cordoned and NotReady nodes accept no pods; a cluster autoscaler must know the labels of the nodes it can add.",
             id="no such node yet",
         ),
     ],
@@ -863,7 +865,7 @@ CLAIM = "The claim of dedicated.modelCache or model.source has to exist"
 def test_what_to_do_where_no_node_takes_a_replica_goes_by_what_is_in_the_way(sentence: str, next_step: str) -> None:
     found = condition(ConditionType.SCALING_LIMITED, HYBRID, waiting(sentence))
     assert found.reason == Reason.UNSCHEDULABLE
-    assert found.message.partition("; no more are asked for meanwhile. ")[2].startswith(next_step)
+    assert found.message.partition("; no more are requested meanwhile. ")[2].startswith(next_step)
 
 
 @pytest.mark.parametrize(
@@ -924,9 +926,9 @@ def test_only_the_classes_that_have_no_place_are_named() -> None:
     lacking = [replica(index, ready=False, bound_at=None, accelerator_class=name, unschedulable="no") for index, name in enumerate(names)]
     others = [replica(3, accelerator_class="a10"), replica(4, accelerator_class="l4", unschedulable="no", terminating=True)]
     found = condition(ConditionType.SCALING_LIMITED, HYBRID, observe(1, replicas=(*others, *lacking)))
-    assert found.message.startswith("No node takes a replica on accelerator class 'h100' or 'l40s' (no);")
+    assert found.message.startswith("No node accepts a replica on accelerator class 'h100' or 'l40s' (no);")
     nameless = condition(ConditionType.SCALING_LIMITED, HYBRID, observe(1, replicas=tuple(lacking[:1])))
-    assert nameless.message.startswith("No node takes a replica (no);")
+    assert nameless.message.startswith("No node accepts a replica (no);")
 
 
 @pytest.mark.parametrize(
@@ -949,7 +951,7 @@ def test_what_ails_replicas_that_are_to_go_is_not_told_of_those_that_are_to_come
 
 def test_where_all_is_well_with_hosted_backends_nothing_is_said_beside_it() -> None:
     found = condition(ConditionType.HOSTED_BACKEND_READY, HYBRID, observe(1, signals=FINE))
-    assert found.message == "A hosted backend answers its health check."
+    assert found.message == "A hosted backend passes its health check."
 
 
 def test_what_could_not_be_applied_is_named() -> None:

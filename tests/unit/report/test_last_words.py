@@ -22,11 +22,11 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
             "extraArgs",
             id="(seen) argument",
         ),
-        pytest.param(f"alLM', {KNOWN_ONES}]) {INPUT}", "does not know the model's architecture", id="(seen) architecture, cut"),
+        pytest.param(f"alLM', {KNOWN_ONES}]) {INPUT}", "does not support the model's architecture", id="(seen) architecture, cut"),
         pytest.param(
             "ValidationError: 1 validation error for ModelConfig\n  Value error, The checkpoint you are trying to load has model type "
             f"`foonext` but Transformers does not recognize this architecture. This could be because of an issue {INPUT}",
-            "does not know the model's architecture",
+            "does not support the model's architecture",
             id="(seen) model type",
         ),
         pytest.param(
@@ -37,22 +37,22 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
         pytest.param(
             "Value error, User-specified max_model_len (999999) is greater than the derived max_model_len (max_position_embeddings=2048.0 "
             f"or model_max_length=None in model's config.json). {INPUT}",
-            "maxContextTokens: lower that",
+            "maxContextTokens exceeds",
             id="(seen) context",
         ),
         pytest.param(
             f"Value error, Total number of attention heads (8) must be divisible by tensor parallel size (3). {INPUT}",
-            "divides the model's attention heads",
+            "divisor of the model's attention heads",
             id="(seen) heads",
         ),
         pytest.param(
             "HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/model/llama'. Use `repo_type` argument",
-            "no model in that place",
+            "No model was found there",
             id="(seen) path of a volume",
         ),
         pytest.param(
             f"Value error, Invalid repository ID or local directory specified: '/model'.\nPlease verify the following:\n {INPUT}",
-            "no model in that place",
+            "No model was found there",
             id="(seen) empty folder",
         ),
         pytest.param(
@@ -61,7 +61,7 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
             "The hub cannot be reached",
             id="(seen) no way out",
         ),
-        pytest.param(WAITED, "further up in its log", id="(seen) the engine's own process"),
+        pytest.param(WAITED, "further up in the engine's log", id="(seen) the engine's own process"),
         pytest.param(
             "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine.\n"
             + WAITED,
@@ -74,10 +74,12 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
             "too little memory for the KV cache",
             id="a short KV cache",
         ),
-        pytest.param("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "accelerator's memory", id="out of memory"),
+        pytest.param(
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "accelerator ran out of memory", id="out of memory"
+        ),
         pytest.param(
             "ValueError: Free memory on device cuda:0 (3.22/4.0 GiB) on startup is less than desired GPU memory utilization (0.9).",
-            "Something else holds memory",
+            "Something else uses accelerator memory",
             id="a shared accelerator",
         ),
         pytest.param(
