@@ -93,10 +93,10 @@ def _note(decision: DecisionStatus) -> str:
     parts = [f"{decision.what}: {decision.why}"]
     if forecast is not None:
         parts.append(
-            f"in {forecast.horizon_seconds} s {forecast.p10} / {forecast.p50} / {forecast.p90} replicas are needed (p10 / p50 / p90)"
+            f"forecast in {forecast.horizon_seconds} s: {forecast.p10} / {forecast.p50} / {forecast.p90} replicas (p10 / p50 / p90)"
         )
     if saving is not None:
-        parts.append(f"the last replica saves {saving} USD/h")
+        parts.append(f"net saving of the last replica {saving} USD/h")
     if decision.rejected is not None:
         parts.append(f"rejected {decision.rejected}")
     return "; ".join(parts)

@@ -53,8 +53,8 @@ REQUESTED = (Reason.MODE_DEDICATED, Reason.MODE_HOSTED, Reason.MODE_HYBRID)
 
 BUDGET_SENTENCES = {
     Reason.BUDGET_EXCEEDED: "budget exceeded",
-    Reason.PROJECTED_OVER_BUDGET: "budget: on course to be exceeded",
-    Reason.WITHIN_BUDGET: "budget: within it again",
+    Reason.PROJECTED_OVER_BUDGET: "budget projected to be exceeded",
+    Reason.WITHIN_BUDGET: "budget met again",
 }
 
 
@@ -144,10 +144,10 @@ def _as_told(workload: Workload, memory: Memory) -> Workload:
 def _of_shape(heard: ToldShape) -> Told:
     shape = heard.architecture
     if shape is None:
-        return Told(what="model not known", reason=Reason.MODEL_UNREADABLE, why=f"{heard.model}: {heard.problem}")
+        return Told(what="model shape unknown", reason=Reason.MODEL_UNREADABLE, why=f"{heard.model}: {heard.problem}")
     count = f"{shape.parameters / 1e9:.1f}B" if shape.parameters >= 1e9 else f"{shape.parameters / 1e6:.0f}M"  # noqa: PLR2004
     size = f"{count} parameters, {shape.layers} layers, {shape.key_value_heads} key-value heads of {shape.head_size}"
-    return Told(what="model known", reason=Reason.MODEL_TOLD, why=f"{heard.model} by its config.json, as a replica reads it: {size}")
+    return Told(what="model shape read", reason=Reason.MODEL_TOLD, why=f"{heard.model}, config.json read by a replica: {size}")
 
 
 def _restored(workload: Workload, memory: Memory) -> Memory:

@@ -150,9 +150,9 @@ class _Weighing:
         parts = [f"{_called(option)} costs {usd(option.usd)} USD a month"]
         if serving is not None and serving is not option and serving.usd is not None:
             saving = _saving(serving, option)
-            share = "" if saving is None else f", {abs(saving) * 100:.0f} % {'less' if saving >= 0 else 'more'}"
+            share = "" if saving is None else f"; saving {saving * 100:.0f} %"
             barred = "" if serving.feasible else f" ({' '.join(each.message for each in serving.obstacles)})"
-            parts.append(f"{_called(serving)}, which serves now, {usd(serving.usd)}{share}{barred}")
+            parts.append(f"{_called(serving)}, serving now, costs {usd(serving.usd)}{barred}{share}")
         traffic = self.traffic
         parts.append(
             f"{traffic.basis.value.lower()} traffic: {rate(traffic.mean_per_s)} requests/s, {rate(traffic.peak_per_s)} at the peak, "

@@ -31,7 +31,7 @@ class MeasuredPace:
 
     def __str__(self) -> str:
         """Return it in words."""
-        return f"replicas at {self.factor:.2f} times their estimate, as measured on {self.tensor_parallel_size} x {self.accelerator_class}"
+        return f"replica capacity {self.factor:.2f} times the estimate, measured on {self.tensor_parallel_size} x {self.accelerator_class}"
 
 
 def measured_pace(

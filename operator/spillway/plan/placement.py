@@ -81,21 +81,21 @@ def effective_spec(spec: InferenceWorkloadSpec, placed: Placed, *, starts: bool 
 def impossible(placed: Placed, spec: InferenceWorkloadSpec, catalogue: Catalogue) -> Problem | None:  # noqa: PLR0911  one per ground
     """Return why a workload of mode Auto cannot be served so: the spec or the catalogue rules it out, whatever it costs."""
     if placed.rents and not spec.rents:
-        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="The spec lets no request leave the cluster, or names no backend.")
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="The spec allows no hosted backend or lists none.")
     if not placed.owns:
         return None
     name, dedicated = placed.accelerator_class or "", spec.dedicated
     if dedicated is None:
-        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="The spec has no dedicated, so nothing may be owned.")
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="The spec has no dedicated section, so no replicas may run.")
     if dedicated.accelerators and name not in dedicated.accelerators:
         return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"dedicated.accelerators does not list {name!r}.")
     accelerator = catalogue.accelerator_classes.get(name)
     if name in catalogue.unreadable_classes:
         return _unreadable(name, catalogue, Reason.PLACEMENT_IMPOSSIBLE)
     if accelerator is None:
-        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"AcceleratorClass {name!r} does not exist any more.")
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message=f"AcceleratorClass {name!r} no longer exists.")
     if dedicated.engine.stated_tensor_parallel_size not in {None, placed.tensor_parallel_size}:
-        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="dedicated.engine.tensorParallelSize asks for another size.")
+        return Problem(reason=Reason.PLACEMENT_IMPOSSIBLE, message="dedicated.engine.tensorParallelSize has another value.")
     shape = Choice(name=name, accelerator=accelerator, tensor_parallel_size=placed.tensor_parallel_size or 1)
     return _unfit(as_stated(spec), shape)  # what a replica told rules out nothing that runs
 

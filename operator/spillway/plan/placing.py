@@ -115,7 +115,7 @@ class _Auto:
         serving = placing.serving
         if placing.destination is None or serving is None or not self._serves(placing):
             return placing, ()
-        why = "enough own replicas are ready" if serving.owns else "a hosted backend answers"
+        why = "enough replicas are ready" if serving.owns else "a hosted backend is ready"
         told = Told(what=f"placement {serving}", reason=Reason.MOVE_COMPLETED, why=why)
         return replace(placing, placed=serving, destination=None), (told,)
 
@@ -177,7 +177,7 @@ class _Auto:
         if self.workload.spec.placement.apply is ApplyMode.RECOMMEND or self.now - since < self.settings.placement_hold:
             return placing, ()
         moved = replace(self._set_out(placing, placing.placed, evaluation.target), saving_since=None)
-        why = f"{evaluation.target_why}; so since {since:%Y-%m-%d %H:%M}Z"
+        why = f"{evaluation.target_why}; true since {since:%Y-%m-%d %H:%M}Z"
         return moved, (_move(moved, Reason.SAVING_HELD, why),)
 
     def _set_out(self, placing: Placing, before: Placed | None, target: Placed) -> Placing:
@@ -280,7 +280,7 @@ def _advice(before: Placing, evaluation: Evaluation) -> Told | None:
     if evaluation.is_stuck:
         if before.told_stuck if before.evaluation is None else before.evaluation.is_stuck:
             return None
-        return Told(what="nothing is possible", reason=Reason.NOTHING_FEASIBLE, why=evaluation.barred)
+        return Told(what="nothing feasible", reason=Reason.NOTHING_FEASIBLE, why=evaluation.barred)
     found = evaluation.recommended
     known = before.told if before.told is not None else None if before.serving is None else str(before.serving)
     if found is None or known is None or str(found) == known:
@@ -296,7 +296,7 @@ def _nothing_feasible(evaluation: Evaluation) -> Problem:
 
 
 def _move(moved: Placing, reason: Reason, why: str) -> Told:
-    onwards = "" if moved.destination is None else f", on the way to {moved.destination}"
+    onwards = "" if moved.destination is None else f", moving to {moved.destination}"
     return Told(what=f"placement {moved.placed}{onwards}", reason=reason, why=why)
 
 

@@ -244,7 +244,7 @@ def _expected(demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, memo
     peak = peak_demand(model, share=share, within_s=within_s, now_s=now.timestamp()) / TARGET_WHERE_NOTHING_SPILLS
     if peak <= demand.replicas:
         return demand
-    return replace(demand, replicas=peak, figures=f"{demand.figures}; {peak:.2f} by {share:.2%} within {within_s:.0f} s")
+    return replace(demand, replicas=peak, figures=f"{demand.figures}; p{share * 100:g} peak {peak:.2f} within {within_s:.0f} s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,9 +273,9 @@ class _Choosing:
         lower, upper = lower_bound(self.spec), upper_bound(self.spec)
         if self.current < lower:
             raised = min(upper, max(lower, self.wanted))
-            return _Choice(replicas=raised, reason=Reason.AT_MIN_REPLICAS, note=f"at least {lower}", limited=self._limit(upper))
+            return _Choice(replicas=raised, reason=Reason.AT_MIN_REPLICAS, note=f"minimum {lower}", limited=self._limit(upper))
         if self.current > upper:
-            return _Choice(replicas=upper, reason=Reason.AT_MAX_REPLICAS, note=f"at most {upper}", limited=self._limit(upper))
+            return _Choice(replicas=upper, reason=Reason.AT_MAX_REPLICAS, note=f"maximum {upper}", limited=self._limit(upper))
         if self.demand.replicas is None and not self.weighed:
             return _Choice(replicas=self.current, reason=Reason.HELD_METRICS_MISSING, limited=self._limit(upper))
         if self.wanted > self.current:
@@ -290,7 +290,7 @@ class _Choosing:
     def _up(self, upper: int) -> _Choice:
         limited = self._limit(upper)
         if self.current >= upper:
-            note = f"{self.wanted} wanted, at most {upper}"
+            note = f"{self.wanted} needed, maximum {upper}"
             return _Choice(replicas=self.current, reason=Reason.AT_MAX_REPLICAS, note=note, limited=limited)
         if self.current == 0:
             waits = self.spec.holds and (not self.spec.rents or is_held_from_hosted(self.spec, self.seen))
@@ -299,29 +299,29 @@ class _Choosing:
             return _Choice(replicas=min(self.wanted, upper), reason=reason, limited=limited)
         if limited is Reason.UNSCHEDULABLE:
             grounds = unschedulable(self.seen, self.pool)
-            lack = f"waits for a node ({grounds})" if grounds else f"is refused ({refused(self.seen, self.pool)})"
-            note = f"no more are asked for while one {lack}"
+            lack = f"cannot be scheduled ({grounds})" if grounds else f"is rejected ({refused(self.seen, self.pool)})"
+            note = f"no more requested while one {lack}"
             return _Choice(replicas=self.current, reason=Reason.UNSCHEDULABLE, note=note, limited=limited)
         if cannot_start(self.seen, self.pool):
-            note = "no more are asked for while one cannot start and none of its kind serves"
+            note = "no more requested while one cannot start and none of its kind is ready"
             return _Choice(replicas=self.current, reason=Reason.CRASH_LOOP, note=note, limited=Reason.CRASH_LOOP)
         window = timedelta(seconds=self.spec.own.scaling.scale_up_stabilization_seconds)
         lasting = min((point.wanted for point in self.points if point.at >= self.now - window), default=self.wanted)
         if lasting <= self.current or not self._covered(window):
-            note = f"{self.wanted} wanted, not yet for {window}"
+            note = f"{self.wanted} needed, not yet for {window}"
             return _Choice(replicas=self.current, reason=Reason.STABILIZING, note=note, limited=limited)
         return _Choice(replicas=min(lasting, upper), reason=Reason.DEMAND_ROSE, limited=limited)
 
     def _down(self, lower: int) -> _Choice:
         limited = self._limit(upper_bound(self.spec))
         if self.current == lower:
-            return _Choice(replicas=lower, reason=Reason.AT_MIN_REPLICAS, note=f"at least {lower}", limited=limited)
+            return _Choice(replicas=lower, reason=Reason.AT_MIN_REPLICAS, note=f"minimum {lower}", limited=limited)
         window = timedelta(seconds=self.spec.own.scaling.scale_down_stabilization_seconds)
         if self.now - self.seen.watched_since < window:
-            return _Choice(replicas=self.current, reason=Reason.HELD_WATCHING, note=f"not yet watched for {window}", limited=limited)
+            return _Choice(replicas=self.current, reason=Reason.HELD_WATCHING, note=f"not yet observed for {window}", limited=limited)
         highest = max(point.wanted for point in self.points if point.at >= self.now - window)
         if highest >= self.current or not self._covered(window):
-            return _Choice(replicas=self.current, reason=Reason.STABILIZING, note=f"fewer wanted, not yet for {window}", limited=limited)
+            return _Choice(replicas=self.current, reason=Reason.STABILIZING, note=f"fewer needed, not yet for {window}", limited=limited)
         target = max(highest, lower)  # demand counts all that is in flight by batches, so this holds it: a replica has room for more
         return _Choice(replicas=target, reason=Reason.IDLE if target == 0 else Reason.DEMAND_FELL, note=f"for {window}", limited=limited)
 
@@ -390,14 +390,14 @@ def _first(
         needed = min(carrying, worth_at(rate * each_s, stakes, most=upper_bound(spec)))
     replicas = min(upper_bound(spec), max(lower_bound(spec), needed, as_many))
     if moved_from:
-        worth = f", each worth {ratio:.2f} of these" if ratio != 1 else ""
-        why = f"takes over from {moved_from} replicas of another kind{worth}"
+        worth = f", each equal to {ratio:.2f} new ones" if ratio != 1 else ""
+        why = f"replaces {moved_from} replicas of another kind{worth}"
     elif carrying:
         source = "declared" if arriving is None else "arriving"
-        paying = f"; of {carrying} for that, {needed or 'none'} would pay" if needed < carrying else ""
-        why = f"{source} {rate:.2f} requests/s, one replica serves {capacity.requests_per_s:.2f}{paying}"
+        paying = f"; {carrying} needed, {needed or 'none'} worth their cost" if needed < carrying else ""
+        why = f"{source} {rate:.2f} requests/s, {capacity.requests_per_s:.2f} per replica{paying}"
     else:
-        why = "no traffic that says more than the lower bound"
+        why = "no traffic that needs more than the minimum"
     return ScaleDecision(replicas=replicas, previous=None, demand_replicas=demand.replicas, reason=Reason.INITIAL, why=why)
 
 
@@ -430,7 +430,7 @@ def _sentence(demand: Demand, note: str) -> str:
 def _worth_sentence(arriving: float, figures: ScaleFigures, note: str) -> str:
     """Return what a count was weighed by, in a line."""
     parts = [
-        f"{arriving:.2f} replicas of work arrive, {figures.forecast_p10:.2f} to {figures.forecast_p90:.2f} in {figures.horizon_s:.0f} s",
+        f"demand {arriving:.2f} replicas, forecast {figures.forecast_p10:.2f} to {figures.forecast_p90:.2f} in {figures.horizon_s:.0f} s",
         *([] if figures.kappa is None else [f"kappa {figures.kappa:.2f}"]),
         *([] if figures.rejected is None else [figures.rejected]),
     ]

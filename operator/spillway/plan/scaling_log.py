@@ -19,7 +19,7 @@ def scaling_entries(decision: Decision, memory: Memory, now: datetime) -> Iterat
     if scaled.replicas != (scaled.previous or 0):
         what = f"replicas {scaled.previous or 0} -> {scaled.replicas}"
         if not _just_said(decision, memory, what):
-            why = scaled.why if told is None else f"placement.apply Recommend begins with the fewest; {scaled.why}"
+            why = scaled.why if told is None else f"placement.apply Recommend starts at the minimum; {scaled.why}"
             yield _entry(decision, scaled, now, what=what, why=why, replicas=scaled.replicas)
     before = scaled.replicas if memory.recommended_replicas is None else memory.recommended_replicas
     if told is not None and told != before:

@@ -183,4 +183,4 @@ def _alternative(level: int, saved: Floats) -> str | None:
     """Return what the replica at the edge of the alternative would save or cost."""
     if not 1 <= level <= len(saved):
         return None
-    return f"replica {level}: {'saves' if saved[level - 1] > 0 else 'costs'} {abs(float(saved[level - 1])):.2f} USD/h"
+    return f"replica {level}: net {'saving' if saved[level - 1] > 0 else 'cost'} {abs(float(saved[level - 1])):.2f} USD/h"

@@ -268,7 +268,7 @@ class Reconciler:
 def _trouble(condition: Condition) -> str | None:
     """Return the words for what a condition tells of a spec or an apply that failed, or a limit that is reached; None: none of these."""
     if condition.type == ConditionType.SPEC_VALID and condition.status == "False":
-        return "spec cannot be acted upon"
+        return "spec is invalid"
     if condition.type == ConditionType.DEGRADED and condition.reason == Reason.APPLY_FAILED:
         return "apply failed"
     if condition.type == ConditionType.SPILL_ACTIVE and condition.reason == Reason.SPILL_LIMIT_REACHED:

@@ -70,7 +70,7 @@ async def test_a_note_ends_with_the_figures_that_a_count_was_weighed_by() -> Non
     )
     (event,) = await post(Posted(), (weighed, NOW))
     assert event["note"].startswith("replicas 1 -> 2: demand 1.4; ")
-    for figure in ("180 s", "0.8", "1.5", "2.75", "saves 0.4 USD/h", "rejected 1 replica: +1.20 USD/h"):
+    for figure in ("180 s", "0.8", "1.5", "2.75", "net saving of the last replica 0.4 USD/h", "rejected 1 replica: +1.20 USD/h"):
         assert figure in event["note"]
 
 

@@ -114,11 +114,11 @@ def test_the_replicas_of_another_class_are_told_though_they_are_as_many_as_the_f
 def test_a_budget_is_told_when_the_verdict_changes() -> None:
     wanted = workload(budget={"monthlyUSD": "100"})
     first, memory = one_pass(wanted)
-    assert "budget: on course to be exceeded" in said(first)
+    assert "budget projected to be exceeded" in said(first)
     again, memory = one_pass(wanted, memory=memory, at=later(15))
     assert said(again) == []
     raised, memory = one_pass(workload(budget={"monthlyUSD": "100000"}), memory=memory, at=later(30))
-    assert said(raised) == ["budget: within it again"]
+    assert said(raised) == ["budget met again"]
     lowered, _ = one_pass(workload(budget={"monthlyUSD": "1"}), memory=memory, at=later(45))
     assert said(lowered) == ["budget exceeded"]
 
@@ -127,7 +127,7 @@ def test_a_budget_is_told_when_the_verdict_changes() -> None:
     ("monthly_usd", "then_usd", "told"),
     [
         pytest.param("1", "1", [], id="exceeded before and after"),
-        pytest.param("1", "100000", ["budget: within it again"], id="raised meanwhile"),
+        pytest.param("1", "100000", ["budget met again"], id="raised meanwhile"),
     ],
 )
 def test_a_moment_without_prices_is_no_other_verdict(monthly_usd: str, then_usd: str, told: list[str]) -> None:

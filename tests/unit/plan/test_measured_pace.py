@@ -62,7 +62,7 @@ def test_the_recommendation_says_what_it_was_reckoned_with() -> None:
     decision, _ = one_pass(served(), observe(), learned(12.0, 8.0, served()))
     evaluation = decision.placing.evaluation
     assert evaluation is not None
-    assert "times their estimate, as measured on 1 x h100" in evaluation.target_why
+    assert "times the estimate, measured on 1 x h100" in evaluation.target_why
     blank, _ = one_pass(served(), observe())
     assert blank.placing.evaluation is not None
     assert "measured" not in blank.placing.evaluation.target_why

@@ -105,8 +105,8 @@ def test_a_decision_tells_what_it_was_weighed_by() -> None:
     assert figures.forecast_p10 <= 2.8 <= figures.forecast_p90 + 0.01
     assert figures.marginal_saving_usd_per_hour is not None
     assert figures.rejected is not None
-    assert figures.rejected.startswith("replica 4: costs")
-    for part in ("2.80 replicas of work arrive", "kappa 2.50", figures.rejected):
+    assert figures.rejected.startswith("replica 4: net cost")
+    for part in ("demand 2.80 replicas", "kappa 2.50", figures.rejected):
         assert part in found.why
 
 
@@ -115,8 +115,8 @@ def test_a_bound_that_is_in_the_way_of_what_pays_is_told_with_what_one_more_woul
     assert (found.replicas, found.reason, found.limited) == (2, Reason.AT_MAX_REPLICAS, Reason.AT_MAX_REPLICAS)
     assert found.figures is not None
     assert found.figures.rejected is not None
-    assert found.figures.rejected.startswith("replica 3: saves ")
-    assert found.why.endswith("wanted, at most 2")
+    assert found.figures.rejected.startswith("replica 3: net saving ")
+    assert found.why.endswith("needed, maximum 2")
     enough, _ = lasted(hybrid(maxReplicas=9), 3.0, count=3, minutes=30, kappa=2.5)
     assert (enough.replicas, enough.reason, enough.limited) == (3, Reason.CHEAPEST_COUNT, None)
 
@@ -126,14 +126,14 @@ def test_what_is_told_is_of_the_count_decided_where_the_window_keeps_more_than_i
     _, memory = lasted(hybrid(), 2.9, count=5, minutes=4, memory=memory)
     found, memory = lasted(hybrid(), 0.4, count=5, minutes=4, memory=memory)
     assert memory.demand[-1].wanted < found.replicas < 5
-    assert_told(found, saving=-4.0, rejected=f"replica {found.replicas}: costs")  # what goes and what stays serve nothing
+    assert_told(found, saving=-4.0, rejected=f"replica {found.replicas}: net cost")  # what goes and what stays serve nothing
 
 
 @pytest.mark.parametrize(
     ("count", "rejected"),
     [
-        pytest.param(4, "replica 2: costs", id="where some go, one fewer"),
-        pytest.param(2, "replica 3: costs", id="where none goes, one more"),
+        pytest.param(4, "replica 2: net cost", id="where some go, one fewer"),
+        pytest.param(2, "replica 3: net cost", id="where none goes, one more"),
     ],
 )
 def test_what_is_told_is_of_the_count_decided_where_a_bound_keeps_more_than_is_wanted(count: int, rejected: str) -> None:
@@ -217,10 +217,10 @@ def test_a_hosted_side_that_costs_nothing_has_a_price() -> None:
     ("kappa", "to", "why"),
     [
         (200.0, 4, ""),
-        (2.5, 3, "; of 4 for that, 3 would pay"),
-        (1.05, 2, "; of 4 for that, 2 would pay"),
-        (0.8, 0, "; of 4 for that, none would pay"),
-        (0.0, 0, "; of 4 for that, none would pay"),
+        (2.5, 3, "; 4 needed, 3 worth their cost"),
+        (1.05, 2, "; 4 needed, 2 worth their cost"),
+        (0.8, 0, "; 4 needed, none worth their cost"),
+        (0.0, 0, "; 4 needed, none worth their cost"),
     ],
 )
 def test_the_first_count_is_what_declared_traffic_makes_worth_it(kappa: float, to: int, why: str) -> None:
@@ -228,7 +228,7 @@ def test_the_first_count_is_what_declared_traffic_makes_worth_it(kappa: float, t
     found = one_pass(hybrid(declared=2.7 * EACH), seen)[0].scale
     assert found is not None
     assert (found.replicas, found.reason) == (to, Reason.INITIAL)
-    assert re.fullmatch(rf"declared [0-9.]+ requests/s, one replica serves [0-9.]+{why}", found.why)
+    assert re.fullmatch(rf"declared [0-9.]+ requests/s, [0-9.]+ per replica{why}", found.why)
 
 
 def test_going_down_waits_for_the_whole_window() -> None:
@@ -301,7 +301,7 @@ def test_with_nowhere_to_spill_the_peaks_that_the_forecast_expects_are_staffed(m
     found, _ = lasted(wanted, 1.0, count=2, minutes=0, memory=Memory(demand_model=model))
     assert found.figures is None
     assert found.replicas in counts
-    assert ("by 99.00% within" in found.why) == (counts != {2})
+    assert ("p99 peak" in found.why) == (counts != {2})
 
 
 def test_after_a_move_to_a_faster_class_as_many_are_owned_as_do_the_same_work() -> None:
@@ -317,7 +317,7 @@ def test_after_a_move_to_a_faster_class_as_many_are_owned_as_do_the_same_work() 
     _, memory = lasted(on("slow"), 1.5, count=0, pools=(there,), catalogue=both, minutes=60)
     began, memory = lasted(on("h100"), 1.5, count=0, pools=(there,), catalogue=both, minutes=0, memory=memory)
     assert (began.reason, began.replicas) == (Reason.INITIAL, 2)
-    assert "takes over from 12 replicas of another kind, each worth 0.1" in began.why
+    assert "replaces 12 replicas of another kind, each equal to 0.1" in began.why
     found, _ = lasted(on("h100"), 1.5, count=0, pools=(there, another), catalogue=both, minutes=1, memory=memory)
     assert found.figures is not None
     assert found.figures.forecast_p50 == pytest.approx(1.5, rel=0.1)

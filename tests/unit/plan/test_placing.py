@@ -312,7 +312,7 @@ def test_a_price_is_seen_at_the_next_pass_and_followed_after_the_hold_time() -> 
     assert said.endswith(" is recommended, and applied once it has saved enough for long enough.")
     assert cluster.run(SETTINGS.placement_hold - HOUR, 8.0).mode is MODE.HOSTED
     assert cluster.run(2 * HOUR, 8.0).mode is MODE.DEDICATED
-    assert cluster.moves[1] == ("placement Hybrid on 1 x h100 per replica, on the way to Dedicated", Reason.SAVING_HELD)
+    assert cluster.moves[1] == ("placement Hybrid on 1 x h100 per replica, moving to Dedicated", Reason.SAVING_HELD)
 
 
 def test_a_move_tells_both_costs_the_saving_and_what_it_was_based_on() -> None:
@@ -320,7 +320,7 @@ def test_a_move_tells_both_costs_the_saving_and_what_it_was_based_on() -> None:
     cluster.catalogue = DEAR
     cluster.run(SETTINGS.placement_hold + 2 * HOUR, 8.0)
     why = next(each.why for each in cluster.memory.decisions if each.reason == Reason.SAVING_HELD)
-    for part in ("USD a month", "which serves now", "% less", "observed traffic: 8 requests/s"):
+    for part in ("USD a month", "serving now", "saving ", "observed traffic: 8 requests/s"):
         assert part in why
 
 

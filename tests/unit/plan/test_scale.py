@@ -403,7 +403,7 @@ def test_what_the_api_server_does_not_take_is_not_chased() -> None:
     seen = observe(1, pools=(pool(2, ready_replicas=1, refused="exceeded quota: gpus"),), signals=signals(running=32.0))
     found = scaled(one_pass(workload(), seen)[0])
     assert (found.replicas, found.reason, found.limited) == (2, Reason.UNSCHEDULABLE, Reason.UNSCHEDULABLE)
-    assert "while one is refused (exceeded quota: gpus)" in found.why
+    assert "while one is rejected (exceeded quota: gpus)" in found.why
 
 
 @pytest.mark.parametrize("trouble", [{"unschedulable": UNSCHEDULABLE, "bound_at": None}, {"waiting_reason": "CrashLoopBackOff"}])
@@ -535,7 +535,7 @@ def test_first_count_serves_the_declared_traffic(mode: str, rate: int, to: int) 
     wanted = workload(mode, traffic={"requestsPerSecond": {"mean": "4", "peak": "6"}})
     found = scaled(one_pass(wanted, observe(0, pools=(), catalogue=dear()), memory)[0])
     assert found.replicas == to  # one serves 1.6/s
-    assert f"declared {rate:.2f} requests/s, one replica serves 1.60" in found.why
+    assert f"declared {rate:.2f} requests/s, 1.60 per replica" in found.why
 
 
 # External
