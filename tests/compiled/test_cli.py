@@ -513,7 +513,7 @@ def test_a_prometheus_behind_authentication_tells_its_traffic(
         assert as_json(simulate, "--from-prometheus", url, *asking, *given)["trace"]["name"] == "team/chat"
         told = refusal(simulate, "-f", HYBRID, "--from-prometheus", url.replace("//", "//me:hidden@"), *asking)
     assert "hidden" not in told
-    assert f'{url}: it answered 401 Unauthorized, "who are you?"; give a credential with --prometheus-token-file, or ' in told
+    assert f'{url}: it answered 401 Unauthorized, "who are you?"; set a credential with --prometheus-token-file, or ' in told
 
 
 def test_a_token_may_come_through_a_pipe_for_all_workloads(simulate: Run, written: Callable[..., str], tmp_path: Path) -> None:
@@ -577,10 +577,10 @@ def test_another_mode_than_the_manifests_is_told(simulate: Run, written: Callabl
         ((*UNASKED, "--prometheus-token-file", "/dev/null"), "--from-prometheus: /dev/null is empty"),
         (
             ("--from-prometheus", "https://127.0.0.1:9", "--workload", "a/b", "--prometheus-ca-file", "/nowhere"),
-            "the authority's certificate /nowhere cannot be read: No such file or directory; give it with --prometheus-ca-file",
+            "CA certificate /nowhere cannot be read: No such file or directory; set it with --prometheus-ca-file",
         ),
         ((*UNASKED, "--prometheus-header", "X-Scope-OrgID"), "--prometheus-header: 'X-Scope-OrgID' has no value; give NAME=VALUE"),
-        ((*UNASKED, "--prometheus-header", "Authorization=x"), "Authorization is what --prometheus-token-file, or --prometheus-user"),
+        ((*UNASKED, "--prometheus-header", "Authorization=x"), "Authorization is set by --prometheus-token-file, or --prometheus-user"),
         (("--trace", "TRACE", "--policy", "all-hosted", "--out", "/nowhere/x"), "--out: /nowhere/x cannot be written"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
@@ -663,7 +663,7 @@ def test_a_model_of_unknown_shape_is_told_the_ways_out(simulate: Run, trace: str
     parts["InferenceWorkload"]["spec"]["model"] = {"id": "acme/secret-13b"}
     said = refusal(simulate, "-f", written(*parts.values()), "--trace", trace)
     assert "InferenceWorkload chat" in said
-    assert "Give model.architecture" in said
+    assert "Set model.architecture" in said
 
 
 def test_help_loads_neither_numpy_nor_the_simulator() -> None:

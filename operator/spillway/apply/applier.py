@@ -227,7 +227,7 @@ class Applier:
             async with asyncio.timeout_at(by):
                 await self._apply_in_time(workload, obj)
         except TimeoutError as problem:
-            raise ApiError(0, "no answer from the API server, or a webhook of it, in the time of a pass") from problem
+            raise ApiError(0, "no answer from the API server, or one of its webhooks, in time") from problem
 
     async def _apply_in_time(self, workload: Workload, obj: Object) -> None:
         """Apply an object, unless it was refused just so a while ago: then only after a pause that grows."""

@@ -139,7 +139,7 @@ class Connection:
         if not content or not response.content_type.endswith("json"):
             # A login page, or the error page of what stands between: it said nothing, and who asked goes on as if there were none.
             what = response.content_type if content else "nothing"
-            raise ApiError(0, f"no answer of the API server, but {response.status} with {what} in place of JSON")
+            raise ApiError(0, f"no answer of the API server, but {response.status} with {what} instead of JSON")
         return content
 
     async def close(self) -> None:

@@ -50,7 +50,7 @@ class EventRecorder:
         try:
             self._waiting.put_nowait((key, body))
         except asyncio.QueueFull:
-            logger.warning("no Event for %s/%s: too many are waiting", key.namespace, key.name)
+            logger.warning("no Event for %s/%s: too many are queued", key.namespace, key.name)
 
     async def run(self) -> None:
         """Post what was recorded, forever."""

@@ -93,7 +93,7 @@ class Lease:
     def fence(self) -> None:
         """Raise unless this process may write."""
         if not self.held:
-            raise NotLeadingError("the Lease is not held any more; another replica of the operator may be acting")
+            raise NotLeadingError("the Lease is no longer held; another replica of the operator may be active")
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours. Without the right to have it, waiting is of no use: that is an error.

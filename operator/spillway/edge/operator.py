@@ -167,9 +167,9 @@ class _Process:
                 try:
                     if self._lease.held and self._leading.prepared:
                         for failure in await self._reconciler.flush():
-                            logger.warning("not all that was remembered could be written down: %s", failure)
+                            logger.warning("not all learned state could be saved: %s", failure)
                 except NotLeadingError as problem:
-                    logger.warning("could not write down what was remembered: %s", problem)
+                    logger.warning("could not save learned state: %s", problem)
                 finally:
                     await self._lease.release()
         self._stop_watches.set()
@@ -260,7 +260,7 @@ def _source(settings: Settings) -> PrometheusSource | None:
 def _unasked(settings: Settings) -> Missing:
     if settings.prometheus_url is None:
         return Missing(reason=Reason.PROMETHEUS_ERROR, detail="no Prometheus is configured; set prometheus.url in the chart")
-    return Missing(reason=Reason.METRICS_MISSING, detail="Prometheus was not asked yet")
+    return Missing(reason=Reason.METRICS_MISSING, detail="Prometheus has not been queried yet")
 
 
 def _serve_metrics(settings: Settings, telemetry: Telemetry) -> tuple[Callable[[], None], int]:

@@ -41,11 +41,11 @@ class Access:
     def __post_init__(self) -> None:
         for name, value in self.headers.items():
             if not _HEADER_NAME.fullmatch(name):
-                raise AccessError(f"{name!r} is no name of a header; give one such as X-Scope-OrgID")
+                raise AccessError(f"{name!r} is not a valid header name; use one such as X-Scope-OrgID")
             if name.lower() == "authorization":
-                raise AccessError(f"{name} is what {self.named.auth} is for; leave it out of {self.named.headers}")
+                raise AccessError(f"{name} is set by {self.named.auth}; remove it from {self.named.headers}")
             if not _HEADER_VALUE.fullmatch(value):
-                raise AccessError(f"the value of {name} is empty, or has characters that no header may have; give plain ASCII")
+                raise AccessError(f"the value of {name} is empty or has characters that headers cannot have; use plain ASCII")
 
 
 OPEN = Access()  # to a Prometheus that anybody may ask
@@ -60,23 +60,23 @@ def folder_authorization(folder: Path) -> str:
         return basic(found[USERNAME], found[PASSWORD], where=f"{folder}/{USERNAME}")
     if TOKEN in found:
         others = " and ".join(name for name in found if name != TOKEN)
-        raise AccessError(f"{folder} has a token, and {others} too; leave the one or the other in the Secret")
+        raise AccessError(f"{folder} has a token and {others}; remove one or the other from the Secret")
     raise AccessError(
-        f"{folder} has neither a token nor both a username and a password; is the Secret of prometheus.auth.secret there, with these keys?"
+        f"{folder} has neither a token nor both a username and a password; does the Secret of prometheus.auth.secret have these keys?"
     )
 
 
 def bearer(token: str, *, where: str) -> str:
     """Return the value of Authorization for a token. One that a header cannot carry is refused here: others would quote it."""
     if not _TOKEN.fullmatch(token):
-        raise AccessError(f"{where} is empty, or has spaces or characters that no token has; give the token alone, without 'Bearer'")
+        raise AccessError(f"{where} is empty, or has spaces or characters that no token has; use the token alone, without 'Bearer'")
     return f"Bearer {token}"
 
 
 def basic(username: str, password: str, *, where: str) -> str:
     """Return the value of Authorization for a name and a password."""
     if ":" in username:
-        raise AccessError(f"{where} has a colon, which ends a name in basic authentication; give the name alone")
+        raise AccessError(f"{where} has a colon, which basic authentication does not allow; use the name alone")
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
@@ -100,8 +100,8 @@ def _text_of(path: Path, *, missing: str | None) -> str:
     except FileNotFoundError as problem:
         if missing is not None:
             return missing
-        raise AccessError(f"{path} cannot be read: {problem.strerror}; give a file that is there") from None
+        raise AccessError(f"{path} cannot be read: {problem.strerror}; name a file that exists") from None
     except OSError as problem:
-        raise AccessError(f"{path} cannot be read: {problem.strerror}; let this process read it") from None
+        raise AccessError(f"{path} cannot be read: {problem.strerror}; make it readable for this process") from None
     except UnicodeDecodeError:
-        raise AccessError(f"{path} is no text; give what was handed out, as text") from None
+        raise AccessError(f"{path} is not text; provide the credential as text") from None

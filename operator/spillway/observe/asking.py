@@ -75,8 +75,8 @@ def why_not_let_in(problem: BaseException, access: Access) -> str | None:
     if isinstance(problem, RefusedError):
         return _refusal(problem, access)
     if isinstance(problem, requests.JSONDecodeError):
-        found = "it answered with something else than JSON, as a login page does"
-        return f"{found}; give the URL of Prometheus itself, and a credential with {access.named.auth}"
+        found = "it answered with something other than JSON, such as a login page"
+        return f"{found}; set the URL of Prometheus itself, and a credential with {access.named.auth}"
     if isinstance(problem, requests.exceptions.SSLError) or not isinstance(problem, requests.RequestException):
         return _untrusted(problem, access)
     return None
@@ -118,38 +118,38 @@ def _refusal(problem: RefusedError, access: Access) -> str | None:
     named = access.named
     match problem.status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN if access.authorization is None:
-            return f"it answered {problem}; give a credential with {named.auth}, or the tenant with {named.headers}"
+            return f"it answered {problem}; set a credential with {named.auth}, or the tenant with {named.headers}"
         case HTTPStatus.UNAUTHORIZED:
-            return f"it answered {problem} to the credential of {named.auth}; renew that, or give the tenant with {named.headers}"
+            return f"it answered {problem} to the credential of {named.auth}; renew it, or set the tenant with {named.headers}"
         case HTTPStatus.FORBIDDEN:
-            return f"it answered {problem} to the credential of {named.auth}; permit its owner to ask, or give another's"
+            return f"it answered {problem} to the credential of {named.auth}; grant it query access, or set another"
         case HTTPStatus.NOT_FOUND:
-            return f"it answered {problem}; give the URL of Prometheus itself"
+            return f"it answered {problem}; set the URL of Prometheus itself"
     return None
 
 
 def _untrusted(problem: BaseException, access: Access) -> str | None:
     """Return what is wrong with the authority we have, or with the certificate that was shown."""
     if access.ca_file is not None and (trouble := _unusable(access.ca_file)) is not None:
-        return f"{trouble}; give it with {access.named.authority}"
+        return f"{trouble}; set it with {access.named.authority}"
     failure = next((each for each in _causes(problem) if isinstance(each, ssl.SSLError)), None)
     if not isinstance(failure, ssl.SSLCertVerificationError):
-        return None if failure is None else f"TLS fails ({failure.reason or failure.strerror}); does it speak https at this port?"
+        return None if failure is None else f"TLS fails ({failure.reason or failure.strerror}); does it serve HTTPS on this port?"
     told = failure.verify_message
     if failure.verify_code in _OTHER_HOST:
-        return f"its certificate is another host's: {told.rstrip('.')}; ask it by a name that is in its certificate"
+        return f"its certificate is for another host: {told.rstrip('.')}; use a host name from its certificate"
     if failure.verify_code in _OUT_OF_DATE:
-        return f"its certificate is out of date: {told}; renew it there"
-    return f"its certificate is not trusted: {told}; give the certificate of its authority with {access.named.authority}"
+        return f"its certificate is not valid now: {told}; renew it"
+    return f"its certificate is not trusted: {told}; set its CA certificate with {access.named.authority}"
 
 
 def _unusable(ca_file: Path) -> str | None:
     try:
         ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
-        return f"{ca_file} has no certificate in PEM"
+        return f"{ca_file} has no PEM certificate"
     except OSError as problem:
-        return f"the authority's certificate {ca_file} cannot be read: {problem.strerror}"
+        return f"CA certificate {ca_file} cannot be read: {problem.strerror}"
     return None
 
 

@@ -111,5 +111,5 @@ def _sentence(problem: BaseException) -> str:
     if isinstance(problem, requests.Timeout):
         return "it did not answer in time; ask for less with --since"
     if isinstance(problem, RefusedError):
-        return f"it answered {problem}; give the URL of Prometheus itself"
+        return f"it answered {problem}; set the URL of Prometheus itself"
     return f"it answered {' '.join(f'{type(problem).__name__}: {problem}'.split())[:200]}; give the URL of Prometheus itself"

@@ -57,7 +57,7 @@ class PrometheusSource:
         try:
             answers = await self._batch()
         except TimeoutError:
-            late = Missing(reason=Reason.PROMETHEUS_ERROR, detail="all queries together took too long; raise prometheus.timeoutSeconds")
+            late = Missing(reason=Reason.PROMETHEUS_ERROR, detail="the queries together took too long; raise prometheus.timeoutSeconds")
             return {key: all_missing(self._window_s, late, target.backends) for key, target in targets.items()}
         batch = Batch.of(answers, window_s=self._window_s, at=now, pod_owners=pod_owners)
         return {key: signals_of(key, batch, target) for key, target in targets.items()}
@@ -127,7 +127,7 @@ def _sentence(problem: BaseException) -> str:
     if isinstance(problem, requests.ConnectionError):
         return "Prometheus cannot be reached"
     if isinstance(problem, requests.Timeout):
-        return "Prometheus did not answer in time; raise prometheus.timeoutSeconds where it is only slow"
+        return "Prometheus did not answer in time; raise prometheus.timeoutSeconds if it is only slow"
     if isinstance(problem, RefusedError):
         return f"it answered {problem}"
     if isinstance(problem, TooMuchError):

@@ -77,7 +77,7 @@ class Actor:
             async with asyncio.timeout_at(by):
                 return await self._act(by, workload, seen, decision)
         except TimeoutError:
-            return Applied(failures=("not everything could be done in the time of a pass; does an admission webhook take long to answer?",))
+            return Applied(failures=("timed out before everything was applied; is an admission webhook slow to answer?",))
 
     async def _act(self, by: float, workload: Workload, seen: Observation, decision: Decision) -> Applied:
         """Make the cluster as decided. With problems nothing but the cap is touched: what runs goes on running."""
@@ -98,7 +98,7 @@ class Actor:
             try:
                 await self._announce(workload, rendered.cap)
             except ApiError as problem:
-                failures.append(f"annotations of gateway pods, without which the cap reaches them a minute later: {problem}")
+                failures.append(f"annotations of gateway pods (the cap reaches them up to a minute later without): {problem}")
         if all(ref.kind != "Deployment" for ref in applied.undone):  # what is to take over is there, as far as it depends on us
             handover = hand_over(workload, seen, decision, wanted=rendered.children, config_hash=rendered.config_hash)
             failures.extend(await self._applier.prune(workload, handover.keeps))
@@ -126,10 +126,10 @@ class Actor:
         failures = await tell_deletion_costs(self._connection, self._fence, namespace=workload.key.namespace, costs=costs)
         if not failures:
             return
-        why = f"Kubernetes chooses who goes, busy or not: {'; '.join(failures)}"
+        why = f"Kubernetes picks the replicas to remove, busy or not: {'; '.join(failures)}"
         logger.warning("%s/%s: no pod-deletion-cost: %s", workload.key.namespace, workload.key.name, why)
         now = self._clock()
-        told = DecisionStatus(time=now.replace(microsecond=0), what="replicas not told who goes", reason=Reason.APPLY_FAILED, why=why)
+        told = DecisionStatus(time=now.replace(microsecond=0), what="replicas not ranked for removal", reason=Reason.APPLY_FAILED, why=why)
         self._recorder.record(workload.key, workload.uid, told, now, warning=True)
 
     async def _follow(self, workload: Workload, decision: Decision) -> Applied:

@@ -57,7 +57,9 @@ class Bookkeeping:
                 self._found[owner] = ledger
             elif FILE in data:
                 where = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
-                logger.error("the ledger in ConfigMap %s cannot be read: counting starts anew, its text is kept beside the new one", where)
+                logger.error(
+                    "the ledger in ConfigMap %s cannot be read: counting starts over, the old text is kept beside the new one", where
+                )
             if unreadable:
                 self._unreadable[owner] = unreadable
 

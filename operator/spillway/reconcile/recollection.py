@@ -49,7 +49,7 @@ class Recollection:
                 learned = parse_learned(found.get("data") or {})
             except ValueError as problem:
                 where = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
-                logger.warning("what ConfigMap %s keeps cannot be read, and is learned anew: %s", where, problem)
+                logger.warning("ConfigMap %s cannot be read, its contents are learned again: %s", where, problem)
                 continue
             if learned is not None:
                 self._found[owner] = learned

@@ -93,9 +93,7 @@ class Reconciler:
             revisit_s = UNREADABLE_REVISIT_S
         except TimeoutError as problem:
             self._telemetry.passes["failed"] += 1
-            raise TimeoutError(
-                f"not done in {self._settings.pass_timeout_s:g} s; does an admission webhook take long to answer?"
-            ) from problem
+            raise TimeoutError(f"timed out after {self._settings.pass_timeout_s:g} s; is an admission webhook slow to answer?") from problem
         except BaseException:
             self._telemetry.passes["failed"] += 1
             raise

@@ -138,7 +138,7 @@ def _copy(found: Mapping[str, str], values: dict[str, Any], fields: Mapping[str,
 
 def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     if text not in allowed:
-        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes {' or '.join(allowed)}")
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be {' or '.join(allowed)}")
     return text
 
 
@@ -148,7 +148,7 @@ def _seconds(name: str, text: str, *, most: int = 3600) -> float:
     except ValueError:
         seconds = 0.0
     if not 1 <= seconds <= most:
-        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a number of seconds from 1 to {most}")
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be a number of seconds from 1 to {most}")
     return seconds
 
 
@@ -158,13 +158,13 @@ def _percent(name: str, text: str) -> float:
     except ValueError:
         percent = -1.0
     if not 0 <= percent <= 100:  # noqa: PLR2004  a share
-        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a percentage from 0 to 100")
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be a percentage from 0 to 100")
     return percent
 
 
 def _port(name: str, text: str) -> int:
     if not text.isdecimal() or not int(text) < 2**16:
-        raise SettingsError(f"{PREFIX}{name} is {text!r}; it takes a port number, or 0 for a free one")
+        raise SettingsError(f"{PREFIX}{name} is {text!r}; it must be a port number, or 0 for a free port")
     return int(text)
 
 
@@ -172,7 +172,7 @@ def _json(name: str, text: str) -> object:
     try:
         return json.loads(text)
     except ValueError as problem:
-        raise SettingsError(f"{PREFIX}{name} is no JSON: {problem}") from problem
+        raise SettingsError(f"{PREFIX}{name} is not JSON: {problem}") from problem
 
 
 def _each_labels(name: str, given: object) -> tuple[dict[str, str], ...]:
@@ -183,7 +183,7 @@ def _each_labels(name: str, given: object) -> tuple[dict[str, str], ...]:
 
 def _names(name: str, given: object) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(each, str) and each for each in given):
-        raise SettingsError(f'{PREFIX}{name} takes a JSON list of names, for example ["registry"]')
+        raise SettingsError(f'{PREFIX}{name} must be a JSON list of names, for example ["registry"]')
     return tuple(given)
 
 
@@ -191,7 +191,7 @@ def _gateway_pod_template(name: str, given: object) -> GatewayPodTemplate:
     try:
         return GatewayPodTemplate.model_validate(given)
     except ValidationError as problem:
-        raise SettingsError(f"{PREFIX}{name} takes what gateway.podTemplate of a workload takes: {first_error(problem)}") from problem
+        raise SettingsError(f"{PREFIX}{name} must be a valid gateway.podTemplate of a workload: {first_error(problem)}") from problem
 
 
 def _labels(name: str, labels: object) -> dict[str, str]:
@@ -200,5 +200,5 @@ def _labels(name: str, labels: object) -> dict[str, str]:
 
 def _strings(name: str, given: object, *, example: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
-        raise SettingsError(f"{PREFIX}{name} takes a JSON object of strings, for example {json.dumps(example)}")
+        raise SettingsError(f"{PREFIX}{name} must be a JSON object of strings, for example {json.dumps(example)}")
     return given

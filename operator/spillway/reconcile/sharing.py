@@ -176,7 +176,7 @@ class Sharing:
             before = followed.told.get(pod.uid)
             if problem.status == 0 and (before is None or share > before.share):
                 followed.told[pod.uid] = _Told(share=share, at=self._clock())  # no answer: it may have been told, and then has it
-            logger.warning("%s/%s: share of gateway %s not told: %s", key.namespace, key.name, pod.name, problem)
+            logger.warning("%s/%s: share of gateway %s not sent: %s", key.namespace, key.name, pod.name, problem)
             return False
         return True
 

@@ -51,7 +51,7 @@ class Stocktaker:
                 for kind in WATCHED:
                     await self._shown(kind)
         except TimeoutError as problem:
-            raise RuntimeError(f"the watch of {kind}s has not shown all there is within {SYNC_TIMEOUT_S:.0f} s") from problem
+            raise RuntimeError(f"the watch of {kind}s has not synced within {SYNC_TIMEOUT_S:.0f} s") from problem
 
     async def _shown(self, kind: str) -> None:
         while True:
@@ -71,7 +71,7 @@ class Stocktaker:
             await self._compare(settle_s)
         except ApiError as problem:
             self.failed = str(problem)
-            logger.warning("stocktaking failed: %s", problem)
+            logger.warning("resync failed: %s", problem)
         else:
             self.failed = None
 
@@ -89,7 +89,7 @@ class Stocktaker:
             self._evict(kind, stale & stale_still)
             unseen += len(missing & missing_still)
         if unseen:
-            logger.error("%d objects exist that the watches have not shown", unseen)
+            logger.error("%d objects exist that the watches have not reported", unseen)
         self.watching = unseen == 0
 
     async def _count_unwatched(self, kind: str) -> None:
@@ -131,7 +131,7 @@ class Stocktaker:
     def _evict(self, kind: str, gone: Iterable[Identity]) -> None:
         owners = {(key.namespace, child.name): key for key, child in self._world.view.all_children() if child.kind == kind}
         for namespace, name, uid in gone:
-            logger.warning("%s %s/%s is gone, which the watch did not tell", kind, namespace, name)
+            logger.warning("%s %s/%s is gone, which the watch did not report", kind, namespace, name)
             owner: Key | None = owners.get((namespace, name))
             keys = self._world.view.remove_named(kind, namespace, name, datetime.now(UTC), owner=owner)
             self._world.known.gone(Ref(kind, namespace, name), uid)

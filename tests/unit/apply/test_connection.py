@@ -64,6 +64,6 @@ async def test_something_else_in_place_of_an_answer_is_as_good_as_none(
 ) -> None:
     """As of a load balancer that has nobody behind it, or wants somebody to log in."""
     door.content_type, door.text = content_type, text
-    with pytest.raises(ApiError, match=f"{what} in place of JSON") as told:
+    with pytest.raises(ApiError, match=f"{what} instead of JSON") as told:
         await connection.request("GET", PATH)
     assert told.value.status == 0

@@ -17,7 +17,7 @@ KEY = Key(namespace="ml", name="chat")
         PassFailedError("Service chat: 403: no"),
         ApiError(429, "too many requests"),
         ApiError(0, "API server: Server disconnected"),
-        NotLeadingError("the Lease is not held any more"),
+        NotLeadingError("the Lease is no longer held"),
         TimeoutError(),
     ],
     ids=repr,

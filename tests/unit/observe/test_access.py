@@ -112,14 +112,14 @@ async def test_a_redirect_takes_the_credential_to_nobody_else(tmp_path: Path, as
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({}, "has neither a token nor both a username and a password; is the Secret of prometheus.auth.secret there"),
+        ({}, "has neither a token nor both a username and a password; does the Secret of prometheus.auth.secret have these keys"),
         ({"username": "me"}, "has neither a token nor both a username and a password"),
         ({"token": "\n"}, "has neither a token nor both a username and a password"),
         (
             {"token": "sesame", "username": "me", "password": "sesame"},
-            "has a token, and username and password too; leave the one or the other",
+            "has a token and username and password; remove one or the other",
         ),
-        ({"token": "Bearer sesame"}, "give the token alone, without 'Bearer'"),
+        ({"token": "Bearer sesame"}, "use the token alone, without 'Bearer'"),
         ({"token": "sesame\nsesame"}, "has spaces or characters that no token has"),
         ({"token": "sésame"}, "has spaces or characters that no token has"),
         ({"username": "a:b", "password": "sesame"}, "has a colon"),
@@ -139,24 +139,24 @@ async def test_a_file_that_is_no_text_is_told(tmp_path: Path, ask: Ask) -> None:
     access = secret(tmp_path / "auth", token="")
     (tmp_path / "auth" / "token").write_bytes(b"\xff\xfe")
     with serving(Asked()) as url:
-        assert "token is no text" in await detail(ask(url, access))
+        assert "token is not text" in await detail(ask(url, access))
 
 
 @pytest.mark.parametrize(
     ("answer", "keys", "told"),
     [
-        ((401, "no org id"), {}, 'it answered 401 Unauthorized, "no org id"; give a credential with prometheus.auth, or the tenant with'),
-        ((403, "<html>" * 99), {}, "it answered 403 Forbidden; give a credential with prometheus.auth"),
-        ((401, ""), {"token": "sesame"}, "it answered 401 Unauthorized to the credential of prometheus.auth; renew that"),
+        ((401, "no org id"), {}, 'it answered 401 Unauthorized, "no org id"; set a credential with prometheus.auth, or the tenant with'),
+        ((403, "<html>" * 99), {}, "it answered 403 Forbidden; set a credential with prometheus.auth"),
+        ((401, ""), {"token": "sesame"}, "it answered 401 Unauthorized to the credential of prometheus.auth; renew it"),
         (
             (403, "cannot get namespaces"),
             {"token": "sesame"},
-            '403 Forbidden, "cannot get namespaces" to the credential of prometheus.auth; permit',
+            '403 Forbidden, "cannot get namespaces" to the credential of prometheus.auth; grant',
         ),
-        ((404, "page not found"), {"token": "sesame"}, 'it answered 404 Not Found, "page not found"; give the URL of Prometheus itself'),
+        ((404, "page not found"), {"token": "sesame"}, 'it answered 404 Not Found, "page not found"; set the URL of Prometheus itself'),
         ((503, "busy"), {"token": "sesame"}, 'it answered 503 Service Unavailable, "busy"'),
         ((499, "gone"), {"token": "sesame"}, 'it answered 499, "gone"'),
-        ((200, "<html>log in"), {"token": "sesame"}, "something else than JSON, as a login page does"),
+        ((200, "<html>log in"), {"token": "sesame"}, "something other than JSON, such as a login page"),
     ],
     ids=["a tenant is missing", "a page", "refused", "not permitted", "another's URL", "busy", "a number of its own", "a login page"],
 )
@@ -205,7 +205,7 @@ async def test_a_private_authority_and_a_token_let_in(tmp_path: Path, ask: Ask, 
         assert "401" in await detail(ask(url, Access(ca_file=tmp_path / "ca.crt")))
         untrusting = await detail(ask(url, Access(authorization=authorization)))
     assert untrusting.startswith("its certificate is not trusted: ")
-    assert untrusting.endswith("; give the certificate of its authority with prometheus.ca")
+    assert untrusting.endswith("; set its CA certificate with prometheus.ca")
 
 
 async def test_a_renewed_authority_is_trusted_by_the_next_query(
@@ -224,8 +224,8 @@ async def test_a_renewed_authority_is_trusted_by_the_next_query(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "cannot be read: No such file or directory; give it with prometheus.ca"),
-        ("sesame", "has no certificate in PEM; give it with"),
+        (None, "cannot be read: No such file or directory; set it with prometheus.ca"),
+        ("sesame", "has no PEM certificate; set it with"),
     ],
     ids=["no file", "no certificate"],
 )
@@ -242,13 +242,13 @@ async def test_a_certificate_of_another_name_is_told(tmp_path: Path, ask: Ask, t
     (tmp_path / "ca.crt").write_text(trusted.pem)
     with serving(Asked(), context) as url:
         told = await detail(ask(url.replace("localhost", "127.0.0.1"), Access(ca_file=tmp_path / "ca.crt")))
-    assert told.startswith("its certificate is another host's: ")
+    assert told.startswith("its certificate is for another host: ")
     assert "127.0.0.1" in told
 
 
 async def test_a_server_without_tls_is_told(ask: Ask) -> None:
     with serving(Asked()) as url:
-        assert "does it speak https at this port?" in await detail(ask(url.replace("http", "https"), Access()))
+        assert "does it serve HTTPS on this port?" in await detail(ask(url.replace("http", "https"), Access()))
 
 
 def test_a_history_is_asked_for_in_the_same_way(tmp_path: Path, trusted: Authority, context: ssl.SSLContext) -> None:
@@ -272,9 +272,9 @@ def test_a_history_is_asked_for_in_the_same_way(tmp_path: Path, trusted: Authori
 @pytest.mark.parametrize(
     ("headers", "told"),
     [
-        ({"X Scope": "a"}, "'X Scope' is no name of a header"),
-        ({"authorization": "Bearer sesame"}, "authorization is what prometheus.auth is for"),
-        ({"X-Scope-OrgID": "sesame\r\nHost: x"}, "the value of X-Scope-OrgID is empty, or has characters"),
+        ({"X Scope": "a"}, "'X Scope' is not a valid header name"),
+        ({"authorization": "Bearer sesame"}, "authorization is set by prometheus.auth;"),
+        ({"X-Scope-OrgID": "sesame\r\nHost: x"}, "the value of X-Scope-OrgID is empty or has characters"),
         ({"X-Scope-OrgID": ""}, "the value of X-Scope-OrgID is empty"),
     ],
 )

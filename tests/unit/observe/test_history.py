@@ -77,7 +77,7 @@ def refusal(answer: Callable[[Request], Answer], **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((500, "broken"), '500 Internal Server Error, "broken"; give the URL'),
+        ((500, "broken"), '500 Internal Server Error, "broken"; set the URL'),
         ((200, "<html>"), "it answered"),
         ((200, {"status": "success", "data": {"result": [{"metric": {}}]}}), "something else than a range"),
         ((200, {"status": "success"}), "it answered"),
@@ -115,4 +115,4 @@ def test_what_is_no_url_is_told_with_what_to_do(url: str) -> None:
 def test_a_page_that_somebody_else_answers_with_is_told_in_a_line() -> None:
     told = refusal(lambda _: (404, "<html>\n" + "<p>not here</p>\n" * 100))
     assert "\n" not in told
-    assert told.endswith("; give the URL of Prometheus itself")
+    assert told.endswith("; set the URL of Prometheus itself")

@@ -146,7 +146,7 @@ async def test_who_has_learned_nothing_has_no_config_map() -> None:
 async def test_what_cannot_be_read_is_told_and_learned_anew(text: str, caplog: pytest.LogCaptureFixture) -> None:
     server = Server(stored(text=text))
     found = await loaded(server)
-    assert "ml/chat-learned keeps cannot be read, and is learned anew" in caplog.text
+    assert "ml/chat-learned cannot be read, its contents are learned again" in caplog.text
     assert found.recall(workload().key, "uid-1", Memory()) == Memory()
     await found.write(workload(), KNOWS, NOW)
     assert server.kept() == Learned.of(KNOWS)

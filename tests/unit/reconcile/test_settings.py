@@ -66,7 +66,7 @@ def test_what_prometheus_asks_for_is_read_when_it_is_asked_and_not_before(tmp_pa
     assert (access.ca_file, access.headers) == (Path("/somewhere/ca.crt"), {"X-Scope-OrgID": "team"})
     (tmp_path / "token").write_text("made later")
     assert access.authorization is not None
-    with pytest.raises(AccessError, match="give the token alone"):
+    with pytest.raises(AccessError, match="use the token alone"):
         access.authorization()
     (tmp_path / "token").write_text("later")
     assert access.authorization() == "Bearer later"
