@@ -39,7 +39,7 @@ def amount(quantity: str) -> Decimal:
     """Return the number that a Kubernetes quantity stands for: of memory, bytes. Raises ValueError for what is none."""
     number = quantity.rstrip("KMGTPEimk")
     if not re.fullmatch(QUANTITY_PATTERN, quantity):
-        raise ValueError(f"{quantity!r} is no quantity; write it such as 4, 500m or 32Gi")
+        raise ValueError(f"{quantity!r} is not a quantity; write it like 4, 500m or 32Gi")
     return Decimal(number) * _FACTORS[quantity.removeprefix(number)]
 
 

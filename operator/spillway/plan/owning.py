@@ -25,7 +25,7 @@ from spillway.plan.offers import Offer
 from spillway.plan.options import MOST_REPLICAS, Cause, Obstacle, Option, Owned, Question, ServedBy, over_budget
 from spillway.plan.sizing import ReplicaSize, sizes
 
-_TOO_MANY_FOR_ANY = Obstacle(cause=Cause.TOO_MANY, message=f"Needs more than {MOST_REPLICAS} replicas, and no workload may have more.")
+_TOO_MANY_FOR_ANY = Obstacle(cause=Cause.TOO_MANY, message=f"Needs more than {MOST_REPLICAS} replicas, the most a workload may have.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +140,9 @@ def _barred(spec: InferenceWorkloadSpec, size: ReplicaSize, *, priced: bool) -> 
         found.append(Obstacle(cause=Cause.NOT_LISTED, message="Not in dedicated.accelerators."))
     stated = spec.own.engine.stated_tensor_parallel_size
     if stated not in {None, size.tensor_parallel_size}:
-        found.append(Obstacle(cause=Cause.NOT_LISTED, message=f"dedicated.engine.tensorParallelSize says {stated}."))
+        found.append(Obstacle(cause=Cause.NOT_LISTED, message=f"dedicated.engine.tensorParallelSize is {stated}."))
     if not priced:
-        message = f"AcceleratorClass {size.accelerator_class!r} has no price; give it spec.price."
+        message = f"AcceleratorClass {size.accelerator_class!r} has no price; set its spec.price."
         found.append(Obstacle(cause=Cause.NO_PRICE, message=message))
     return tuple(found)
 
@@ -150,13 +150,13 @@ def _barred(spec: InferenceWorkloadSpec, size: ReplicaSize, *, priced: bool) -> 
 def _spot_barred(spec: InferenceWorkloadSpec) -> tuple[Obstacle, ...]:
     if spec.traffic is not None and spec.traffic.latency is not LatencyNeed.INTERACTIVE:
         return ()
-    return (Obstacle(cause=Cause.SPOT, message="Spot capacity can be taken away, and nothing else would answer Interactive requests."),)
+    return (Obstacle(cause=Cause.SPOT, message="Spot capacity can be reclaimed, and nothing else would serve Interactive requests."),)
 
 
 def _too_many(cost: MonthlyCost, most: int) -> tuple[Obstacle, ...]:
     if cost.replicas_peak <= most:
         return ()
-    return (Obstacle(cause=Cause.TOO_MANY, message=f"Needs {cost.replicas_peak} replicas; it may have at most {most}."),)
+    return (Obstacle(cause=Cause.TOO_MANY, message=f"Needs {cost.replicas_peak} replicas; at most {most} are allowed."),)
 
 
 def _stranded_usd(cost: MonthlyCost, size: ReplicaSize, accelerator: AcceleratorClassSpec) -> float:

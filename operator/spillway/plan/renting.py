@@ -66,7 +66,7 @@ def _option(question: Question, load: Load, mode: ServedBy, offer: Offer, barred
 def _barred(question: Question) -> tuple[Obstacle, ...]:
     if question.may_leave:
         return _nobody_serves(question)
-    stays = Obstacle(cause=Cause.RESIDENCY, message="placement.dataResidency ClusterOnly lets no request leave the cluster.")
+    stays = Obstacle(cause=Cause.RESIDENCY, message="placement.dataResidency ClusterOnly keeps all requests in the cluster.")
     return (stays, *_nobody_serves(question))
 
 
@@ -74,9 +74,9 @@ def _nobody_serves(question: Question) -> tuple[Obstacle, ...]:
     if question.offers.found:
         return ()
     if has_own_weights(question.spec):
-        message = "The weights are your own (model.source.persistentVolumeClaim); name a provider that serves them in hosted.backends."
+        message = "The weights are your own (model.source.persistentVolumeClaim); add a provider that serves them to hosted.backends."
         return (Obstacle(cause=Cause.OWN_WEIGHTS, message=message),)
-    message = f"No HostedProvider lists {question.spec.model.id}; give one with -f, or price lists with --prices."
+    message = f"No HostedProvider lists {question.spec.model.id}; add one with -f, or price lists with --prices."
     return (Obstacle(cause=Cause.NO_OFFER, message=message),)
 
 

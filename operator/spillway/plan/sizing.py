@@ -231,8 +231,8 @@ def own_context_misfit(known: KnownModel, size: ReplicaSize, *, engine: Engine, 
     if held >= own:
         return None
     return (
-        f"vLLM does not start on {size.tensor_parallel_size} x {size.accelerator_class} with the model's own context of {own} tokens, of "
-        f"which the KV cache holds {held}: set model.maxContextTokens to what requests need."
+        f"vLLM does not start on {size.tensor_parallel_size} x {size.accelerator_class} with the model's own context of {own} tokens, as "
+        f"the KV cache holds only {held}: set model.maxContextTokens to what requests need."
     )
 
 
@@ -243,7 +243,7 @@ def too_long_requests(known: KnownModel, lengths: Lengths, *, max_context_tokens
         return None
     whose = "model.maxContextTokens allows" if max_context_tokens else "the model's own context is"
     fields = "model.maxContextTokens or traffic" if max_context_tokens else "traffic, or choose another model"
-    return f"A mean request has {needed} tokens and {whose} {most}: the engine refuses what is longer. Correct {fields}."
+    return f"A mean request has {needed} tokens and {whose} {most}: the engine rejects longer ones. Correct {fields}."
 
 
 def error_percent(model: Architecture, quantization: Quantization | None, accelerator: AcceleratorClassSpec, *, calibrated: bool) -> int:
@@ -283,14 +283,14 @@ def _misfit(found: Memory, accelerator: AcceleratorClassSpec, tensor_parallel_si
 def _too_few(tokens: int, longest: int) -> str | None:
     if tokens >= longest:
         return None
-    return f"the KV cache holds {tokens} tokens, and one request may need {longest}: lower model.maxContextTokens or take more memory"
+    return f"the KV cache holds {tokens} tokens, and one request may need {longest}: lower model.maxContextTokens or choose more memory"
 
 
 def _too_long(limit: int, lengths: Lengths) -> str | None:
     """Return that not one request of mean length fits: it may be longer than the longest that is served."""
     if limit:
         return None
-    return f"the KV cache holds no request of {lengths.context_mean:.0f} tokens, the mean one: correct traffic, or take more memory"
+    return f"the KV cache cannot hold a mean request of {lengths.context_mean:.0f} tokens: correct traffic, or choose more memory"
 
 
 def _missed(slo: Slo | None, service: Service, *, batch: int, seen: Promise) -> str | None:

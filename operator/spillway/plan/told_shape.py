@@ -117,7 +117,7 @@ def read_told(text: str) -> Architecture | Unreadable:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError):
-        return Unreadable(message=f"its first container left no JSON ({_shown(text) or 'nothing at all'})")
+        return Unreadable(message=f"its first container wrote no JSON ({_shown(text) or 'nothing at all'})")
     config, problem = (said.get("config"), said.get("problem")) if isinstance(said, dict) else (None, None)
     if isinstance(config, dict):
         found = architecture_of(config)

@@ -25,7 +25,7 @@ def name_conflicts(foreign_objects: tuple[str, ...]) -> tuple[Problem, ...]:
     return (
         Problem(
             reason=Reason.NAME_CONFLICT,
-            message=f"{taken} exists and does not belong to this workload; delete or rename it, or give the workload another name.",
+            message=f"{taken} exists and does not belong to this workload; delete or rename it, or rename the workload.",
         ),
     )
 
@@ -55,8 +55,8 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
             problems.append(
                 Problem(
                     reason=Reason.INVALID_SPEC,
-                    message=f"HostedProvider {name!r} has a baseURL without a host or with a port that is none ({provider.base_url}); "
-                    "correct it, such as https://api.example.com/v1.",
+                    message=f"HostedProvider {name!r} has a baseURL without a host or with an invalid port ({provider.base_url}); "
+                    "correct it, for example https://api.example.com/v1.",
                 )
             )
             continue
@@ -77,7 +77,7 @@ def resolve_backends(spec: InferenceWorkloadSpec, catalogue: Catalogue) -> tuple
 
 def unreadable(what: str, why: str) -> str:
     """Return what is to be said of an object whose spec this version cannot read."""
-    return f"{what} exists, and cannot be read ({why}); correct it, or upgrade the operator if it is older than the CRD."
+    return f"{what} exists but cannot be read ({why}); correct it, or upgrade the operator if it is older than the CRD."
 
 
 def _some(names: Sequence[str]) -> str:
@@ -124,13 +124,13 @@ def misshapen(spec: InferenceWorkloadSpec) -> Problem | None:
         return Problem(
             reason=Reason.TENSOR_PARALLEL_MISMATCH,
             message=f"dedicated.engine.tensorParallelSize {parallel} does not divide the model's {architecture.attention_heads} attention "
-            "heads; choose a divisor of it.",
+            "heads; choose one.",
         )
     if not splits_vocabulary(architecture, parallel):
         return Problem(
             reason=Reason.TENSOR_PARALLEL_MISMATCH,
             message=f"dedicated.engine.tensorParallelSize {parallel} does not divide the model's vocabulary of "
-            f"{architecture.vocabulary_size} tokens, rounded up to a multiple of {VOCABULARY_PADDING}, which vLLM shares out; choose a "
+            f"{architecture.vocabulary_size} tokens, rounded up to a multiple of {VOCABULARY_PADDING}, which vLLM splits; choose a "
             "power of two.",
         )
     heads = architecture.key_value_heads
@@ -152,8 +152,8 @@ def misfit(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClass
     if parallel > accelerator.per_node:
         return Problem(
             reason=Reason.INVALID_SPEC,
-            message=f"dedicated.engine.tensorParallelSize {parallel} is more than the {accelerator.per_node} accelerators that one node of "
-            f"AcceleratorClass {name!r} has; a replica runs within one node, so choose a smaller size or another class.",
+            message=f"dedicated.engine.tensorParallelSize {parallel} exceeds the {accelerator.per_node} accelerators per node of "
+            f"AcceleratorClass {name!r}; a replica runs within one node, so choose a smaller size or another class.",
         )
     known, held = known_model(spec.model), kv_capacity_tokens(spec, accelerator)
     if known is None or held is None:
@@ -167,8 +167,8 @@ def misfit(spec: InferenceWorkloadSpec, name: str, accelerator: AcceleratorClass
     beside = found.activations_gib + found.graphs_gib
     return Problem(
         reason=Reason.MODEL_DOES_NOT_FIT,
-        message=f"the model does not fit {parallel} x AcceleratorClass {name!r}: on each, weights take {found.weights_gib:.1f} GiB and "
-        f"activations and CUDA graphs {beside:.1f} GiB of {found.usable_gib:.1f} GiB usable, and the rest holds {held} of the {least} "
-        "tokens that one request may need; raise dedicated.engine.tensorParallelSize, quantize, lower model.maxContextTokens, or name a "
+        message=f"the model does not fit on {parallel} x AcceleratorClass {name!r}: on each, weights take {found.weights_gib:.1f} GiB and "
+        f"activations and CUDA graphs {beside:.1f} GiB of {found.usable_gib:.1f} GiB usable, leaving room for {held} of the {least} "
+        "tokens that one request may need; raise dedicated.engine.tensorParallelSize, quantize, lower model.maxContextTokens, or choose a "
         "class with more memory.",
     )

@@ -32,7 +32,7 @@ class Version(NamedTuple):
         """Return the release in "0.32.0", "v0.32" or "0.32.0+cpu"."""
         found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
         if found is None:
-            raise ValueError(f"{text!r} is no vLLM version; write it like 0.32.0")
+            raise ValueError(f"{text!r} is not a vLLM version; write it like 0.32.0")
         return cls(*(int(part or 0) for part in found.groups()))
 
 

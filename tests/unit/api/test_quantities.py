@@ -14,5 +14,5 @@ def test_a_quantity_is_the_number_that_kubernetes_takes_it_for(quantity: str, nu
 
 @pytest.mark.parametrize("text", ["", "Gi", "1GiB", "-1", "1e3", "1 Gi"])
 def test_what_is_no_quantity_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ValueError, match="is no quantity"):
+    with pytest.raises(ValueError, match="is not a quantity"):
         amount(text)

@@ -505,7 +505,7 @@ def test_when_nothing_is_possible_it_says_which_constraint_to_relax(plan: Run, w
         (lambda parts: parts["InferenceWorkload"]["spec"]["traffic"].update(pattern="Odd"), "spec.traffic.pattern: is 'Odd'; write one of"),
         (lambda parts: parts["InferenceWorkload"].update(apiVersion="spillway.dev/v9"), "is not known"),
         (lambda parts: parts["InferenceWorkload"].update(metadata={}), "metadata.name is missing"),
-        (lambda parts: parts["AcceleratorClass"]["spec"]["price"].update(spotUSDPerHour="9"), "spotUSDPerHour cannot be above"),
+        (lambda parts: parts["AcceleratorClass"]["spec"]["price"].update(spotUSDPerHour="9"), "spotUSDPerHour cannot exceed"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told_with_file_field_and_what_to_do(
@@ -727,7 +727,7 @@ def test_a_price_that_is_missing_is_asked_for_and_no_promise_is_given_up_for_it(
     del parts["AcceleratorClass"]["spec"]["price"]
     code, out, _ = plan("-f", written(*parts.values()), "-o", "json")
     assert code == 3
-    assert "AcceleratorClass 'l40s-g6e' has no price; give it spec.price." in json.loads(out)["relax"]
+    assert "AcceleratorClass 'l40s-g6e' has no price; set its spec.price." in json.loads(out)["relax"]
 
 
 def test_the_budget_that_it_says_to_raise_to_is_enough(plan: Run, written: Callable[..., str]) -> None:

@@ -109,7 +109,7 @@ def test_a_running_pool_follows_an_edited_preference() -> None:
             {"model": {"architecture": LLAMA_8B | {"parameters": 700_000_000_000}}},
             CLASSES,
             Reason.MODEL_DOES_NOT_FIT,
-            "holds 0 of the 1250",
+            "room for 0 of the 1250",
             id="weights alone too big",
         ),
         pytest.param(
@@ -179,11 +179,11 @@ def test_what_exists_and_cannot_be_read_is_not_said_to_be_missing(accelerators: 
     found = choose_accelerator("chat", spec(dedicated={"accelerators": accelerators}), odd, ())
     assert isinstance(found, Problem)
     assert found.message == (
-        "AcceleratorClass 'b200' exists, and cannot be read (spec.interconnect: Input should be 'PCIe'); "
+        "AcceleratorClass 'b200' exists but cannot be read (spec.interconnect: Input should be 'PCIe'); "
         "correct it, or upgrade the operator if it is older than the CRD."
     )
     _, (problem,) = resolve_backends(spec(hosted={"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}), odd)
-    assert problem.message.startswith("HostedProvider 'acme' exists, and cannot be read (spec.models.0: newer); correct it")
+    assert problem.message.startswith("HostedProvider 'acme' exists but cannot be read (spec.models.0: newer); correct it")
 
 
 def test_backends_keep_their_order_and_prices() -> None:

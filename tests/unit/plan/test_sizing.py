@@ -100,7 +100,7 @@ def test_a_cache_that_holds_not_one_request_of_mean_length_is_what_is_told() -> 
     longer = Lengths(input_mean=600_000, input_p95=600_000, output_mean=250)
     for slo in (None, Slo(end_to_end_ms=3_600_000)):
         problem = sized(lengths=longer, slo=slo, max_context_tokens=1000)[0].problem
-        assert problem == "the KV cache holds no request of 600125 tokens, the mean one: correct traffic, or take more memory"
+        assert problem == "the KV cache cannot hold a mean request of 600125 tokens: correct traffic, or choose more memory"
 
 
 def test_a_target_that_only_an_idle_replica_keeps_is_missed() -> None:

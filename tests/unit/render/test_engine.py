@@ -59,7 +59,7 @@ def test_a_version_is_read_however_it_is_written(text: str) -> None:
 
 
 def test_settings_with_no_version_are_refused_when_they_are_made() -> None:
-    with pytest.raises(ValueError, match="no vLLM version"):
+    with pytest.raises(ValueError, match="not a vLLM version"):
         with_settings(dedicated(), engine_version="latest")
 
 

@@ -208,7 +208,7 @@ CASES = [
         WRONG,
         observe(1, foreign_objects=("Service/chat",)),
         ("False", Reason.NAME_CONFLICT),
-        "does not belong to this workload; delete or rename it, or give the workload another name. AcceleratorClass 'b200'",
+        "does not belong to this workload; delete or rename it, or rename the workload. AcceleratorClass 'b200'",
         id="several problems at once",
     ),
     case(K.PLACEMENT_RESOLVED, HYBRID, observe(1), ("True", Reason.MODE_HYBRID), "1 x h100 per replica", id="with an accelerator"),
