@@ -23,9 +23,9 @@ GOLDEN_OBJECTS = ROOT / "tests/golden/objects"
 FOREIGN_GROUPS = {"keda.sh"}
 # Rendering holds even where the API server would have refused the workload.
 REFUSED_ON_PURPOSE = {
-    ("a-pod-template-adds-to-a-replica-and-takes-nothing-away", "InferenceWorkload"): "belong to Spillway and Kubernetes",
-    ("a-gateways-pod-template-adds-to-its-pods-and-its-memory-bounds-envoys", "InferenceWorkload"): "belong to Spillway and Kubernetes",
-    ("weights-on-a-volume-are-read-only-and-stay-in-the-cluster", "InferenceWorkload"): "write it without ..",
+    ("a-pod-template-adds-to-a-replica-and-takes-nothing-away", "InferenceWorkload"): "reserved for Spillway and Kubernetes",
+    ("a-gateways-pod-template-adds-to-its-pods-and-its-memory-bounds-envoys", "InferenceWorkload"): "reserved for Spillway and Kubernetes",
+    ("weights-on-a-volume-are-read-only-and-stay-in-the-cluster", "InferenceWorkload"): "remove ..",
 }
 
 

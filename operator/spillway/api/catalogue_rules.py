@@ -19,35 +19,36 @@ PROVIDER_RULES = (
         name="provider-name",
         model="HostedProvider",
         rule=f"size(self.metadata.name) <= {NAME_LIMIT} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        message=f"metadata.name becomes part of volume and Envoy cluster names: at most {NAME_LIMIT} characters, a letter first, then "
+        message=f"metadata.name becomes part of volume and Envoy cluster names: use at most {NAME_LIMIT} characters, a letter first, "
+        "then "
         "lower-case letters, digits and -",
     ),
     Rule(
         name="provider-https",
         model="HostedProviderSpec",
         rule="self.baseURL.startsWith('https://')",
-        message="baseURL must start with https://, otherwise prompts and the API key would travel in the clear",
+        message="baseURL must start with https://, otherwise prompts and the API key would be sent unencrypted",
         at=".baseURL",
     ),
     Rule(
         name="provider-port",
         model="HostedProviderSpec",
         rule=f"self.baseURL.matches('^[a-z]+://([^/:]*|[[][^/]*[]])(:{PORT})?(/.*)?$')",
-        message="the port in baseURL must be from 1 to 65535; leave it out for 443",
+        message="the port in baseURL must be from 1 to 65535; omit it for 443",
         at=".baseURL",
     ),
     Rule(
         name="provider-base-url",
         model="HostedProviderSpec",
         rule="!self.baseURL.endsWith('/completions') && !self.baseURL.endsWith('/completions/')",
-        message="baseURL ends with the API's version, such as https://api.example.com/v1: remove /completions or /chat/completions",
+        message="baseURL must end with the API version, such as https://api.example.com/v1: remove /completions or /chat/completions",
         at=".baseURL",
     ),
     Rule(
         name="provider-limits-empty",
         model="ProviderLimits",
         rule="has(self.requestsPerMinute) || has(self.tokensPerMinute)",
-        message="limits needs requestsPerMinute or tokensPerMinute; remove it when the account has none",
+        message="limits needs requestsPerMinute or tokensPerMinute; remove it if the account has none",
         reason="FieldValueRequired",
     ),
     _not_above(
@@ -55,7 +56,7 @@ PROVIDER_RULES = (
         model="ProviderModel",
         field="cachedInputUSDPerMillionTokens",
         bound="inputUSDPerMillionTokens",
-        message="cachedInputUSDPerMillionTokens cannot be above inputUSDPerMillionTokens; leave it out where cached tokens cost the same",
+        message="cachedInputUSDPerMillionTokens cannot exceed inputUSDPerMillionTokens; omit it if cached tokens cost the same",
     ),
 )
 
@@ -66,22 +67,21 @@ ACCELERATOR_RULES = (
         model="AcceleratorPrice",
         field="reservedUSDPerHour",
         bound="onDemandUSDPerHour",
-        message="reservedUSDPerHour cannot be above onDemandUSDPerHour: give the price of one hour under the commitment, for the same "
-        "machine",
+        message="reservedUSDPerHour cannot exceed onDemandUSDPerHour: set the price of one committed hour, for the same machine",
     ),
     _not_above(
         "spot-price",
         model="AcceleratorPrice",
         field="spotUSDPerHour",
         bound="onDemandUSDPerHour",
-        message="spotUSDPerHour cannot be above onDemandUSDPerHour: give both for the same machine, or leave spot out",
+        message="spotUSDPerHour cannot exceed onDemandUSDPerHour: set both for the same machine, or omit spotUSDPerHour",
     ),
     Rule(
         name="accelerator-resource",
         model="AcceleratorClassSpec",
         rule="self.resourceName.contains('/') && !self.resourceName.startsWith('kubernetes.io/') "
         "&& !self.resourceName.startsWith('requests.')",
-        message="resourceName is what the device plugin advertises on the node, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb",
+        message="resourceName must be what the device plugin advertises on the node, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb",
         at=".resourceName",
     ),
 )

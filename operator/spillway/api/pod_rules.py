@@ -17,7 +17,7 @@ TOLERATION_RULES = (
         name="toleration-key",
         model="Toleration",
         rule="(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
-        message="a toleration without a key tolerates every taint and needs operator Exists; name the key, or set operator Exists",
+        message="a toleration without a key tolerates every taint and needs operator Exists; set the key, or operator Exists",
     ),
     Rule(
         name="toleration-value",
@@ -30,7 +30,7 @@ TOLERATION_RULES = (
         name="toleration-seconds",
         model="Toleration",
         rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-        message="tolerationSeconds has a meaning with effect NoExecute only; set that effect, or remove it",
+        message="tolerationSeconds applies to effect NoExecute only; set that effect, or remove tolerationSeconds",
         at=".tolerationSeconds",
     ),
 )
@@ -44,8 +44,8 @@ def _pod_rules(template: str, resources: str) -> tuple[Rule, ...]:
             model=template,
             field="labels",
             rule=f"self.all(k, {_FREE_KEY} && k != 'pod-template-hash')",
-            message=f"labels that begin with {_RESERVED} and pod-template-hash belong to Spillway and Kubernetes, selectors rely on them: "
-            "use a prefix of your own",
+            message=f"labels that begin with {_RESERVED} and pod-template-hash are reserved for Spillway and Kubernetes: "
+            "use your own prefix",
             reason="FieldValueForbidden",
         ),
         Rule(
@@ -53,7 +53,7 @@ def _pod_rules(template: str, resources: str) -> tuple[Rule, ...]:
             model=template,
             field="annotations",
             rule=f"self.all(k, {_FREE_KEY})",
-            message=f"annotations that begin with {_RESERVED} belong to Spillway: use a prefix of your own",
+            message=f"annotations that begin with {_RESERVED} are reserved for Spillway: use your own prefix",
             reason="FieldValueForbidden",
         ),
         Rule(
@@ -80,7 +80,7 @@ def _pod_rules(template: str, resources: str) -> tuple[Rule, ...]:
             rule="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) "
             "|| !isQuantity(string(self.requests[k])) || !isQuantity(string(self.limits[k])) "
             "|| quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
-            message="a request cannot exceed its limit; raise the limit, or leave it out",
+            message="a request cannot exceed its limit; raise the limit, or remove it",
             at=".limits",
         ),
     )
@@ -102,15 +102,15 @@ POD_RULES = (
         name="gateway-memory",
         model="GatewayResources",
         rule=_least_limit("memory", LEAST_GATEWAY_MEMORY),
-        message=f"limits.memory of a gateway is at least {LEAST_GATEWAY_MEMORY}: with less there is no room for the body of a long "
-        "request; raise it, or leave it out for 2Gi",
+        message=f"limits.memory of a gateway must be at least {LEAST_GATEWAY_MEMORY}, to hold the body of a long "
+        "request; raise it, or remove it for 2Gi",
         at=".limits",
     ),
     Rule(
         name="gateway-cpu",
         model="GatewayResources",
         rule=_least_limit("cpu", LEAST_GATEWAY_CPU),
-        message=f"limits.cpu of a gateway is at least {LEAST_GATEWAY_CPU}, which it requests by default; raise it, or leave it out for "
+        message=f"limits.cpu of a gateway must be at least {LEAST_GATEWAY_CPU}, which it requests by default; raise it, or remove it for "
         "no limit",
         at=".limits",
     ),
@@ -120,7 +120,7 @@ POD_RULES = (
         rule="self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : self.operator in ['Gt', 'Lt'] "
         "? has(self.values) && size(self.values) == 1 && self.values[0].matches('^[0-9]{1,18}$') "
         ": !has(self.values) || size(self.values) == 0",
-        message="In and NotIn take some values, Gt and Lt one whole number, Exists and DoesNotExist none",
+        message="In and NotIn need at least one value, Gt and Lt one whole number, Exists and DoesNotExist none",
         at=".values",
     ),
 )

@@ -15,14 +15,13 @@ REPLICA_RULES = (
         name="model-source",
         model="ModelSource",
         rule="has(self.huggingFace) != has(self.persistentVolumeClaim)",
-        message="model.source needs exactly one of huggingFace and persistentVolumeClaim; leave source out to fetch model.id from "
-        "Hugging Face",
+        message="model.source needs exactly one of huggingFace and persistentVolumeClaim; omit source to fetch model.id from Hugging Face",
     ),
     Rule(
         name="model-path",
         model="PersistentVolumeClaimSource",
         rule="!self.path.split('/').exists(part, part == '..')",
-        message="path must stay on the volume: write it without ..",
+        message="path must stay on the volume: remove ..",
         at=".path",
     ),
     Rule(
@@ -44,14 +43,14 @@ REPLICA_RULES = (
         name="architecture-window",
         model="Architecture",
         rule="has(self.slidingWindowLayers) == has(self.slidingWindowTokens)",
-        message="slidingWindowLayers and slidingWindowTokens go together: give both, or neither for a model without windows",
+        message="slidingWindowLayers and slidingWindowTokens go together: set both, or neither for a model without sliding windows",
     ),
     Rule(
         name="architecture-layers",
         model="Architecture",
         rule="(!has(self.attentionLayers) || self.attentionLayers <= self.layers) && "
         "(!has(self.slidingWindowLayers) || self.slidingWindowLayers <= self.layers)",
-        message="attentionLayers and slidingWindowLayers are counted among the layers: neither can exceed layers",
+        message="attentionLayers and slidingWindowLayers are subsets of the layers: neither can exceed layers",
         at=".layers",
     ),
     Rule(
@@ -74,7 +73,7 @@ REPLICA_RULES = (
         model="Dedicated",
         field="accelerators",
         rule="self.all(a, self.exists_one(b, b == a))",
-        message="an accelerator class is listed twice: name each once, in order of preference",
+        message="an accelerator class is listed twice: list each once, in order of preference",
     ),
     Rule(
         name="extra-args",
@@ -82,7 +81,7 @@ REPLICA_RULES = (
         field="extraArgs",
         each_item=True,
         rule=f"!({_ARGUMENT} in {_literal(ARGUMENTS_WITH_A_FIELD)})",
-        message="this argument of vllm serve is set by Spillway; use the field for it, or remove it",
+        message="Spillway sets this argument of vllm serve; use its field, or remove it",
         message_expression=f"self.split('=', 2)[0] + ' cannot be given in extraArgs: ' + {_literal(ARGUMENTS_WITH_A_FIELD)}[{_ARGUMENT}]",
         reason="FieldValueForbidden",
     ),
@@ -93,13 +92,13 @@ REPLICA_RULES = (
         each_item=True,
         # No shell takes it apart: vllm serve ends with "unrecognized arguments".
         rule="!self.matches('^-[^= ]* ')",
-        message="an argument of vllm serve and its value are two entries of extraArgs, or one with = between them, such as --seed=7",
+        message="an argument of vllm serve and its value must be two entries of extraArgs, or one joined by =, such as --seed=7",
     ),
     Rule(
         name="env-owned",
         model="EnvVar",
         rule=f"!(self.name in {_literal(VARIABLES_WITH_A_FIELD)})",
-        message="this environment variable is set by Spillway; use the field for it, or remove it",
+        message="Spillway sets this environment variable; use its field, or remove it",
         message_expression=f"self.name + ' cannot be given in env: ' + {_literal(VARIABLES_WITH_A_FIELD)}[self.name]",
         reason="FieldValueForbidden",
         at=".name",

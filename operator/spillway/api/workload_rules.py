@@ -19,7 +19,7 @@ WORKLOAD_RULES = (
         name="name-form",
         model="InferenceWorkload",
         rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        message="metadata.name becomes the name of a Service: start with a letter and use only lower-case letters, digits and -",
+        message="metadata.name becomes a Service name: start with a letter and use only lower-case letters, digits and -",
     ),
     Rule(
         name="hosted-without-backend",
@@ -32,7 +32,7 @@ WORKLOAD_RULES = (
         name="dedicated-missing",
         model="InferenceWorkloadSpec",
         rule="self.placement.mode in ['Hosted', 'Auto'] || has(self.dedicated)",
-        message="placement.mode Dedicated and Hybrid need own replicas: add dedicated (dedicated: {} takes any accelerator class and one "
+        message="placement.mode Dedicated and Hybrid need replicas: add dedicated (dedicated: {} means any accelerator class and one "
         "replica), or choose mode Hosted",
         reason="FieldValueRequired",
     ),
@@ -40,8 +40,7 @@ WORKLOAD_RULES = (
         name="auto-without-choice",
         model="InferenceWorkloadSpec",
         rule=f"self.placement.mode != 'Auto' || has(self.dedicated) || {_BACKENDS}",
-        message="placement.mode Auto needs something to choose from: add hosted.backends, dedicated (dedicated: {} takes any accelerator "
-        "class), or both",
+        message="placement.mode Auto needs options: add hosted.backends, dedicated (dedicated: {} means any accelerator class), or both",
         reason="FieldValueRequired",
     ),
     Rule(
@@ -56,7 +55,7 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule="!has(self.traffic) || self.traffic.latency != 'Offline' || !has(self.slo) "
         "|| (!has(self.slo.timeToFirstTokenMs) && !has(self.slo.interTokenLatencyMs))",
-        message="traffic.latency Offline means that answers may take hours: remove slo.timeToFirstTokenMs and slo.interTokenLatencyMs, or "
+        message="traffic.latency Offline allows answers to take hours: remove slo.timeToFirstTokenMs and slo.interTokenLatencyMs, or "
         "choose Background",
         at=".traffic.latency",
     ),
@@ -66,7 +65,7 @@ WORKLOAD_RULES = (
         # Of another mode the rule cluster-only-mode speaks: one mistake, one message.
         rule="self.placement.dataResidency != 'ClusterOnly' || !(self.placement.mode in ['Dedicated', 'Auto']) || !has(self.hosted) "
         "|| !has(self.hosted.backends) || size(self.hosted.backends) == 0",
-        message="placement.dataResidency ClusterOnly lets no request leave the cluster: remove hosted.backends, or choose HostedAllowed",
+        message="placement.dataResidency ClusterOnly keeps all requests in the cluster: remove hosted.backends, or choose HostedAllowed",
         reason="FieldValueForbidden",
         at=".hosted",
     ),
@@ -83,8 +82,8 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule=f"!has(self.dedicated) || self.dedicated.scaling.minReplicas > 0 || self.placement.mode in ['Hosted', 'Hybrid'] "
         f"|| (self.placement.mode == 'Auto' && {_BACKENDS}) || (has(self.gateway) && has(self.gateway.hold))",
-        message="dedicated.scaling.minReplicas 0 needs a hosted backend to answer while no replica runs, or requests that wait: set it to "
-        "1 or more, choose placement.mode Hybrid, or set gateway.hold.seconds to longer than a replica takes to start",
+        message="dedicated.scaling.minReplicas 0 needs a hosted backend to serve while no replica runs, or requests that wait: set it "
+        "to 1 or more, choose placement.mode Hybrid, or set gateway.hold.seconds to more than a replica's start takes",
         at=".dedicated.scaling.minReplicas",
     ),
     Rule(
@@ -92,16 +91,16 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule="!has(self.gateway) || !has(self.gateway.hold) || (has(self.dedicated) && (self.placement.mode == 'Dedicated' "
         f"|| (self.placement.mode == 'Auto' && !{_BACKENDS}) || (self.placement.mode in ['Hybrid', 'Auto'] && {_WHEN_EXCEEDED_WAITS})))",
-        message="gateway.hold lets requests wait for own replicas where nothing else may answer: remove it, or choose placement.mode "
-        "Dedicated, or Auto without hosted.backends; with hosted backends a cold start is bridged by them, and with "
-        "hosted.overflow.whenExceeded Wait requests wait that no limit lets go there",
+        message="gateway.hold lets requests wait for replicas where nothing else may serve them: remove it, or choose placement.mode "
+        "Dedicated, or Auto without hosted.backends; hosted backends bridge a cold start, unless hosted.overflow.whenExceeded "
+        "Wait makes requests over a limit wait",
         at=".gateway.hold",
     ),
     Rule(
         name="replicas-not-external",
         model="InferenceWorkloadSpec",
         rule="!has(self.replicas) || (has(self.dedicated) && self.dedicated.scaling.mode == 'External')",
-        message="replicas is decided by Spillway: remove it and set dedicated.scaling.minReplicas and maxReplicas, or let HPA, KEDA or "
+        message="Spillway decides replicas: remove it and set dedicated.scaling.minReplicas and maxReplicas, or let HPA, KEDA or "
         "kubectl scale decide with dedicated.scaling.mode External",
         reason="FieldValueForbidden",
         at=".replicas",
@@ -110,8 +109,7 @@ WORKLOAD_RULES = (
         name="external-without-replicas",
         model="InferenceWorkloadSpec",
         rule="has(self.replicas) || !has(self.dedicated) || self.dedicated.scaling.mode != 'External' || self.placement.mode == 'Hosted'",
-        message="dedicated.scaling.mode External needs replicas to start from: HPA and KEDA cannot read the scale of an object without it; "
-        "add replicas, such as 1",
+        message="dedicated.scaling.mode External needs replicas: without it, HPA and KEDA cannot read the scale; add replicas, such as 1",
         reason="FieldValueRequired",
         at=".replicas",
     ),
@@ -119,8 +117,7 @@ WORKLOAD_RULES = (
         name="routing-without-replicas",
         model="InferenceWorkloadSpec",
         rule="self.gateway.routing != 'PrefixHash' || self.placement.mode != 'Hosted'",
-        message="gateway.routing PrefixHash chooses among own replicas, and placement.mode Hosted has none: remove it, or choose another "
-        "mode",
+        message="gateway.routing PrefixHash chooses among replicas, and placement.mode Hosted has none: remove it, or choose another mode",
         reason="FieldValueForbidden",
         at=".gateway.routing",
     ),
@@ -129,7 +126,7 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule="!has(self.dedicated) || !has(self.dedicated.modelCache) || !has(self.model.source) "
         "|| !has(self.model.source.persistentVolumeClaim)",
-        message="dedicated.modelCache keeps downloads, and weights of model.source.persistentVolumeClaim are never downloaded: remove one",
+        message="dedicated.modelCache caches downloads, and model.source.persistentVolumeClaim downloads nothing: remove one",
         reason="FieldValueForbidden",
         at=".dedicated.modelCache",
     ),
@@ -144,27 +141,27 @@ WORKLOAD_RULES = (
         name="slo-order",
         model="Slo",
         rule="!has(self.endToEndMs) || !has(self.timeToFirstTokenMs) || self.endToEndMs >= self.timeToFirstTokenMs",
-        message="endToEndMs is the time of the whole request: it cannot be below timeToFirstTokenMs",
+        message="endToEndMs covers the whole request: it cannot be below timeToFirstTokenMs",
         at=".endToEndMs",
     ),
     Rule(
         name="traffic-rate-twice",
         model="Traffic",
         rule="!has(self.requestsPerSecond) || !has(self.requestsPerMonth)",
-        message="give requestsPerSecond or requestsPerMonth, not both: they state the same thing",
+        message="set requestsPerSecond or requestsPerMonth, not both",
     ),
     Rule(
         name="traffic-peak",
         model="RequestRate",
         rule=f"!has(self.peak) || !self.peak.{DECIMAL} || !self.mean.{DECIMAL} || double(self.peak) >= double(self.mean)",
-        message="peak cannot be below mean; raise it, or leave it out to plan for a steady rate",
+        message="peak cannot be below mean; raise it, or omit it to use the default",
         at=".peak",
     ),
     Rule(
         name="tokens-p95",
         model="TokenLengths",
         rule="!has(self.p95) || self.p95 >= self.mean",
-        message="p95 cannot be below mean; raise it, or leave it out",
+        message="p95 cannot be below mean; raise it, or omit it",
         at=".p95",
     ),
     Rule(
@@ -172,21 +169,21 @@ WORKLOAD_RULES = (
         model="Hosted",
         field="backends",
         rule="self.all(a, self.exists_one(b, b.providerRef.name == a.providerRef.name && b.model == a.model))",
-        message="a model of a provider is listed twice: name each once, in order of preference",
+        message="a model of a provider is listed twice: list each once, in order of preference",
     ),
     Rule(
         name="budget-positive",
         model="Budget",
         rule=f"!self.monthlyUSD.{DECIMAL} || double(self.monthlyUSD) > 0.0",
-        message="monthlyUSD must be more than 0; remove budget when there is none",
+        message="monthlyUSD must be more than 0; remove budget if there is none",
         at=".monthlyUSD",
     ),
     Rule(
         name="budget-stop-without-hosted",
         model="InferenceWorkloadSpec",
         rule="!has(self.budget) || self.budget.whenExceeded != 'StopSpilling' || self.placement.mode != 'Dedicated'",
-        message="budget.whenExceeded StopSpilling stops what goes to hosted backends, and placement.mode Dedicated sends nothing there: "
-        "choose Report, or another mode",
+        message="budget.whenExceeded StopSpilling has no effect in placement.mode Dedicated, which never spills: choose Report, or "
+        "another mode",
         at=".budget.whenExceeded",
     ),
     Rule(
@@ -201,7 +198,7 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule="!has(self.hosted) || !has(self.hosted.overflow) || !has(self.hosted.overflow.maxSharePercent) "
         "|| (self.placement.mode != 'Hosted' && has(self.dedicated))",
-        message="hosted.overflow.maxSharePercent needs own replicas for the rest of the answers: add dedicated and choose mode Hybrid or "
+        message="hosted.overflow.maxSharePercent needs replicas to serve the rest: add dedicated and choose mode Hybrid or "
         "Auto, or limit hosted.overflow.maxUSDPerDay",
         at=".hosted.overflow.maxSharePercent",
     ),
@@ -210,15 +207,15 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule="!has(self.hosted) || !has(self.hosted.overflow) || self.hosted.overflow.whenExceeded != 'Wait' "
         "|| (self.placement.mode != 'Hosted' && has(self.dedicated))",
-        message="hosted.overflow.whenExceeded Wait waits for own replicas: add dedicated and choose mode Hybrid or Auto, or choose Refuse",
+        message="hosted.overflow.whenExceeded Wait waits for replicas: add dedicated and choose mode Hybrid or Auto, or choose Refuse",
         at=".hosted.overflow.whenExceeded",
     ),
     Rule(
         name="max-wait-without-both",
         model="InferenceWorkloadSpec",
         rule=f"!{_WAITS} || (self.placement.mode in ['Hybrid', 'Auto'] && has(self.dedicated) && {_BACKENDS})",
-        message="hosted.overflow.maxWaitMs waits for own replicas before a request goes to a hosted backend: it needs both, so add "
-        "dedicated and hosted.backends and choose mode Hybrid or Auto, or remove it",
+        message="hosted.overflow.maxWaitMs waits for replicas before spilling to a hosted backend and needs both: add dedicated and "
+        "hosted.backends and choose mode Hybrid or Auto, or remove it",
         at=".hosted.overflow.maxWaitMs",
     ),
     Rule(
@@ -226,15 +223,15 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule=f"!{_WAITS} || !has(self.slo) || !has(self.slo.timeToFirstTokenMs) "
         "|| self.hosted.overflow.maxWaitMs < self.slo.timeToFirstTokenMs",
-        message="hosted.overflow.maxWaitMs is part of the time to the first token: set it below slo.timeToFirstTokenMs, by more than a "
-        "hosted backend takes to begin",
+        message="hosted.overflow.maxWaitMs counts towards slo.timeToFirstTokenMs: set it lower, by more than a hosted backend's time "
+        "to first token",
         at=".hosted.overflow.maxWaitMs",
     ),
     Rule(
         name="long-prompts-without-both",
         model="InferenceWorkloadSpec",
         rule=f"!{_SPILLS_LONG} || (self.placement.mode in ['Hybrid', 'Auto'] && has(self.dedicated) && {_BACKENDS})",
-        message="hosted.overflow.longPrompts Spill chooses between own replicas and hosted backends: it needs both, so add dedicated and "
+        message="hosted.overflow.longPrompts Spill chooses between replicas and hosted backends and needs both: add dedicated and "
         "hosted.backends and choose mode Hybrid or Auto, or choose Keep",
         at=".hosted.overflow.longPrompts",
     ),
@@ -242,15 +239,14 @@ WORKLOAD_RULES = (
         name="long-prompts-without-limit",
         model="InferenceWorkloadSpec",
         rule=f"!{_SPILLS_LONG} || has(self.hosted.overflow.longPromptTokens) || (has(self.slo) && has(self.slo.timeToFirstTokenMs))",
-        message="hosted.overflow.longPrompts Spill needs to know which prompts are long: set slo.timeToFirstTokenMs, or say so in "
-        "longPromptTokens",
+        message="hosted.overflow.longPrompts Spill needs a limit for long prompts: set slo.timeToFirstTokenMs or longPromptTokens",
         at=".hosted.overflow.longPrompts",
     ),
     Rule(
         name="long-prompt-tokens-without-spill",
         model="Overflow",
         rule="!has(self.longPromptTokens) || self.longPrompts == 'Spill'",
-        message="longPromptTokens is the limit of longPrompts Spill: choose that, or remove it",
+        message="longPromptTokens applies to longPrompts Spill only: set that, or remove longPromptTokens",
         at=".longPromptTokens",
     ),
 )
