@@ -192,7 +192,7 @@ def _money() -> list[Graph]:
         Graph(
             title="Hosted price over own cost (kappa)",
             unit="short",
-            text="Below 1 owning loses at any load.",
+            text="Below 1, self-hosting costs more at any load.",
             asks={WHOSE: _gauge("spillway_kappa")},
         ),
         Graph(
