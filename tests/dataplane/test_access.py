@@ -145,7 +145,7 @@ async def test_a_key_lets_its_client_in_and_anything_else_is_refused(stage: SetS
     for path in ("/v1/models", "/metrics"):
         async with scene.client.session.get(scene.client.url + path) as response:
             assert response.status == 401
-            assert "an API key is needed" in (await response.json())["error"]["message"]
+            assert "missing API key" in (await response.json())["error"]["message"]
     assert scene.engines[0].requests == 4
 
 
@@ -163,7 +163,7 @@ async def test_without_the_secret_nobody_is_admitted_and_with_it_its_clients_are
     scene = await keyed(stage, None, engines=1)
     answer = await scene.client.post(headers=bearer(A_KEY))
     assert answer.status == 401
-    assert "the Secret with the API keys is not there" in answer.json["error"]["message"]
+    assert "the Secret with the API keys is missing" in answer.json["error"]["message"]
     await until(lambda: _counted(scene, "envoy_spillway_closed_requests", 1.0), "it is counted, for the condition APIKeysMissing")
     scene.gateway.write_keys(KEYS)
     await until(lambda: _admits(scene, A_KEY), "the keys are in force")

@@ -46,7 +46,7 @@ async def test_a_client_that_has_used_its_tokens_is_told_and_waits_and_others_do
     assert (first.status, first.headers["x-ratelimit-limit-tokens"], left(first)) == (200, str(SHARE), 0)
     refused = await scene.client.post(headers=bearer(f"{A_KEY}-next"))
     assert (refused.status, error_of(refused), refused.served_by) == (429, "rate_limit_exceeded", "none")
-    assert "tokens per minute" in refused.json["error"]["message"]
+    assert "tokens-per-minute limit" in refused.json["error"]["message"]
     assert (refused.headers["x-ratelimit-limit-tokens"], left(refused)) == (str(SHARE), 0)
     assert 1 <= int(refused.headers["retry-after"]) <= 7  # 300 tokens and its own at 50 a second
     assert 60 <= int(refused.headers["x-ratelimit-reset-tokens"]) <= 66

@@ -706,7 +706,7 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
     scene = await stage(cap=0, model={"capabilities": [], "contextTokens": 4096})
     answer = await scene.client.post(json.dumps(request(**asked)).encode(), path=path)
     assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
-    assert "hosted backend does not answer" in answer.json["error"]["message"]
+    assert "hosted backend does not support" in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize(

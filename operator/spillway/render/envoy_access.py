@@ -18,12 +18,12 @@ KEYS_FILE = "clients"  # the entry of the Secret, and the file in the pod
 _KEYS_SOURCE = "access-keys.yaml"
 _KEYS_NAME = "access-keys"
 _MINUTE = "60s"
-_DENIED = ErrorText(message="this request shows no client that may call", kind="invalid_request_error", code="access_denied")
+_DENIED = ErrorText(message="the client of this request is not permitted to call", kind="invalid_request_error", code="access_denied")
 _REFUSED = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_api_key")
 _REFUSED_TOKEN = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="invalid_token")
 _DENIED_TOKEN = ErrorText(message="%LOCAL_REPLY_BODY%", kind="invalid_request_error", code="access_denied")  # for another audience
 _LIMITED = ErrorText(
-    message="this client's requests per minute are used up; Retry-After says when to try again",
+    message="requests-per-minute limit of this client reached; Retry-After says when to try again",
     kind="rate_limit_error",
     code="rate_limit_exceeded",
 )

@@ -51,7 +51,7 @@ from spillway.render.envoy_wait import wait_ms
 # What the second tier trusts must come from the edge alone, and an answer must not be compressed, or its tokens could not be counted.
 _NEVER_FROM_CLIENTS = (STREAMED, "x-spillway-rewritten", "accept-encoding")
 _ANSWER = "spillway.answer"  # the filter that streamed answers pass
-_UNKNOWN_PATH = "unknown path; there are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/responses"
+_UNKNOWN_PATH = "unknown path; available are /v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/responses"
 _NEXT_BACKEND_STATUSES = (429, 500, 502, 503, 504)
 
 
@@ -240,7 +240,7 @@ def _backends(gateway: Gateway, backends: tuple[str, ...], *, hold: Hold | None 
 
 _WHY = "%RESPONSE_CODE_DETAILS%"  # Envoy's own word for it
 # Not taken: there a stream that is cut looks like one that has ended. nginx speaks it to upstreams by default, before 1.29.7.
-_OLD_HTTP = "HTTP/1.0 is not spoken here; a proxy in between has to speak HTTP/1.1 (nginx: proxy_http_version 1.1)"
+_OLD_HTTP = "HTTP/1.0 is not supported; a proxy in between must use HTTP/1.1 (nginx: proxy_http_version 1.1)"
 
 
 def _replies(access: Access) -> EnvoyConfig:
@@ -260,11 +260,9 @@ def _replies(access: Access) -> EnvoyConfig:
             *access_replies(access),
             overload_reply(),
             error_reply(404, message=_UNKNOWN_PATH, kind=client, code="not_found"),
-            error_reply(
-                405, message="this path does not take that method; the Allow header says which one", kind=client, code="method_not_allowed"
-            ),
-            error_reply(413, message="request body too large: at most 16 MiB", kind=client, code="body_too_large"),
-            error_reply(415, message="the content-type has to be application/json", kind=client, code="unsupported_content_type"),
+            error_reply(405, message="method not allowed for this path; see the Allow header", kind=client, code="method_not_allowed"),
+            error_reply(413, message="request body too large: the limit is 16 MiB", kind=client, code="body_too_large"),
+            error_reply(415, message="content-type must be application/json", kind=client, code="unsupported_content_type"),
             error_reply(426, message=_OLD_HTTP, kind=client, code="http_version"),
             {
                 **error_reply(None, message=f"bad request: {_WHY}", kind=client, code="bad_request"),
@@ -272,7 +270,7 @@ def _replies(access: Access) -> EnvoyConfig:
             },
             error_reply(501, message="bad request: the transfer-encoding has to be chunked", kind=client, code="bad_request"),
             error_reply(503, **NO_CAPACITY),
-            error_reply(504, message="no answer within this workload's maxRequestSeconds", kind=server, code="timeout"),
+            error_reply(504, message="no response within this workload's maxRequestSeconds", kind=server, code="timeout"),
             error_reply(None, message=f"gateway error: {_WHY}", kind=server, code="gateway_error"),
         ]
     }

@@ -170,7 +170,7 @@ class ErrorText(TypedDict):
     code: str
 
 
-NO_CAPACITY = ErrorText(message="no backend can answer now; try again later", kind="overloaded_error", code="no_capacity")
+NO_CAPACITY = ErrorText(message="no backend is available; try again later", kind="overloaded_error", code="no_capacity")
 
 
 def is_set(header: str) -> EnvoyConfig:

@@ -45,7 +45,7 @@ def overload_manager(memory_bytes: int | None) -> EnvoyConfig:
 def overload_reply() -> EnvoyConfig:
     """Return the edge's mapper of what the overload manager refuses; Envoy itself would say 500 of what is still being sent."""
     reply = error_reply(
-        None, message="the gateway has no memory for this request now; try again later", kind="overloaded_error", code="gateway_overloaded"
+        None, message="the gateway has no memory for this request; try again later", kind="overloaded_error", code="gateway_overloaded"
     )
     return {
         **reply,

@@ -12,7 +12,7 @@ from spillway.render.envoy_http import EnvoyConfig, ErrorText, error_reply, expr
 # Whether a client was over its tokens, in CEL: the only 429 that a script of the edge answers.
 TOKENS_LIMITED = "response.code_details == 'lua_response' && response.code == 429"
 _LIMITED = ErrorText(
-    message="this client's tokens per minute are used up; Retry-After says when to try again",
+    message="tokens-per-minute limit of this client reached; Retry-After says when to try again",
     kind="rate_limit_error",
     code="rate_limit_exceeded",
 )

@@ -101,7 +101,7 @@ function envoy_on_request(h)
   elseif options and find(sub(s, options[1], options[2]), '^{%s*"include_usage"%s*:%s*true%s*}$') then
     h:streamInfo():dynamicMetadata():set("hosted", "asked", true)  -- in the edge's own words; others may be refused for what else they say
   end
-  if found and not found.model then found, why = nil, "missing member model" end
+  if found and not found.model then found, why = nil, "missing field model" end
   if found and byte(s, found.model[1]) ~= 34 then found, why = nil, "model must be a string" end
   for _, name in ipairs(OTHERS) do
     if found and found[name] then found, why = nil, name .. " would have another model answer than the served one" end
@@ -112,7 +112,7 @@ function envoy_on_request(h)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local first, last = found.model[1], found.model[2]
   if unescaped(sub(s, first + 1, last - 1)) ~= served then
-    return refuse(h, "404", "model_not_found", "the requested model is not served here; GET /v1/models lists what is")
+    return refuse(h, "404", "model_not_found", "the requested model does not exist; GET /v1/models lists those that do")
   end
   headers = h:headers()
   headers:replace("content-type", "application/json")  -- what it was read as; a charset would have it read otherwise
@@ -142,7 +142,7 @@ function envoy_on_response(h)
     headers = h:headers()
   end
   if not failed then return end
-  local json = '{"error":{"message":"no backend can answer now; try again later","type":"overloaded_error","param":null,"code":"no_capacity","hosted_status":'
+  local json = '{"error":{"message":"no backend is available; try again later","type":"overloaded_error","param":null,"code":"no_capacity","hosted_status":'
     .. status .. "}}"
   -- Of a quota of the day (Azure's 86400) it is no news of own replicas, or of the next backend. What is a date counts as none.
   local told_s = tonumber(headers:get("retry-after") or "") or 1

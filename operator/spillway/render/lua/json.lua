@@ -46,9 +46,9 @@ local function members(s, wanted)
         if find(key, "\\", 1, true) then return nil, "escape sequence in a top-level name" end
         if not wanted[key] and wanted[folded(key)] then return nil, "top-level name in the wrong case" end
         if wanted[key] then
-          if found[key] then return nil, "duplicate member " .. key end
+          if found[key] then return nil, "duplicate field " .. key end
           local _, colon = find(s, "^%s*:%s*", q + 1)
-          if not colon then return nil, "a name without a value" end
+          if not colon then return nil, "a field without a value" end
           local first = colon + 1
           local v = byte(s, first)
           if v == 34 then
@@ -62,7 +62,7 @@ local function members(s, wanted)
             pos = first
           else
             local _, last = find(s, "^[%w%.%+%-]+", first)
-            if not last then return nil, "a name without a value" end
+            if not last then return nil, "a field without a value" end
             found[key] = { first, last }
             pos = last + 1
           end

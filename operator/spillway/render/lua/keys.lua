@@ -2,7 +2,7 @@
 -- Keys are kept and looked up as SHA-256 digests. How long a look-up takes depends on the digest, of which nobody who does not know the key
 -- can choose a part; so it does not tell how much of a guess was right.
 local SHORTEST_KEY, LONGEST_KEY, LONGEST_NAME = 16, 512, 63
-local CLOSED = "nobody can be admitted: the Secret with the API keys is not there or has no valid line"
+local CLOSED = "no client can be admitted: the Secret with the API keys is missing or has no valid line"
 local source, clients, closed = nil, {}, true  -- the Secret as it was last read
 
 -- The digest that a key in the Secret stands for, or nil.
@@ -45,9 +45,9 @@ function envoy_on_request(h)
     return refuse(h, CLOSED)
   end
   local key = said and string.match(said, "^[Bb]earer +([!-~]+)$")
-  if not key then return refuse(h, "an API key is needed: send the header Authorization: Bearer <key>") end
+  if not key then return refuse(h, "missing API key: send the header Authorization: Bearer <key>") end
   local client = #key <= LONGEST_KEY and clients[sha256(key)]
-  if not client then return refuse(h, "this API key is not known here") end
+  if not client then return refuse(h, "invalid API key") end
   local meta = h:streamInfo():dynamicMetadata()
   meta:set("access", "client", client.name)
   meta:set("access", "client_hash", client.hash)

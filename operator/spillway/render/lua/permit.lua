@@ -214,12 +214,12 @@ function envoy_on_request(h)
   local missing = lacking(meta, s, found, images, is_text and #s - whole + longest, limit)
   if missing then
     return turn_away(h, "503", "overloaded_error", "no_capacity",
-      "no own replica can answer now, and the hosted backend does not answer requests with " .. missing .. "; try again later", 1)
+      "no replica is available, and the hosted backend does not support requests with " .. missing .. "; try again later", 1)
   end
   if circuit.open_until > now + LONGEST_BREAK then circuit.open_until = now end  -- the clock was set back meanwhile
   -- Nobody sees the end of a probe that its client leaves, and a long plain answer tells late: another tries after as long again.
   if now < circuit.open_until or (circuit.probe and abs(now - circuit.probe) < circuit.pause) then
-    return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend can answer now; try again later", circuit.open_until - now)
+    return turn_away(h, "503", "overloaded_error", "no_capacity", "no backend is available; try again later", circuit.open_until - now)
   end
   local answers = max(number(s, found.n) or 1, number(s, found.best_of) or 1) * count
   local context = meta:get("context_tokens")
@@ -233,7 +233,7 @@ function envoy_on_request(h)
     read_permit(path, meta:get("backend"))
     if not lane or now_s() >= expires then
       return turn_away(h, "429", "rate_limit_error", "spill_permit_missing",
-        "no own replica can answer now, and the permit to use hosted capacity has not been renewed; try again later", UNRENEWED)
+        "no replica is available, and the permit for hosted backends has not been renewed; try again later", UNRENEWED)
     end
     -- A meter below where the permit begins is that of a process that has restarted since: wait for the next permit.
     local spent = lane.to and (charged < lane.from or charged + cost > lane.to)
@@ -246,12 +246,12 @@ function envoy_on_request(h)
         refused:set("permit_refused", "worker", thread)
       end
       return turn_away(h, "429", "rate_limit_error", "spill_limit_reached",
-        "no own replica can answer now, and this workload's limit on hosted capacity is reached; try again later", retry_at - now_s())
+        "no replica is available, and this workload's limit on hosted backends is reached; try again later", retry_at - now_s())
     end
     local wait_s = max(wait_for(requests, 1, now), wait_for(tokens, load, now))
     if wait_s > 0 then
       return turn_away(h, "429", "rate_limit_error", "provider_limit_reached",
-        "no own replica can answer now, and the hosted account's limit per minute is reached; try again later", wait_s)
+        "no replica is available, and the hosted account's per-minute limit is reached; try again later", wait_s)
     end
     take(requests, 1)
     take(tokens, load)
