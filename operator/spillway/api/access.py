@@ -20,7 +20,7 @@ class Callers(StrEnum):
 
 
 class ClientLimit(ApiModel):
-    """What one client may do that others may not, or the other way round."""
+    """Limits of one client, instead of the general ones."""
 
     name: Annotated[str, Field(min_length=1, max_length=255, description="The client, as the Secret or the token names it.")]
     requests_per_minute: Annotated[
@@ -41,10 +41,10 @@ class ConfigMapKeyRef(ApiModel):
 class Jwt(ApiModel):
     """Tokens of an identity provider."""
 
-    issuer: Annotated[str, Field(min_length=1, max_length=512, description="The `iss` that tokens must have.")]
+    issuer: Annotated[str, Field(min_length=1, max_length=512, description="Required `iss` of tokens.")]
     audiences: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=512)]],
-        Field(min_length=1, max_length=16, description="One of these must be in `aud`: tokens for another service are refused."),
+        Field(min_length=1, max_length=16, description="One of these must be in `aud`; other tokens are refused."),
     ]
     jwks_uri: Annotated[
         str | None,
@@ -52,7 +52,7 @@ class Jwt(ApiModel):
     ] = None
     jwks_config_map_ref: Annotated[
         ConfigMapKeyRef | None,
-        Field(description="ConfigMap key with the issuer's keys (a JWKS), instead of jwksURI. Followed when it changes."),
+        Field(description="ConfigMap key with the issuer's keys (a JWKS), instead of jwksURI. Reloaded when it changes."),
     ] = None
 
 
@@ -62,30 +62,30 @@ class Access(ApiModel):
     keys_secret_ref: Annotated[
         NamedRef | None,
         Field(
-            description="Secret whose entry `clients` has a line `client: key` for each client; requests must show one of these keys "
-            "(Authorization: Bearer). Followed when it changes; while it is not there nobody may call. Spillway itself never reads it."
+            description="Secret whose entry `clients` has a line `client: key` for each client; requests must carry one of these keys "
+            "(Authorization: Bearer). Reloaded when it changes; while it is missing, no client may call. Spillway itself never reads it."
         ),
     ] = None
     jwt: Annotated[
         Jwt | None,
-        Field(description="Requests must show a token of this issuer (Authorization: Bearer), instead of a key. The client is its `sub`."),
+        Field(description="Requests must carry a token of this issuer (Authorization: Bearer), instead of a key. The client is its `sub`."),
     ] = None
     requests_per_minute: Annotated[
         RequestsPerMinute | None,
-        Field(description="Requests per minute of each client, in equal parts over the gateway's pods. Default: no limit."),
+        Field(description="Requests per minute of each client, split evenly over the gateway's pods. Default: no limit."),
     ] = None
     tokens_per_minute: Annotated[
         TokensPerMinute | None,
         Field(
-            description="Tokens per minute of each client, of prompts and answers, in equal parts over the gateway's pods and their two "
-            "threads. A request is refused once they are used up; what an answer takes more is waited for afterwards. Default: no limit."
+            description="Tokens per minute of each client, of prompts and answers, split evenly over the gateway's pods and their two "
+            "threads. Requests are refused once they are used up; an answer's excess is taken from later minutes. Default: no limit."
         ),
     ] = None
-    clients: Annotated[list[ClientLimit], Field(max_length=256, description="Clients whose limit is another one.")] = []
+    clients: Annotated[list[ClientLimit], Field(max_length=256, description="Clients with their own limit.")] = []
     callers: Annotated[
         Callers | None,
         Field(
-            description="Whom the NetworkPolicy lets through: Namespace (pods of the workload's namespace) or Anyone. Default: Anyone with "
+            description="Who may call, by NetworkPolicy: Namespace (pods of the workload's namespace) or Anyone. Default: Anyone with "
             "keys or tokens, else Namespace. Anyone without them is an open gateway; the condition AccessControlled says so."
         ),
     ] = None
@@ -114,4 +114,4 @@ class Access(ApiModel):
 class GatewayTls(ApiModel):
     """The certificate of the URL."""
 
-    secret_ref: Annotated[NamedRef, Field(description="Secret of type kubernetes.io/tls. Followed when it changes, without a restart.")]
+    secret_ref: Annotated[NamedRef, Field(description="Secret of type kubernetes.io/tls. Reloaded when it changes, without a restart.")]

@@ -28,7 +28,7 @@ class ProviderTls(ApiModel):
 
 
 class Capability(StrEnum):
-    """What a model's API answers beyond plain text."""
+    """What a model's API supports beyond plain text."""
 
     TOOLS = "Tools"
     RESPONSE_FORMAT = "ResponseFormat"
@@ -44,21 +44,21 @@ class ProviderModel(ApiModel):
             min_length=1,
             max_length=200,
             pattern=MODEL_NAME_PATTERN,
-            description="The provider's name of the model, as its API takes it.",
+            description="Model name in the provider's API.",
         ),
     ]
     input_usd_per_million_tokens: Annotated[
-        DecimalString, Field(alias="inputUSDPerMillionTokens", description="Price of a million prompt tokens.")
+        DecimalString, Field(alias="inputUSDPerMillionTokens", description="Price per million prompt tokens.")
     ]
     output_usd_per_million_tokens: Annotated[
-        DecimalString, Field(alias="outputUSDPerMillionTokens", description="Price of a million answer tokens.")
+        DecimalString, Field(alias="outputUSDPerMillionTokens", description="Price per million answer tokens.")
     ]
     cached_input_usd_per_million_tokens: Annotated[
         DecimalString | None,
         Field(
             alias="cachedInputUSDPerMillionTokens",
-            description="Price of a million prompt tokens that the provider finds in its prompt cache. Default: as any prompt token. "
-            "Cost and limits count as many as its answers report; plans, status.cost.kappa and replica counts go by "
+            description="Price per million prompt tokens that the provider finds in its prompt cache. Default: as any prompt token. "
+            "Cost and limits count those that its answers report; plans, status.cost.kappa and replica counts use "
             "traffic.cachedInputPercent.",
         ),
     ] = None
@@ -67,12 +67,13 @@ class ProviderModel(ApiModel):
         Field(
             ge=16,
             le=10**8,
-            description="Longest prompt plus answer it takes. No plan chooses it for a workload that needs more, and where capabilities or "
+            description="Maximum prompt plus answer. No plan chooses it for a workload that needs more, and where capabilities or "
             "a limit are stated no request that needs more is sent there.",
         ),
     ] = None
     quantization: Annotated[
-        Quantization | None, Field(description="Storage of the weights the provider serves; a plan says so where it differs from your own.")
+        Quantization | None,
+        Field(description="Quantization of the weights that the provider serves; plans report a difference from yours."),
     ] = None
     capabilities: Annotated[
         list[Capability] | None,
@@ -85,34 +86,34 @@ class ProviderModel(ApiModel):
     ] = None
     time_to_first_token_ms: Annotated[
         int | None,
-        Field(ge=1, le=3_600_000, description="Wait for the first token that the provider states or you measured, milliseconds."),
+        Field(ge=1, le=3_600_000, description="Time to first token, as stated by the provider or measured by you, milliseconds."),
     ] = None
     inter_token_latency_ms: Annotated[
-        int | None, Field(ge=1, le=60_000, description="Gap between tokens that the provider states or you measured, milliseconds.")
+        int | None, Field(ge=1, le=60_000, description="Inter-token latency, as stated by the provider or measured by you, milliseconds.")
     ] = None
 
 
 class PriceSource(ApiModel):
     """Where prices were read, and when."""
 
-    as_of: Annotated[date, Field(description="Day on which the prices were read.")]
-    source: Annotated[str, Field(min_length=1, max_length=500, description="Where they were read.")]
+    as_of: Annotated[date, Field(description="Date of the prices.")]
+    source: Annotated[str, Field(min_length=1, max_length=500, description="Source of the prices.")]
 
 
 class ProviderBatch(ApiModel):
     """The provider's batch API: cheaper, and answers come within hours. Plans count with it for Offline traffic."""
 
-    discount_percent: Annotated[int, Field(ge=1, le=100, description="How much less a token costs than in the models' prices, percent.")]
-    completion_window_hours: Annotated[int, Field(ge=1, le=720, description="Hours within which a job is done.")] = 24
+    discount_percent: Annotated[int, Field(ge=1, le=100, description="Discount on the models' prices, percent.")]
+    completion_window_hours: Annotated[int, Field(ge=1, le=720, description="Hours within which a job completes.")] = 24
 
 
 class ProviderLimits(ApiModel):
     """What the account may send. Shared out evenly over the namespace's workloads that name the provider, and over their gateways."""
 
-    requests_per_minute: Annotated[int | None, Field(ge=1, le=10**7, description="Requests in any minute.")] = None
+    requests_per_minute: Annotated[int | None, Field(ge=1, le=10**7, description="Requests per minute.")] = None
     tokens_per_minute: Annotated[
         int | None,
-        Field(ge=1, le=10**10, description="Tokens of prompts and answers in any minute; an answer counts at its limit at first."),
+        Field(ge=1, le=10**10, description="Tokens of prompts and answers per minute; an answer first counts with its limit."),
     ] = None
 
 
@@ -128,7 +129,7 @@ class HostedProviderSpec(ApiModel):
             description="OpenAI-compatible base URL with its version, for example https://api.example.com/v1. Always https.",
         ),
     ]
-    auth: Annotated[Auth | None, Field(description="Credential; none when the endpoint asks for none.")] = None
+    auth: Annotated[Auth | None, Field(description="Credential; omit it if the endpoint needs none.")] = None
     tls: Annotated[ProviderTls | None, Field(description="Certificate authority of a private endpoint.")] = None
     models: Annotated[
         list[ProviderModel],
@@ -140,9 +141,9 @@ class HostedProviderSpec(ApiModel):
         ),
     ]
     limits: Annotated[
-        ProviderLimits | None, Field(description="Limits of the account, kept by the gateways before the provider refuses.")
+        ProviderLimits | None, Field(description="Limits of the account, enforced by the gateways before the provider refuses.")
     ] = None
-    batch: Annotated[ProviderBatch | None, Field(description="Batch API, where there is one.")] = None
+    batch: Annotated[ProviderBatch | None, Field(description="Batch API, if there is one.")] = None
     prices: Annotated[PriceSource | None, Field(description="Date and source of the prices.")] = None
 
 
@@ -156,12 +157,12 @@ class PricePer(StrEnum):
 class AcceleratorPrice(ApiModel):
     """What owning costs."""
 
-    on_demand_usd_per_hour: Annotated[DecimalString, Field(alias="onDemandUSDPerHour", description="Price of an hour on demand.")]
+    on_demand_usd_per_hour: Annotated[DecimalString, Field(alias="onDemandUSDPerHour", description="On-demand price per hour.")]
     reserved_usd_per_hour: Annotated[
         DecimalString | None,
         Field(
             alias="reservedUSDPerHour",
-            description="Price of an hour under a commitment, paid for every hour of the month. For spillway plan: the operator counts "
+            description="Committed price per hour, paid for every hour of the month. For spillway plan: the operator counts "
             "replicas at onDemandUSDPerHour, and dedicated.committedReplicas as paid.",
         ),
     ] = None
@@ -169,7 +170,7 @@ class AcceleratorPrice(ApiModel):
         DecimalString | None,
         Field(
             alias="spotUSDPerHour",
-            description="Price of an hour of capacity that can be taken away at short notice. For spillway plan alone.",
+            description="Spot price per hour. For spillway plan only.",
         ),
     ] = None
     per: Annotated[
@@ -177,24 +178,24 @@ class AcceleratorPrice(ApiModel):
     ] = PricePer.ACCELERATOR
     billing_increment_seconds: Annotated[
         int,
-        Field(ge=1, le=86_400, description="What a replica's time is rounded up to: weighed when one is let go, not in the bill."),
+        Field(ge=1, le=86_400, description="Billing increment of a replica's time: considered when one is removed, not in the bill."),
     ] = 1
     minimum_seconds: Annotated[
-        int, Field(ge=0, le=86_400, description="Least time that is billed of a replica: weighed when one is started.")
+        int, Field(ge=0, le=86_400, description="Minimum billed time of a replica: considered when one is started.")
     ] = 0
-    as_of: Annotated[date, Field(description="Day on which the price was read.")]
-    source: Annotated[str, Field(min_length=1, max_length=500, description="Where it was read.")]
+    as_of: Annotated[date, Field(description="Date of the price.")]
+    source: Annotated[str, Field(min_length=1, max_length=500, description="Source of the price.")]
 
 
 class TeraFlops(ApiModel):
     """Dense peak arithmetic, in 10^12 operations per second."""
 
     bf16: Annotated[int, Field(ge=1, le=10**6, description="With bf16 inputs.")]
-    fp8: Annotated[int | None, Field(ge=1, le=10**6, description="With fp8 inputs; none where the accelerator has no fp8.")] = None
+    fp8: Annotated[int | None, Field(ge=1, le=10**6, description="With fp8 inputs; omit it if the accelerator has no fp8.")] = None
 
 
 class AcceleratorClassSpec(ApiModel):
-    """One kind of accelerator in the cluster: what it can do, how a pod asks for it, what it costs."""
+    """One kind of accelerator in the cluster: its capabilities, how a pod requests it and what it costs."""
 
     product: Annotated[str, Field(min_length=1, max_length=100, description="Name of the product, for example NVIDIA H100 SXM 80GB.")]
     memory_gib: Annotated[int, Field(alias="memoryGiB", ge=1, le=10_000, description="Memory of one accelerator, GiB.")]
@@ -214,7 +215,7 @@ class AcceleratorClassSpec(ApiModel):
         ),
     ] = None
     resource_name: Annotated[str, Field(max_length=317, description="Extended resource that a pod asks for.")] = "nvidia.com/gpu"
-    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32, description="Labels of the nodes that have it.")] = {}
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=32, description="Labels of the nodes that have the accelerator.")] = {}
     tolerations: Annotated[list[Toleration], Field(max_length=32, description="Tolerations for those nodes.")] = []
     runtime_class_name: Annotated[str | None, Field(max_length=253, description="RuntimeClass that exposes the accelerator.")] = None
-    price: Annotated[AcceleratorPrice | None, Field(description="What owning it costs; without it costs are unknown, not zero.")] = None
+    price: Annotated[AcceleratorPrice | None, Field(description="Price; without it, costs are unknown, not zero.")] = None

@@ -50,42 +50,48 @@ def _condition(condition: ConditionType, what: str) -> str:
     return f'.status.conditions[?(@.type=="{condition.value}")].{what}'
 
 
-AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date", description="Time since the object was made.")
+AGE = Column(name="Age", path=".metadata.creationTimestamp", type="date", description="Time since creation.")
 
 WORKLOAD = Kind(
     kind="InferenceWorkload",
     plural="inferenceworkloads",
     short_names=("iw",),
-    description="One model behind one URL, served by own replicas, by hosted backends or by both, with its promises, its traffic and its "
-    "budget.",
+    description="One model behind one URL, served by replicas in the cluster, hosted backends or both, with its SLO, traffic and budget.",
     spec=InferenceWorkloadSpec,
     status=InferenceWorkloadStatus,
     scale=True,
     columns=(
         Column(name="Model", path=".spec.model.id", description="The model."),
         Column(name="Placement", path=".status.placement.mode", description="Where requests are served now."),
-        Column(name="Ready", path=_condition(ConditionType.READY, "status"), description="Whether requests are answered."),
-        Column(name="Replicas", path=".status.replicasSummary", description="Own replicas, ready/desired."),
-        Column(name="SLO", path=_condition(ConditionType.SLO_MET, "status"), description="Whether the latency promise holds."),
+        Column(name="Ready", path=_condition(ConditionType.READY, "status"), description="Whether requests are served."),
+        Column(name="Replicas", path=".status.replicasSummary", description="Replicas, ready/desired."),
+        Column(name="SLO", path=_condition(ConditionType.SLO_MET, "status"), description="Whether the latency SLO is met."),
         Column(name="USD/h", path=".status.cost.usdPerHour", description="Cost per hour now, owned plus hosted."),
         AGE,
-        Column(name="Recommended", path=".status.placement.recommended.mode", wide=True, description="Mode that the plan finds cheapest."),
-        Column(name="Spilled %", path=".status.traffic.spilledPercent", wide=True, description="Requests answered by a hosted backend."),
-        Column(name="$/1M tokens", path=".status.cost.usdPerMillionTokens", wide=True, description="Blended cost of this month."),
+        Column(name="Recommended", path=".status.placement.recommended.mode", wide=True, description="Cheapest mode by the plan."),
+        Column(
+            name="Spilled %", path=".status.traffic.spilledPercent", wide=True, description="Share of requests served by hosted backends."
+        ),
+        Column(
+            name="$/1M tokens",
+            path=".status.cost.usdPerMillionTokens",
+            wide=True,
+            description="Blended cost per million tokens this month.",
+        ),
         Column(name="URL", path=".status.url", wide=True, description="OpenAI-compatible base URL."),
-        Column(name="Reason", path=_condition(ConditionType.READY, "reason"), wide=True, description="Why it is ready, or not."),
+        Column(name="Reason", path=_condition(ConditionType.READY, "reason"), wide=True, description="Reason of the Ready condition."),
     ),
 )
 PROVIDER = Kind(
     kind="HostedProvider",
     plural="hostedproviders",
     short_names=("hp",),
-    description="An OpenAI-compatible endpoint that bills by the token, with its models, their prices and the key to use it. Whoever may "
-    "write one can send a Secret of its namespace to a URL.",
+    description="An OpenAI-compatible endpoint that bills by the token, with its models, their prices and the key to use it. Anyone "
+    "who can write one can send a Secret of its namespace to a URL.",
     spec=HostedProviderSpec,
     columns=(
         Column(name="URL", path=".spec.baseURL", description="Base URL."),
-        Column(name="Prices as of", path=".spec.prices.asOf", description="Day on which the prices were read."),
+        Column(name="Prices as of", path=".spec.prices.asOf", description="Date of the prices."),
         AGE,
     ),
 )
@@ -93,16 +99,16 @@ ACCELERATOR = Kind(
     kind="AcceleratorClass",
     plural="acceleratorclasses",
     short_names=("ac",),
-    description="One kind of accelerator in the cluster: what it can do, how a pod asks for it and what it costs.",
+    description="One kind of accelerator in the cluster: its capabilities, how a pod requests it and what it costs.",
     spec=AcceleratorClassSpec,
     namespaced=False,
     columns=(
         Column(name="Product", path=".spec.product", description="Name of the product."),
-        Column(name="GiB", path=".spec.memoryGiB", type="integer", description="Memory of one accelerator."),
+        Column(name="GiB", path=".spec.memoryGiB", type="integer", description="Memory per accelerator."),
         Column(name="Per node", path=".spec.perNode", type="integer", description="Accelerators in one node."),
-        Column(name="USD/h", path=".spec.price.onDemandUSDPerHour", description="Price of an hour on demand."),
-        Column(name="For one", path=".spec.price.per", description="What the price buys: Accelerator or Node."),
-        Column(name="Prices as of", path=".spec.price.asOf", wide=True, description="Day on which the price was read."),
+        Column(name="USD/h", path=".spec.price.onDemandUSDPerHour", description="On-demand price per hour."),
+        Column(name="For one", path=".spec.price.per", description="What the price is for: Accelerator or Node."),
+        Column(name="Prices as of", path=".spec.price.asOf", wide=True, description="Date of the price."),
         AGE,
     ),
 )

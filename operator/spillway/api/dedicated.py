@@ -21,22 +21,26 @@ class Scaling(ApiModel):
     """How many replicas."""
 
     mode: Annotated[
-        ScalingMode, Field(description="Spillway: decided here. External: spec.replicas, as written by HPA, KEDA or kubectl scale.")
+        ScalingMode,
+        Field(
+            description="Who sets the replica count. Spillway: the operator. External: spec.replicas, as written by "
+            "HPA, KEDA or kubectl scale."
+        ),
     ] = ScalingMode.SPILLWAY
     min_replicas: Annotated[
-        int, Field(ge=0, le=1000, description="Fewest replicas. 0 needs a hosted backend to answer while none runs, or gateway.hold.")
+        int, Field(ge=0, le=1000, description="Minimum replicas. 0 needs a hosted backend to serve meanwhile, or gateway.hold.")
     ] = 1
-    max_replicas: Annotated[int, Field(ge=1, le=1000, description="Most replicas.")] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1000, description="Maximum replicas.")] = 1
     scale_up_stabilization_seconds: Annotated[
-        int, Field(ge=0, le=3600, description="A scale-up must have been wanted for this long; from zero it is made at once.")
+        int, Field(ge=0, le=3600, description="How long a scale-up must be needed before it is made; from zero it is immediate.")
     ] = 0
     scale_down_stabilization_seconds: Annotated[
-        int, Field(ge=10, le=3600, description="A scale-down must have been wanted for this long, without a break.")
+        int, Field(ge=10, le=3600, description="How long a scale-down must be needed, without interruption.")
     ] = 300
 
 
 class EnvVar(ApiModel):
-    """One environment variable with a literal value; secrets have fields of their own."""
+    """One environment variable with a literal value; secrets have their own fields."""
 
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable.")]
     value: Annotated[str, Field(max_length=4000, description="Its value.")] = ""
@@ -65,20 +69,20 @@ class Engine(ApiModel):
             alias="tensorParallelSize",
             ge=1,
             le=64,
-            description="Accelerators per replica, which share every layer; within one node. Default: what the plan finds cheapest within "
-            "the promises when the first replica is made, and that from then on.",
+            description="Accelerators per replica, within one node (tensor parallelism). Default: the cheapest that meets the SLO when the "
+            "first replica is created, kept from then on.",
         ),
     ] = None
     gpu_memory_utilization_percent: Annotated[int, Field(ge=10, le=99, description="Share of accelerator memory that vLLM may use.")] = 90
     max_num_seqs: Annotated[
         int | None,
-        Field(ge=1, le=4096, description="Most requests in one batch. Default: the largest batch that meets the inter-token target."),
+        Field(ge=1, le=4096, description="Maximum requests in one batch. Default: the largest batch that meets the inter-token target."),
     ] = None
-    max_num_batched_tokens: Annotated[int | None, Field(ge=1, le=10**6, description="Most tokens in one engine step. Default: vLLM's.")] = (
-        None
-    )
+    max_num_batched_tokens: Annotated[
+        int | None, Field(ge=1, le=10**6, description="Maximum tokens in one engine step. Default: vLLM's.")
+    ] = None
     extra_args: Annotated[
-        list[Annotated[str, Field(max_length=1000)]], Field(max_length=64, description="Further arguments of `vllm serve`, appended.")
+        list[Annotated[str, Field(max_length=1000)]], Field(max_length=64, description="Additional arguments of `vllm serve`.")
     ] = []
     env: Annotated[
         list[EnvVar],
@@ -114,8 +118,8 @@ class ModelCache(ApiModel):
     access_mode: Annotated[
         CacheAccessMode,
         Field(
-            description="Access mode of the claim. ReadWriteOnce serves one node, so maxReplicas must be 1, and a rollout ends the replica "
-            "before it starts the next one."
+            description="Access mode of the claim. ReadWriteOnce serves one node, so maxReplicas must be 1, and a rollout stops the "
+            "replica before it starts the next one."
         ),
     ] = CacheAccessMode.READ_WRITE_MANY
 
@@ -127,14 +131,14 @@ class Dedicated(ApiModel):
         list[Annotated[str, Field(min_length=1, max_length=253)]],
         Field(
             max_length=16,
-            description="AcceleratorClass names in order of preference; the first that exists and fits is used. Default: the cheapest that "
-            "fits, of all there are, whether or not a node has it; a pool that runs keeps its own.",
+            description="AcceleratorClass names in order of preference; the first that exists and fits is used. Default: the cheapest "
+            "of all that fits, whether or not a node has it; a running pool keeps its class.",
         ),
     ] = []
-    scaling: Annotated[Scaling, Field(description="Bounds and pace of scaling.")] = Scaling()
+    scaling: Annotated[Scaling, Field(description="Bounds and stabilization of scaling.")] = Scaling()
     engine: Annotated[Engine, Field(description="Settings of vLLM.")] = Engine()
-    model_cache: Annotated[ModelCache | None, Field(description="Volume that keeps downloaded weights.")] = None
-    pod_template: Annotated[PodTemplate | None, Field(description="Allowed overrides of replica pods.")] = None
+    model_cache: Annotated[ModelCache | None, Field(description="Volume that caches downloaded weights.")] = None
+    pod_template: Annotated[PodTemplate | None, Field(description="Overrides for replica pods.")] = None
     committed_replicas: Annotated[
-        int, Field(ge=0, le=1000, description="Replicas already paid for (reserved or owned): they cost nothing more at the margin.")
+        int, Field(ge=0, le=1000, description="Replicas already paid for (reserved or owned): their marginal cost is zero.")
     ] = 0

@@ -15,15 +15,15 @@ from spillway.api.tracing import Tracing
 class GatewayAutoscaling(ApiModel):
     """How many gateway pods there are, by their own CPU."""
 
-    max_replicas: Annotated[int, Field(ge=2, le=16, description="Most gateway pods.")]
+    max_replicas: Annotated[int, Field(ge=2, le=16, description="Maximum gateway pods.")]
     target_cpu_percent: Annotated[
         int,
         Field(
             alias="targetCPUPercent",
             ge=10,
             le=95,
-            description="CPU that a pod uses on the average, of the two cores that its two worker threads can use, or of its CPU limit "
-            "(podTemplate.resources) where that is lower. Needs metrics-server.",
+            description="Target mean CPU use of a pod, relative to the two cores that its two worker threads can use, or to its CPU limit "
+            "(podTemplate.resources) if that is lower. Needs metrics-server.",
         ),
     ] = 60
 
@@ -31,12 +31,13 @@ class GatewayAutoscaling(ApiModel):
 class Gateway(ApiModel):
     """The Envoy that holds the workload's URL."""
 
-    replicas: Annotated[int, Field(ge=1, le=16, description="Gateway pods; with autoscaling the fewest.")] = 2
+    replicas: Annotated[int, Field(ge=1, le=16, description="Gateway pods; the minimum with autoscaling.")] = 2
     autoscaling: Annotated[
         GatewayAutoscaling | None, Field(description="Let a HorizontalPodAutoscaler set the number of pods. Default: replicas.")
     ] = None
     max_request_seconds: Annotated[
-        int, Field(ge=10, le=86_400, description="Longest request: route timeout, drain and termination grace follow from it.")
+        int,
+        Field(ge=10, le=86_400, description="Maximum duration of a request; sets route timeout, drain time and termination grace period."),
     ] = 600
     access: Annotated[Access, Field(description="Who may call. Default: pods of the workload's namespace, without keys.")] = Access()
     hold: Annotated[
@@ -47,16 +48,16 @@ class Gateway(ApiModel):
         ),
     ] = None
     tls: Annotated[GatewayTls | None, Field(description="Serve HTTPS, on port 443. Default: HTTP, on port 80.")] = None
-    tracing: Annotated[Tracing | None, Field(description="Send spans of requests to a collector. Default: none are made.")] = None
+    tracing: Annotated[Tracing | None, Field(description="Send spans of requests to a collector. Default: no tracing.")] = None
     routing: Annotated[
         Routing,
         Field(
-            description="Which own replica a request goes to. LeastLoad: the one with the least in flight. PrefixHash: the one that was "
-            "asked with the same beginning before and may have it in its cache, unless it has 1.25 times the mean in flight; then another."
+            description="Which replica a request goes to. LeastLoad: the one with the least in flight. PrefixHash: the one that got the "
+            "same prefix before and may have it cached, unless it has 1.25 times the mean in flight; then another."
         ),
     ] = Routing.LEAST_LOAD
     prefix_bytes: PrefixBytes | None = None
-    pod_template: Annotated[GatewayPodTemplate | None, Field(description="Allowed overrides of gateway pods. A change rolls them.")] = None
+    pod_template: Annotated[GatewayPodTemplate | None, Field(description="Overrides for gateway pods. A change rolls them.")] = None
 
     @property
     def most_replicas(self) -> int:

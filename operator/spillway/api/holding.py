@@ -17,8 +17,8 @@ class Hold(ApiModel):
         Field(
             ge=2,
             le=LONGEST_HOLD_S,
-            description="Longest wait, then 503 with Retry-After. To serve from minReplicas 0, longer than a replica takes to start. Part "
-            "of gateway.maxRequestSeconds.",
+            description="Maximum wait, then 503 with Retry-After. With minReplicas 0, set it to more than a replica's start takes. Counts "
+            "towards gateway.maxRequestSeconds.",
         ),
     ]
     max_requests: Annotated[
@@ -26,7 +26,7 @@ class Hold(ApiModel):
         Field(
             ge=1,
             le=10_000,
-            description="Most requests that wait at a time, in equal parts over the gateway's pods; one more is refused at once. Their "
+            description="Maximum requests waiting at a time, split evenly over the gateway's pods; more are refused immediately. Their "
             "bodies are bounded by maxMiB, and by the gateway's memory.",
         ),
     ] = 256
@@ -36,8 +36,8 @@ class Hold(ApiModel):
             alias="maxMiB",
             ge=1,
             le=65_536,
-            description="Most MiB of bodies that wait at a time, in equal parts over the gateway's pods and the two threads of each; one "
-            "more is refused at once, unless none waits in its part. Default: only the gateway's memory bounds them.",
+            description="Maximum MiB of waiting bodies, split evenly over the gateway's pods and the two threads of each; more are refused "
+            "immediately, unless none waits in its part. Default: only the gateway's memory bounds them.",
         ),
     ] = None
     low_priority_percent: Annotated[
@@ -45,7 +45,7 @@ class Hold(ApiModel):
         Field(
             ge=0,
             le=99,
-            description="Share of maxRequests and of maxMiB above which requests with the header x-spillway-priority: low do not wait, "
-            "even if they have. 0: they never wait. Default: the header means nothing.",
+            description="Share of maxRequests and maxMiB above which requests with the header x-spillway-priority: low do not wait, "
+            "or stop waiting. 0: they never wait. Default: the header is ignored.",
         ),
     ] = None

@@ -41,21 +41,19 @@ class Overflow(ApiModel):
         DecimalString | None,
         Field(
             alias="maxUSDPerDay",
-            description='Most that hosted backends may cost in a day (UTC), for example "25". A request counts at its longest answer until '
-            "it is done.",
+            description='Maximum cost of hosted backends per day (UTC), for example "25". A request counts with its longest possible '
+            "answer until it is done.",
         ),
     ] = None
     max_share_percent: Annotated[
         int | None,
-        Field(
-            ge=1, le=100, description="Largest share of a day's (UTC) answers that hosted backends may give, of those so far; ten are free."
-        ),
+        Field(ge=1, le=100, description="Maximum share of the day's (UTC) answers so far that hosted backends may give; ten are exempt."),
     ] = None
     when_exceeded: Annotated[
         LimitAction,
         Field(
-            description="What a request gets that own replicas cannot take and no limit lets go. Refuse: 429 with Retry-After. Wait: "
-            "some seconds for room on own replicas, or with gateway.hold as long as that says, then 503 with Retry-After."
+            description="What happens to a request that replicas cannot take and a limit keeps from hosted backends. Refuse: 429 with "
+            "Retry-After. Wait: some seconds for a replica, or gateway.hold.seconds, then 503 with Retry-After."
         ),
     ] = LimitAction.REFUSE
     max_wait_ms: Annotated[
@@ -63,19 +61,18 @@ class Overflow(ApiModel):
         Field(
             ge=0,
             le=5000,
-            description="Longest wait for a slot, milliseconds, of a request that finds own replicas full, before it is spilled. At most "
-            "256 wait at a gateway; the others are spilled at once. Part of the time to the first token, whoever answers then. Default: 0, "
-            "it is spilled at once.",
+            description="How long a request that finds all replicas full waits for a slot before it is spilled, milliseconds. At most "
+            "256 wait per gateway; others are spilled immediately. Counts towards the time to first token. Default: 0, spill "
+            "immediately.",
         ),
     ] = None
 
     long_prompts: Annotated[
         LongPrompts,
         Field(
-            description="Where a streamed request goes first whose prompt no own replica reads within slo.timeToFirstTokenMs. Keep: to own "
-            "replicas, as any other. Spill: to a hosted backend, and to own replicas where none takes it. The gateway judges by the bytes "
-            "of the body, four a token, and cannot know what of a prompt is in a replica's cache: for prompts that are long because a chat "
-            "goes on, Keep is cheaper."
+            description="Where a streamed request goes first if no replica can read its prompt within slo.timeToFirstTokenMs. Keep: to "
+            "replicas, like any other. Spill: to a hosted backend, and to replicas if none takes it. The gateway estimates a token as four "
+            "bytes of the body and cannot know what a replica has cached: for long chats, Keep is cheaper."
         ),
     ] = LongPrompts.KEEP
     long_prompt_tokens: Annotated[
@@ -83,7 +80,7 @@ class Overflow(ApiModel):
         Field(
             ge=256,
             le=10**7,
-            description="With longPrompts Spill: the longest prompt, in tokens, that goes to own replicas first. Default: the longest that "
+            description="With longPrompts Spill: the longest prompt, in tokens, that goes to replicas first. Default: the longest that "
             "a replica of the accelerator class is estimated to read within half of slo.timeToFirstTokenMs.",
         ),
     ] = None
@@ -98,4 +95,4 @@ class Hosted(ApiModel):
     """What is rented."""
 
     backends: Annotated[list[HostedBackendRef], Field(max_length=4, description="Hosted backends in order of preference.")] = []
-    overflow: Annotated[Overflow | None, Field(description="When requests go to hosted backends, and limits on that.")] = None
+    overflow: Annotated[Overflow | None, Field(description="When requests go to hosted backends, and how many may.")] = None

@@ -25,7 +25,7 @@ class Quantization(StrEnum):
 class Architecture(ApiModel):
     """The shape of a model, as its Hugging Face config.json states it; needed to check that it fits an accelerator."""
 
-    parameters: Annotated[int, Field(ge=1, le=10**13, description="Number of parameters in all, for example 8030000000.")]
+    parameters: Annotated[int, Field(ge=1, le=10**13, description="Total number of parameters, for example 8030000000.")]
     active_parameters: Annotated[
         int | None, Field(ge=1, le=10**13, description="Parameters used per token, for a mixture of experts. Default: all of them.")
     ] = None
@@ -42,14 +42,14 @@ class Architecture(ApiModel):
     ] = None
     embedding_tables: Annotated[
         int,
-        Field(ge=1, le=2, description="2: prompts and answers have a table of embeddings each; 1: they share it (tie_word_embeddings)."),
+        Field(ge=1, le=2, description="2: separate input and output embeddings; 1: shared ones (tie_word_embeddings)."),
     ] = 2
     weight_bytes: Annotated[
         int | None,
         Field(
             ge=1,
             le=10**14,
-            description="Bytes of the published weights, used where model.quantization says nothing. Default: two per parameter.",
+            description="Bytes of the published weights, used if model.quantization is not set. Default: two per parameter.",
         ),
     ] = None
     latent_size: Annotated[
@@ -97,7 +97,7 @@ class HuggingFaceSource(ApiModel):
         Field(
             max_length=100,
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
-            description="Branch, tag or commit. Name a commit to make restarts repeatable. Default: the newest on the main branch.",
+            description="Branch, tag or commit. Set a commit for reproducible restarts. Default: the latest of the main branch.",
         ),
     ] = None
     token_secret_ref: Annotated[
@@ -111,7 +111,7 @@ class PersistentVolumeClaimSource(ApiModel):
     claim_name: Annotated[
         str, Field(min_length=1, max_length=253, description="PersistentVolumeClaim in the workload's namespace. Mounted read-only.")
     ]
-    path: Annotated[str, Field(max_length=500, pattern="^/", description="Folder of the model on the volume, from its root.")] = "/"
+    path: Annotated[str, Field(max_length=500, pattern="^/", description="Path of the model on the volume, from its root.")] = "/"
 
 
 class ModelSource(ApiModel):
@@ -139,23 +139,23 @@ class Model(ApiModel):
             min_length=1,
             max_length=200,
             pattern=MODEL_NAME_PATTERN,
-            description="Name that clients send as `model`; it never changes, whoever serves. Default: the last part of model.id.",
+            description="Name that clients send as `model`, the same for every backend. Default: the last part of model.id.",
         ),
     ] = None
     source: Annotated[
         ModelSource | None, Field(description="Where replicas get the weights. Default: Hugging Face, repository model.id.")
     ] = None
     architecture: Annotated[
-        Architecture | None, Field(description="Shape of the model; given, it is checked against the accelerator's memory.")
+        Architecture | None, Field(description="Shape of the model; if set, it is checked against the accelerator's memory.")
     ] = None
     quantization: Annotated[
         Quantization | None,
         Field(
-            description="Storage of the weights. bf16 and fp16 also set the engine's data type, and fp8 converts weights that are not "
-            "fp8 yet while loading. Default: what the model's own configuration says, bf16 for sizing.",
+            description="Data type of the weights. bf16 and fp16 also set the engine's data type, and fp8 converts other weights while "
+            "loading. Default: that of the model's configuration, bf16 for sizing.",
         ),
     ] = None
     max_context_tokens: Annotated[
         int | None,
-        Field(ge=16, le=10**7, description="Longest prompt plus answer that is served (--max-model-len). Default: the model's own."),
+        Field(ge=16, le=10**7, description="Maximum prompt plus answer served (--max-model-len). Default: the model's own."),
     ] = None

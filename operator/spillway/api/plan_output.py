@@ -48,10 +48,10 @@ class OptionOutput(OutputModel):
     feasible: Annotated[bool, Field(description="Whether nothing is in its way.")]
     reason: Annotated[str, Field(description="What is in its way, or how it compares.")]
     replicas_mean: Annotated[float | None, Field(description="Own replicas on average over the month.")]
-    replicas_peak: Annotated[int | None, Field(description="Own replicas at the busiest moment.")]
+    replicas_peak: Annotated[int | None, Field(description="Replicas at peak.")]
     utilization_percent: Annotated[float | None, Field(description="Share of what the running replicas could carry.")]
-    monthly_usd: Annotated[float | None, Field(alias="monthlyUSD", description="USD in 30 days.")]
-    usd_per_million_tokens: Annotated[float | None, Field(alias="usdPerMillionTokens", description="Blended price of a million tokens.")]
+    monthly_usd: Annotated[float | None, Field(alias="monthlyUSD", description="USD per 30 days.")]
+    usd_per_million_tokens: Annotated[float | None, Field(alias="usdPerMillionTokens", description="Blended price per million tokens.")]
     stranded_monthly_usd: Annotated[
         float | None,
         Field(
@@ -112,7 +112,7 @@ class TrafficOutput(OutputModel):
 
     requests_per_month: Annotated[int, Field(description="Requests in 30 days.")]
     requests_per_second_mean: Annotated[float, Field(description="Mean rate.")]
-    requests_per_second_peak: Annotated[float, Field(description="Rate of the busiest minute.")]
+    requests_per_second_peak: Annotated[float, Field(description="Peak rate over a minute.")]
     input_tokens_mean: Annotated[float, Field(description="Tokens of a prompt.")]
     output_tokens_mean: Annotated[float, Field(description="Tokens of an answer.")]
     tokens_per_second_peak: Annotated[int, Field(description="Tokens in and out per second in the busiest minute.")]

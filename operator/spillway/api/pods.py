@@ -23,7 +23,7 @@ class Toleration(ApiModel):
         Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, Field(description="Taint effect; empty matches all.")
     ] = None
     toleration_seconds: Annotated[
-        int | None, Field(ge=0, le=10**9, description="How long NoExecute is tolerated, seconds. Default: for ever.")
+        int | None, Field(ge=0, le=10**9, description="How long NoExecute is tolerated, seconds. Default: forever.")
     ] = None
 
 
@@ -57,31 +57,33 @@ class PodTemplate(ApiModel):
 
 
 class NodeSelectorRequirement(ApiModel):
-    """What a label of a node has to be, as in a pod's spec."""
+    """Requirement on a node label, as in a pod's spec."""
 
     key: Annotated[str, Field(min_length=1, max_length=317, description="Label of the node.")]
     operator: Annotated[
         Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"], Field(description="How the label's value is compared with values.")
     ]
-    values: Annotated[list[LabelValue], Field(max_length=32, description="For In and NotIn some, for Gt and Lt one number.")] = []
+    values: Annotated[list[LabelValue], Field(max_length=32, description="At least one for In and NotIn, one number for Gt and Lt.")] = []
 
 
 class NodeSelectorTerm(ApiModel):
-    """Requirements of a node, all of which have to hold."""
+    """Node requirements; all must hold."""
 
-    match_expressions: Annotated[list[NodeSelectorRequirement], Field(min_length=1, max_length=16, description="Requirements; all hold.")]
+    match_expressions: Annotated[
+        list[NodeSelectorRequirement], Field(min_length=1, max_length=16, description="Requirements; all must hold.")
+    ]
 
 
 class NodeSelector(ApiModel):
     """Nodes, by their labels."""
 
-    node_selector_terms: Annotated[list[NodeSelectorTerm], Field(min_length=1, max_length=8, description="Terms; one of them holds.")]
+    node_selector_terms: Annotated[list[NodeSelectorTerm], Field(min_length=1, max_length=8, description="Terms; one must hold.")]
 
 
 class PreferredNodes(ApiModel):
-    """Nodes that are preferred to others."""
+    """Preferred nodes, with a weight."""
 
-    weight: Annotated[int, Field(ge=1, le=100, description="How much they are preferred.")]
+    weight: Annotated[int, Field(ge=1, le=100, description="Weight of the preference.")]
     preference: Annotated[NodeSelectorTerm, Field(description="Which nodes.")]
 
 
@@ -89,29 +91,29 @@ class NodeAffinity(ApiModel):
     """On which nodes pods may be, and should."""
 
     required: Annotated[
-        NodeSelector | None, Field(alias="requiredDuringSchedulingIgnoredDuringExecution", description="Nodes that pods may be on.")
+        NodeSelector | None, Field(alias="requiredDuringSchedulingIgnoredDuringExecution", description="Nodes that pods must run on.")
     ] = None
     preferred: Annotated[
         list[PreferredNodes],
-        Field(alias="preferredDuringSchedulingIgnoredDuringExecution", max_length=8, description="Nodes that pods should be on."),
+        Field(alias="preferredDuringSchedulingIgnoredDuringExecution", max_length=8, description="Nodes that pods should run on."),
     ] = []
 
 
 class GatewayAffinity(ApiModel):
     """Node affinity alone: gateway pods prefer hosts without another of the same workload in any case."""
 
-    node_affinity: Annotated[NodeAffinity | None, Field(description="On which nodes gateway pods may be, and should.")] = None
+    node_affinity: Annotated[NodeAffinity | None, Field(description="Nodes that gateway pods must or should run on.")] = None
 
 
 class TopologySpread(ApiModel):
     """How evenly a workload's gateway pods are spread. Tainted nodes that they do not tolerate do not count."""
 
-    max_skew: Annotated[int, Field(ge=1, le=16, description="Most pods that a domain may have more than the one with the fewest.")] = 1
+    max_skew: Annotated[int, Field(ge=1, le=16, description="Maximum difference in pods between a domain and the one with the fewest.")] = 1
     topology_key: Annotated[
         str, Field(min_length=1, max_length=317, description="Node label whose values are the domains, for example kubernetes.io/hostname.")
     ]
     when_unsatisfiable: Annotated[
-        Literal["DoNotSchedule", "ScheduleAnyway"], Field(description="What becomes of a pod that cannot be placed so.")
+        Literal["DoNotSchedule", "ScheduleAnyway"], Field(description="What to do with a pod that does not satisfy it.")
     ]
 
 
@@ -126,8 +128,8 @@ class GatewayResources(ApiModel):
         dict[str, Quantity],
         Field(
             max_length=3,
-            description="Limits. Default: memory 2Gi, or the request where that is higher. Envoy's heap follows the memory: near its end "
-            "the newest requests are refused. Two cores are the most that a pod uses.",
+            description="Limits. Default: memory 2Gi, or the request where that is higher. Envoy's heap follows the memory: near its "
+            "limit the newest requests are refused. A pod uses at most two cores.",
         ),
     ] = {}
 
@@ -155,7 +157,7 @@ class GatewayPodTemplate(ApiModel):
         list[TopologySpread] | None,
         Field(
             max_length=4,
-            description="How evenly gateway pods are spread. Default: over zones where that can be; [] for none.",
+            description="How evenly gateway pods are spread. Default: over zones if possible; [] for none.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["topologyKey", "whenUnsatisfiable"]},
         ),
     ] = None

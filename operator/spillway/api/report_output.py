@@ -35,7 +35,7 @@ class Totals(OutputModel):
     month_to_date: Annotated[Total, Field(description="Spent since the first of the month (UTC).")]
     projected: Annotated[Total, Field(description="The whole calendar month: spent, plus the rest at the current rate.")]
     if_all_hosted: Annotated[Total, Field(description="30 days of the current traffic, all hosted.")]
-    if_all_dedicated: Annotated[Total, Field(description="30 days of the current traffic, all on own replicas.")]
+    if_all_dedicated: Annotated[Total, Field(description="30 days of the current traffic, all on replicas.")]
     saving: Annotated[
         Total,
         Field(
@@ -67,10 +67,10 @@ class DecisionOutput(OutputModel):
     """A decision of the operator."""
 
     workload: Annotated[str, Field(description="<namespace>/<name>.")]
-    time: Annotated[datetime, Field(description="When.")]
+    time: Annotated[datetime, Field(description="Time of the decision.")]
     what: Annotated[str, Field(description="What was decided.")]
     reason: Annotated[str, Field(description="Constant reason.")]
-    why: Annotated[str, Field(description="The figures behind it.")]
+    why: Annotated[str, Field(description="Figures behind the decision.")]
 
 
 class WorkloadOutput(OutputModel):
@@ -81,8 +81,8 @@ class WorkloadOutput(OutputModel):
     mode: Annotated[str | None, Field(description="What serves now: Dedicated, Hosted or Hybrid.")]
     accelerator_class: Annotated[str | None, Field(description="AcceleratorClass in use.")]
     tensor_parallel_size: Annotated[int | None, Field(description="Accelerators per replica.")]
-    ready_replicas: Annotated[int | None, Field(description="Replicas that serve.")]
-    desired_replicas: Annotated[int | None, Field(description="Replicas wanted.")]
+    ready_replicas: Annotated[int | None, Field(description="Ready replicas.")]
+    desired_replicas: Annotated[int | None, Field(description="Desired replicas.")]
     requests_per_second: Annotated[float | None, Field(description="Arrivals now.")]
     slo_attainment_percent: Annotated[float | None, Field(description="No more than this share of requests met every target.")]
     ready: Annotated[bool | None, Field(description="Condition Ready; null where it is Unknown or absent.")]
@@ -93,13 +93,13 @@ class WorkloadOutput(OutputModel):
         float | None, Field(alias="ifAllHostedMonthlyUSD", description="30 days of the current traffic, all hosted.")
     ]
     if_all_dedicated_monthly_usd: Annotated[
-        float | None, Field(alias="ifAllDedicatedMonthlyUSD", description="30 days of the current traffic, all on own replicas.")
+        float | None, Field(alias="ifAllDedicatedMonthlyUSD", description="30 days of the current traffic, all on replicas.")
     ]
     usd_per_million_tokens: Annotated[float | None, Field(alias="usdPerMillionTokens", description="This month, in and out together.")]
     budget_monthly_usd: Annotated[float | None, Field(alias="budgetMonthlyUSD", description="The budget; null without one.")]
     kappa: Annotated[float | None, Field(description="Hosted price over own cost of the same work; below 1 owning loses at any load.")]
-    break_even_requests_per_month: Annotated[int | None, Field(description="Volume from which one own replica is cheaper than hosted.")]
-    prices_as_of: Annotated[str | None, Field(description="Oldest date among the prices used.")]
+    break_even_requests_per_month: Annotated[int | None, Field(description="Volume from which one replica is cheaper than hosted.")]
+    prices_as_of: Annotated[str | None, Field(description="Oldest date of the prices used.")]
     advice_missing: Annotated[str | None, Field(description="Why nothing can be advised; null where it can.")]
 
 

@@ -20,7 +20,7 @@ PrefixBytes = Annotated[
     Field(
         ge=64,
         le=16_384,
-        description="With PrefixHash: how many bytes of a prompt, as JSON, must be the same for the same replica. Set it beyond what all "
-        f"requests begin with, or they are all one prefix. Default: {DEFAULT_PREFIX_BYTES}.",
+        description="With PrefixHash: how many leading bytes of a prompt, as JSON, select the replica. Set it beyond what all requests "
+        f"share, or they all count as one prefix. Default: {DEFAULT_PREFIX_BYTES}.",
     ),
 ]

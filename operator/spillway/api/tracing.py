@@ -10,7 +10,7 @@ from spillway.api.base import ApiModel, SecretKeyRef
 class TracingTls(ApiModel):
     """How the collector's certificate is checked."""
 
-    ca_secret_ref: Annotated[SecretKeyRef, Field(description="Secret key with the PEM certificate authority that alone is trusted.")]
+    ca_secret_ref: Annotated[SecretKeyRef, Field(description="Secret key with the only trusted PEM certificate authority.")]
 
 
 class Tracing(ApiModel):
@@ -20,17 +20,15 @@ class Tracing(ApiModel):
         str,
         Field(
             max_length=512,
-            description="Collector that gets the spans (OTLP over HTTP; /v1/traces is added), for example "
+            description="Collector that receives the spans (OTLP over HTTP; /v1/traces is added), for example "
             "http://otel-collector.observability:4318. They hold no prompt, no answer and no key.",
         ),
     ]
     tls: Annotated[
         TracingTls | None,
-        Field(description="Certificate authority of a collector at https://. Default: the system's authorities."),
+        Field(description="Certificate authority of an https:// collector. Default: the system's authorities."),
     ] = None
     sampling_percent: Annotated[
         int,
-        Field(
-            ge=0, le=100, description="Share of requests that are traced, of those that come without a decision (traceparent) of their own."
-        ),
+        Field(ge=0, le=100, description="Share of requests traced, of those without a sampling decision (traceparent)."),
     ] = 10

@@ -29,13 +29,13 @@ class TrafficPattern(StrEnum):
 class Slo(ApiModel):
     """The promise: each request must meet every target given here; attainmentPercent of the requests must do so."""
 
-    time_to_first_token_ms: Annotated[
-        int | None, Field(ge=1, le=3_600_000, description="Longest wait for the first token, milliseconds.")
-    ] = None
+    time_to_first_token_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Maximum time to first token, milliseconds.")] = (
+        None
+    )
     inter_token_latency_ms: Annotated[
-        int | None, Field(ge=1, le=60_000, description="Longest mean gap between tokens of a request, milliseconds.")
+        int | None, Field(ge=1, le=60_000, description="Maximum mean inter-token latency of a request, milliseconds.")
     ] = None
-    end_to_end_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Longest time for a whole request, milliseconds.")] = None
+    end_to_end_ms: Annotated[int | None, Field(ge=1, le=3_600_000, description="Maximum duration of a whole request, milliseconds.")] = None
     attainment_percent: Annotated[int, Field(ge=1, le=100, description="Share of requests that must meet every target.")] = 99
 
 
@@ -61,7 +61,7 @@ class TokenLengths(ApiModel):
 class Traffic(ApiModel):
     """What is expected to arrive. It sizes the workload until there is observed traffic, which then counts instead."""
 
-    requests_per_second: Annotated[RequestRate | None, Field(description="Expected rate. Give this or requestsPerMonth.")] = None
+    requests_per_second: Annotated[RequestRate | None, Field(description="Expected rate. Set this or requestsPerMonth.")] = None
     requests_per_month: Annotated[int | None, Field(ge=0, le=10**12, description="Expected volume in 30 days.")] = None
     input_tokens: Annotated[TokenLengths | None, Field(description="Tokens of a prompt. Default: mean 1000.")] = None
     output_tokens: Annotated[TokenLengths | None, Field(description="Tokens of an answer. Default: mean 250.")] = None
@@ -70,22 +70,21 @@ class Traffic(ApiModel):
         Field(
             ge=0,
             le=100,
-            description="Share of the prompt tokens that repeat the beginning of an earlier prompt. Hosted providers that state a price of "
-            "cached tokens bill them at that, which plans, status.cost.kappa and the number of replicas reckon with.",
+            description="Share of the prompt tokens that repeat the beginning of an earlier prompt. Hosted providers with a price for "
+            "cached tokens bill them at it, which plans, status.cost.kappa and the replica count account for.",
         ),
     ] = 0
     latency: Annotated[
         LatencyNeed,
         Field(
-            description="Interactive: somebody waits for each answer. Background: a program waits and may ask again. Offline: the answer "
-            "may take hours, so plans let peaks wait, which the program that sends them sees to, and name hosted batch APIs. Plans alone "
-            "go by it: gateways treat all requests alike."
+            description="Interactive: a person waits for each answer. Background: a program waits and may retry. Offline: answers may "
+            "take hours, so plans defer peaks, which the sending program must do, and consider hosted batch APIs. Only plans use "
+            "it: gateways treat all requests alike."
         ),
     ] = LatencyNeed.INTERACTIVE
     pattern: Annotated[
         TrafficPattern,
         Field(
-            description="How plans take the load to move. Steady: it follows the day. Bursty: it leaps within a minute, faster than a "
-            "replica starts."
+            description="How plans expect the load to vary. Steady: over the day. Bursty: within a minute, faster than a replica starts."
         ),
     ] = TrafficPattern.STEADY

@@ -43,8 +43,8 @@ class Placement(ApiModel):
     mode: Annotated[
         PlacementMode,
         Field(
-            description="Dedicated: own replicas only. Hosted: the hosted backends only. Hybrid: own replicas first, the rest to hosted. "
-            "Auto: the cheapest of them that keeps the promises."
+            description="Dedicated: replicas only. Hosted: hosted backends only. Hybrid: replicas first, overflow to hosted backends. "
+            "Auto: the cheapest of these that meets the SLO."
         ),
     ]
     data_residency: Annotated[
@@ -54,10 +54,10 @@ class Placement(ApiModel):
     apply: Annotated[
         ApplyMode,
         Field(
-            description="Automatic: scale as decided and, under mode Auto, move to what is recommended once the saving has lasted. "
-            "Recommend: only say so, in status.placement.recommended and status.dedicated.recommendedReplicas. What has no placement yet "
-            "gets one, with as few replicas as dedicated.scaling allows; from then on replicas are left as somebody sets them on the "
-            "Deployment. Under dedicated.scaling.mode External spec.replicas is followed either way."
+            description="Automatic: scale as decided and, under mode Auto, move to the recommended placement once the saving has "
+            "lasted. Recommend: only report it, in status.placement.recommended and status.dedicated.recommendedReplicas. A "
+            "workload without a placement gets one, with the minimum of dedicated.scaling; from then on replicas stay as set on "
+            "the Deployment. Under dedicated.scaling.mode External spec.replicas is followed either way."
         ),
     ] = ApplyMode.AUTOMATIC
 
@@ -69,8 +69,8 @@ class Budget(ApiModel):
     when_exceeded: Annotated[
         Literal["Report", "StopSpilling"],
         Field(
-            description="Report: say so in WithinBudget, in an Event and in metrics. StopSpilling: also send nothing more to hosted "
-            "backends until the month is over."
+            description="Report: in WithinBudget, an Event and metrics. StopSpilling: also send no more requests to hosted backends "
+            "this month."
         ),
     ] = "Report"
 
@@ -79,22 +79,22 @@ _NOTHING_SAID = Dedicated()
 
 
 class InferenceWorkloadSpec(ApiModel):
-    """What a user asks for."""
+    """Desired state of the workload."""
 
     model: Annotated[Model, Field(description="The model to serve.")]
     slo: Annotated[Slo | None, Field(description="Latency targets and the share of requests that must meet them.")] = None
     traffic: Annotated[Traffic | None, Field(description="Expected traffic.")] = None
-    placement: Annotated[Placement, Field(description="Own, rent, or both.")]
-    dedicated: Annotated[Dedicated | None, Field(description="Own replicas; needed for Dedicated and Hybrid.")] = None
-    hosted: Annotated[Hosted | None, Field(description="Hosted backends; needed for Hosted and Hybrid.")] = None
-    gateway: Annotated[Gateway, Field(description="The gateway in front.")] = Gateway()
+    placement: Annotated[Placement, Field(description="Self-hosted, hosted, or both.")]
+    dedicated: Annotated[Dedicated | None, Field(description="Replicas in the cluster; required for Dedicated and Hybrid.")] = None
+    hosted: Annotated[Hosted | None, Field(description="Hosted backends; required for Hosted and Hybrid.")] = None
+    gateway: Annotated[Gateway, Field(description="The gateway in front of the backends.")] = Gateway()
     budget: Annotated[Budget | None, Field(description="Monthly budget.")] = None
     replicas: Annotated[
         int | None,
         Field(
             ge=0,
             le=1000,
-            description="Replicas wanted under dedicated.scaling.mode External, held between minReplicas and maxReplicas. HPA, KEDA and "
+            description="Desired replicas under dedicated.scaling.mode External, bounded by minReplicas and maxReplicas. HPA, KEDA and "
             "kubectl scale write it through the scale subresource.",
         ),
     ] = None
