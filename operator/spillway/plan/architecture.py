@@ -17,22 +17,22 @@ from spillway.plan.layers import RECURRENT_FIELDS, LayerPlan, block_letters, lay
 UNLIKE_OTHERS = {
     "deepseek_ref": "its cache is compressed by layer",
     "deepseek_v4": "its cache is compressed by layer",
-    "dbrx": "its experts and heads are described in places of their own",
+    "dbrx": "its experts and heads are described in other fields",
     "jamba": "its layers mix attention and recurrent ones",
     "bamba": "its layers mix attention and recurrent ones",
     "zamba2": "its layers mix attention and recurrent ones",
     "kimi_linear": "its layers mix two kinds of attention",
-    "nemotron-nas": "every layer has a shape of its own",
+    "nemotron-nas": "every layer has a different shape",
     **dict.fromkeys(("minimax_m3", "minimax_m3_vl_text"), "its layers mix two kinds of attention"),
     # Some files say it under names of their own, or in a part that a replica's last words have no room for.
     **dict.fromkeys(
-        ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"), "its layers do not all keep the same keys and values"
+        ("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"), "its layers do not all cache the same keys and values"
     ),
     "mamba": "it has no attention",
     "mamba2": "it has no attention",
     "rwkv": "it has no attention",
     "t5": "it is an encoder and decoder",
-    "bert": "it does not generate",
+    "bert": "it is not a generative model",
 }
 UNGATED = frozenset(
     {"apertus", "arcee", "bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "jais2", "mpt", "nemotron", "nemotron_h", "opt"}
@@ -94,7 +94,7 @@ def architecture_of(config: Mapping[str, object]) -> Architecture | Unreadable:
     read = _Config(raw)
     why = UNLIKE_OTHERS.get(read.model_type)
     if why is not None:
-        return _unreadable(f"model_type {read.model_type!r} is not one this reader can count: {why}")
+        return _unreadable(f"model_type {read.model_type!r} is not supported: {why}")
     try:
         return _read(read, config)
     except _MissingError as missing:
@@ -103,11 +103,11 @@ def architecture_of(config: Mapping[str, object]) -> Architecture | Unreadable:
         first = error.errors()[0]
         return _unreadable(f"{'.'.join(str(part) for part in first['loc'])} {first['msg'].lower()}")
     except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-        return _unreadable(f"its fields do not go together ({error})")
+        return _unreadable(f"its fields are inconsistent ({error})")
 
 
 def _unreadable(why: str) -> Unreadable:
-    return Unreadable(message=f"config.json does not give a shape: {why}. Correct the file, or set model.architecture instead.")
+    return Unreadable(message=f"config.json gives no usable shape: {why}. Correct the file, or set model.architecture instead.")
 
 
 def _read(read: _Config, config: Mapping[str, object]) -> Architecture:
@@ -155,7 +155,7 @@ def _same_everywhere(read: _Config, head: int) -> None:
     other_heads, other_head = read.maybe("swa_num_key_value_heads", "num_global_key_value_heads"), read.maybe("global_head_dim")
     of_each = read.raw.get("per_layer_config")  # how transformers 5 writes down what differs from layer to layer
     if other_heads not in (None, heads) or other_head not in (None, head) or read.maybe("num_kv_shared_layers") or of_each:
-        raise _MissingError("its layers do not all keep the same keys and values")
+        raise _MissingError("its layers do not all cache the same keys and values")
 
 
 def _tied(raw: Mapping[str, object]) -> bool:
@@ -172,16 +172,16 @@ def _one_key(raw: Mapping[str, object]) -> bool:
 def _only_known_parts(raw: Mapping[str, object], plan: LayerPlan) -> None:
     """Refuse what has parts under names that are not read here: they would be left out of the count without a word."""
     if raw.get("hidden_size_per_layer_input"):
-        raise _MissingError("it has a table of embeddings for each layer, which this reader cannot count")
+        raise _MissingError("it has embeddings per layer, which are not supported")
     kind = unknown_kind(raw)
     if kind is not None:
-        raise _MissingError(f"it has layers of kind {kind!r}, which this reader cannot count")
+        raise _MissingError(f"it has layers of kind {kind!r}, which are not supported")
     experts = next((name for name, found in raw.items() if "num_experts" in name and "per_tok" not in name and found), None)
     if experts is not None and not plan.expert_layers:
-        raise _MissingError(f"it has experts, of which this reader does not know {experts}")
+        raise _MissingError(f"it has experts with an unsupported field {experts}")
     recurrent = next((name for name in RECURRENT_FIELDS if raw.get(name) is not None), None)
     if recurrent is not None and not plan.recurrent and not raw.get("layer_types"):
-        raise _MissingError(f"it has {recurrent}, and this reader cannot tell which of its layers are recurrent")
+        raise _MissingError(f"it has {recurrent}, but nothing says which of its layers are recurrent")
 
 
 def _count(read: _Config, plan: LayerPlan, *, hidden: int, attention: int) -> tuple[int, int]:

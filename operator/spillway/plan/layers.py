@@ -65,7 +65,7 @@ def block_letters(raw: Mapping[str, object]) -> str | None:
     if isinstance(blocks, Sequence) and not isinstance(blocks, str):
         return "".join(BLOCK_LETTERS.get(str(block), "?") for block in blocks)
     if raw.get("model_type") == "nemotron_h":
-        raise ValueError("it has no hybrid_override_pattern that says what each layer is")
+        raise ValueError("it has no hybrid_override_pattern with the kind of each layer")
     return None
 
 
@@ -97,7 +97,7 @@ def _kinds(raw: Mapping[str, object], layers: int) -> Sequence[str]:
     stated = raw.get("layer_types")
     if isinstance(stated, Sequence) and not isinstance(stated, str) and stated:
         if len(stated) != layers:
-            raise ValueError(f"layer_types lists {len(stated)} layers of {layers}")
+            raise ValueError(f"layer_types lists {len(stated)} of {layers} layers")
         return [str(kind) for kind in stated]
     model_type = str(raw.get("model_type", ""))
     period = _whole(raw, "sliding_window_pattern", "full_attention_interval")

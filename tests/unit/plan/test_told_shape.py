@@ -122,7 +122,7 @@ def test_a_class_that_is_new_is_chosen_and_split_by_what_was_told() -> None:
         pytest.param(UNTOLD, "access to this model is restricted", id="the file could not be had"),
         pytest.param("", "nothing at all", id="no last words"),
         pytest.param('{"config": {"hidden_', "wrote no JSON", id="cut off"),
-        pytest.param(json.dumps({"config": {"model_type": "bert"}}), "does not generate", id="no language model"),
+        pytest.param(json.dumps({"config": {"model_type": "bert"}}), "not a generative model", id="no language model"),
         pytest.param("\x1b[31m\x00 line\nline" + "x" * 5000, "[31m line line", id="a terminal's worst"),
         pytest.param("[]", "[]", id="a list"),
     ],
