@@ -116,45 +116,45 @@ class Telemetry(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return all families."""
-        yield _gauge("spillway_lease_held", "1 while this replica of the operator acts.", float(self.leading()))
-        yield _gauge("spillway_workloads", "InferenceWorkloads with a finished pass.", len(self.snapshots))
-        yield _gauge("spillway_queue_depth", "Workloads that are due and wait for a worker.", self.queue_depth())
-        yield _gauge("spillway_queue_delay_seconds", "Longest current wait of a due workload, or run of a pass.", self.queue_delay_s())
-        yield _counters("spillway_passes", "Passes over a workload, by result.", "result", self.passes)
-        yield _counters("spillway_errors", "Passes that failed, by kind of error.", "error", self.errors)
+        yield _gauge("spillway_lease_held", "1 while this operator replica is the leader.", float(self.leading()))
+        yield _gauge("spillway_workloads", "InferenceWorkloads reconciled at least once.", len(self.snapshots))
+        yield _gauge("spillway_queue_depth", "Due workloads waiting for a worker.", self.queue_depth())
+        yield _gauge(
+            "spillway_queue_delay_seconds", "Longest current wait of a due workload, or duration of a running pass.", self.queue_delay_s()
+        )
+        yield _counters("spillway_passes", "Reconciliation passes, by result.", "result", self.passes)
+        yield _counters("spillway_errors", "Failed passes, by kind of error.", "error", self.errors)
         yield _counters("spillway_decisions", "Decisions taken, by reason.", "reason", self.decisions)
-        yield CounterMetricFamily("spillway_pass_seconds", "Time spent in passes.", value=self.pass_seconds)
+        yield CounterMetricFamily("spillway_pass_seconds", "Duration of passes.", value=self.pass_seconds)
         yield CounterMetricFamily("spillway_writes", "Write requests sent to the API server for workloads' objects.", value=self.requests())
-        yield self._per_workload("spillway_desired_replicas", "Replicas wanted.", lambda each: each.desired_replicas)
-        yield self._per_workload("spillway_ready_replicas", "Replicas that serve.", lambda each: each.ready_replicas)
+        yield self._per_workload("spillway_desired_replicas", "Desired replicas.", lambda each: each.desired_replicas)
+        yield self._per_workload("spillway_ready_replicas", "Ready replicas.", lambda each: each.ready_replicas)
         yield self._per_workload(
             "spillway_demand_replicas", "Demand in replicas, unrounded and unbounded; for HPA and KEDA.", lambda each: each.demand_replicas
         )
         yield self._per_workload(
-            "spillway_recommended_replicas", "Replicas that would be wanted, where it is only told.", lambda each: each.recommended_replicas
+            "spillway_recommended_replicas",
+            "Recommended replicas, under placement.apply Recommend.",
+            lambda each: each.recommended_replicas,
         )
         yield self._forecasts()
         yield self._per_workload(
             "spillway_marginal_saving_usd_per_hour",
-            "What the last replica decided upon saves; negative: what it costs more than it saves.",
+            "Net saving of the last replica decided on; negative: net cost.",
             _figure(lambda figures: figures.marginal_saving_usd_per_hour),
         )
-        yield self._per_workload("spillway_kappa", "Hosted price over own cost of the same work.", lambda each: each.kappa)
+        yield self._per_workload("spillway_kappa", "Hosted price divided by own cost of the same work.", lambda each: each.kappa)
         yield self._per_workload("spillway_usd_per_hour", "Cost per hour now, owned plus hosted.", lambda each: each.usd_per_hour)
         yield self._sides()
+        yield self._per_workload("spillway_projected_monthly_usd", "Projected cost of this month.", lambda each: each.projected_monthly_usd)
         yield self._per_workload(
-            "spillway_projected_monthly_usd", "What this month will have cost at its end.", lambda each: each.projected_monthly_usd
+            "spillway_month_to_date_usd", "Cost since the first of the month (UTC).", lambda each: each.month_to_date_usd
         )
+        yield self._per_workload("spillway_spilled_ratio", "Share of requests served by hosted backends.", lambda each: each.spilled_ratio)
+        yield self._per_workload("spillway_gateway_cap_requests", "Concurrent requests allowed on replicas.", lambda each: each.cap)
+        yield self._per_workload("spillway_problems", "Problems that make the spec invalid.", lambda each: each.problems)
         yield self._per_workload(
-            "spillway_month_to_date_usd", "Spent since the first of the month (UTC).", lambda each: each.month_to_date_usd
-        )
-        yield self._per_workload(
-            "spillway_spilled_ratio", "Share of requests answered by a hosted backend.", lambda each: each.spilled_ratio
-        )
-        yield self._per_workload("spillway_gateway_cap_requests", "Concurrent requests own replicas may hold.", lambda each: each.cap)
-        yield self._per_workload("spillway_problems", "Reasons why the spec cannot be acted upon.", lambda each: each.problems)
-        yield self._per_workload(
-            "spillway_start_up_seconds", "How long the next replica will take from its node to ready.", lambda each: each.start_up_s
+            "spillway_start_up_seconds", "Expected time of the next replica from scheduled to ready.", lambda each: each.start_up_s
         )
         yield from self._promised()
         yield self._conditions()
@@ -174,7 +174,7 @@ class Telemetry(Collector):
     def _promised(self) -> Iterator[Metric]:
         model = GaugeMetricFamily("spillway_workload_model", "1, with the name that clients send.", labels=(*_LABELS, "model"))
         objective = GaugeMetricFamily("spillway_slo_objective_ratio", "Share of requests that must meet every target.", labels=_LABELS)
-        budget = GaugeMetricFamily("spillway_budget_monthly_usd", "What a month may cost.", labels=_LABELS)
+        budget = GaugeMetricFamily("spillway_budget_monthly_usd", "Monthly budget.", labels=_LABELS)
         for key, promise in list(self.promises.items()):
             names = (key.namespace, key.name)
             model.add_metric((*names, promise.model), 1)
@@ -186,7 +186,7 @@ class Telemetry(Collector):
 
     def _conditions(self) -> Metric:
         labels = (*_LABELS, "type", "status", "reason")
-        family = GaugeMetricFamily("spillway_condition", "1: what a condition says now; Unknown ones are left out.", labels=labels)
+        family = GaugeMetricFamily("spillway_condition", "1 for the current state of a condition; Unknown ones are omitted.", labels=labels)
         for key, conditions in list(self.conditions.items()):
             for each in conditions:
                 if each.status != "Unknown":
@@ -194,7 +194,7 @@ class Telemetry(Collector):
         return family
 
     def _forecasts(self) -> Metric:
-        text = "Demand expected when a replica asked for now would serve, in replicas."
+        text = "Forecast demand when a replica requested now would serve, in replicas."
         family = GaugeMetricFamily("spillway_forecast_replicas", text, labels=(*_LABELS, "quantile"))
         for key, snapshot in list(self.snapshots.items()):
             figures = snapshot.figures
