@@ -11,8 +11,8 @@ from spillway.cli.prices import PriceLists
 from spillway.cli.questions import question_for
 from spillway.cli.simulate_case import Case, Wanted, make_case
 from spillway.cli.trace_file import read_trace
-from spillway.plan.capacity import size
 from spillway.plan.decision import Memory
+from spillway.plan.replica.capacity import size
 from spillway.simulate.arrivals import superposed
 from spillway.simulate.shaping import first_days, scaled, that_fit
 from spillway.simulate.trace import Trace, busiest_minute

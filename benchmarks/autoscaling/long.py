@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.autoscaling.unit import Bench, Row, Unit
-from spillway.plan.long_prompts import longest_own_prompt_tokens
+from spillway.plan.replica.long_prompts import longest_own_prompt_tokens
 
 START_UP_S = 180.0
 KAPPAS = (1.5, 2.5, 10.0)

@@ -11,7 +11,7 @@ from benchmarks.autoscaling.cells import KAPPAS, busiest_replicas, case_of, slot
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_runs import production, replay_savings, work_per_token_s
 from spillway.plan.decision import Memory
-from spillway.plan.long_prompts import longest_own_prompt_tokens
+from spillway.plan.replica.long_prompts import longest_own_prompt_tokens
 from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule, Values
 from spillway.simulate.baselines.facts import Facts

@@ -9,7 +9,7 @@ it is fitted, and Splitwise's measurements of 2023 up to one factor per figure, 
 load are compared with a simulated replica, which is compiled where the extra `simulate` is there and takes many minutes where it is not.
 
 `--write` puts tables and plots into benchmarks/capacity/README.md. Exits 1 when a bar is missed: median error at most 15 %, worst family or
-accelerator at most 40 %, the constants of plan/roofline.py within 5 % of those of a fit, and first tokens at p95 and p99 as told, median
+accelerator at most 40 %, the constants of replica/roofline.py within 5 % of those of a fit, and first tokens at p95 and p99 as told, median
 15 %, worst 40 %.
 """
 
@@ -27,7 +27,7 @@ from benchmarks.capacity.fitting import drifted, fit
 from benchmarks.capacity.measured import SHARED, family, rows, same_storage
 from benchmarks.capacity.plot import scatter
 from benchmarks.capacity.real_runs import compared, machine, tables
-from spillway.plan.calibration import CalibrationRow
+from spillway.plan.replica.calibration import CalibrationRow
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -50,7 +50,7 @@ def main() -> int:
     first_tokens = list(first_token_rows())
     text = "\n".join(
         [
-            f"{len(measured)} rows, {'the shared table' if SHARED.exists() else 'the table of plan/calibration.py'}.",
+            f"{len(measured)} rows, {'the shared table' if SHARED.exists() else 'the table of plan/replica/calibration.py'}.",
             "",
             *_table("family left out", by_family, same_storage),
             "",
@@ -75,7 +75,7 @@ def main() -> int:
     if parsed.write:
         _write(text, by_family, by_accelerator)
     missed = [*_missed("family", by_family, family), *_missed("accelerator", by_accelerator, lambda row: row.accelerator)]
-    missed += [f"plan/roofline.py has drifted from a fit: {each}" for each in drifted(fit(measured))]
+    missed += [f"plan/replica/roofline.py has drifted from a fit: {each}" for each in drifted(fit(measured))]
     missed += first_tokens_missed(first_tokens)
     for each in missed:
         print(f"MISSED: {each}", file=sys.stderr)
@@ -115,7 +115,7 @@ def _elsewhere_table(measured: Sequence[CalibrationRow]) -> list[str]:
 
 
 def _kinds(*runs: Sequence[Compared]) -> list[str]:
-    """Return what error_percent in plan/sizing.py is taken from."""
+    """Return what error_percent in plan/replica/sizing.py is taken from."""
     lines = ["| nine of ten requests/s within | family left out | accelerator left out |", "|---|---|---|"]
     for label in KINDS:
         cells = [f"{ninth_of_ten(each.error('rate') for each in run if _kind(each.row) == label):.0f} %" for run in runs]

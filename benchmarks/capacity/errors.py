@@ -18,14 +18,14 @@ from spillway.api.catalogue import AcceleratorClassSpec, TeraFlops
 from spillway.api.dedicated import Engine
 from spillway.api.model import Model
 from spillway.api.traffic import Slo
-from spillway.plan.calibration import HARDWARE, CalibrationRow
-from spillway.plan.lengths import Lengths
-from spillway.plan.memory import kv_tokens, memory
-from spillway.plan.models import known_model
-from spillway.plan.roofline import Efficiency, StepModel, roofline
-from spillway.plan.serving import STEP_OVERHEAD_MS, largest_batch, sustained
-from spillway.plan.sizing import service_of
-from spillway.plan.speed import carried, row_architecture, row_estimate, row_model, row_quantization, row_value_bytes, rows_of
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.calibration import HARDWARE, CalibrationRow
+from spillway.plan.replica.memory import kv_tokens, memory
+from spillway.plan.replica.roofline import Efficiency, StepModel, roofline
+from spillway.plan.replica.serving import STEP_OVERHEAD_MS, largest_batch, sustained
+from spillway.plan.replica.sizing import service_of
+from spillway.plan.replica.speed import carried, row_architecture, row_estimate, row_model, row_quantization, row_value_bytes, rows_of
+from spillway.plan.traffic.lengths import Lengths
 
 CHAT = Lengths(input_mean=1000, input_p95=3000, output_mean=250)
 CHAT_SLO = Slo(inter_token_latency_ms=60, time_to_first_token_ms=3000)

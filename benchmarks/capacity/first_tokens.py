@@ -15,12 +15,12 @@ from spillway.api.dedicated import Engine
 from spillway.api.model import Model
 from spillway.api.traffic import Slo
 from spillway.cli.questions import default_classes
-from spillway.plan.lengths import Lengths, length_spread
-from spillway.plan.memory import kv_tokens, memory, step_tokens
-from spillway.plan.models import known_model
-from spillway.plan.serving import REQUEST_OVERHEAD_MS, Service, largest_batch, sustained
-from spillway.plan.sizing import batch_in_memory, places_in_memory, service_of
-from spillway.plan.speed import step_model
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.memory import kv_tokens, memory, step_tokens
+from spillway.plan.replica.serving import REQUEST_OVERHEAD_MS, Service, largest_batch, sustained
+from spillway.plan.replica.sizing import batch_in_memory, places_in_memory, service_of
+from spillway.plan.replica.speed import step_model
+from spillway.plan.traffic.lengths import Lengths, length_spread
 from spillway.simulate.fleet import Fleet
 from spillway.simulate.layout import OWNED
 from spillway.simulate.setting import EngineModel, Rules

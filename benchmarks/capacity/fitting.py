@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 
-from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, CalibrationRow
-from spillway.plan.memory import attended_tokens
-from spillway.plan.roofline import FITTED, Efficiency, StepModel
-from spillway.plan.speed import row_architecture, row_estimate, row_model, row_value_bytes
+from spillway.plan.replica.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, CalibrationRow
+from spillway.plan.replica.memory import attended_tokens
+from spillway.plan.replica.roofline import FITTED, Efficiency, StepModel
+from spillway.plan.replica.speed import row_architecture, row_estimate, row_model, row_value_bytes
 
 PROMPT_TOKENS = 1000
 LONG_PROMPT_TOKENS = 8000
@@ -103,7 +103,7 @@ def _prompt_ms(step: StepModel, tokens: int) -> float:
 
 
 def drifted(efficiency: Efficiency) -> list[str]:
-    """Return which constants of plan/roofline.py are no longer those of a fit."""
+    """Return which constants of plan/replica/roofline.py are no longer those of a fit."""
     return [
         f"{field.name}: fitted {getattr(efficiency, field.name):.3g}, written {getattr(FITTED, field.name):.3g}"
         for field in fields(Efficiency)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spillway.api.model import Architecture
-from spillway.plan.calibration import ROWS, CalibrationRow, usable
+from spillway.plan.replica.calibration import ROWS, CalibrationRow, usable
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "calibration" / "aic_vllm_params.csv"
 

@@ -207,7 +207,7 @@ class Engine:
 
 
 def _sigma(mean: float, p95: float) -> float:
-    """Return a lognormal's sigma from its mean and 95th percentile, as plan/lengths.py has it."""
+    """Return a lognormal's sigma from its mean and 95th percentile, as plan/traffic/lengths.py has it."""
     z = statistics.NormalDist().inv_cdf(0.95)
     return z - math.sqrt(max(0.0, z**2 - 2 * math.log(p95 / mean)))
 

@@ -14,13 +14,13 @@ from benchmarks.capacity.on_gpu import LONGEST_PROMPT, MAX_NUM_SEQS, OUTPUT_TOKE
 from spillway.api.dedicated import Engine
 from spillway.api.model import Model, Quantization
 from spillway.cli.questions import default_classes
-from spillway.plan.lengths import Lengths
-from spillway.plan.memory import kv_tokens, memory
-from spillway.plan.models import known_model
-from spillway.plan.roofline import StepModel
-from spillway.plan.serving import REQUEST_OVERHEAD_MS, STEP_OVERHEAD_MS, Service
-from spillway.plan.sizing import service_of
-from spillway.plan.speed import step_model
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.memory import kv_tokens, memory
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.serving import REQUEST_OVERHEAD_MS, STEP_OVERHEAD_MS, Service
+from spillway.plan.replica.sizing import service_of
+from spillway.plan.replica.speed import step_model
+from spillway.plan.traffic.lengths import Lengths
 
 RUNS = Path(__file__).parent / "on_gpu.json"
 H200 = default_classes()["nvidia-h200"]  # the chart's

@@ -18,9 +18,9 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decide import decide
 from spillway.plan.decision import Key, Memory, Workload
-from spillway.plan.forecast import BIN_S, DemandModel, learn, new_model
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue, GatewayPod, Missing, Observation, Pool, ReplicaPod, Sample, Signals
+from spillway.plan.scaling.forecast import BIN_S, DemandModel, learn, new_model
 from spillway.plan.settings import PlanSettings
 
 REPLICAS = 50

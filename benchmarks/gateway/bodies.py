@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.gateway.report import circumstances
-from spillway.render.envoy import GatewayAddresses
+from spillway.render.envoy.config import GatewayAddresses
 from tests.dataplane import decisions
 from tests.dataplane.client import Client
 from tests.dataplane.process import Gateway, running

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spillway.render import envoy
-from spillway.render.envoy import Address, GatewayAddresses
-from spillway.render.envoy_http import endpoints, socket_address, typed
+from spillway.render.envoy import config as envoy
+from spillway.render.envoy.config import Address, GatewayAddresses
+from spillway.render.envoy.http import endpoints, socket_address, typed
 from tests.dataplane import decisions
 from tests.dataplane.process import MEMORY_BYTES
 

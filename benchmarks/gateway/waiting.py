@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from benchmarks.gateway.report import circumstances
-from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy.config import Address, GatewayAddresses
 from tests.dataplane import certificates, decisions
 from tests.dataplane.client import Client
 from tests.dataplane.fakes import Backend, complete, delta, event, open_stream

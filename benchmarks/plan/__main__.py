@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from spillway.api.traffic import TrafficPattern
-from spillway.plan.load import Load
+from spillway.plan.traffic.load import Load
 
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "traces"
 EXAMPLE = Path("examples/hybrid-llama-8b-l40s.yaml")

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.reality.client import Client, Measured
 from benchmarks.reality.stage import Stage
-from spillway.plan.roofline import StepModel
+from spillway.plan.replica.roofline import StepModel
 from spillway.simulate.trace import Floats, Trace
 
 SETTLE_S = 1.0
@@ -99,7 +99,7 @@ async def replayed(stage: Stage, client: Client, trace: Trace) -> tuple[Measured
 
 
 def decoding_point(counted: Mapping[str, float], *, input_tokens: float, output_tokens: float) -> Point:
-    """Return the mean step of requests of these mean lengths that decode, as plan/measuring.py takes it from the same counters."""
+    """Return the mean step of requests of these mean lengths that decode, as plan/replica/measuring.py takes it from the same counters."""
     steps = counted["vllm:iteration_tokens_total_count"]
     batch = max(1.0, counted["vllm:generation_tokens_total"] / steps)
     others = (batch - 1) / batch * counted["vllm:prompt_tokens_total"] / steps

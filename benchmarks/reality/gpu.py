@@ -26,12 +26,12 @@ from benchmarks.reality.hosted import MODEL
 from benchmarks.reality.lab import Engine, Lab, Limits
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import expected_service, size
 from spillway.plan.decision import Capacity, Memory, OwnedPool
-from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.memory import step_tokens
-from spillway.plan.start_up import start_up
+from spillway.plan.replica.capacity import expected_service, size
+from spillway.plan.replica.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
+from spillway.plan.replica.memory import step_tokens
+from spillway.plan.replica.start_up import start_up
+from spillway.plan.traffic.lengths import declared_lengths
 from spillway.render import vllm
 from spillway.simulate.setting import HostedModel, Targets
 from tests.dataplane import decisions

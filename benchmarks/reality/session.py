@@ -11,7 +11,7 @@ from benchmarks.reality.client import Measured
 from benchmarks.reality.fitting import Fit, Point
 from benchmarks.reality.lab import Limits, restored_hosted
 from benchmarks.reality.promise import Promise
-from spillway.plan.roofline import StepModel
+from spillway.plan.replica.roofline import StepModel
 from spillway.simulate.setting import Targets
 from spillway.simulate.trace import Trace
 

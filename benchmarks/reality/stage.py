@@ -10,7 +10,7 @@ import httpx
 
 from benchmarks.reality.hosted import HOST, MODEL, hosted
 from benchmarks.reality.lab import Engine, Lab
-from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy.config import Address, GatewayAddresses
 from tests.dataplane import certificates, decisions
 from tests.dataplane.conftest import KEYS
 from tests.dataplane.process import Gateway, until

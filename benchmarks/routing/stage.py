@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from spillway.api.routing import Routing
-from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy.config import Address, GatewayAddresses
 from tests.dataplane import decisions
 from tests.dataplane.process import Gateway, until
 from tests.e2e.cluster.engine import model

@@ -11,7 +11,7 @@ from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.vocabulary import API_VERSION
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.observation import Catalogue
-from spillway.plan.placement import Choice, choose_accelerator
+from spillway.plan.place.placement import Choice, choose_accelerator
 from spillway.plan.validate import resolve_backends
 from tests.apiserver.server import ROOT, ApiServer
 from tests.chart.conftest import template

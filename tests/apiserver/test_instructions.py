@@ -8,7 +8,7 @@ import yaml
 from kubernetes import client, dynamic
 
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.instructions import as_backends, as_list, complete
+from spillway.plan.saving.instructions import as_backends, as_list, complete
 from tests.apiserver.server import ApiServer
 
 BACKENDS = [{"providerRef": {"name": "acme"}, "model": "chat-8b"}]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spillway.render.envoy_share import share_told
+from spillway.render.envoy.share import share_told
 from tests.apiserver.operator_process import LEASE, Operator, acquired_at, condition, eventually, get, holder, operator
 from tests.apiserver.server import ApiServer
 from tests.dataplane import certificates

@@ -116,7 +116,7 @@ def test_manifests_in_pages_are_read_as_the_command_line_reads_them(page: str, t
 
 
 def test_the_page_on_the_gateway_or_on_access_has_the_codes_of_all_refusals() -> None:
-    folder = ROOT / "operator" / "spillway" / "render"
+    folder = ROOT / "operator" / "spillway" / "render" / "envoy"
     python = "".join(path.read_text() for path in folder.glob("*.py"))
     lua = "".join(path.read_text() for path in folder.glob("lua/*.lua"))
     codes = {*re.findall(r'code="(\w+)"', python), *re.findall(r'(?:refuse\(h, "\d+"|_error"), "(\w+)"', lua)}

@@ -14,7 +14,7 @@ from spillway.api.pods import GatewayPodTemplate
 from spillway.api.vocabulary import LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.observe.access import OPEN, Access, AccessError
 from spillway.reconcile.settings import read_settings
-from spillway.render.envoy_metrics import MANY_CLIENTS
+from spillway.render.envoy.metrics import MANY_CLIENTS
 from spillway.render.settings import RenderSettings
 from tests.chart.conftest import CHART, GUARDED, NAMESPACE, STACK, Rendered, helm, refusal, template, values_file
 from tests.e2e.cluster import binaries

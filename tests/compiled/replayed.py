@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from spillway.plan.roofline import StepModel
+from spillway.plan.replica.roofline import StepModel
 from spillway.simulate import kernel
 from spillway.simulate.arrivals import poisson
 from spillway.simulate.policy import Seen

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.roofline import StepModel
-from spillway.plan.serving import STEP_OVERHEAD_MS
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.serving import STEP_OVERHEAD_MS
 from spillway.simulate.arrivals import poisson
 from spillway.simulate.layout import FAILED, HOSTED, OWNED
 from spillway.simulate.outcome import Prices

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spillway.plan.decision import Decision, Workload
-from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy.config import Address, GatewayAddresses
 from tests.dataplane import certificates, decisions, reliability
 from tests.dataplane.client import Client
 from tests.dataplane.fakes import Backend

@@ -9,7 +9,7 @@ from spillway.api.status import Basis
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.plan.decision import Capacity, CostReport, Decision, GatewayPlan, HostedBackend, Key, OwnedPool, Workload
-from spillway.plan.start_up import start_up
+from spillway.plan.replica.start_up import start_up
 
 MODEL = "acme/tiny-chat"
 SERVED = "tiny-chat"

@@ -13,9 +13,9 @@ from spillway.observe.child import Child
 from spillway.observe.cluster import ClusterView
 from spillway.observe.gateways import read_load
 from spillway.plan.decision import Key
-from spillway.plan.shares import GatewayLoad
+from spillway.plan.gateway.shares import GatewayLoad
 from spillway.reconcile.sharing import Sharing
-from spillway.render.envoy_share import share_annotation
+from spillway.render.envoy.share import share_annotation
 from tests.dataplane.conftest import Stage
 from tests.dataplane.process import Gateway, until
 

@@ -5,7 +5,7 @@ import struct
 from types import TracebackType
 from typing import Self
 
-from spillway.render.envoy import Address
+from spillway.render.envoy.config import Address
 
 _NXDOMAIN, _A, _IN = 3, 1, 1
 

@@ -15,11 +15,11 @@ from typing import Any
 import aiohttp
 
 from spillway.plan.decision import Decision, GatewayPlan, Permit, Workload
-from spillway.render import envoy
-from spillway.render.envoy import Address, GatewayAddresses
-from spillway.render.envoy_owned import SHARE_FILE
-from spillway.render.envoy_permit import POD_VARIABLE
-from spillway.render.envoy_share import has_share, share_annotation
+from spillway.render.envoy import config as envoy
+from spillway.render.envoy.config import Address, GatewayAddresses
+from spillway.render.envoy.owned import SHARE_FILE
+from spillway.render.envoy.permit import POD_VARIABLE
+from spillway.render.envoy.share import has_share, share_annotation
 from tests.dataplane.volume import Volume
 
 PATIENCE_S = 60.0  # what takes two seconds alone took 20 with 25 processes to a pair of cores

@@ -6,7 +6,7 @@ import random
 from types import TracebackType
 from typing import Self
 
-from spillway.render.envoy import Address
+from spillway.render.envoy.config import Address
 
 _CHUNK = 65_536
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from spillway.render import envoy
-from spillway.render.envoy import GatewayAddresses
-from spillway.render.envoy_owned import SHARE_FILE
-from spillway.render.envoy_share import share_annotation
+from spillway.render.envoy import config as envoy
+from spillway.render.envoy.config import GatewayAddresses
+from spillway.render.envoy.owned import SHARE_FILE
+from spillway.render.envoy.share import share_annotation
 from tests.dataplane import certificates
 from tests.dataplane.process import MEMORY_BYTES, binary, under
 from tests.dataplane.volume import Volume

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from cryptography import x509
 
-from spillway.render.envoy import Address
+from spillway.render.envoy.config import Address
 from tests.dataplane import certificates, fakes, tokens
 from tests.dataplane.client import CHAT, request
 from tests.dataplane.conftest import SetStage, Stage

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from spillway.plan.permit import WORKERS
+from spillway.plan.gateway.permit import WORKERS
 from tests.dataplane import fakes
 from tests.dataplane.client import CHAT, Answer
 from tests.dataplane.conftest import SetStage, Stage

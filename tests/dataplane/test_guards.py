@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from spillway.plan.decision import Allowance, Lane, Permit
-from spillway.render import envoy
+from spillway.render.envoy import config as envoy
 from tests.dataplane import fakes
 from tests.dataplane.certificates import Authority
 from tests.dataplane.client import CHAT, Answer, Client, request

@@ -12,7 +12,7 @@ import pytest
 
 from spillway.api.pod_rules import LEAST_GATEWAY_MEMORY
 from spillway.api.quantities import amount
-from spillway.render.envoy_http import MAX_BODY_BYTES
+from spillway.render.envoy.http import MAX_BODY_BYTES
 from tests.dataplane.client import request
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import MEMORY_BYTES, Gateway, until

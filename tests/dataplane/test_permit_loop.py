@@ -11,9 +11,9 @@ from spillway.observe import queries
 from spillway.observe.batch import Batch, Series
 from spillway.observe.signals import Target, signals_of
 from spillway.plan.decision import Key, Ledger
-from spillway.plan.ledger import advance
+from spillway.plan.gateway.permit import LIFE, WORKERS, plan_permit, why_stopped
+from spillway.plan.money.ledger import advance
 from spillway.plan.observation import Catalogue, GatewayPod, Observation
-from spillway.plan.permit import LIFE, WORKERS, plan_permit, why_stopped
 from spillway.plan.settings import PlanSettings
 from tests.dataplane.client import Client
 from tests.dataplane.conftest import SetStage, Stage

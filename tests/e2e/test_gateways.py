@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from spillway.api.vocabulary import ANNOTATION_GATEWAY_SHARE, PORT_GATEWAY, PORT_GATEWAY_METRICS
-from spillway.render.envoy_owned import CAP_KEY
-from spillway.render.envoy_share import share_told
+from spillway.render.envoy.owned import CAP_KEY
+from spillway.render.envoy.share import share_told
 from tests.e2e.conftest import NAMESPACE
 from tests.e2e.stack import Stack, eventually
 from tests.e2e.test_chat import base_url

@@ -16,7 +16,7 @@ import pytest
 from openai import APIError, AsyncOpenAI
 from pydantic import BaseModel, Field
 
-from spillway.render.envoy import Address, GatewayAddresses
+from spillway.render.envoy.config import Address, GatewayAddresses
 from tests.dataplane import certificates, decisions
 from tests.dataplane.process import Gateway, until
 from tests.engine.engines import ANSWERED_S, ATTEMPTS, MODEL, Engine, started

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from spillway.plan.architecture import architecture_of
-from spillway.plan.told_shape import read_told
+from spillway.plan.model.architecture import architecture_of
+from spillway.plan.model.told_shape import read_told
 from spillway.render.told_config import LAST_WORDS, command
 from tests.e2e.cluster.engine import environment, hub, model
 from tests.e2e.cluster.stand_in import certificates

@@ -10,7 +10,7 @@ from spillway.api.vocabulary import ANNOTATION_CONFIG_GENERATION, FIELD_MANAGER
 from spillway.apply.connection import APPLY_PATCH, CONFLICT, METADATA, NOT_FOUND, ApiError, Connection, path
 from spillway.apply.known import digest_of
 from spillway.apply.pods import annotate_pod
-from spillway.render.envoy_share import share_annotation
+from spillway.render.envoy.share import share_annotation
 
 
 async def announce_cap(

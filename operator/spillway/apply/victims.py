@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from spillway.api.vocabulary import ANNOTATION_DELETION_COST
 from spillway.apply.connection import CONFLICT, NOT_FOUND, ApiError, Connection
 from spillway.apply.pods import annotate_pod
-from spillway.plan.victims import DeletionCost
+from spillway.plan.scaling.victims import DeletionCost
 
 
 async def tell_deletion_costs(

@@ -19,13 +19,13 @@ from spillway.cli.manifests import Manifests, NamedWorkload, read_manifests
 from spillway.cli.prices import PriceLists, read_prices
 from spillway.cli.progress import clear, show
 from spillway.cli.questions import question_for, read_shapes
-from spillway.plan.choice import Engineering, make_plan, running_of
+from spillway.plan.comparing.choice import Engineering, make_plan, running_of
+from spillway.plan.comparing.options import Question
+from spillway.plan.comparing.owning import all_sizes
+from spillway.plan.comparing.sweep import Point, sweep, volumes
 from spillway.plan.decision import Problem
-from spillway.plan.load import Load, declared_load
-from spillway.plan.options import Question
-from spillway.plan.owning import all_sizes
-from spillway.plan.sizing import ReplicaSize
-from spillway.plan.sweep import Point, sweep, volumes
+from spillway.plan.replica.sizing import ReplicaSize
+from spillway.plan.traffic.load import Load, declared_load
 from spillway.report.plan_output import plan_output
 from spillway.report.plan_text import as_markdown, as_text
 

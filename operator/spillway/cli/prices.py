@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from spillway.api.base import first_error
 from spillway.api.catalogue import AcceleratorClassSpec, AcceleratorPrice, PricePer, PriceSource, ProviderModel
 from spillway.cli.bad_input import BadInputError
-from spillway.plan.offers import Offer
+from spillway.plan.comparing.offers import Offer
 
 MACHINES = "gpu_instance_prices.csv"
 TOKENS = "hosted_token_prices.csv"

@@ -11,10 +11,10 @@ from spillway.api.vocabulary import Reason
 from spillway.cli.bad_input import BadInputError
 from spillway.cli.manifests import Manifests, NamedWorkload
 from spillway.cli.prices import PriceLists
+from spillway.plan.comparing.offers import find_offers
+from spillway.plan.comparing.options import Question
 from spillway.plan.decision import Problem
-from spillway.plan.models import known_model
-from spillway.plan.offers import find_offers
-from spillway.plan.options import Question
+from spillway.plan.model.models import known_model
 
 CATALOGUE = "accelerator_classes.json"  # the chart's, written by `make generate`
 
@@ -62,7 +62,7 @@ def read_shapes(file: str | None, workloads: Sequence[NamedWorkload]) -> Mapping
 
 def read_architecture(file: str) -> Architecture:
     """Return the shape of a model from its config.json. Raises BadInputError."""
-    from spillway.plan.architecture import Unreadable, architecture_of
+    from spillway.plan.model.architecture import Unreadable, architecture_of
 
     try:
         config = json.loads(Path(file).read_text(encoding="utf-8-sig"))

@@ -27,8 +27,8 @@ from spillway.cli.simulate_runs import run_policies
 from spillway.cli.simulate_told import assumed, hosted_too_slow, setting_of
 from spillway.cli.trace_file import read_trace, stated_columns
 from spillway.observe.access import Access
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.options import Question
+from spillway.plan.comparing.options import Question
+from spillway.plan.traffic.lengths import declared_lengths
 from spillway.report.simulate_text import as_text
 from spillway.simulate.document import simulate_output
 from spillway.simulate.reading import Reading, TraceError

@@ -12,15 +12,15 @@ from spillway.api.workload import ApplyMode, InferenceWorkloadSpec, PlacementMod
 from spillway.cli.bad_input import BadInputError
 from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, observed, provider_of
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
-from spillway.plan.capacity import current_lengths, expected_service, size
+from spillway.plan.comparing.options import Question
 from spillway.plan.decision import Capacity, Memory
-from spillway.plan.economics import cached_input_usd_per_million, input_usd_per_million
-from spillway.plan.memory import step_tokens
-from spillway.plan.observed_load import as_declared
-from spillway.plan.options import Question
-from spillway.plan.roofline import StepModel
+from spillway.plan.money.economics import cached_input_usd_per_million, input_usd_per_million
+from spillway.plan.replica.capacity import current_lengths, expected_service, size
+from spillway.plan.replica.memory import step_tokens
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.serving import STEP_OVERHEAD_MS
 from spillway.plan.rounding import dollars, figure
-from spillway.plan.serving import STEP_OVERHEAD_MS
+from spillway.plan.traffic.observed_load import as_declared
 from spillway.simulate.outcome import Prices
 from spillway.simulate.setting import EngineModel
 from spillway.simulate.trace import Trace, busiest_minute

@@ -7,18 +7,18 @@ from decimal import Decimal
 
 from spillway.api.catalogue import HostedProviderSpec, ProviderModel
 from spillway.cli.bad_input import BadInputError
-from spillway.plan.case import cheapest, on_demand
-from spillway.plan.choice import all_options
+from spillway.plan.comparing.case import cheapest, on_demand
+from spillway.plan.comparing.choice import all_options
+from spillway.plan.comparing.offers import Offer
+from spillway.plan.comparing.options import Cause, Option, Question
+from spillway.plan.comparing.owning import all_sizes
+from spillway.plan.comparing.renting import hosted_options, overflow_offer
 from spillway.plan.decision import Problem
-from spillway.plan.economics import replica_price
-from spillway.plan.load import declared_load
-from spillway.plan.observed_load import as_declared
-from spillway.plan.offers import Offer
-from spillway.plan.options import Cause, Option, Question
-from spillway.plan.owning import all_sizes
-from spillway.plan.placed import ObservedLoad
-from spillway.plan.renting import hosted_options, overflow_offer
-from spillway.plan.sizing import ReplicaSize
+from spillway.plan.money.economics import replica_price
+from spillway.plan.place.placed import ObservedLoad
+from spillway.plan.replica.sizing import ReplicaSize
+from spillway.plan.traffic.load import declared_load
+from spillway.plan.traffic.observed_load import as_declared
 from spillway.simulate.trace import Trace, busiest_minute
 
 OUTPUT_OVER_INPUT = 4  # price of an answer's token over a prompt's where only --kappa says what renting costs: usual of hosted models

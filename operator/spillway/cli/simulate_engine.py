@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from spillway.cli.bad_input import BadInputError
-from spillway.plan.roofline import StepModel
+from spillway.plan.replica.roofline import StepModel
 
 COEFFICIENTS = ("a", "b", "c", "delta")
 SHAPE = "a step of B sequences with KV tokens and P prompt tokens takes a + b B + c KV/1000 + delta P milliseconds"

@@ -6,14 +6,14 @@ from dataclasses import replace
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Capacity
-from spillway.plan.long_prompts import longest_own_prompt_tokens
-from spillway.plan.permit import stops_spilling
+from spillway.plan.gateway.permit import stops_spilling
+from spillway.plan.replica.long_prompts import longest_own_prompt_tokens
 from spillway.plan.rounding import dollars
-from spillway.render.envoy_hold import most_held
-from spillway.render.envoy_wait import MOST_WAITING, wait_ms
+from spillway.render.envoy.hold import most_held
+from spillway.render.envoy.wait import MOST_WAITING, wait_ms
 from spillway.simulate.setting import HostedModel, Rules
 
-POLLS_S = 3.0  # what whenExceeded Wait comes to without gateway.hold, at least (render/envoy_hold.py)
+POLLS_S = 3.0  # what whenExceeded Wait comes to without gateway.hold, at least (render/envoy/hold.py)
 MOST_POLLING = 1024  # at a gateway
 
 

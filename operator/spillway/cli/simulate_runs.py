@@ -11,11 +11,11 @@ from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_gateway import limited, rules_of
 from spillway.cli.simulate_policies import HEADROOMS, Asked
-from spillway.plan.capacity import size
 from spillway.plan.decision import Key, Memory, Workload
 from spillway.plan.observation import Catalogue
-from spillway.plan.scale import lower_bound
-from spillway.plan.serving import DEFAULT_ATTAINMENT_PERCENT
+from spillway.plan.replica.capacity import size
+from spillway.plan.replica.serving import DEFAULT_ATTAINMENT_PERCENT
+from spillway.plan.scaling.scale import lower_bound
 from spillway.plan.settings import PlanSettings
 from spillway.simulate.baselines.catalogue import RULES, Rule
 from spillway.simulate.baselines.facts import Facts

@@ -5,7 +5,7 @@ import argparse
 from spillway.api.simulate_output import EngineOutput, HostedOutput, SloOutput
 from spillway.cli.simulate_case import Case
 from spillway.cli.simulate_runs import hosted_within_percent, promised_percent
-from spillway.plan.options import Question
+from spillway.plan.comparing.options import Question
 from spillway.plan.rounding import down, figure
 from spillway.simulate.document import Setting
 from spillway.simulate.reading import Reading

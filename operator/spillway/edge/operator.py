@@ -30,8 +30,8 @@ from spillway.observe.cluster import ClusterView
 from spillway.observe.gateways import read_load
 from spillway.observe.prometheus import PrometheusSource
 from spillway.plan.decision import Decision, Key
+from spillway.plan.gateway.shares import GatewayLoad
 from spillway.plan.observation import Missing
-from spillway.plan.shares import GatewayLoad
 from spillway.reconcile.bookkeeping import Bookkeeping
 from spillway.reconcile.queue import ReconcileQueue, work
 from spillway.reconcile.recollection import Recollection

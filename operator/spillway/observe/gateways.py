@@ -7,9 +7,9 @@ import re
 import aiohttp
 
 from spillway.api.vocabulary import CLUSTER_OWNED
-from spillway.plan.shares import MOST_COUNTED, GatewayLoad
-from spillway.render.envoy_operations import IN_FORCE_PATH
-from spillway.render.envoy_owned import CAP_KEY
+from spillway.plan.gateway.shares import MOST_COUNTED, GatewayLoad
+from spillway.render.envoy.operations import IN_FORCE_PATH
+from spillway.render.envoy.owned import CAP_KEY
 
 TIMEOUT_S = 1.0  # a pod of the same cluster answers in a millisecond
 # A gateway says this in some kilobytes. Whoever may make pods can give one the labels of a gateway and have it say more, or elsewhere.

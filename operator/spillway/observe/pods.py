@@ -23,7 +23,7 @@ from spillway.api.vocabulary import (
 from spillway.observe.body import Body, conditions_of, moment, part, whole
 from spillway.observe.trouble import Trouble, ended_words, trouble_of
 from spillway.plan.observation import CRASH_LOOP, EngineLimits, GatewayPod, Pool, ReplicaPod, ToldConfig
-from spillway.render.envoy_share import share_told
+from spillway.render.envoy.share import share_told
 
 # Why a pod has no node: the scheduler found none, could not bind it to one (a volume that cannot be made), or is not to look yet.
 _NO_NODE = frozenset({"Unschedulable", "SchedulerError", "SchedulingGated"})

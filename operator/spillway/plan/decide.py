@@ -9,9 +9,7 @@ from pydantic import ValidationError
 from spillway.api.status import DecisionStatus, InferenceWorkloadStatus
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
-from spillway.plan.capacity import size, usd_per_replica_hour
 from spillway.plan.clock import elapsed
-from spillway.plan.cost import billed_replicas, judge_budget, report_cost, spend_points
 from spillway.plan.decision import (
     CostReport,
     Decision,
@@ -24,28 +22,30 @@ from spillway.plan.decision import (
     Settling,
     Workload,
 )
-from spillway.plan.hosted_keys import remember_keys, restored_keys
-from spillway.plan.kept_limits import is_as_made
-from spillway.plan.ledger import advance, settle
-from spillway.plan.long_prompts import longest_own_prompt_tokens, without_long_prompts
-from spillway.plan.measuring import Measured, remember
-from spillway.plan.memory import GIB, weights_bytes
-from spillway.plan.models import known_model
+from spillway.plan.gateway.hosted_keys import remember_keys, restored_keys
+from spillway.plan.gateway.permit import keep_permit, plan_permit
+from spillway.plan.gateway.spill import plan_gateway, slots_in_use, slots_of
+from spillway.plan.model.models import known_model
+from spillway.plan.model.told_shape import ToldShape, as_stated, listen, tells_config, with_told
+from spillway.plan.money.cost import billed_replicas, judge_budget, report_cost, spend_points
+from spillway.plan.money.ledger import advance, settle
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Observation, Pool
-from spillway.plan.permit import keep_permit, plan_permit
-from spillway.plan.placed import Placing
-from spillway.plan.placement import Choice
-from spillway.plan.placing import Told, resolve
-from spillway.plan.recommending import scale_or_recommend
-from spillway.plan.restoring import restored_placing
+from spillway.plan.place.placed import Placing
+from spillway.plan.place.placement import Choice
+from spillway.plan.place.placing import Told, resolve
+from spillway.plan.place.restoring import restored_placing
+from spillway.plan.replica.capacity import size, usd_per_replica_hour
+from spillway.plan.replica.kept_limits import is_as_made
+from spillway.plan.replica.long_prompts import longest_own_prompt_tokens, without_long_prompts
+from spillway.plan.replica.measuring import Measured, remember
+from spillway.plan.replica.memory import GIB, weights_bytes
+from spillway.plan.replica.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
 from spillway.plan.rounding import usd
-from spillway.plan.scaling_log import owned_usd_per_hour, scaling_entries
+from spillway.plan.scaling.recommending import scale_or_recommend
+from spillway.plan.scaling.scaling_log import owned_usd_per_hour, scaling_entries
+from spillway.plan.scaling.stakes import is_alone, stakes_of
 from spillway.plan.settings import PlanSettings
-from spillway.plan.spill import plan_gateway, slots_in_use, slots_of
-from spillway.plan.stakes import is_alone, stakes_of
-from spillway.plan.start_up import StartUp, estimated_start_up_s, kind_of, learn_starts, start_up
-from spillway.plan.told_shape import ToldShape, as_stated, listen, tells_config, with_told
 from spillway.plan.validate import name_conflicts, resolve_backends
 
 LOG_LENGTH = 10

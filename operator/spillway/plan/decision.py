@@ -8,14 +8,14 @@ from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.status import Basis, DecisionStatus
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
-from spillway.plan.forecast import DemandModel
-from spillway.plan.lazy import Lazy
-from spillway.plan.learned_step import LearnedStep
-from spillway.plan.placed import Placing
-from spillway.plan.shape import Shape
-from spillway.plan.start_up import LearnedStarts, StartUp
-from spillway.plan.told_shape import ToldShape
-from spillway.plan.work import Work
+from spillway.plan.model.told_shape import ToldShape
+from spillway.plan.place.placed import Placing
+from spillway.plan.replica.learned_step import LearnedStep
+from spillway.plan.replica.start_up import LearnedStarts, StartUp
+from spillway.plan.replica.work import Work
+from spillway.plan.scaling.forecast import DemandModel
+from spillway.plan.scaling.lazy import Lazy
+from spillway.plan.traffic.shape import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What was learned of a workload, as it is written down: a restart must not make an operator guess what it knew.
 
-One JSON document with a version. What speaks of an engine carries the fingerprint of pool, model and engine settings (plan/measuring.py),
-and counts only while that is the same. What cannot be read is learned anew.
+One JSON document with a version. What speaks of an engine carries the fingerprint of pool, model and engine settings
+(replica/measuring.py), and counts only while that is the same. What cannot be read is learned anew.
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Any
 
 from spillway.api.model import Architecture
 from spillway.plan.decision import Counted, Memory
-from spillway.plan.demand_state import dump, load
-from spillway.plan.forecast import DemandModel
-from spillway.plan.learned_step import Evidence, Factors, LearnedStep
+from spillway.plan.model.told_shape import LONG_AGO, ToldShape
 from spillway.plan.readings import moment_if_written, written_number
-from spillway.plan.roofline import StepModel
-from spillway.plan.start_up import KEPT, LearnedStarts, StartUps
-from spillway.plan.told_shape import LONG_AGO, ToldShape
+from spillway.plan.replica.learned_step import Evidence, Factors, LearnedStep
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.start_up import KEPT, LearnedStarts, StartUps
+from spillway.plan.scaling.demand_state import dump, load
+from spillway.plan.scaling.forecast import DemandModel
 
 VERSION = 1
 

@@ -34,7 +34,7 @@ Reading = Sample[T] | Missing
 class ToldConfig:
     """The last words of the container that reads a model's config.json, and of which model it was asked."""
 
-    model: str  # as plan/told_shape.py names it
+    model: str  # as model/told_shape.py names it
     text: str
 
 

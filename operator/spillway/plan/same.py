@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
-from spillway.plan.lengths import Lengths
-from spillway.plan.placed import Placed
+from spillway.plan.place.placed import Placed
+from spillway.plan.traffic.lengths import Lengths
 
 P = ParamSpec("P")
 R = TypeVar("R")

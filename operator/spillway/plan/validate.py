@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec, ProviderModel
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import kv_capacity_tokens, least_kv_tokens
 from spillway.plan.decision import HostedBackend, Problem
-from spillway.plan.economics import cached_input_usd_per_million
-from spillway.plan.memory import VOCABULARY_PADDING, memory, splits, splits_vocabulary
-from spillway.plan.models import known_model
+from spillway.plan.model.models import known_model
+from spillway.plan.money.economics import cached_input_usd_per_million
 from spillway.plan.observation import Catalogue
+from spillway.plan.replica.capacity import kv_capacity_tokens, least_kv_tokens
+from spillway.plan.replica.memory import VOCABULARY_PADDING, memory, splits, splits_vocabulary
 from spillway.plan.same import of_the_same
 
 MOST_NAMED = 20

@@ -17,7 +17,7 @@ from spillway.apply.known import Ref
 from spillway.apply.victims import tell_deletion_costs
 from spillway.plan.decision import Decision, Key, Workload
 from spillway.plan.observation import GatewayPod, Observation
-from spillway.plan.victims import deletion_costs
+from spillway.plan.scaling.victims import deletion_costs
 from spillway.reconcile.handover import config_hash_of, hand_over
 from spillway.reconcile.world import World
 from spillway.render import names

@@ -7,9 +7,9 @@ from typing import Any
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH
 from spillway.apply.known import Ref
 from spillway.plan.decision import Decision, OwnedPool, Workload
-from spillway.plan.no_place import has_no_place
+from spillway.plan.gateway.spill import hosted_serves
 from spillway.plan.observation import Observation, Pool
-from spillway.plan.spill import hosted_serves
+from spillway.plan.scaling.no_place import has_no_place
 from spillway.render import names
 from spillway.render.objects import ChildRef
 

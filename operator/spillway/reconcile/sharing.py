@@ -15,9 +15,9 @@ from spillway.observe.child import Child
 from spillway.observe.cluster import ClusterView
 from spillway.observe.pods import SharingPod
 from spillway.plan.decision import Decision, Key, Workload
+from spillway.plan.gateway.shares import GatewayLoad, LastLook, Shares, SharingGateway, share_out
 from spillway.plan.observation import GatewayPod
-from spillway.plan.shares import GatewayLoad, LastLook, Shares, SharingGateway, share_out
-from spillway.render.envoy_share import has_share
+from spillway.render.envoy.share import has_share
 
 logger = logging.getLogger(__name__)
 

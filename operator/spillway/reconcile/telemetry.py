@@ -10,10 +10,10 @@ from prometheus_client.registry import Collector
 from spillway.api.status import Condition, InferenceWorkloadStatus
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Decision, Key, ScaleFigures, Workload
+from spillway.plan.gateway.spill import ready_replicas
 from spillway.plan.observation import Observation
 from spillway.plan.readings import number
 from spillway.plan.same import of_the_same
-from spillway.plan.spill import ready_replicas
 
 _LABELS = ("namespace", "workload")
 

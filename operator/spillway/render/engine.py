@@ -20,8 +20,8 @@ from spillway.api.vocabulary import (
     PORT_HTTP,
 )
 from spillway.plan.decision import OwnedPool, Workload
-from spillway.plan.memory import weights_bytes
-from spillway.plan.models import known_model
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.memory import weights_bytes
 from spillway.render import drain, names, told_config, vllm
 from spillway.render.manifest import (
     KubernetesObject,

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 from spillway.api.vocabulary import ANNOTATION_CONFIG_HASH, COMPONENT_GATEWAY, PORT_GATEWAY, PORT_GATEWAY_METRICS
 from spillway.plan.decision import Decision, Workload
-from spillway.render import envoy, gateway_pod, names
-from spillway.render.envoy_http import LONGEST_UPLOAD_S
-from spillway.render.envoy_operations import DRAIN_IDLE_S
-from spillway.render.envoy_share import has_share, share_annotation, share_mount, share_volume
+from spillway.render import gateway_pod, names
+from spillway.render.envoy import config as envoy
+from spillway.render.envoy.http import LONGEST_UPLOAD_S
+from spillway.render.envoy.operations import DRAIN_IDLE_S
+from spillway.render.envoy.share import has_share, share_annotation, share_mount, share_volume
 from spillway.render.manifest import KubernetesObject, child, container_security, labels, pod_security, selector
 from spillway.render.settings import RenderSettings
 

@@ -9,7 +9,7 @@ from spillway.api.pods import GatewayPodTemplate, GatewayResources
 from spillway.api.quantities import amount
 from spillway.api.vocabulary import COMPONENT_GATEWAY
 from spillway.plan.decision import Workload
-from spillway.plan.permit import WORKERS
+from spillway.plan.gateway.permit import WORKERS
 from spillway.render.manifest import KubernetesObject, pull_secrets, selector, tolerations_of
 from spillway.render.settings import RenderSettings
 

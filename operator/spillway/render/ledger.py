@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 
 from spillway.plan.decision import Ledger, Workload
-from spillway.plan.ledger_record import from_json, to_json
+from spillway.plan.money.ledger_record import from_json, to_json
 from spillway.render import names
 from spillway.render.manifest import KubernetesObject, child
 

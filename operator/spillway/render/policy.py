@@ -7,7 +7,7 @@ from spillway.api.vocabulary import COMPONENT_ENGINE, COMPONENT_GATEWAY, PORT_GA
 from spillway.api.workload import DataResidency
 from spillway.plan.decision import Decision, Workload
 from spillway.render import names
-from spillway.render.envoy_share import has_share
+from spillway.render.envoy.share import has_share
 from spillway.render.manifest import KubernetesObject, child, selector
 from spillway.render.settings import RenderSettings
 

@@ -31,7 +31,7 @@ class RenderSettings:
     )  # of the operator's pods; empty: it may not ask gateways what they hold
     # Loading weights wants one core and a few GiB of page cache; what a GPU server really has is for podTemplate.resources to say.
     engine_resources: Resources = field(default_factory=lambda: Resources(requests={"cpu": "1", "memory": "4Gi"}))
-    # Two workers at 1 KiB bodies take 70 MiB; the limit is for bodies that are kept for a retry or wait (see envoy_overload.py).
+    # Two workers at 1 KiB bodies take 70 MiB; the limit is for bodies that are kept for a retry or wait (see render/envoy/overload.py).
     gateway_resources: Resources = field(
         default_factory=lambda: Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "2Gi"})
     )

@@ -9,7 +9,7 @@ python3. The script is a part of the pod's template: changing one byte of it res
 
 from spillway.api.vocabulary import VARIABLE_MODEL
 from spillway.plan.decision import Workload
-from spillway.plan.told_shape import named
+from spillway.plan.model.told_shape import named
 from spillway.render import vllm
 from spillway.render.manifest import KubernetesObject
 

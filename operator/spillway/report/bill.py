@@ -15,19 +15,19 @@ from spillway.api.report_output import (
     WorkloadOutput,
 )
 from spillway.api.vocabulary import ConditionType
-from spillway.plan.advice import advise
-from spillway.plan.case import Case, Usage, case_of
+from spillway.plan.comparing.case import Case, Usage, case_of
+from spillway.plan.comparing.offers import find_offers
+from spillway.plan.comparing.options import Question, ServedBy
 from spillway.plan.decision import Problem
-from spillway.plan.evaluation import as_made
-from spillway.plan.instructions import complete
-from spillway.plan.load import HOURS_PER_MONTH
-from spillway.plan.models import known_model, resolve_model
-from spillway.plan.offers import find_offers
-from spillway.plan.opportunity import Opportunity
-from spillway.plan.options import Question, ServedBy
+from spillway.plan.model.models import known_model, resolve_model
+from spillway.plan.model.told_shape import ToldShape, named, with_told
+from spillway.plan.place.evaluation import as_made
 from spillway.plan.rounding import dollars
-from spillway.plan.told_shape import ToldShape, named, with_told
-from spillway.plan.worthwhile import rate_words
+from spillway.plan.saving.advice import advise
+from spillway.plan.saving.instructions import complete
+from spillway.plan.saving.opportunity import Opportunity
+from spillway.plan.saving.worthwhile import rate_words
+from spillway.plan.traffic.load import HOURS_PER_MONTH
 from spillway.report.columns import some
 from spillway.report.plan_words import OLD_PRICE_DAYS
 from spillway.report.usage import Seen, number, usage_of

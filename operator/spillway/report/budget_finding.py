@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.permit import stops_spilling
+from spillway.plan.gateway.permit import stops_spilling
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
 

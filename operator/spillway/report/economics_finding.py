@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import DataResidency, InferenceWorkloadSpec
-from spillway.plan.capacity import SECONDS_PER_30_DAYS
-from spillway.plan.cost import current_rate
-from spillway.plan.long_prompts import without_long_prompts
-from spillway.plan.offers import has_own_weights
-from spillway.plan.scale import lower_bound
+from spillway.plan.comparing.offers import has_own_weights
+from spillway.plan.money.cost import current_rate
+from spillway.plan.replica.capacity import SECONDS_PER_30_DAYS
+from spillway.plan.replica.long_prompts import without_long_prompts
+from spillway.plan.scaling.scale import lower_bound
 from spillway.report.conditions import Finding, Verdict, no, unknown, yes
 from spillway.report.passed import Pass
 

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.plan import observation
-from spillway.plan.no_place import has_no_place, no_node
+from spillway.plan.gateway.permit import why_stopped
+from spillway.plan.gateway.spill import ready_replicas
 from spillway.plan.observation import Missing, Observation, Reading, ReplicaPod
-from spillway.plan.permit import why_stopped
 from spillway.plan.readings import number, value
-from spillway.plan.scale import lower_bound
-from spillway.plan.spill import ready_replicas
+from spillway.plan.scaling.no_place import has_no_place, no_node
+from spillway.plan.scaling.scale import lower_bound
 from spillway.report.access_finding import access_controlled
 from spillway.report.budget_finding import within_budget
 from spillway.report.conditions import Finding, no, unknown, yes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from spillway.api.vocabulary import ConditionType, Reason
-from spillway.plan.hosted_keys import backend_labels
+from spillway.plan.gateway.hosted_keys import backend_labels
 from spillway.plan.readings import value
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass

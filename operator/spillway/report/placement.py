@@ -6,7 +6,7 @@ from datetime import datetime
 from spillway.api.status import ObservedLoadStatus, PlacementStatus, PlannedTrafficStatus, RecommendedStatus
 from spillway.api.workload import ApplyMode
 from spillway.plan.decision import Decision
-from spillway.plan.placed import MOVING, Evaluation, ObservedLoad, PlannedTraffic, Recommendation
+from spillway.plan.place.placed import MOVING, Evaluation, ObservedLoad, PlannedTraffic, Recommendation
 from spillway.plan.rounding import rate, significant, usd, whole
 
 PERCENT_DIGITS = 3

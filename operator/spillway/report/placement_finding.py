@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import ApplyMode, PlacementMode
-from spillway.plan.evaluation import CANNOT, GIVE_A_PRICE
-from spillway.plan.options import ServedBy
+from spillway.plan.comparing.options import ServedBy
+from spillway.plan.place.evaluation import CANNOT, GIVE_A_PRICE
 from spillway.report.conditions import Finding, no, yes
 from spillway.report.passed import Pass
 

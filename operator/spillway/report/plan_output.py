@@ -14,11 +14,11 @@ from spillway.api.plan_output import (
     TrafficOutput,
 )
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
-from spillway.plan.choice import Engineering, Plan
-from spillway.plan.instructions import as_backends, as_list, backend_of, complete
-from spillway.plan.options import Option, ServedBy
+from spillway.plan.comparing.choice import Engineering, Plan
+from spillway.plan.comparing.options import Option, ServedBy
+from spillway.plan.comparing.sweep import Point
 from spillway.plan.rounding import CENT, fine
-from spillway.plan.sweep import Point
+from spillway.plan.saving.instructions import as_backends, as_list, backend_of, complete
 from spillway.report.plan_relax import relaxations
 from spillway.report.plan_words import assumptions, describe, engineering_remark, near_ties, warnings, why
 

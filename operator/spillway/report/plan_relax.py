@@ -2,8 +2,8 @@
 
 import math
 
-from spillway.plan.choice import Plan
-from spillway.plan.options import Cause, Obstacle, Option
+from spillway.plan.comparing.choice import Plan
+from spillway.plan.comparing.options import Cause, Obstacle, Option
 from spillway.plan.rounding import dollars
 from spillway.report.plan_words import describe, named
 

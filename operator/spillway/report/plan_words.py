@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from spillway.api.traffic import LatencyNeed, TrafficPattern
-from spillway.plan.choice import Engineering, Plan
+from spillway.plan.comparing.choice import Engineering, Plan
+from spillway.plan.comparing.offers import Offer
+from spillway.plan.comparing.options import Option, ServedBy
 from spillway.plan.decision import Problem
-from spillway.plan.economics import Pricing
-from spillway.plan.models import resolve_model
-from spillway.plan.offers import Offer
-from spillway.plan.options import Option, ServedBy
+from spillway.plan.model.models import resolve_model
+from spillway.plan.money.economics import Pricing
+from spillway.plan.replica.sizing import own_context_misfit, too_long_requests
 from spillway.plan.rounding import dollars, figure
-from spillway.plan.sizing import own_context_misfit, too_long_requests
 
 OLD_PRICE_DAYS = 90
 

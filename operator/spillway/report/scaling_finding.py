@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.no_place import refused, unschedulable
+from spillway.plan.scaling.no_place import refused, unschedulable
 from spillway.report.conditions import Finding, no, unknown, yes
 from spillway.report.passed import Pass
 

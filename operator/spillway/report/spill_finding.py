@@ -2,9 +2,9 @@
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec, PlacementMode
-from spillway.plan.equivalence import differences, unstated
+from spillway.plan.gateway.equivalence import differences, unstated
+from spillway.plan.gateway.permit import why_stopped
 from spillway.plan.observation import Catalogue
-from spillway.plan.permit import why_stopped
 from spillway.plan.readings import number
 from spillway.plan.same import of_the_same
 from spillway.plan.validate import resolve_backends

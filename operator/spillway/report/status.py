@@ -17,11 +17,11 @@ from spillway.api.status import (
 from spillway.api.vocabulary import COMPONENT_ENGINE, LABEL_COMPONENT, LABEL_WORKLOAD
 from spillway.api.workload import ApplyMode, PlacementMode
 from spillway.plan.decision import CostReport, Decision, Memory, OwnedPool, Workload
+from spillway.plan.gateway.spill import ready_replicas
+from spillway.plan.model.told_shape import ToldShape
 from spillway.plan.observation import Observation, Signals
 from spillway.plan.readings import number
 from spillway.plan.rounding import percent, rate, significant, usd, whole
-from spillway.plan.spill import ready_replicas
-from spillway.plan.told_shape import ToldShape
 from spillway.report.conditions import merge
 from spillway.report.findings import find_all
 from spillway.report.outcome import ApplyOutcome

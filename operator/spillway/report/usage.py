@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from spillway.api.status import Basis, InferenceWorkloadStatus, ObservedLoadStatus
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.case import Usage
-from spillway.plan.options import ServedBy
-from spillway.plan.periods import month_start
-from spillway.plan.placed import ObservedLoad
+from spillway.plan.comparing.case import Usage
+from spillway.plan.comparing.options import ServedBy
+from spillway.plan.money.periods import month_start
+from spillway.plan.place.placed import ObservedLoad
 from spillway.plan.readings import finite
 
 LEAST_OBSERVED_S = 3600  # less than an hour says no more than the last minutes

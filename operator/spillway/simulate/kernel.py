@@ -4,7 +4,7 @@ A step gives every decoding request one token and fills the rest of its token bu
 prefill). With B sequences, KV tokens in the cache of decoding ones, P prompt tokens and, of each prompt read from token s to e, e^2 - s^2,
 it takes
 
-    T = fixed[B] + kv * KV/1000 + prompt * P + square * sum(e^2 - s^2)/10^6   milliseconds (plan/roofline.py has the source)
+    T = fixed[B] + kv * KV/1000 + prompt * P + square * sum(e^2 - s^2)/10^6   milliseconds (replica/roofline.py has the source)
 
 A waiting request enters while the batch has a place and the cache has room for its whole prompt (vLLM's scheduler_reserve_full_isl, its
 default). When the cache is full the youngest is preempted: it waits at the head of the queue and is computed anew. The cache is counted in

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spillway.plan.lengths import Lengths, length_spread
+from spillway.plan.traffic.lengths import Lengths, length_spread
 from spillway.simulate.reading import Reading, TraceError
 from spillway.simulate.trace import MINUTE_S, Floats, Trace, Whole
 

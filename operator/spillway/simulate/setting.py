@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import engine_limits, expected_service, kv_capacity_tokens
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.memory import step_tokens
-from spillway.plan.roofline import StepModel
-from spillway.plan.serving import STEP_OVERHEAD_MS
+from spillway.plan.replica.capacity import engine_limits, expected_service, kv_capacity_tokens
+from spillway.plan.replica.memory import step_tokens
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.serving import STEP_OVERHEAD_MS
+from spillway.plan.traffic.lengths import declared_lengths
 from spillway.simulate.trace import Floats, Trace
 
 STEP_TOKENS = 8192  # vLLM's max_num_batched_tokens of a server on an accelerator with 70 GiB or more

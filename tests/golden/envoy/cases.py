@@ -10,9 +10,9 @@ import yaml
 
 from spillway.api.catalogue import HostedProviderSpec
 from spillway.plan.decision import Allowance, Decision, Lane, Permit, Workload
-from spillway.plan.permit import LIFE, RETRY_SOON, WORKERS
-from spillway.render import envoy
-from spillway.render.envoy import GatewayAddresses
+from spillway.plan.gateway.permit import LIFE, RETRY_SOON, WORKERS
+from spillway.render.envoy import config as envoy
+from spillway.render.envoy.config import GatewayAddresses
 from tests.dataplane import decisions
 from tests.dataplane.process import MEMORY_BYTES
 

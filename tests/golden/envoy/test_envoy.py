@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from spillway.render import envoy
+from spillway.render.envoy import config as envoy
 from tests.golden.envoy.cases import DEDICATED, HERE, HOSTED, PROMISES, load
 from tests.golden.readable import readable
 

@@ -7,7 +7,7 @@ import pytest
 from spillway.apply.applier import NotLeadingError
 from spillway.apply.connection import ApiError, Connection
 from spillway.apply.victims import tell_deletion_costs
-from spillway.plan.victims import DeletionCost
+from spillway.plan.scaling.victims import DeletionCost
 
 COSTS = [DeletionCost(pod=name, uid=f"uid-{name}", cost=cost) for name, cost in (("a", 5), ("b", 0), ("c", -1))]
 

@@ -7,10 +7,10 @@ import pytest
 
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.cli.questions import default_classes
-from spillway.plan.economics import break_even_of_replica, kappa
-from spillway.plan.offers import Offers
-from spillway.plan.options import Question
-from spillway.plan.owning import all_sizes
+from spillway.plan.comparing.offers import Offers
+from spillway.plan.comparing.options import Question
+from spillway.plan.comparing.owning import all_sizes
+from spillway.plan.money.economics import break_even_of_replica, kappa
 
 PAGE = (Path(__file__).parents[3] / "docs" / "economics.md").read_text()
 L40S_USD = 1.861

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from spillway.observe.gateways import FILTER, METRICS_PATH, MOST_BYTES, read_load
-from spillway.plan.shares import GatewayLoad
-from spillway.render.envoy_operations import IN_FORCE_PATH
-from spillway.render.envoy_owned import CAP_KEY
+from spillway.plan.gateway.shares import GatewayLoad
+from spillway.render.envoy.operations import IN_FORCE_PATH
+from spillway.render.envoy.owned import CAP_KEY
 
 IN_FORCE = {"entries": {CAP_KEY: {"final_value": "12"}}}
 METRICS = """# TYPE envoy_cluster_upstream_rq_active gauge

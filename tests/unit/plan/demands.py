@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-from spillway.plan.forecast import BIN_S, DemandModel, learn, new_model
+from spillway.plan.scaling.forecast import BIN_S, DemandModel, learn, new_model
 
 DAY = 24 * 60  # minutes
 

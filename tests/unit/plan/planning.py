@@ -5,11 +5,11 @@ from typing import Any
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.traffic import TrafficPattern
 from spillway.api.workload import InferenceWorkloadSpec
+from spillway.plan.comparing.offers import Offers, find_offers
+from spillway.plan.comparing.options import Question
 from spillway.plan.decision import Problem
-from spillway.plan.load import Load
-from spillway.plan.offers import Offers, find_offers
-from spillway.plan.options import Question
-from spillway.plan.sizing import Memory, ReplicaSize, SizeBasis
+from spillway.plan.replica.sizing import Memory, ReplicaSize, SizeBasis
+from spillway.plan.traffic.load import Load
 
 MODEL = "acme/Chat-8B-Instruct"
 

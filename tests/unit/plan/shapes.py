@@ -6,8 +6,8 @@ from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.dedicated import Engine
 from spillway.api.model import Architecture
 from spillway.api.traffic import Slo
-from spillway.plan.lengths import Lengths
-from spillway.plan.sizing import ReplicaSize, replica_size, sizes
+from spillway.plan.replica.sizing import ReplicaSize, replica_size, sizes
+from spillway.plan.traffic.lengths import Lengths
 
 CHAT = Lengths(input_mean=1000, input_p95=3000, output_mean=250)
 PROMISE = Slo(inter_token_latency_ms=50, time_to_first_token_ms=2000)

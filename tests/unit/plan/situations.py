@@ -10,7 +10,6 @@ from spillway.api.vocabulary import Reason
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Key, Memory, Workload
-from spillway.plan.measuring import Measured, remember
 from spillway.plan.names import pool_name
 from spillway.plan.observation import (
     Catalogue,
@@ -24,6 +23,7 @@ from spillway.plan.observation import (
     Signals,
     TokenCounters,
 )
+from spillway.plan.replica.measuring import Measured, remember
 from spillway.plan.settings import PlanSettings
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -13,14 +13,14 @@ from spillway.api.routing import Routing
 from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.cli.questions import default_classes
-from spillway.plan.advice import advise
-from spillway.plan.case import Case, Usage, case_of
-from spillway.plan.offers import Offers, find_offers
-from spillway.plan.opportunity import Opportunity, Takes, Topic
-from spillway.plan.options import Question, ServedBy
-from spillway.plan.placed import ObservedLoad
-from spillway.plan.smaller import candidates
-from spillway.plan.worthwhile import LEAST_USD
+from spillway.plan.comparing.case import Case, Usage, case_of
+from spillway.plan.comparing.offers import Offers, find_offers
+from spillway.plan.comparing.options import Question, ServedBy
+from spillway.plan.place.placed import ObservedLoad
+from spillway.plan.saving.advice import advise
+from spillway.plan.saving.opportunity import Opportunity, Takes, Topic
+from spillway.plan.saving.smaller import candidates
+from spillway.plan.saving.worthwhile import LEAST_USD
 from tests.unit.plan.planning import accelerator, provider
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)

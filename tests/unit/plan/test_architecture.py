@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.model import Architecture
-from spillway.plan.architecture import Unreadable, architecture_of
-from spillway.plan.models import catalogue_model
+from spillway.plan.model.architecture import Unreadable, architecture_of
+from spillway.plan.model.models import catalogue_model
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from spillway.api.status import Basis
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan import capacity
 from spillway.plan.decision import Capacity, Memory
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.measuring import Measured, remember
 from spillway.plan.observation import EngineLimits
-from spillway.plan.sizing import sizes
+from spillway.plan.replica import capacity
+from spillway.plan.replica.measuring import Measured, remember
+from spillway.plan.replica.sizing import sizes
+from spillway.plan.traffic.lengths import declared_lengths
 from tests.unit.plan.situations import LLAMA_8B, NOW, accelerator, signals, spec
 
 SHAPED = {"model": {"id": "meta/llama-8b", "architecture": LLAMA_8B}}

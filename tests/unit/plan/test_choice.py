@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from spillway.api.traffic import TrafficPattern
 from spillway.api.vocabulary import Reason
-from spillway.plan.choice import Engineering, Running, all_options, make_plan, running_of
+from spillway.plan.comparing.choice import Engineering, Running, all_options, make_plan, running_of
+from spillway.plan.comparing.offers import canonical_name, find_offers
+from spillway.plan.comparing.options import Cause, Option, ServedBy
+from spillway.plan.comparing.sweep import sweep, volumes
 from spillway.plan.decision import Problem
-from spillway.plan.economics import Pricing
-from spillway.plan.offers import canonical_name, find_offers
-from spillway.plan.options import Cause, Option, ServedBy
-from spillway.plan.sweep import sweep, volumes
+from spillway.plan.money.economics import Pricing
 from tests.unit.plan.planning import MODEL, accelerator, load, provider, question, size, spec
 
 OWN_WEIGHTS = {"id": MODEL, "source": {"persistentVolumeClaim": {"claimName": "weights"}}}

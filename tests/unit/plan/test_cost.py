@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
-from spillway.plan.cost import judge_budget
 from spillway.plan.decision import CostReport, Decision, Memory, SpendPoint
+from spillway.plan.money.cost import judge_budget
+from spillway.plan.money.periods import month_end
 from spillway.plan.observation import Sample
-from spillway.plan.periods import month_end
 from tests.unit.plan.situations import (
     LLAMA_8B,
     MISSING,

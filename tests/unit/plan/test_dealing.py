@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.dealing import Need, deal
 from spillway.plan.decision import Lane
+from spillway.plan.gateway.dealing import Need, deal
 
 _NEEDS = st.lists(
     st.builds(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.demand_state import dump, load
-from spillway.plan.forecast import BIN_S, DemandModel, forecast
+from spillway.plan.scaling.demand_state import dump, load
+from spillway.plan.scaling.forecast import BIN_S, DemandModel, forecast
 from tests.unit.plan.demands import DAY, day, taught, two_days
 
 MOST_BYTES = 40_000  # a ConfigMap holds a megabyte, and everything else that was learned is in it too

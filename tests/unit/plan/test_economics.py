@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from spillway.api.traffic import TrafficPattern
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.economics import (
+from spillway.plan.money.economics import (
     Fleet,
     Pricing,
     ReplicaPrice,
@@ -21,8 +21,8 @@ from spillway.plan.economics import (
     stranded_share,
     usd_per_million_tokens,
 )
-from spillway.plan.lengths import Lengths
-from spillway.plan.load import SECONDS_PER_MONTH, Load, declared_load
+from spillway.plan.traffic.lengths import Lengths
+from spillway.plan.traffic.load import SECONDS_PER_MONTH, Load, declared_load
 from tests.unit.plan.planning import accelerator, load, provider
 
 LENGTHS = Lengths(input_mean=1000, input_p95=3000, output_mean=250)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
 from spillway.api.workload import PlacementMode
-from spillway.plan.evaluation import Subject, evaluate
 from spillway.plan.observation import Catalogue
-from spillway.plan.placed import Evaluation, ObservedLoad, Placed
+from spillway.plan.place.evaluation import Subject, evaluate
+from spillway.plan.place.placed import Evaluation, ObservedLoad, Placed
 from tests.unit.plan.situations import LLAMA_8B, NOW, accelerator, catalogue, provider, spec
 
 MODE = PlacementMode

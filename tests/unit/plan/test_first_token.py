@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.first_token import Delay, FirstToken, Prompts, erlang_c, first_token
-from spillway.plan.lengths import Lengths, length_slices
+from spillway.plan.replica.first_token import Delay, FirstToken, Prompts, erlang_c, first_token
+from spillway.plan.traffic.lengths import Lengths, length_slices
 
 STEP_MS = 20.0
 MIXED = ((0.7, 10.0), (0.25, 60.0), (0.05, 400.0))  # mean 42 ms

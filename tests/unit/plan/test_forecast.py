@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.forecast import (
+from spillway.plan.scaling.forecast import (
     BIN_S,
     DAMPING,
     DAY_BINS,

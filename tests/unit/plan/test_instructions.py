@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spillway.plan.instructions import as_backends, as_list, complete
+from spillway.plan.saving.instructions import as_backends, as_list, complete
 from tests.unit.plan.planning import spec
 
 BACKENDS = [{"providerRef": {"name": "acme"}, "model": "chat-8b"}]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.capacity import engine_limits, size
 from spillway.plan.decision import Memory
 from spillway.plan.observation import EngineLimits
+from spillway.plan.replica.capacity import engine_limits, size
 from tests.unit.plan.situations import LLAMA_8B, accelerator, observe, one_pass, pool, spec, workload
 
 MODEL = {"id": "meta/llama-8b", "architecture": LLAMA_8B, "maxContextTokens": 4096}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.lazy import EVERY_S, TELLING, Lazy, clamped, watch
-from spillway.plan.marginal import Terms, entry_prices, realized_gains
+from spillway.plan.scaling.lazy import EVERY_S, TELLING, Lazy, clamped, watch
+from spillway.plan.scaling.marginal import Terms, entry_prices, realized_gains
 
 MINUTE = 60.0
 START_UP = 3  # minutes

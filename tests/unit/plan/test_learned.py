@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.plan.decision import Counted, Memory
-from spillway.plan.demand_state import dump, load
-from spillway.plan.forecast import DemandModel
-from spillway.plan.forecast import learn as learn_demand
 from spillway.plan.learned import Learned, from_json, to_json
-from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
-from spillway.plan.roofline import StepModel
-from spillway.plan.start_up import LearnedStarts, StartUps
+from spillway.plan.replica.learned_step import LearnedStep, MeasuredStep, StepLoad, learn
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.start_up import LearnedStarts, StartUps
+from spillway.plan.scaling.demand_state import dump, load
+from spillway.plan.scaling.forecast import DemandModel
+from spillway.plan.scaling.forecast import learn as learn_demand
 from tests.unit.plan.situations import NOW
 
 EXPECTED = StepModel(base_ms=13.6, experts_ms=0.0, expert_share=1.0, sequence_ms=0.026, kv_ms=0.042, prompt_ms=0.0384, square_ms=0.5)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spillway.plan.learned_step import LearnedStep, MeasuredStep, StepLoad, learn, step_ms
-from spillway.plan.roofline import StepModel, scaled
-from spillway.plan.serving import STEP_OVERHEAD_MS
+from spillway.plan.replica.learned_step import LearnedStep, MeasuredStep, StepLoad, learn, step_ms
+from spillway.plan.replica.roofline import StepModel, scaled
+from spillway.plan.replica.serving import STEP_OVERHEAD_MS
 
 START = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 TICK_S, WINDOW_S = 15.0, 60.0
 MINUTES_10 = 40  # ticks
-# Qwen3-32B on two H100 (plan/calibration.py).
+# Qwen3-32B on two H100 (plan/replica/calibration.py).
 EXPECTED = StepModel(base_ms=13.6, experts_ms=0.0, expert_share=1.0, sequence_ms=0.026, kv_ms=0.042, prompt_ms=0.0384, square_ms=0.5)
 CONTEXT, PER_TOKEN = 1260.0, 1155 / 211  # tokens of a running request, and prompt tokens computed for each answer token
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan import ledger as book
-from spillway.plan import ledger_record, periods
 from spillway.plan.decision import Allowance, Grant, Lane, Ledger, LedgerEntry, Memory, Permit, Workload
+from spillway.plan.money import ledger as book
+from spillway.plan.money import ledger_record, periods
 from spillway.plan.observation import Observation, Sample, TokenCounters
 from tests.unit.plan.situations import (
     MISSING,

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.capacity import expected_service
 from spillway.plan.decision import Memory, Workload
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.long_prompts import READ_SHARE, longest_own_prompt_tokens, read_within_tokens, without_long_prompts
 from spillway.plan.observation import LongPromptTraffic, Sample, Signals
 from spillway.plan.readings import value
+from spillway.plan.replica.capacity import expected_service
+from spillway.plan.replica.long_prompts import READ_SHARE, longest_own_prompt_tokens, read_within_tokens, without_long_prompts
+from spillway.plan.traffic.lengths import declared_lengths
 from tests.unit.plan.situations import LLAMA_8B, MISSING, NOW, accelerator, later, observe, one_pass, signals, spec, workload
 
 BACKENDS = [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.marginal import STEPS_PER_REPLICA, Terms, Values, carried, entry_prices, realized_gains, values
+from spillway.plan.scaling.marginal import STEPS_PER_REPLICA, Terms, Values, carried, entry_prices, realized_gains, values
 
 SLOT_S = 120.0
 TERMS = Terms(kappa=2.5, start_up_s=240.0, entry_s=240.0, exit_s=60.0, batch=64, slots=96, most=8)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from spillway.plan.comparing.offers import Offers
+from spillway.plan.comparing.options import Question
+from spillway.plan.comparing.owning import all_sizes
 from spillway.plan.decision import Memory, Workload
-from spillway.plan.measured_pace import MeasuredPace, at_pace, measured_pace
-from spillway.plan.measuring import Measured, remember
 from spillway.plan.names import pool_name
-from spillway.plan.offers import Offers
-from spillway.plan.options import Question
-from spillway.plan.owning import all_sizes
-from spillway.plan.sizing import ReplicaSize
+from spillway.plan.place.measured_pace import MeasuredPace, at_pace, measured_pace
+from spillway.plan.replica.measuring import Measured, remember
+from spillway.plan.replica.sizing import ReplicaSize
 from tests.unit.plan.situations import LLAMA_8B, NOW, accelerator, learned, observe, one_pass, signals, workload
 
 TRAFFIC = {"requestsPerSecond": {"mean": "1"}, "inputTokens": {"mean": 1000}, "outputTokens": {"mean": 250}}

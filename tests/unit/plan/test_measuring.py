@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan import capacity
 from spillway.plan.decision import Memory
 from spillway.plan.learned import Learned, from_json, to_json
-from spillway.plan.learned_step import LearnedStep
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.measuring import Measured, remember
 from spillway.plan.observation import Sample, Signals
+from spillway.plan.replica import capacity
+from spillway.plan.replica.learned_step import LearnedStep
+from spillway.plan.replica.measuring import Measured, remember
+from spillway.plan.traffic.lengths import declared_lengths
 from tests.unit.plan.situations import (
     LLAMA_8B,
     MISSING,

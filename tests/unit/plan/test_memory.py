@@ -8,8 +8,9 @@ from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.dedicated import Engine
 from spillway.api.model import Model, Quantization
 from spillway.cli.questions import default_classes
-from spillway.plan.calibration import HARDWARE, ROWS, CalibrationRow
-from spillway.plan.memory import (
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.calibration import HARDWARE, ROWS, CalibrationRow
+from spillway.plan.replica.memory import (
     GIB,
     attended_tokens,
     kv_tokens,
@@ -20,9 +21,8 @@ from spillway.plan.memory import (
     step_tokens,
     weights_bytes,
 )
-from spillway.plan.memory import weights_bytes_per_accelerator as per_accelerator
-from spillway.plan.models import known_model
-from spillway.plan.speed import row_architecture, row_quantization, row_value_bytes
+from spillway.plan.replica.memory import weights_bytes_per_accelerator as per_accelerator
+from spillway.plan.replica.speed import row_architecture, row_quantization, row_value_bytes
 from tests.unit.plan.shapes import h100, shape
 
 NOMINAL_GIB = {"l40s": 48, "a100_sxm": 80, "h100_sxm": 80, "h200_sxm": 141, "b200_sxm": 180, "rtx_pro_6000_server": 96}

@@ -4,8 +4,7 @@ import pytest
 
 from spillway.api.model import Model, Quantization
 from spillway.plan.decision import Problem
-from spillway.plan.memory import splits, weights_bytes
-from spillway.plan.model_catalogue import (
+from spillway.plan.model.model_catalogue import (
     AICONFIGURATOR,
     COPIES,
     INFERENCE_SIM,
@@ -18,7 +17,8 @@ from spillway.plan.model_catalogue import (
     UNCONFIRMED,
     CatalogueModel,
 )
-from spillway.plan.models import KnownModel, catalogue_model, known_model, plain_name, resolve_model, stored_as
+from spillway.plan.model.models import KnownModel, catalogue_model, known_model, plain_name, resolve_model, stored_as
+from spillway.plan.replica.memory import splits, weights_bytes
 from tests.unit.plan.shapes import shape
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.load import declared_load
-from spillway.plan.observed_load import as_declared, observe_load
-from spillway.plan.placed import ObservedLoad
+from spillway.plan.place.placed import ObservedLoad
+from spillway.plan.traffic.lengths import declared_lengths
+from spillway.plan.traffic.load import declared_load
+from spillway.plan.traffic.observed_load import as_declared, observe_load
 from tests.unit.plan.situations import MISSING, NOW, signals, spec
 
 DAY, TICK, GAP = timedelta(hours=24), timedelta(seconds=15), timedelta(seconds=60)

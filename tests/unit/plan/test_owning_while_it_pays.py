@@ -8,10 +8,10 @@ import pytest
 
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory, ScaleDecision, Workload
-from spillway.plan.forecast import BIN_S
 from spillway.plan.learned import Learned, from_json, to_json
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue, Pool
+from spillway.plan.scaling.forecast import BIN_S
 from tests.unit.plan.demands import taught
 from tests.unit.plan.situations import (
     LLAMA_8B,

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
-from spillway.plan import ledger_record
 from spillway.plan.decision import HostedBackend, Lane, Ledger, Permit
+from spillway.plan.gateway.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left, why_stopped
+from spillway.plan.money import ledger_record
 from spillway.plan.observation import Observation, Sample, SpillMeter
-from spillway.plan.permit import LIFE, MICRO, RENEWED_AFTER, WORKERS, metered, plan_permit, what_is_left, why_stopped
 from spillway.plan.validate import resolve_backends
 from tests.unit.plan.situations import (
     MISSING,

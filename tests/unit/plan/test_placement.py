@@ -10,8 +10,8 @@ from spillway.api.workload import PlacementMode
 from spillway.plan.decision import Problem
 from spillway.plan.names import pool_name
 from spillway.plan.observation import Catalogue
-from spillway.plan.placed import Placed
-from spillway.plan.placement import Choice, choose_accelerator, tensor_parallel_size
+from spillway.plan.place.placed import Placed
+from spillway.plan.place.placement import Choice, choose_accelerator, tensor_parallel_size
 from spillway.plan.validate import misfit, misshapen, name_conflicts, resolve_backends
 from tests.unit.plan.situations import LLAMA_8B, MISSING, accelerator, catalogue, observe, one_pass, pool, signals, spec, workload
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from spillway.api.catalogue import AcceleratorClassSpec, HostedProviderSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.cli.questions import default_classes
-from spillway.plan.choice import Plan, make_plan
+from spillway.plan.comparing.choice import Plan, make_plan
+from spillway.plan.comparing.offers import find_offers
+from spillway.plan.comparing.options import Option, Question
+from spillway.plan.comparing.owning import all_sizes
 from spillway.plan.decision import Problem
-from spillway.plan.load import declared_load
-from spillway.plan.offers import find_offers
-from spillway.plan.options import Option, Question
-from spillway.plan.owning import all_sizes
+from spillway.plan.traffic.load import declared_load
 from tests.unit.plan.planning import provider
 
 MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-32B-FP8", "openai/gpt-oss-20b", "Qwen/Qwen3-30B-A3B")

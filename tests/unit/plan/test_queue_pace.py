@@ -5,10 +5,10 @@ from itertools import pairwise
 import pytest
 
 from spillway.api.traffic import Slo
-from spillway.plan.capacity import expected_service
-from spillway.plan.lengths import declared_lengths
-from spillway.plan.queue_pace import queue_pace
-from spillway.plan.serving import Service
+from spillway.plan.replica.capacity import expected_service
+from spillway.plan.replica.queue_pace import queue_pace
+from spillway.plan.replica.serving import Service
+from spillway.plan.traffic.lengths import declared_lengths
 from tests.unit.plan.situations import LLAMA_8B, accelerator, spec
 
 BATCH = 64

@@ -9,9 +9,9 @@ from benchmarks.capacity.on_gpu import SHAPES
 from benchmarks.capacity.real_runs import H200, RUNS, Compared, Load, compared, machine, tables
 from spillway.api.dedicated import Engine
 from spillway.api.model import Model, Quantization
-from spillway.plan.lengths import Lengths
-from spillway.plan.models import known_model
-from spillway.plan.sizing import replica_size
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.sizing import replica_size
+from spillway.plan.traffic.lengths import Lengths
 
 FOUND = {each.model: each for each in compared()}
 CATALOGUED = {

@@ -2,8 +2,8 @@
 
 from spillway.api.model import Model
 from spillway.api.workload import PlacementMode
-from spillway.plan.placed import Placed
-from spillway.plan.placement import effective_spec
+from spillway.plan.place.placed import Placed
+from spillway.plan.place.placement import effective_spec
 from spillway.plan.same import of_the_same
 from tests.unit.plan.situations import spec
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Counted, Decision, DemandPoint, Memory, ScaleDecision, Settling, Workload
-from spillway.plan.forecast import BIN_S
-from spillway.plan.no_place import unschedulable
 from spillway.plan.observation import Observation
-from spillway.plan.scale import lower_bound, upper_bound
+from spillway.plan.scaling.forecast import BIN_S
+from spillway.plan.scaling.no_place import unschedulable
+from spillway.plan.scaling.scale import lower_bound, upper_bound
 from tests.unit.plan.demands import taught
 from tests.unit.plan.situations import (
     MISSING,

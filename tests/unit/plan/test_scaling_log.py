@@ -7,7 +7,7 @@ import pytest
 from spillway.api.status import DecisionStatus
 from spillway.plan.decide import decide
 from spillway.plan.decision import Memory, ScaleFigures
-from spillway.plan.scaling_log import scaling_entries
+from spillway.plan.scaling.scaling_log import scaling_entries
 from tests.unit.plan.situations import NOW, SETTINGS, observe, signals, workload
 
 FIGURES = ScaleFigures(

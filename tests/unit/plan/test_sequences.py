@@ -9,12 +9,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spillway.plan import learned as knowledge
-from spillway.plan import ledger_record
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, Memory, Workload
 from spillway.plan.learned import Learned
+from spillway.plan.money import ledger_record
 from spillway.plan.observation import Observation, Sample
-from spillway.plan.scale import lower_bound, upper_bound
+from spillway.plan.scaling.scale import lower_bound, upper_bound
 from tests.unit.plan.situations import (
     LLAMA_8B,
     MISSING,

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.lengths import Lengths
-from spillway.plan.shape import DECLARED_FOR_HOURS, DECLARED_FOR_MINUTES, HOURS_S, MINUTES_S, Mean, Shape, declared_shape, seen_shape
+from spillway.plan.traffic.lengths import Lengths
+from spillway.plan.traffic.shape import (
+    DECLARED_FOR_HOURS,
+    DECLARED_FOR_MINUTES,
+    HOURS_S,
+    MINUTES_S,
+    Mean,
+    Shape,
+    declared_shape,
+    seen_shape,
+)
 
 DECLARED = declared_shape(Lengths(input_mean=1000, input_p95=3000, output_mean=250, output_p95=700), 0.0)
 tokens = st.floats(min_value=1, max_value=1e5)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spillway.api.workload import InferenceWorkloadSpec
-from spillway.plan.shares import BROUGHT_BY, GatewayLoad, LastLook, Shares, SharingGateway, is_shared, share_out
+from spillway.plan.gateway.shares import BROUGHT_BY, GatewayLoad, LastLook, Shares, SharingGateway, is_shared, share_out
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 LOOK = timedelta(seconds=1)

@@ -14,12 +14,12 @@ from spillway.api.dedicated import Engine
 from spillway.api.model import Model, Quantization
 from spillway.api.traffic import Slo
 from spillway.cli.questions import default_classes
-from spillway.plan.first_token import erlang_c
-from spillway.plan.lengths import Lengths, length_at, length_spread
-from spillway.plan.models import known_model
-from spillway.plan.roofline import StepModel
-from spillway.plan.serving import Service, largest_batch, sustained
-from spillway.plan.sizing import SizeBasis, own_context_misfit, too_long_requests
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.first_token import erlang_c
+from spillway.plan.replica.roofline import StepModel
+from spillway.plan.replica.serving import Service, largest_batch, sustained
+from spillway.plan.replica.sizing import SizeBasis, own_context_misfit, too_long_requests
+from spillway.plan.traffic.lengths import Lengths, length_at, length_spread
 from tests.unit.plan.shapes import CHAT, PROMISE, h100, shape, sized, sized_at
 
 L4 = h100(product="NVIDIA L4", memoryGiB=22, memoryBandwidthGBps=300, teraFLOPs={"bf16": 121, "fp8": 242}, perNode=4, interconnectGBps=64)

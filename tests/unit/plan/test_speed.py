@@ -8,11 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spillway.api.model import Model, Quantization
-from spillway.plan.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, HARDWARE, ROWS, CalibrationRow, usable
-from spillway.plan.memory import attended_tokens
-from spillway.plan.models import known_model
-from spillway.plan.roofline import StepModel, computes_in_eight_bits, roofline
-from spillway.plan.speed import hardware_of, row_architecture, row_estimate, row_model, row_quantization, row_value_bytes, step_model
+from spillway.plan.model.models import known_model
+from spillway.plan.replica.calibration import FULL_BATCH, FULL_BATCH_CONTEXT_TOKENS, HARDWARE, ROWS, CalibrationRow, usable
+from spillway.plan.replica.memory import attended_tokens
+from spillway.plan.replica.roofline import StepModel, computes_in_eight_bits, roofline
+from spillway.plan.replica.speed import (
+    hardware_of,
+    row_architecture,
+    row_estimate,
+    row_model,
+    row_quantization,
+    row_value_bytes,
+    step_model,
+)
 from tests.unit.plan.shapes import h100, shape
 
 SHEETS: dict[str, dict[str, Any]] = {

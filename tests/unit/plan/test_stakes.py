@@ -7,13 +7,13 @@ import pytest
 
 from spillway.api.vocabulary import Reason
 from spillway.plan.decision import Memory, OwnedPool, Workload
-from spillway.plan.economics import request_usd
-from spillway.plan.lengths import declared_lengths
+from spillway.plan.money.economics import request_usd
 from spillway.plan.observation import Observation
-from spillway.plan.shape import declared_shape
-from spillway.plan.stakes import is_alone, stakes_of
+from spillway.plan.scaling.stakes import is_alone, stakes_of
+from spillway.plan.scaling.worth import Stakes, worth_at
+from spillway.plan.traffic.lengths import declared_lengths
+from spillway.plan.traffic.shape import declared_shape
 from spillway.plan.validate import resolve_backends
-from spillway.plan.worth import Stakes, worth_at
 from tests.unit.plan.situations import (
     LLAMA_8B,
     NOW,

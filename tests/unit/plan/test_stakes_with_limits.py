@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from spillway.plan.decision import Decision, Ledger, Memory
+from spillway.plan.gateway.permit import LIFE, NEARLY_SPENT, plan_permit
 from spillway.plan.observation import Observation, Sample
-from spillway.plan.permit import LIFE, NEARLY_SPENT, plan_permit
-from spillway.plan.stakes import stakes_of
+from spillway.plan.scaling.stakes import stakes_of
+from spillway.plan.scaling.worth import Stakes
 from spillway.plan.validate import resolve_backends
-from spillway.plan.worth import Stakes
 from tests.unit.plan.situations import LLAMA_8B, MISSING, NOW, counters, observe, one_pass, signals, workload
 
 ONE: dict[str, Any] = {"backends": [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]}

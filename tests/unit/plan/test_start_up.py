@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from spillway.api.status import Basis
 from spillway.plan.decision import Memory
 from spillway.plan.observation import ReplicaPod
-from spillway.plan.start_up import KEPT, LearnedStarts, StartUp, StartUps, estimated_start_up_s, learn_starts, start_up
+from spillway.plan.replica.start_up import KEPT, LearnedStarts, StartUp, StartUps, estimated_start_up_s, learn_starts, start_up
 from tests.unit.plan.situations import LLAMA_8B, NOW, POOL, later, observe, one_pass, replica, workload
 
 KIND = "h100/1/meta/llama-8b"

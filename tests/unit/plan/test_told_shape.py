@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from spillway.api.model import Architecture
 from spillway.api.vocabulary import ConditionType, Reason
 from spillway.api.workload import PlacementMode
-from spillway.plan.architecture import Unreadable
 from spillway.plan.decision import Decision, Memory, Workload
 from spillway.plan.learned import Learned, from_json, to_json
+from spillway.plan.model.architecture import Unreadable
+from spillway.plan.model.told_shape import ToldShape, as_stated, listen, named, read_told, with_told
 from spillway.plan.observation import EngineLimits, Observation, Pool, ReplicaPod, ToldConfig
-from spillway.plan.told_shape import ToldShape, as_stated, listen, named, read_told, with_told
 from spillway.report.outcome import ApplyOutcome
 from spillway.report.status import report
 from tests.unit.plan.situations import NOW, accelerator, catalogue, observe, one_pass, pool, replica, workload

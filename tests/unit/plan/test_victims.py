@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spillway.plan.decide import decide
 from spillway.plan.decision import Decision, DemandPoint, Memory
 from spillway.plan.observation import Observation
-from spillway.plan.victims import NOT_SERVING, deletion_costs
+from spillway.plan.scaling.victims import NOT_SERVING, deletion_costs
 from tests.unit.plan.situations import NOW, POOL, SETTINGS, later, observe, pool, replica, signals, workload
 
 CALM = Memory(demand=tuple(DemandPoint(at=later(-15.0 * (21 - index)), wanted=1) for index in range(21)))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.forecast import BIN_S, DemandModel
-from spillway.plan.lazy import Lazy
-from spillway.plan.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
+from spillway.plan.scaling.forecast import BIN_S, DemandModel
+from spillway.plan.scaling.lazy import Lazy
+from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
 from tests.unit.plan.demands import DAY, day, taught
 
 STAKES = Stakes(

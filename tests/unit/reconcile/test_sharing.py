@@ -12,9 +12,9 @@ from spillway.apply.connection import ApiError
 from spillway.observe.child import Child
 from spillway.observe.cluster import ClusterView
 from spillway.plan.decision import Decision, Key, Workload
-from spillway.plan.shares import GatewayLoad
+from spillway.plan.gateway.shares import GatewayLoad
 from spillway.reconcile.sharing import WATCH_LAG, Sharing
-from spillway.render.envoy_share import share_annotation
+from spillway.render.envoy.share import share_annotation
 from tests.unit.plan.situations import gateway, observe, one_pass, replica, workload
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from spillway.api.catalogue import HostedProviderSpec
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Allowance, HostedBackend, Lane, Permit
 from spillway.plan.validate import resolve_backends
-from spillway.render.envoy_permit import guard_metadata, is_guarded, permit_text
+from spillway.render.envoy.permit import guard_metadata, is_guarded, permit_text
 from tests.unit.plan.situations import LLAMA_8B, NOW, catalogue, provider, spec
 
 BACKENDS = [{"providerRef": {"name": "acme"}, "model": "llama-8b"}]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from spillway.api.gateway import Gateway
-from spillway.render.envoy_room import is_bounded, room_filter
+from spillway.render.envoy.room import is_bounded, room_filter
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from spillway.api.pods import GatewayPodTemplate, Resources
 from spillway.api.quantities import amount
 from spillway.plan.decision import Decision, Ledger, LedgerEntry
-from spillway.render import envoy, gateway
-from spillway.render.envoy_share import share_annotation, share_told
+from spillway.render import gateway
+from spillway.render.envoy import config as envoy
+from spillway.render.envoy.share import share_annotation, share_told
 from spillway.render.ledger import ledger_object, parse_ledger
 from spillway.render.objects import ChildRef, render, wanted
 from tests.golden.objects.case import Case, with_settings

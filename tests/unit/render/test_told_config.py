@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from spillway.plan.architecture import architecture_of
-from spillway.plan.told_shape import named, read_told
+from spillway.plan.model.architecture import architecture_of
+from spillway.plan.model.told_shape import named, read_told
 from spillway.render.told_config import LAST_WORDS, LIMIT_S, SCRIPT, command, environment
 from tests.unit.plan.test_architecture import DEEPSEEK, GEMMA, GPT_OSS, LLAMA, MIXTRAL, NEMOTRON, QWEN_NEXT
 from tests.unit.render.cases import container, dedicated

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spillway.plan.roofline import StepModel
+from spillway.plan.replica.roofline import StepModel
 from spillway.simulate.outcome import Prices
 from spillway.simulate.policy import Seen
 from spillway.simulate.run import Run

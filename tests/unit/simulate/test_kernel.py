@@ -9,8 +9,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from spillway.plan.first_token import erlang_c
-from spillway.plan.roofline import StepModel
+from spillway.plan.replica.first_token import erlang_c
+from spillway.plan.replica.roofline import StepModel
 from spillway.simulate.arrivals import poisson
 from spillway.simulate.fleet import Fleet
 from spillway.simulate.kernel import run_ms, steps_until

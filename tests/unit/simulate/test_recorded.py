@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spillway.plan.lengths import Lengths
+from spillway.plan.traffic.lengths import Lengths
 from spillway.simulate.reading import Reading, TraceError
 from spillway.simulate.recorded import LOST, History, recorded_trace
 

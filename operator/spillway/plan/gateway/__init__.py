@@ -1,0 +1,1 @@
+"""What gateways may do: the concurrency cap and its shares, and the permit to spend at hosted backends."""

@@ -1,0 +1,1 @@
+"""What it costs: prices, the arithmetic of a month, and the ledger that survives restarts."""

@@ -1,0 +1,1 @@
+"""Where a workload is served, and how it gets from one place to another."""

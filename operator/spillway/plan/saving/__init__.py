@@ -1,0 +1,1 @@
+"""What of a running workload could be had for less, with the field to change."""

@@ -1,0 +1,1 @@
+"""How many replicas: demand, its forecast, and what each replica is worth."""

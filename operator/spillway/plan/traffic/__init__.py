@@ -1,0 +1,1 @@
+"""What arrives: how much, how it moves, and how long requests are."""
