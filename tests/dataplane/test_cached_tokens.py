@@ -49,7 +49,7 @@ def telling(usage: dict[str, Any], path: str = CHAT) -> fakes.Script:
 
 async def asked_in_all_ways(scene: Stage, path: str) -> None:
     """Ask for a plain answer, for a stream, and for one that the edge does not see asked for."""
-    for stream in (False, True, 1):
+    for stream in (False, True, 2):
         assert (await scene.client.post(path=path, stream=stream)).status == 200
 
 
