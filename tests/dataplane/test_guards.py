@@ -341,6 +341,7 @@ IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; 
         ([{"image_url": "data:image/png;base64,AAAA", "type": "input_image"}], {}, IMAGE_TOKENS),
         ([IMAGE] * 20, {}, CONTEXT),
         ([UNTYPED, IMAGE, {"type": "text", "text": "see", "image_url": None, "uuid": "i7"}], {}, 3 * IMAGE_TOKENS),
+        ([{"type": "text", "text": "see", "image_url": None, "audio_url": None}], {}, 0),
         ([{"audio_url": "https://x.test/a.mp3"}], {}, CONTEXT),
         ([{"video_url": {"url": "https://x.test/a.mp4"}}], {}, CONTEXT),
         ([{"type": "text", "text": '{"image_url":"https://x.test/a.png"}'}], {"metadata": {"image_url": "a", "video_url": "b"}}, 0),
@@ -362,7 +363,8 @@ IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; 
         ([], {"tools": [{"type": "function", "name": "web_search"}], "plugins": [], "web_search_options": None}, 0),
     ],
     ids=[
-        *("an image", "two", "an input image", "many", "images without a type", "audio without one", "video without one", "only its name"),
+        *("an image", "two", "an input image", "many", "images without a type", "empty ones", "audio without one", "video without one"),
+        "only its name",
         *("audio", "video", "file", "file by URL", "said before", "talk", "neither", "words"),
         *("document", "stored prompt", "search", "older search", "MCP server", "search in a chat", "plugin", "own function"),
     ],

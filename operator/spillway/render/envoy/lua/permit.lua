@@ -154,27 +154,31 @@ local function has_part(s, kinds)
   return false
 end
 
+-- What is said, with its letters written out; nothing where none of its members can name an image, audio or video.
+local function said_of(s, text, found)
+  if not find(text, '_url"', 1, true) then return "" end
+  local said = ""
+  for _, span in pairs({ found.messages, found.input }) do said = said .. spelt_out(sub(s, span[1], span[2])) end
+  return said
+end
+
 -- How many members of what is said have this name. vLLM, which providers run too, goes by it where a part does not say its type, or has a
--- `uuid`. Elsewhere it is no part: a function's argument, the request's metadata.
-local function named(s, text, found, name)
-  if not find(text, name, 1, true) then return 0 end
-  local count = 0
-  for _, span in pairs({ found.messages, found.input }) do
-    local said = spelt_out(sub(s, span[1], span[2]))
-    local _, last = find(said, name, 1, true)
-    while last do
-      if find(said, "^%s*:", last + 1) then count = count + 1 end
-      _, last = find(said, name, last + 1, true)
-    end
+-- `uuid`, which may stand for the value. Elsewhere it is no part: a function's argument, the request's metadata.
+local function named(said, name)
+  local count, _, last = 0, find(said, name, 1, true)
+  local empty = not find(said, '"uuid"', 1, true) and "^%s*:%s*null"  -- what some encoders write of a part of text
+  while last do
+    if find(said, "^%s*:", last + 1) and not (empty and find(said, empty, last + 1)) then count = count + 1 end
+    _, last = find(said, name, last + 1, true)
   end
   return count
 end
 
 -- Whether the model reads something that the body only names: what was said before, a prompt that the provider keeps, a file.
-local function refers(s, text, found)
+local function refers(s, text, found, said)
   if asked(s, found.previous_response_id) or asked(s, found.conversation) then return true end
   if found.prompt and byte(s, found.prompt[1]) == 123 then return true end
-  return has_part(text, ELSEWHERE) or named(s, text, found, '"audio_url"') + named(s, text, found, '"video_url"') > 0
+  return has_part(text, ELSEWHERE) or named(said, '"audio_url"') + named(said, '"video_url"') > 0
 end
 
 -- Whether the provider looks for more to read.
@@ -206,10 +210,11 @@ function envoy_on_request(h)
   if not found then return refuse(h, "400", "invalid_body", "invalid request body: " .. why) end
   local limit = max(number(s, found.max_tokens) or 0, number(s, found.max_completion_tokens) or 0, number(s, found.max_output_tokens) or 0)
   local text = spelt_out(s)
-  local images = max(parts(text, '"image_url"') + parts(text, '"input_image"'), named(s, text, found, '"image_url"'))
+  local said = said_of(s, text, found)
+  local images = max(parts(text, '"image_url"') + parts(text, '"input_image"'), named(said, '"image_url"'))
   local embeds = find(headers:get(":path"), "/embeddings", 1, true)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
-  local more = refers(s, text, found)
+  local more = refers(s, text, found, said)
   local is_text = images == 0 and not more and parts(text, '"input_audio"') == 0
   local missing = lacking(meta, s, found, images, is_text and #s - whole + longest, limit)
   if missing then
