@@ -163,3 +163,13 @@ async def test_what_a_model_writes_of_a_cache_is_no_discount(stage: SetStage) ->
     scene.alpha.script = script
     await scene.client.post(stream=True)
     await met(scene, cached=0, answers=1)
+
+
+async def test_a_permit_is_kept_where_cached_tokens_cost_more_than_others(stage: SetStage) -> None:
+    """Nobody bills so, but a price may be mistyped; then the charge in advance has to cover it."""
+    scene = await stage(cap=0, overflow=LIMITED, model={"cachedInputUSDPerMillionTokens": "10"})
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=800))
+    scene.alpha.script = telling({"prompt_tokens": 40, "completion_tokens": 5, "prompt_tokens_details": details(40)})
+    for _ in range(10):
+        await scene.client.post(max_tokens=10)
+    assert 0 < await counted(scene, "charged_micro_usd", backend=ALPHA) <= 800

@@ -436,7 +436,7 @@ async def test_a_permit_that_cannot_be_read_allows_nothing(stage: SetStage, text
 async def test_should_the_script_fail_nothing_is_sent(stage: SetStage, authority: Authority, tmp_path: Path) -> None:
     """Envoy lets a request pass whose script fails; the filter behind it does not."""
     scene = await stage(cap=0, overflow=LIMITED)
-    async with another(scene, authority, tmp_path, '"input_price"', '"another_price"') as broken, Client(broken.url) as client:
+    async with another(scene, authority, tmp_path, '"output_price"', '"another_price"') as broken, Client(broken.url) as client:
         answer = await client.post(max_tokens=TOKENS)
     assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
     assert "attempt to" in broken.log.read_text()  # the script did fail

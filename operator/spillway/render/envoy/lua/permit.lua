@@ -231,7 +231,7 @@ function envoy_on_request(h)
   local input = min(ceil(#s / WORST_BYTES_PER_TOKEN) + images * WORST_IMAGE_TOKENS, context and context * count or math.huge)
   if more or searches(s, found) then input = max(input, meta:get("longest_output")) end  -- the context, or what stands for it
   local output = embeds and 0 or answers * (limit > 0 and limit or meta:get("longest_output"))
-  local cost = ceil(input * meta:get("input_price") + output * meta:get("output_price"))
+  local cost = ceil(input * max(meta:get("input_price"), meta:get("cached_input_price")) + output * meta:get("output_price"))
   local load = ceil(#s / USUAL_BYTES_PER_TOKEN) + images * USUAL_IMAGE_TOKENS + (embeds and 0 or answers * (limit > 0 and limit or USUAL_OUTPUT))
   local path = meta:get("permit_file")
   if path then
