@@ -52,6 +52,8 @@ PREDECESSORS_SHOWN = timedelta(minutes=5)
 # No answer of Prometheus rests on an older scrape (its default lookback).
 OLDEST_SCRAPE = timedelta(minutes=5)
 FORMER_KEPT = timedelta(hours=1)  # a clock that is wrong is set right within minutes of its node's start, or stays wrong
+# Beyond so many a ledger is not kept twice: a ConfigMap holds 1 MiB, and a mark has 80 bytes of a replica, 400 of a gateway.
+FORMER_MARKS = 1000
 
 COUNTED = (
     *("input_tokens", "output_tokens", "requests", "unmetered_requests", "unmetered_request_bytes", "unmetered_response_bytes"),
@@ -140,8 +142,10 @@ def _of_today(ledger: Ledger, now: datetime) -> Ledger:
 
 
 def _with_former(ledger: Ledger, before: Ledger | None, now: datetime) -> Ledger:
-    """Return the ledger with that of the day which has just ended; with none where that is a while ago."""
+    """Return the ledger with that of the day which has just ended; with none where that is a while ago, or has too many marks."""
     if before is not None and before.day and before.day < ledger.day:
+        if len(before.counters) + len(before.replicas) > FORMER_MARKS:
+            return replace(ledger, former=None, former_since=None)
         return replace(ledger, former=replace(before, former=None, former_since=None, permit=None, grants=()), former_since=now)
     if ledger.former is None or (ledger.former_since is not None and elapsed(ledger.former_since, now) < FORMER_KEPT):
         return ledger
