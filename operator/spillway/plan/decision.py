@@ -242,7 +242,7 @@ class Ledger:
     day_hosted_requests: float = 0.0
     permit: Permit | None = None
     grants: tuple[Grant, ...] = ()  # what lanes hold of this permit and of earlier ones
-    former: "Ledger | None" = None  # as it was when the day before ended, should that have been the clock's error
+    former: "Ledger | None" = None  # as it was on the day that came before, should that have ended by the clock's error
     former_since: datetime | None = None
 
 

@@ -339,6 +339,25 @@ def test_a_day_and_month_that_ended_by_the_clocks_error_go_on_once_it_is_set_rig
     assert right.dedicated_usd == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("behind", [timedelta(days=1), timedelta(days=40)], ids=["a day", "a month"])
+def test_a_day_and_month_go_on_after_a_clock_that_was_behind(behind: timedelta) -> None:
+    """Else a limit could be spent twice on that day."""
+    seen = [counters(requests=million, input_tokens=million * 1e6, output_tokens=million * 1e6) for million in (1, 2, 3)]
+    before = advanced(None, scraped(seen[0]))
+    wrong = advanced(before, scraped(seen[1], at=NOW - behind), NOW - behind)
+    still = advanced(ledger_record.from_json(ledger_record.to_json(wrong)), scraped(seen[1], at=later(15) - behind), later(15) - behind)
+    right = advanced(still, scraped(seen[2], at=later(30)), later(30))
+    assert (right.month, right.day, right.former) == (before.month, before.day, None)
+    assert (right.hosted_usd, right.day_hosted_usd, right.day_requests) == pytest.approx((1.5, 1.5, 3))
+
+
+def test_a_day_that_comes_in_its_time_starts_anew_also_after_a_clock_that_was_ahead() -> None:
+    ahead, midnight = NOW + timedelta(days=1), datetime(2026, 11, 22, tzinfo=UTC)
+    wrong = advanced(None, scraped(MILLION, at=ahead), ahead)
+    right = advanced(wrong, scraped(MILLION, at=midnight - timedelta(seconds=15)), midnight - timedelta(seconds=15))
+    assert advanced(right, scraped(MILLION, at=midnight), midnight).day_hosted_usd == 0.0
+
+
 def test_a_day_that_has_ended_an_hour_ago_is_over() -> None:
     before = advanced(None, scraped(MILLION))
     next_day = advanced(before, scraped(MILLION, at=NOW + timedelta(days=1)), NOW + timedelta(days=1))

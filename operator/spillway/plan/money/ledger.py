@@ -11,7 +11,7 @@ How it counts
   costs nothing while the pod is still there afterwards.
 * The month is the calendar month in UTC. Own cost is split exactly at its boundary; token growth across it in proportion to time.
 * When a day or month ends, the ledger of before is kept beside the new one for an hour. Should the clock be set back to that day meanwhile,
-  counting goes on from there: counters and replicas tell the rest once more.
+  counting goes on from there: counters and replicas tell the rest once more. So it does after a clock that was behind, on the day before.
 * `unaccounted_s`: a break in the watch counts only when something really slipped through it: a replica that was charged before and is gone
   without an end, or a gateway container whose counters did not continue. What is born and dies within a break leaves no trace.
 * A workload made again under a deleted one's name finds that one's pods, which end their requests first. What these had counted and cost
@@ -86,17 +86,19 @@ def _set_back(ledger: Ledger, now: datetime) -> Ledger:
 
     Time that replicas were charged for ahead is not charged again, as far as it is of the sums of this month.
     """
-    former = ledger.former
-    if former is not None and former.day == day_of(now) < ledger.day:
+    former, today = ledger.former, day_of(now)
+    if former is not None and former.day == today and (today < ledger.day or _was_behind(ledger, now)):
         return _set_back(replace(former, permit=ledger.permit, grants=ledger.grants), now)
     watched_ahead = ledger.watched_until is not None and ledger.watched_until > now
-    if not watched_ahead and ledger.month <= month_of(now) and ledger.day <= day_of(now):
+    if not watched_ahead and ledger.month <= month_of(now) and ledger.day <= today:
         return ledger
+    if ledger.day > today:
+        ledger = _beside(ledger, ledger, now)
     last = month_end(now)
     return replace(
         ledger,
         month=min(ledger.month, month_of(now)),
-        day=min(ledger.day, day_of(now)),
+        day=min(ledger.day, today),
         watched_until=None if ledger.watched_until is None else min(ledger.watched_until, now),
         counted_until=None if ledger.counted_until is None else min(ledger.counted_until, now),
         counters={
@@ -104,6 +106,11 @@ def _set_back(ledger: Ledger, now: datetime) -> Ledger:
         },
         replicas={uid: min(mark, last) for uid, mark in ledger.replicas.items()},
     )
+
+
+def _was_behind(ledger: Ledger, now: datetime) -> bool:
+    """Whether the clock has leapt on to another day, of which the former ledger then is: one that ended lately is no more by then."""
+    return ledger.day < day_of(now) and ledger.watched_until is not None and now - ledger.watched_until > FORMER_KEPT
 
 
 def _opened(ledger: Ledger | None, workload: Workload, now: datetime) -> Ledger:
@@ -142,14 +149,19 @@ def _of_today(ledger: Ledger, now: datetime) -> Ledger:
 
 
 def _with_former(ledger: Ledger, before: Ledger | None, now: datetime) -> Ledger:
-    """Return the ledger with that of the day which has just ended; with none where that is a while ago, or has too many marks."""
+    """Return the ledger with that of the day which has just ended; with none where that is a while ago."""
     if before is not None and before.day and before.day < ledger.day:
-        if len(before.counters) + len(before.replicas) > FORMER_MARKS:
-            return replace(ledger, former=None, former_since=None)
-        return replace(ledger, former=replace(before, former=None, former_since=None, permit=None, grants=()), former_since=now)
+        return _beside(ledger, before, now)
     if ledger.former is None or (ledger.former_since is not None and elapsed(ledger.former_since, now) < FORMER_KEPT):
         return ledger
     return replace(ledger, former=None, former_since=None)
+
+
+def _beside(ledger: Ledger, former: Ledger, now: datetime) -> Ledger:
+    """Return the ledger with another beside it; with none where that has too many marks."""
+    if len(former.counters) + len(former.replicas) > FORMER_MARKS:
+        return replace(ledger, former=None, former_since=None)
+    return replace(ledger, former=replace(former, former=None, former_since=None, permit=None, grants=()), former_since=now)
 
 
 def _slipped(ledger: Ledger, seen: Observation, *, now: datetime, settings: PlanSettings) -> float:
