@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import distribution
@@ -55,7 +56,6 @@ def under(folder: Path, addresses: GatewayAddresses) -> GatewayAddresses:
         cap_folder=str(folder / "cap"),
         share_folder=str(folder / "share"),
         hosted_folder=str(folder / "hosted"),
-        run_folder=str(folder / "run"),
         access_folder=str(folder / "access"),
         tls_folder=str(folder / "tls"),
         collector_folder=str(folder / "collector"),
@@ -116,8 +116,11 @@ class Gateway:
         self.pod = folder.name
         self._held = (reserved(), reserved())
         listen, metrics = (Address(host="127.0.0.1", port=port_of(held)) for held in self._held)
-        self.addresses = replace(under(folder, addresses), listen=listen, metrics=metrics)
-        (folder / "run").mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run = tempfile.TemporaryDirectory(
+            prefix="spillway-"
+        )  # a socket's path has 108 bytes at most
+        self.addresses = replace(under(folder, addresses), listen=listen, metrics=metrics, run_folder=self._run.name)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses, memory_bytes=memory_bytes))
         self.cap = Volume(folder / "cap", envoy.cap_files(decision))
         self.share = Volume(folder / "share", _share_files(None)) if has_share(workload, decision) else None
@@ -210,6 +213,7 @@ class Gateway:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
             await self._process.wait()
+        self._run.cleanup()
 
     def terminate(self) -> None:
         """Send SIGTERM, as the kubelet does after the preStop hook."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -621,7 +622,7 @@ async def test_the_operations_port_shows_metrics_and_readiness_and_nothing_else(
         ):
             async with session.request(method, path) as response:
                 assert response.status == status, (method, path)
-    socket = scene.gateway.folder / "run" / "admin.sock"
+    socket = Path(scene.gateway.addresses.run_folder) / "admin.sock"
     assert oct(socket.stat().st_mode & 0o777) == "0o600"
 
 
