@@ -91,9 +91,9 @@ WORKLOAD_RULES = (
         model="InferenceWorkloadSpec",
         rule="!has(self.gateway) || !has(self.gateway.hold) || (has(self.dedicated) && (self.placement.mode == 'Dedicated' "
         f"|| (self.placement.mode == 'Auto' && !{_BACKENDS}) || (self.placement.mode in ['Hybrid', 'Auto'] && {_WHEN_EXCEEDED_WAITS})))",
-        message="gateway.hold lets requests wait for replicas where nothing else may serve them: remove it, or choose placement.mode "
-        "Dedicated, or Auto without hosted.backends; hosted backends bridge a cold start, unless hosted.overflow.whenExceeded "
-        "Wait makes requests over a limit wait",
+        message="gateway.hold lets requests wait for replicas where nothing else may serve them: remove it, choose placement.mode "
+        "Dedicated, or Auto without hosted.backends, or set hosted.overflow.whenExceeded Wait, with which requests wait that a limit "
+        "keeps from hosted backends",
         at=".gateway.hold",
     ),
     Rule(

@@ -239,7 +239,7 @@ class Applier:
         try:
             await self._apply(workload, obj)
         except ApiError as problem:
-            if problem.status and problem.status not in _NO_REFUSALS:
+            if problem.status and problem.status not in _NO_REFUSALS and not problem.namespace_ends:
                 pause_s = min(2 * before.pause_s, LAST_PAUSE_S) if before is not None and known else FIRST_PAUSE_S
                 sent = (digest, workload.generation, self._known.changes(workload.key))
                 refusals[ref] = _Refusal(sent=sent, problem=str(problem), pause_s=pause_s, until=self._clock() + pause_s)

@@ -35,7 +35,7 @@ class TooMuchError(Exception):
     """An answer has more in it than anybody's pods tell who mean well: it is not read to its end."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f'it {what}; find the pods with too many: topk(5, count by (namespace, pod) ({{workload!=""}}))')
+        super().__init__(f"it {what}")
 
 
 # What can go wrong on the way to an answer, the shape of the answer included.

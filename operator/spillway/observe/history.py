@@ -10,7 +10,7 @@ import requests
 
 from spillway.observe import queries
 from spillway.observe.access import OPEN, Access
-from spillway.observe.asking import TROUBLE, RefusedError, connect, why_not_let_in
+from spillway.observe.asking import TROUBLE, RefusedError, TooMuchError, connect, why_not_let_in
 from spillway.simulate.recorded import History
 from spillway.simulate.trace import MINUTE_S, Floats
 
@@ -112,4 +112,6 @@ def _sentence(problem: BaseException) -> str:
         return "it did not answer in time; ask for less with --since"
     if isinstance(problem, RefusedError):
         return f"it answered {problem}; set the URL of Prometheus itself"
-    return f"it answered {' '.join(f'{type(problem).__name__}: {problem}'.split())[:200]}; give the URL of Prometheus itself"
+    if isinstance(problem, TooMuchError):  # a day of one series is some 40 KB
+        return f"{problem}; set the URL of Prometheus itself"
+    return f"it answered {' '.join(f'{type(problem).__name__}: {problem}'.split())[:200]}; set the URL of Prometheus itself"

@@ -131,5 +131,5 @@ def _sentence(problem: BaseException) -> str:
     if isinstance(problem, RefusedError):
         return f"it answered {problem}"
     if isinstance(problem, TooMuchError):
-        return str(problem)
+        return f'{problem}; find the pods with too many: topk(5, count by (namespace, pod) ({{workload!=""}}))'
     return f"{type(problem).__name__}: {problem}"[:200]

@@ -81,8 +81,9 @@ def refusal(answer: Callable[[Request], Answer], **changes: Any) -> str:
         ((200, "<html>"), "it answered"),
         ((200, {"status": "success", "data": {"result": [{"metric": {}}]}}), "something else than a range"),
         ((200, {"status": "success"}), "it answered"),
+        ((200, "x" * 17 * 1024**2), "it answered a query with more than 16 MiB; set the URL"),
     ],
-    ids=["an error", "a page", "series without values", "no data"],
+    ids=["an error", "a page", "series without values", "no data", "far more than was asked for"],
 )
 def test_an_answer_that_is_none_is_told(answer: Answer, told: str) -> None:
     assert told in refusal(lambda _: answer)

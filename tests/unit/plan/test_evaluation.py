@@ -113,6 +113,15 @@ def test_a_difference_within_the_error_leaves_alone_what_serves() -> None:
     assert plan(serving=HOSTED, known=near).target == HOSTED
 
 
+def test_a_size_that_nobody_would_choose_is_weighed_where_it_serves() -> None:
+    threes = LLAMA_8B | {"attentionHeads": 24, "keyValueHeads": 24, "vocabularySize": 64 * 120}
+    serving = Placed(mode=MODE.DEDICATED, accelerator_class="h100", tensor_parallel_size=3)
+    found = plan(serving=serving, model={"architecture": threes}, hosted=None)
+    assert found.serving_feasible
+    assert found.usd is not None
+    assert plan(model={"architecture": threes}, hosted=None).target == OWNED
+
+
 def test_the_first_backend_is_what_renting_costs_since_it_is_the_one_that_answers() -> None:
     models = [listed("5", "15"), listed("0.01", "0.01", name="cheap")]
     known = catalogue(providers={"acme": provider(models=models)})

@@ -107,6 +107,15 @@ def test_learning_starts_anew_for_another(other: Measured) -> None:
     assert remember(first, signals(step_time_ms=MISSING), other, NOW).step is None
 
 
+def test_other_files_are_another_model_where_its_shape_is_not_known() -> None:
+    one, other = (
+        subject(spec(model={"id": "acme/own", "source": {"persistentVolumeClaim": {"claimName": claim}}})) for claim in ("small", "large")
+    )
+    first = remember(Memory(), at(0, step_time_ms=20.0, batch_mean=8.0), one, NOW)
+    assert first.step is not None
+    assert remember(first, signals(step_time_ms=MISSING), other, NOW).step is None
+
+
 def busy_for(memory: Memory, minutes: int, *, begin: int, **found: float) -> Memory:
     """Return the memory after so many minutes of 20 requests a second of these lengths."""
     for minute in range(begin, begin + minutes):

@@ -221,8 +221,9 @@ async def test_a_namespace_that_ends_is_left_alone_whatever_it_refuses_first(ope
             raise ApiError(403, "forbidden: unable to create new content in namespace ml because it is being terminated", [NAMESPACE_ENDS])
 
     operator.server.hook = refuse
-    assert await operator.reconciler.run(KEY) == UNREADABLE_REVISIT_S
-    assert operator.telemetry.passes == {"done": 1}
+    for passes in (1, 2):
+        assert await operator.reconciler.run(KEY) == UNREADABLE_REVISIT_S
+        assert operator.telemetry.passes == {"done": passes}
 
 
 async def test_gateways_are_not_rolled_before_the_configuration_that_they_start_with_is_there(operator: Operator) -> None:

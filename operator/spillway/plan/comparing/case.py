@@ -79,7 +79,12 @@ def case_of(question: Question, usage: Usage, providers: Mapping[str, HostedProv
     seen = usage.seen
     if usage.mode is None or seen is None or not seen.mean_per_s or not seen.input_tokens or not seen.output_tokens:
         return None
-    asked = replace(question, spec=as_declared(question.spec, seen), offers=_answering(question.offers, usage))
+    asked = replace(
+        question,
+        spec=as_declared(question.spec, seen),
+        offers=_answering(question.offers, usage),
+        running_tensor_parallel_size=usage.tensor_parallel_size,
+    )
     load = declared_load(asked.spec)
     if load is None:
         return None

@@ -113,6 +113,7 @@ class Question:
     classes: Mapping[str, AcceleratorClassSpec]
     offers: Offers
     most_replicas: int = MOST_REPLICAS  # that may be owned
+    running_tensor_parallel_size: int | None = None  # of the replicas there are
 
     @property
     def lengths(self) -> Lengths:

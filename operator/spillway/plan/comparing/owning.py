@@ -53,6 +53,7 @@ def all_sizes(question: Question) -> tuple[ReplicaSize, ...] | Problem:
             lengths=question.lengths,
             slo=question.spec.slo,
             max_context_tokens=question.spec.model.max_context_tokens,
+            running_tensor_parallel_size=question.running_tensor_parallel_size,
         )
     )
 

@@ -188,7 +188,14 @@ def _question(subject: Subject, spec: InferenceWorkloadSpec) -> Question:
     elif not offers.by_name:
         offers = replace(offers, found=offers.found[:1])
     most = spec.dedicated.scaling.max_replicas if spec.dedicated else MOST_REPLICAS
-    return Question(name=subject.name, spec=as_made(spec), classes=classes, offers=offers, most_replicas=most)
+    return Question(
+        name=subject.name,
+        spec=as_made(spec),
+        classes=classes,
+        offers=offers,
+        most_replicas=most,
+        running_tensor_parallel_size=None if subject.serving is None else subject.serving.tensor_parallel_size,
+    )
 
 
 def _can_be_done(option: Option, spec: InferenceWorkloadSpec) -> bool:

@@ -48,10 +48,13 @@ class Measured:
 
 @of_the_same
 def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
+    known = known_model(spec.model) is not None
+    # Of a model that nothing knows, the place is all that says which one it is.
+    without = NO_FIGURES if known else NO_FIGURES - {"source"}
     said = {
         "pool": pool,
-        "model": spec.model.model_dump(mode="json", exclude=set(NO_FIGURES), exclude_defaults=True),
-        "known": known_model(spec.model) is not None,  # a later catalogue may know it: then there is an estimate to begin with
+        "model": spec.model.model_dump(mode="json", exclude=set(without), exclude_defaults=True),
+        "known": known,  # a later catalogue may know it: then there is an estimate to begin with
         "engine": spec.own.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True),
     }
     return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()

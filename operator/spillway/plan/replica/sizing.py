@@ -103,8 +103,9 @@ def sizes(
     lengths: Lengths,
     slo: Slo | None,
     max_context_tokens: int | None,
+    running_tensor_parallel_size: int | None = None,
 ) -> tuple[ReplicaSize, ...]:
-    """Return one size for each tensor parallel size that people run, and for the engine's own where it is another, smallest first.
+    """Return one size for each tensor parallel size that people run, for the engine's own and for that which runs, smallest first.
 
     What cannot serve is there too and says why. Of the engine its share of the memory, its bounds on the batch and on a step, and its kind
     of KV cache count for all of them.
@@ -121,7 +122,7 @@ def sizes(
             slo=slo,
             max_context_tokens=max_context_tokens,
         )
-        for parallel in _parallel_sizes(model, accelerator, stated=engine.stated_tensor_parallel_size)
+        for parallel in _parallel_sizes(model, accelerator, engine.stated_tensor_parallel_size, running_tensor_parallel_size)
     )
 
 
@@ -257,14 +258,14 @@ def error_percent(model: Architecture, quantization: Quantization | None, accele
     return error + (UNLIKE_HARDWARE_ERROR_PERCENT if slow else 0)
 
 
-def _parallel_sizes(model: Architecture, accelerator: AcceleratorClassSpec, *, stated: int | None = None) -> list[int]:
-    """Return the sizes that share out the model, of those that are stated, fill a node or are powers of two.
+def _parallel_sizes(model: Architecture, accelerator: AcceleratorClassSpec, *also: int | None) -> list[int]:
+    """Return the sizes that share out the model, of those that fill a node, are powers of two, or are asked for, too.
 
     Others strand accelerators, and may not start: vLLM also shares out the feed-forward, whose width is not known here. Five divides the
     40 heads of Llama 2 13B and not its 13,824.
     """
     node = accelerator.per_node
-    usual = (each for each in range(1, node + 1) if each == stated or node % each == 0 or each.bit_count() == 1)
+    usual = (each for each in range(1, node + 1) if each in also or node % each == 0 or each.bit_count() == 1)
     return [each for each in usual if splits(model, each)]
 
 
