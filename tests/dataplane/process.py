@@ -117,9 +117,7 @@ class Gateway:
         self._held = (reserved(), reserved())
         listen, metrics = (Address(host="127.0.0.1", port=port_of(held)) for held in self._held)
         folder.mkdir(parents=True, exist_ok=True)
-        self._run = tempfile.TemporaryDirectory(
-            prefix="spillway-"
-        )  # a socket's path has 108 bytes at most
+        self._run = tempfile.TemporaryDirectory(prefix="spillway-")  # a socket's path has 108 bytes at most
         self.addresses = replace(under(folder, addresses), listen=listen, metrics=metrics, run_folder=self._run.name)
         self.config = Volume(folder / "gateway", envoy.gateway_files(workload, decision, self.addresses, memory_bytes=memory_bytes))
         self.cap = Volume(folder / "cap", envoy.cap_files(decision))
