@@ -200,7 +200,9 @@ def _money() -> list[Graph]:
             unit="short",
             asks={
                 "{{backend}} in": _rate("envoy_spillway_input_tokens", by="backend"),
-                "{{backend}} in, of these cached": _rate("envoy_spillway_cached_input_tokens", by="backend"),
+                # Who has reported none has no such counter.
+                "{{backend}} in, of these cached": _rate("envoy_spillway_cached_input_tokens", by="backend")
+                + f" or 0 * {_rate('envoy_spillway_input_tokens', by='backend')}",
                 "{{backend}} out": _rate("envoy_spillway_output_tokens", by="backend"),
             },
         ),
