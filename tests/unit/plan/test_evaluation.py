@@ -147,6 +147,15 @@ def test_no_traffic_at_all_is_cheapest_rented_and_tells_what_owning_costs() -> N
     assert plan(serving=HOSTED, observed=nothing).target_saving == 0.0
 
 
+def test_what_costs_more_than_what_serves_and_breaks_the_promise_is_told_as_more() -> None:
+    slow = catalogue(providers={"acme": provider(models=[listed("0.01", "0.01") | {"timeToFirstTokenMs": 9000}])})
+    found = plan(serving=HOSTED, known=slow, slo={"timeToFirstTokenMs": 2000})
+    assert found.target is not None
+    assert found.target.owns
+    assert " % more; declared traffic" in found.target_why
+    assert "saving" not in found.target_why
+
+
 def test_what_serves_and_breaks_the_budget_is_not_feasible() -> None:
     found = plan(serving=HOSTED, budget={"monthlyUSD": "20000"})
     assert not found.serving_feasible

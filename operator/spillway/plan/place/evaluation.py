@@ -149,10 +149,8 @@ class _Weighing:
         """Return both monthly costs, the saving and what the plan was based on."""
         parts = [f"{_called(option)} costs {usd(option.usd)} USD a month"]
         if serving is not None and serving is not option and serving.usd is not None:
-            saving = _saving(serving, option)
-            share = "" if saving is None else f"; saving {saving * 100:.0f} %"
             barred = "" if serving.feasible else f" ({' '.join(each.message for each in serving.obstacles)})"
-            parts.append(f"{_called(serving)}, serving now, costs {usd(serving.usd)}{barred}{share}")
+            parts.append(f"{_called(serving)}, serving now, costs {usd(serving.usd)}{barred}{_told_saving(_saving(serving, option))}")
         traffic = self.traffic
         parts.append(
             f"{traffic.basis.value.lower()} traffic: {rate(traffic.mean_per_s)} requests/s, {rate(traffic.peak_per_s)} at the peak, "
@@ -221,6 +219,13 @@ def _saving(serving: Option | None, other: Option | None) -> float | None:
     if not serving.usd:
         return 0.0 if not other.usd else -1.0
     return (serving.usd - other.usd) / serving.usd
+
+
+def _told_saving(saving: float | None) -> str:
+    if saving is None:
+        return ""
+    share = f"{abs(saving) * 100:.0f} %"
+    return f"; saving {share}" if saving >= 0 else f"; {share} more"
 
 
 def _placed(option: Option) -> Placed:
