@@ -170,6 +170,20 @@ async def open_stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
+def in_two(whole: bytes, at: int) -> Script:
+    """Return a script that sends a stream in two parts."""
+
+    async def script(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
+        response = await open_stream(received)
+        await response.write(whole[:at])
+        await asyncio.sleep(0.001)  # paces the two parts; that they arrive apart is likely, and enough over all the splits
+        await response.write(whole[at:])
+        await response.write_eof()
+        return response
+
+    return script
+
+
 def usage(cached_tokens: int | None = None) -> dict[str, Any]:
     """Return the token counts of every answer."""
     counts = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS}

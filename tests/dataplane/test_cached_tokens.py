@@ -1,6 +1,5 @@
 """What a hosted provider reports of its prompt cache is counted, whichever way the answer comes, and nothing that cannot be."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -133,19 +132,9 @@ async def test_cached_tokens_are_counted_at_any_split_of_the_stream(stage: SetSt
     scene = await stage(cap=0)
     shown = fakes.event(fakes.delta("hello"))
     whole = shown + fakes.event({"choices": [], "usage": chat(prompt_tokens_details=details(40))}) + b"data: [DONE]\n\n"
-    at = 0
-
-    async def split(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
-        response = await fakes.open_stream(received)
-        await response.write(whole[:at])
-        await asyncio.sleep(0.001)  # paces the two parts; that they arrive apart is likely, and enough over all the splits
-        await response.write(whole[at:])
-        await response.write_eof()
-        return response
-
-    scene.alpha.script = split
     places = range(len(shown), len(whole))
     for at in places:
+        scene.alpha.script = fakes.in_two(whole, at)
         assert (await scene.client.post(stream=True)).body == shown + b"data: [DONE]\n\n", at
     await met(scene, cached=40 * len(places), answers=len(places))
 

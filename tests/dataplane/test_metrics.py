@@ -218,18 +218,8 @@ async def test_hiding_token_counts_survives_any_split_of_the_stream(stage: SetSt
     filtered = fakes.event({"choices": [], "prompt_filter_results": []})
     done = b"data: [DONE]\n\n"
     whole = tricky + both + filtered + usage + done
-    at = 0
-
-    async def split(_: Backend, received: web.Request, __: dict[str, object]) -> web.StreamResponse:
-        response = await fakes.open_stream(received)
-        await response.write(whole[:at])
-        await asyncio.sleep(0.001)  # paces the two parts; that they arrive apart is likely, and enough over all the splits
-        await response.write(whole[at:])
-        await response.write_eof()
-        return response
-
-    scene.engines[0].script = split
     for at in range(len(tricky + both), len(whole)):
+        scene.engines[0].script = fakes.in_two(whole, at)
         answer = await scene.client.post(stream=True)
         assert answer.body == tricky + both + filtered + done, at
     expected = len(whole) - len(tricky + both)

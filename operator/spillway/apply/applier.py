@@ -225,11 +225,11 @@ class Applier:
     async def _apply_by(self, workload: Workload, obj: Object, by: float | None) -> None:
         try:
             async with asyncio.timeout_at(by):
-                await self._apply_in_time(workload, obj)
+                await self._apply_unless_refused(workload, obj)
         except TimeoutError as problem:
             raise ApiError(0, "no answer from the API server, or one of its webhooks, in time") from problem
 
-    async def _apply_in_time(self, workload: Workload, obj: Object) -> None:
+    async def _apply_unless_refused(self, workload: Workload, obj: Object) -> None:
         """Apply an object, unless it was refused just so a while ago: then only after a pause that grows."""
         ref, refusals = _ref(obj), self._refusals.setdefault(workload.key, {})
         digest, before = encode(obj).digest, refusals.get(ref)

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 
 from spillway.api.catalogue import AcceleratorClassSpec
 from spillway.api.model import Architecture
 from spillway.api.vocabulary import Reason
-from spillway.cli.bad_input import BadInputError
+from spillway.cli.bad_input import BadInputError, read_json
 from spillway.cli.manifests import Manifests, NamedWorkload
 from spillway.cli.prices import PriceLists
 from spillway.plan.comparing.offers import find_offers
@@ -64,15 +63,10 @@ def read_architecture(file: str) -> Architecture:
     """Return the shape of a model from its config.json. Raises BadInputError."""
     from spillway.plan.model.architecture import Unreadable, architecture_of
 
-    try:
-        config = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except OSError as problem:
-        why = problem.strerror or problem
-        raise BadInputError(f"{file}: cannot be read: {why}; give the model's config.json with --model-config") from None
-    except (ValueError, RecursionError) as problem:
-        raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give the model's config.json with --model-config") from None
+    give = "give the model's config.json with --model-config"
+    config = read_json(file, unread=give, malformed=give)
     if not isinstance(config, dict):
-        raise BadInputError(f"{file}: is no JSON object; give the model's config.json with --model-config")
+        raise BadInputError(f"{file}: is no JSON object; {give}")
     found = architecture_of(config)
     if isinstance(found, Unreadable):
         raise BadInputError(f"{file}: {found.message}")

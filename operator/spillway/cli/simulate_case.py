@@ -14,7 +14,7 @@ from spillway.cli.simulate_choice import OUTPUT_OVER_INPUT, Chosen, choose, obse
 from spillway.cli.simulate_gateway import not_simulated, told_of_gateway
 from spillway.plan.comparing.options import Question
 from spillway.plan.decision import Capacity, Memory
-from spillway.plan.money.economics import cached_input_usd_per_million, input_usd_per_million
+from spillway.plan.money.economics import listed_input_usd_per_million
 from spillway.plan.replica.capacity import current_lengths, expected_service, size
 from spillway.plan.replica.memory import step_tokens
 from spillway.plan.replica.roofline import StepModel
@@ -181,9 +181,7 @@ def _listed(chosen: Chosen, cached_share: float) -> tuple[float, float]:
     if chosen.offer is None:
         return 0.0, 0.0
     listing = chosen.offer.listing
-    full, cached = float(listing.input_usd_per_million_tokens), cached_input_usd_per_million(listing)
-    prompt = input_usd_per_million(full=full, cached=cached, cached_share=cached_share)
-    return prompt, float(listing.output_usd_per_million_tokens)
+    return listed_input_usd_per_million(listing, cached_share=cached_share), float(listing.output_usd_per_million_tokens)
 
 
 def _providers(chosen: Chosen, prices: Prices) -> dict[str, HostedProviderSpec]:

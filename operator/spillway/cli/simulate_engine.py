@@ -1,10 +1,8 @@
 """`spillway simulate --engine FILE`: measured coefficients of a step, as JSON."""
 
-import json
 import math
-from pathlib import Path
 
-from spillway.cli.bad_input import BadInputError
+from spillway.cli.bad_input import BadInputError, read_json
 from spillway.plan.replica.roofline import StepModel
 
 COEFFICIENTS = ("a", "b", "c", "delta")
@@ -13,12 +11,8 @@ SHAPE = "a step of B sequences with KV tokens and P prompt tokens takes a + b B 
 
 def read_engine(file: str) -> StepModel:
     """Return the coefficients in a file: a, b, c, delta, and quad (per million of a prompt's tokens squared) where it is there."""
-    try:
-        raw = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except OSError as problem:
-        raise BadInputError(f"{file}: cannot be read: {problem.strerror or problem}; give the path of a file with --engine") from None
-    except (ValueError, RecursionError) as problem:
-        raise BadInputError(f"{file}: cannot be read as JSON: {problem}; give an object with a, b, c and delta: {SHAPE}") from None
+    malformed = f"give an object with a, b, c and delta: {SHAPE}"
+    raw = read_json(file, unread="give the path of a file with --engine", malformed=malformed)
     found = {key: _number(raw, key) for key in (*COEFFICIENTS, "quad")}
     missing = [key for key in COEFFICIENTS if found[key] is None]
     if missing:

@@ -228,8 +228,7 @@ def _latent_size(read: _Config, latent: int) -> int:
 def _stored_bytes(config: Mapping[str, object], read: _Config, *, total: int, attention: int, embeddings: int) -> int | None:
     """Return the bytes of weights that are published quantized; None for 16 bits."""
     quantized = config.get("quantization_config") or read.raw.get("quantization_config")
-    bits = _bits(quantized) if isinstance(quantized, Mapping) else None
-    if bits is None or not isinstance(quantized, Mapping):
+    if not isinstance(quantized, Mapping) or (bits := _bits(quantized)) is None:
         return None
     in_16_bits = attention if _leaves_attention(quantized) else 0
     return int((total - in_16_bits) * bits / 8) + 2 * (in_16_bits + embeddings)
@@ -251,7 +250,7 @@ def _bits(quantized: Mapping[str, object]) -> float | None:
     stated = 4 if quantized.get("load_in_4bit") is True else whole_number(quantized.get("bits"))  # bitsandbytes says it so
     group = whole_number(quantized.get("group_size"))
     if stated is None and isinstance(groups := quantized.get("config_groups"), Mapping):
-        weights = [group.get("weights") for group in groups.values() if isinstance(group, Mapping)]
+        weights = [each.get("weights") for each in groups.values() if isinstance(each, Mapping)]
         first = next((each for each in weights if isinstance(each, Mapping)), {})
         stated, group = whole_number(first.get("num_bits")), whole_number(first.get("group_size"))
     if stated is None or stated >= 8:  # noqa: PLR2004 - below 8 bits, scales of groups count

@@ -45,10 +45,9 @@ def economics(
     """Compare one request's price hosted, at the preferred backend, with its share of a fully used replica."""
     hosted = hosted_usd_per_request(spec, lengths, alternatives)
     usd = pool.usd_per_replica_hour if pool is not None else None
+    rated = current_lengths(spec, memory)  # those that the rate was found for
     ratio = kappa(
-        hosted_usd_per_request=hosted_usd_per_request(
-            spec, current_lengths(spec, memory), alternatives
-        ),  # those that the rate was found for
+        hosted_usd_per_request=hosted_usd_per_request(spec, rated, alternatives),
         usd_per_replica_hour=usd,
         requests_per_s=pool.capacity.requests_per_s if pool is not None else None,
     )
@@ -105,10 +104,8 @@ def report_cost(
     lengths = lengths_now(spec, seen, memory, now)
     of_all = _in_window(lengths, seen.signals) if spec.spills_long_prompts else lengths  # the last minutes' are without long prompts
     hosted = _hosted_usd_per_hour(spec, seen, memory, backends, of_all)
-    per_request, hosted_per_request = (
-        economics(spec, memory, pool, alternatives, lengths),
-        hosted_usd_per_request(spec, of_all, alternatives),
-    )
+    per_request = economics(spec, memory, pool, alternatives, lengths)
+    hosted_per_request = hosted_usd_per_request(spec, of_all, alternatives)
     to_date = _month_to_date(ledger)
     tokens = ledger.input_tokens + ledger.output_tokens + ledger.estimated_tokens
     rate = current_rate(spec, seen)

@@ -119,9 +119,7 @@ def stranded_share(price: AcceleratorPrice, *, paid_shares: Sequence[float], ten
 
 def request_usd(listing: ProviderModel, lengths: Lengths, *, cached_share: float = 0.0) -> float:
     """Return what a provider bills for a request of mean lengths, of whose prompt this share (0 to 1) is billed as cached."""
-    prompt = input_usd_per_million(
-        full=float(listing.input_usd_per_million_tokens), cached=cached_input_usd_per_million(listing), cached_share=cached_share
-    )
+    prompt = listed_input_usd_per_million(listing, cached_share=cached_share)
     return (lengths.input_mean * prompt + lengths.output_mean * float(listing.output_usd_per_million_tokens)) / 1e6
 
 
@@ -129,6 +127,12 @@ def cached_input_usd_per_million(listing: ProviderModel) -> float:
     """Return what a provider bills for a million prompt tokens that it finds in its cache."""
     price = listing.cached_input_usd_per_million_tokens
     return float(listing.input_usd_per_million_tokens if price is None else price)
+
+
+def listed_input_usd_per_million(listing: ProviderModel, *, cached_share: float) -> float:
+    """Return what a provider bills for a million prompt tokens, of which this share (0 to 1) is billed as cached."""
+    full, cached = float(listing.input_usd_per_million_tokens), cached_input_usd_per_million(listing)
+    return input_usd_per_million(full=full, cached=cached, cached_share=cached_share)
 
 
 def input_usd_per_million(*, full: float, cached: float, cached_share: float) -> float:

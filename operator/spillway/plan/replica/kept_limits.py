@@ -13,7 +13,7 @@ from spillway.plan.observation import EngineLimits, Pool
 from spillway.plan.same import of_the_same
 from spillway.plan.traffic.lengths import declared_lengths
 
-NO_FIGURES = frozenset({"served_name", "source"})  # of a model: a name and a place, from which no figure follows
+NO_FIGURES = {"served_name", "source"}  # of a model: a name and a place, from which no figure follows
 _ENGINE = {"image", "version", "env", "stated_tensor_parallel_size"}  # pods are replaced for these anyway; the last counts as resolved
 _FIGURES = {"memory_gib", "memory_bandwidth_gbps", "tera_flops", "per_node", "interconnect_gbps"}
 
@@ -26,7 +26,7 @@ def sized_for(spec: InferenceWorkloadSpec, accelerator: AcceleratorClassSpec, *,
     """
     lengths, engine = declared_lengths(spec), spec.own.engine
     inputs = {
-        "model": spec.model.model_dump(mode="json", exclude=set(NO_FIGURES), exclude_defaults=True),
+        "model": spec.model.model_dump(mode="json", exclude=NO_FIGURES, exclude_defaults=True),
         "slo": spec.slo.model_dump(mode="json", exclude_defaults=True) if spec.slo else {},
         "lengths": [lengths.input_mean, lengths.input_p95, lengths.output_mean, lengths.output_p95],
         "engine": engine.model_dump(mode="json", exclude=_ENGINE, exclude_defaults=True),

@@ -53,7 +53,7 @@ def _fingerprint(pool: str, spec: InferenceWorkloadSpec) -> str:
     without = NO_FIGURES if known else NO_FIGURES - {"source"}
     said = {
         "pool": pool,
-        "model": spec.model.model_dump(mode="json", exclude=set(without), exclude_defaults=True),
+        "model": spec.model.model_dump(mode="json", exclude=without, exclude_defaults=True),
         "known": known,  # a later catalogue may know it: then there is an estimate to begin with
         "engine": spec.own.engine.model_dump(mode="json", exclude=_RESOLVED, exclude_defaults=True),
     }

@@ -115,6 +115,7 @@ def edge_token_filters() -> list[EnvoyConfig]:
 
 
 def _rule(path: Sequence[str], key: str) -> EnvoyConfig:
+    # NUMBER takes a text or `true` for a number. What lowers a bill is kept as it was told, and has to be one.
     return {
         "selectors": [{"key": part} for part in path],
         "on_present": {"metadata_namespace": _USAGE, "key": key, "type": "PROTOBUF_VALUE" if key == _CACHED else "NUMBER"},

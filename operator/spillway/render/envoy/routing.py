@@ -5,11 +5,9 @@ asks a table in which every replica has its part. A replica that has its fill is
 (Mirrokni, Thorup and Zadimoghaddam, arXiv:1608.01350), where the next one follows from the key too (arXiv:1908.08762).
 """
 
-from importlib.resources import files
-
 from spillway.api.gateway import Gateway
 from spillway.api.routing import DEFAULT_PREFIX_BYTES, Routing
-from spillway.render.envoy.http import EnvoyConfig, extension, http_filter
+from spillway.render.envoy.http import EnvoyConfig, extension, http_filter, lua
 
 KEY = "x-spillway-prefix"  # the edge's mark, for the owned listener alone
 _STATE = "spillway.prefix"
@@ -29,11 +27,8 @@ def key_filters(gateway: Gateway) -> list[EnvoyConfig]:
     """Return the edge's filter that makes the key, for behind the one that has read the body."""
     if not hashes(gateway):
         return []
-    folder = files("spillway.render.envoy") / "lua"
     length = DEFAULT_PREFIX_BYTES if gateway.prefix_bytes is None else gateway.prefix_bytes
-    scripts = (f"local PREFIX_BYTES = {length}\n", *((folder / f"{name}.lua").read_text(encoding="utf-8") for name in ("json", "prefix")))
-    script = http_filter("lua", "Lua", clear_route_cache=False, default_source_code={"inline_string": "".join(scripts)})
-    return [{**script, "name": _STATE}]
+    return [lua("json", "prefix", name=_STATE, above=f"local PREFIX_BYTES = {length}\n")]
 
 
 def owned_filters(gateway: Gateway) -> list[EnvoyConfig]:
