@@ -25,7 +25,8 @@ DIAGNOSTICS = (
 def stack() -> Iterator[Stack]:
     """Return the product on a cluster of its own; it goes down afterwards unless SPILLWAY_E2E_KEEP is set."""
     cluster = choose(os.environ.get("SPILLWAY_E2E_PROVIDER") or "auto", os.environ.get("SPILLWAY_E2E_NAME", "e2e"))
-    it = Stack(cluster, engine={"real": "engine", "sim": "engine-sim"}[os.environ.get("ENGINE", "real")])
+    engine = {"real": "engine", "sim": "engine-sim"}[os.environ.get("ENGINE", "real")]
+    it = Stack(cluster, engine=engine, placement={"holdSeconds": 40, "intervalSeconds": 5})
     try:
         it.up()
         it.await_hosted()

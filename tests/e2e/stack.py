@@ -59,9 +59,10 @@ def eventually(check: Callable[[], Any], *, within: float, what: str) -> Any:
 class Stack:
     """One cluster with Spillway on it, as tests and the demo use it."""
 
-    def __init__(self, cluster: Cluster, *, engine: str = "engine") -> None:
+    def __init__(self, cluster: Cluster, *, engine: str = "engine", placement: Mapping[str, float] | None = None) -> None:
         self.cluster = cluster
         self.engine = engine
+        self._placement = dict(placement or {})  # the chart's values `operator.placement`, where a test cannot wait for an hour
         self._forwards: dict[tuple[str, int], tuple[int, subprocess.Popen[bytes]]] = {}
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -243,7 +244,7 @@ class Stack:
             "operator": {
                 "tickSeconds": 3,
                 "metricsWindowSeconds": 20,
-                "placement": {"holdSeconds": 40, "intervalSeconds": 5},
+                "placement": self._placement,
             },
             "prometheus": {"install": True, "image": self._image("prometheus"), "scrapeInterval": "2s"},
         }
