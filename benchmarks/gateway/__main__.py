@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.gateway import parts, report
-from benchmarks.gateway.measures import Effort, Figures, burst_filled, measure
+from benchmarks.gateway.measures import Effort, Figures, burst_filled, measure, percentile
 from benchmarks.gateway.stage import BURST_SLOTS, HERE, SPILLED, set_up
 from benchmarks.readme import write_results
 
@@ -38,7 +38,7 @@ def _compare(scratch: Path, effort: Effort, *, write: bool) -> int:
         for name, why in stage.absent.items():
             print(f"{name} is not run: {why}", file=sys.stderr)
         names = [each.name for each in stage.targets]
-        figures = measure(stage, effort, scratch, streaming=frozenset(names) - {SPILLED})
+        figures = measure(stage, effort, scratch)
         burst = burst_filled(stage, scratch, slots=BURST_SLOTS)
     peers = names[names.index(SPILLED) + 1 :]
     bars = report.bars(figures, peers=peers, absent=stage.absent, burst=burst)
@@ -58,7 +58,8 @@ def _numbers(of: Figures) -> dict[str, object]:
     return {
         "p50_us": round(statistics.median(of.p50_us), 1),
         "p99_us": round(of.p99_us(), 1),
-        "first_byte_us": round(statistics.median(of.first_us), 1) if of.first_us else None,
+        "first_byte_us": round(statistics.median(of.first_us), 1),
+        "event_delay_us": {name: round(percentile(of.lag_us, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))},
         "requests_per_s": {str(at): round(statistics.median(each)) for at, each in of.per_s.items()},
         "cpu_us_per_request": {str(at): round(statistics.median(each), 1) for at, each in of.cpu_us.items()},
         "memory_mib": None if of.memory_mib is None else round(of.memory_mib, 1),

@@ -47,12 +47,12 @@ static void compose(const char *path, const char *prefix) {
   static char body[1 << 20];
   FILE *file = fopen(path, "rb");
   if (!file) fail("no body file");
-  size_t length = fread(body, 1, sizeof body, file);
+  size_t length = fread(body, 1, sizeof body - 1, file);
   fclose(file);
   size_t head = (size_t)sprintf(request,
                                 "POST %.200s/v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-                                "authorization: Bearer client\r\ncontent-length: %zu\r\n\r\n",
-                                prefix, length);
+                                "accept: %s\r\nauthorization: Bearer client\r\ncontent-length: %zu\r\n\r\n",
+                                prefix, strstr(body, "\"stream\": true") ? "text/event-stream" : "application/json", length);
   memcpy(request + head, body, length);
   request_length = head + length;
 }

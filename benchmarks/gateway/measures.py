@@ -70,8 +70,8 @@ def paired(mine: Sequence[float], other: Sequence[float], compare: Callable[[flo
     return statistics.median(compare(a, b) for a, b in zip(mine, other, strict=True))
 
 
-def measure(stage: Stage, effort: Effort, scratch: Path, *, streaming: frozenset[str]) -> dict[str, Figures]:
-    """Return the figures by target; streams are asked of those named in `streaming`."""
+def measure(stage: Stage, effort: Effort, scratch: Path) -> dict[str, Figures]:
+    """Return the figures by target."""
     load = partial(run_load, stage.client, scratch)
     figures = {each.name: Figures() for each in stage.targets}
     for target in stage.targets:
@@ -80,15 +80,14 @@ def measure(stage: Stage, effort: Effort, scratch: Path, *, streaming: frozenset
         run, of = load(target, most=effort.requests), figures[target.name]
         of.p50_us.append(statistics.median(run.total_us))
         of.all_us += run.total_us
-        if target.name in streaming:
-            of.first_us.append(statistics.median(load(target, most=max(20, effort.requests // 8), events=1).first_us))
+        of.first_us.append(statistics.median(load(target, most=max(20, effort.requests // 8), events=1).first_us))
     for connections in (16, STREAMS):
         for target in _turns(stage.targets, effort.load_rounds):
             run, of = load(target, connections=connections, seconds=effort.load_s), figures[target.name]
             of.per_s.setdefault(connections, []).append(len(run.total_us) / run.wall_s)
             if run.cpu_us is not None:
                 of.cpu_us.setdefault(connections, []).append(run.cpu_us / len(run.total_us))
-    for target in _turns([each for each in stage.targets if each.name in streaming], max(1, effort.load_rounds // 2)):
+    for target in _turns(stage.targets, max(1, effort.load_rounds // 2)):
         run, of = load(target, connections=STREAMS, most=STREAMS, events=_EVENTS), figures[target.name]
         of.lag_us += run.lag_us
         of.together += run.together

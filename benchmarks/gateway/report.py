@@ -89,15 +89,14 @@ def table(figures: Mapping[str, Figures]) -> str:
 
 def _row(figures: Mapping[str, Figures], name: str) -> str:
     of = figures[name]
-    delay = f"{_ms(statistics.median(of.lag_us))}, {_ms(percentile(of.lag_us, 0.99))}" if of.lag_us else "-"
     cells = [
         name,
         f"{statistics.median(of.p50_us):.0f} µs",
         f"{_quiet_us(of):.0f} µs",
         f"{of.p99_us():.0f} µs",
         f"{ratio(figures, name, PLAIN):.2f}x",
-        _ms(statistics.median(of.first_us)) if of.first_us else "-",
-        delay,
+        _ms(statistics.median(of.first_us)),
+        f"{_ms(statistics.median(of.lag_us))}, {_ms(percentile(of.lag_us, 0.99))}",
         *(f"{statistics.median(of.per_s[connections]):,.0f}" for connections in (16, STREAMS)),
         f"{statistics.median(of.cpu_us[16]):.0f} ms" if of.cpu_us else "-",
         f"{of.memory_mib:.0f} MiB" if of.memory_mib is not None else "-",

@@ -69,7 +69,7 @@ def set_up(scratch: Path) -> Iterator[Stage]:
         authority = certificates.authority()
         chain, key = authority.issue("alpha.test", scratch)
         tls = make.free_port()
-        make.envoy("provider", tls, targets.provider(tls, engine=rented.port, chain=chain, key=key))
+        make.envoy("provider", tls, targets.provider(tls, streams=engine.port, held=rented.port, chain=chain, key=key))
         sides = targets.Sides(engine=engine.port, provider=tls, authority=authority.pem)
         ours = [
             engine,

@@ -98,10 +98,10 @@ def manager(listener: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def provider(port: int, *, engine: int, chain: Path, key: Path) -> dict[str, Any]:
+def provider(port: int, *, streams: int, held: int, chain: Path, key: Path) -> dict[str, Any]:
     """Return an Envoy with TLS that answers at once under /v1, because a benchmark of a gateway should not be one of its backends.
 
-    What comes under /held goes on to `engine`.
+    It cannot stream by itself: what accepts events goes on to the engine `streams`, and what comes under /held to the engine `held`.
     """
     manager_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     router = {"name": "envoy.filters.http.router", "typed_config": typed("envoy.extensions.filters.http.router.v3.Router")}
@@ -110,8 +110,10 @@ def provider(port: int, *, engine: int, chain: Path, key: Path) -> dict[str, Any
         "typed_config": typed("envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=1024 * 1024),
     }
     json_type = {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    events = {"name": "accept", "string_match": {"exact": "text/event-stream"}}
     routes = [
-        {"match": {"prefix": "/held/"}, "route": {"cluster": "engine", "timeout": "0s"}},
+        {"match": {"prefix": "/held/"}, "route": {"cluster": "held", "timeout": "0s"}},
+        {"match": {"prefix": "/", "headers": [events]}, "route": {"cluster": "streams", "timeout": "0s"}},
         {
             "match": {"prefix": "/"},
             "direct_response": {"status": 200, "body": {"inline_string": json.dumps(ANSWER)}},
@@ -128,6 +130,9 @@ def provider(port: int, *, engine: int, chain: Path, key: Path) -> dict[str, Any
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", common_tls_context={"tls_certificates": [certificate]}
     )
     secure = {"filters": [chained], "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
-    cluster = {"name": "engine", "type": "STATIC", "load_assignment": endpoints("engine", [socket_address("127.0.0.1", engine)])}
+    clusters = [
+        {"name": name, "type": "STATIC", "load_assignment": endpoints(name, [socket_address("127.0.0.1", engine)])}
+        for name, engine in (("streams", streams), ("held", held))
+    ]
     listener = {"name": "provider", "address": socket_address("127.0.0.1", port), "filter_chains": [secure]}
-    return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+    return {"static_resources": {"listeners": [listener], "clusters": clusters}}

@@ -17,6 +17,7 @@ from spillway.reconcile.telemetry import Telemetry
 from tests.chart.conftest import CHART, ROOT, template
 from tests.chart.monitoring import rules
 from tests.chart.pages import COMMENTED, PAGES, VALUES, name
+from tests.golden.envoy.cases import HERE, LOADER, PROMISES
 from tests.unit.report.test_conditions import CASES
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -140,6 +141,30 @@ def test_the_page_on_metrics_lists_what_the_operator_exports() -> None:
     exported = {family.name + ("_total" if family.type == "counter" else "") for family in telemetry.collect()}
     section = (ROOT / "docs" / "metrics.md").read_text().partition("## The gateways")[0]
     assert set(re.findall(r"^\| `(spillway_\w+)` \|", section, re.MULTILINE)) == exported
+
+
+def test_the_page_on_metrics_lists_what_gateways_count_and_its_labels() -> None:
+    counted: dict[str, set[str]] = {}
+    for promise in PROMISES:
+        rendered = (HERE / promise / "out" / "envoy.yaml").read_text()
+        for each in _statistics(yaml.load(rendered, LOADER)):  # noqa: S506  (it is a safe one)
+            counted[f"envoy_spillway_{each['name']}"] = {tag["name"] for tag in each["tags"]}
+    section = (ROOT / "docs" / "metrics.md").read_text().partition("## The gateways")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`envoy_spillway_.*?) \| (.*?) \|", section, re.MULTILINE)
+    told = {name: set(re.findall(r"`(\w+)`", labels)) for names, labels in rows for name in re.findall(r"`(\w+)`", names)}
+    assert told == counted
+
+
+def _statistics(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield what a configuration counts."""
+    if isinstance(node, dict):
+        if isinstance(node.get("stat"), dict):
+            yield node["stat"]
+        for child in node.values():
+            yield from _statistics(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _statistics(child)
 
 
 def test_the_page_on_metrics_lists_what_is_recorded() -> None:

@@ -8,12 +8,12 @@ import pytest
 from aiohttp import web
 
 from spillway.plan.gateway.permit import WORKERS
-from tests.dataplane import fakes
+from tests.dataplane import fakes, tokens
 from tests.dataplane.client import CHAT, Answer
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.fakes import INPUT_TOKENS, OUTPUT_TOKENS, Backend
 from tests.dataplane.process import until
-from tests.dataplane.test_access import A_KEY, B_KEY, C_KEY, bearer, digest, keyed
+from tests.dataplane.test_access import A_KEY, B_KEY, C_KEY, FROM_CONFIG_MAP, bearer, digest, keyed
 from tests.dataplane.test_failures import error_of
 
 pytestmark = pytest.mark.dataplane
@@ -26,11 +26,11 @@ async def limited(stage: SetStage, **access: Any) -> Stage:
     return await keyed(stage, engines=1, access={"tokensPerMinute": A_MINUTE, **access})
 
 
-def answering(tokens: int) -> fakes.Script:
+def answering(used: int) -> fakes.Script:
     """Return a script whose plain answers report so many tokens."""
 
     async def script(_: Backend, __: web.Request, ___: dict[str, Any]) -> web.StreamResponse:
-        return web.json_response({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": tokens - 1}})
+        return web.json_response({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": used - 1}})
 
     return script
 
@@ -66,6 +66,27 @@ async def test_a_client_that_has_used_its_tokens_is_told_and_waits_and_others_do
     assert await scene.gateway.metric("envoy_spillway_requests", code="429") == 0, "a client over its limit is no demand"
     assert "team-a" not in str(await scene.gateway.metrics())
     assert "team-a" not in scene.gateway.config.read("envoy.json")
+
+
+async def test_an_issuers_subjects_have_limits_as_clients_with_keys_have(stage: SetStage) -> None:
+    access = {"jwt": FROM_CONFIG_MAP, "tokensPerMinute": A_MINUTE, "clients": [{"name": "batch", "tokensPerMinute": 100}]}
+    scene = await stage(engines=1, spec={"gateway": {"replicas": 1, "access": access}})
+    key = tokens.SigningKey(name="one")
+    mine, batch = bearer(key.token()), bearer(key.token(sub="batch"))
+    scene.gateway.write_issuer(tokens.jwks(key))
+
+    async def known() -> bool:
+        async with scene.client.session.get(scene.client.url + "/v1/models", headers=mine) as models:
+            return models.status == 200
+
+    await until(known, "the issuer's keys are in force")
+    scene.engines[0].script = answering(SHARE + 300)
+    first = await scene.client.post(headers=mine)
+    assert (first.status, first.headers["x-ratelimit-limit-tokens"], left(first)) == (200, str(SHARE), 0)
+    refused = await scene.client.post(headers=mine)
+    assert (refused.status, error_of(refused), refused.served_by) == (429, "rate_limit_exceeded", "none")
+    other = await scene.client.post(headers=batch)
+    assert (other.status, other.headers["x-ratelimit-limit-tokens"]) == (200, str(100 // WORKERS))
 
 
 async def _counted(scene: Stage, value: float, **labels: str) -> bool:

@@ -1,6 +1,7 @@
 """Clients that mean harm, or that nobody thought of: connections that do nothing, requests that never end, bodies that are no JSON."""
 
 import asyncio
+import itertools
 import json
 import resource
 import socket
@@ -11,12 +12,13 @@ import pytest
 from aiohttp import web
 
 from tests.dataplane import fakes, fuzz
-from tests.dataplane.client import CREDENTIALS
+from tests.dataplane.client import CHAT, CREDENTIALS
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.faults import PATIENT
 from tests.dataplane.load import Load
 from tests.dataplane.process import until
 from tests.dataplane.reliability import Table, Tally
+from tests.dataplane.test_guards import LIMITED, permit
 
 pytestmark = pytest.mark.dataplane
 IDLE, SLOW, BODIES, SEED = 10_000, 300, 12_000, 20260611
@@ -25,6 +27,8 @@ SLOW_FAULT = f"{2 * SLOW} slow senders of headers and bodies"
 BODY_FAULT = f"{BODIES:,} malformed bodies".replace(",", " ")
 HOSTILE = (IDLE_FAULT, SLOW_FAULT, BODY_FAULT)
 _SPARE_FILES = 500
+_LIMITED_BODIES = 4_000
+_PATHS = (CHAT, "/v1/completions", "/v1/embeddings", "/v1/responses")
 
 
 @pytest.fixture
@@ -97,14 +101,46 @@ async def test_no_body_crashes_the_gateway_or_brings_another_model_or_the_client
     assert tally.spilled, "some are requests"
     assert tally.spilled == scene.alpha.requests, tally
     assert {what.split()[0] for what in tally.seen} <= {"400", "404"}, tally
+    _only_the_served_model_was_asked_for(scene)
+    assert (scene.gateway.pid, await scene.gateway.ready()) == (pid, True)
+    assert "lua" not in scene.gateway.log.read_text().lower(), "no script fails, which would let a body pass as it is"
+    table.record(BODY_FAULT, tally, seen="400 `invalid_body`, 404 `model_not_found`; what has the served name once and plainly, is sent on")
+
+
+async def test_no_body_makes_a_script_fail_where_requests_are_priced_and_routed_by_what_is_in_them(stage: SetStage) -> None:
+    spec = PATIENT | {"gateway": {"replicas": 1, "routing": "PrefixHash"}}
+    scene = await stage(engines=1, cap=0, spec=spec, overflow=LIMITED)
+    scene.gateway.set_permit(permit(scene.gateway.pod, micro_usd=10**12))
+    await until(lambda: _spills(scene), "the permit is in force")
+    scene.alpha.script = _take_anything
+    before, tally = scene.alpha.requests, Tally()
+    waiting = zip(fuzz.bodies(SEED + 1, _LIMITED_BODIES), itertools.cycle(_PATHS), strict=False)
+
+    async def work() -> None:
+        async with _Plain(scene) as plain:
+            for body, path in waiting:
+                tally_answer(tally, await plain.post(body, path=path))
+
+    await asyncio.gather(*(work() for _ in range(8)))
+    assert tally.sent == _LIMITED_BODIES
+    assert tally.spilled, "some are requests"
+    assert tally.spilled == scene.alpha.requests - before, tally
+    assert {what.split()[0] for what in tally.seen} <= {"400", "404"}, tally
+    _only_the_served_model_was_asked_for(scene)
+    assert await scene.gateway.metric("envoy_http_lua_executions") > _LIMITED_BODIES
+    assert await scene.gateway.metric("envoy_http_lua_errors") == 0
+
+
+def _only_the_served_model_was_asked_for(scene: Stage) -> None:
     assert "client-secret" not in str(scene.alpha.headers)
     wrong = [body for body in scene.alpha.raw if not _asks_only_for(body, scene.alpha.model)]
     assert not wrong, wrong[:3]
     # What is no JSON at all is the provider's to refuse; the fake found no model in it.
     scene.alpha.problems = [each for each in scene.alpha.problems if each != "model None"]
-    assert (scene.gateway.pid, await scene.gateway.ready()) == (pid, True)
-    assert "lua" not in scene.gateway.log.read_text().lower(), "no script fails, which would let a body pass as it is"
-    table.record(BODY_FAULT, tally, seen="400 `invalid_body`, 404 `model_not_found`; what has the served name once and plainly, is sent on")
+
+
+async def _spills(scene: Stage) -> bool:
+    return (await scene.client.post()).status == 200
 
 
 async def _take_anything(*_: object) -> web.StreamResponse:
@@ -147,11 +183,11 @@ class _Plain:
         self._writer.close()
         await self._writer.wait_closed()
 
-    async def post(self, body: bytes) -> tuple[int, bytes]:
+    async def post(self, body: bytes, *, path: str = CHAT) -> tuple[int, bytes]:
         """Send a body as JSON; return the status and the whole answer."""
         sent = {"host": "x", "content-type": "application/json", "content-length": str(len(body)), **CREDENTIALS}
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        head = f"POST /v1/chat/completions HTTP/1.1\r\n{lines}\r\n"
+        head = f"POST {path} HTTP/1.1\r\n{lines}\r\n"
         self._writer.write(head.encode() + body)
         answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
         got = dict(line.split(": ", 1) for line in answer.splitlines()[1:] if line)

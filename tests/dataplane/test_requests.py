@@ -564,6 +564,23 @@ async def test_what_is_no_request_is_the_clients_error(stage: SetStage, head: st
     assert (int(first.split()[1]), error["type"], error["code"]) == (status, "invalid_request_error", "bad_request")
 
 
+async def test_a_body_that_does_not_arrive_is_the_clients_error_and_reaches_nobody(stage: SetStage) -> None:
+    scene = await stage(engines=1)
+    config = json.loads(scene.gateway.config.read("envoy.json"))
+    edge = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert edge["request_timeout"] == "60s"
+    edge["request_timeout"] = "0.5s"  # nobody waits a minute for a test
+    await scene.gateway.restart_with(json.dumps(config))
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.gateway.addresses.listen.port)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{")
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length"))
+    error = json.loads(await reader.readexactly(length))["error"]
+    writer.close()
+    assert (int(head.split()[1]), error["type"], error["code"]) == (408, "invalid_request_error", "bad_request")
+    assert scene.engines[0].requests + scene.alpha.requests == 0
+
+
 async def test_a_proxy_that_speaks_an_older_http_is_told_what_to_set(stage: SetStage) -> None:
     """As nginx does by default before 1.29.7."""
     scene = await stage(engines=1)

@@ -161,7 +161,8 @@ async def test_a_hundred_varied_answers_are_those_of_vllm_but_for_ids_and_times(
             if _comparable(expected) != _comparable(got):
                 different.append((path, body, expected.text, got.text))
     assert not different, (len(different), different[0])
-    assert {(path, 200, stream) for path in ("/v1/chat/completions", "/v1/completions") for stream in (True, False)} <= kinds
+    paths = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+    assert {(path, 200, stream) for path in paths for stream in (True, False)} <= kinds
     assert {400, 200} <= {status for _, status, _ in kinds}
 
 
