@@ -52,6 +52,10 @@ _NO_TIMEOUT = aiohttp.ClientTimeout()  # of aiohttp's own; ours is around it
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
+class NoClusterError(Exception):
+    """Neither a pod's ServiceAccount nor a kubeconfig says where the API server is."""
+
+
 class ApiError(Exception):
     """The API server said no, or nothing. `status` is its code, 0 when there was no answer; `causes`: the types that it names."""
 
@@ -150,12 +154,8 @@ class Connection:
 
 @asynccontextmanager
 async def connected(*, connections: int) -> AsyncIterator[Connection]:
-    """Connect as the pod's service account, or as the kubeconfig says outside of a cluster."""
-    configuration = Configuration()
-    try:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except config.ConfigException:
-        await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    """Connect as the pod's service account, or as the kubeconfig says outside of a cluster. NoClusterError: neither is there."""
+    configuration = await _configuration()
     configuration.connection_pool_maxsize = connections
     # Asked to trust the environment, aiohttp looks for a proxy in a thread of its own before each request.
     configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
@@ -164,6 +164,19 @@ async def connected(*, connections: int) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def _configuration() -> Configuration:
+    configuration = Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException as no_account:
+        try:
+            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except config.ConfigException as no_kubeconfig:
+            told = " ".join(f"{no_account} {no_kubeconfig}".split())
+            raise NoClusterError(f"no cluster to act in ({told}); mount the pod's ServiceAccount token, or set KUBECONFIG") from None
+    return configuration
 
 
 def _message(content: bytes) -> str:

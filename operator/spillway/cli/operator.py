@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from spillway.apply.connection import NoClusterError
 from spillway.edge.operator import run
 from spillway.reconcile.settings import PREFIX, SettingsError, read_settings
 
@@ -29,6 +30,9 @@ def run_operator(parsed: argparse.Namespace, environment: Mapping[str, str]) -> 
     _collect_less()
     try:
         return asyncio.run(run(settings))
+    except NoClusterError as problem:
+        logging.getLogger(__name__).error("%s", problem)  # noqa: TRY400  its words say all there is to say
+        return 1
     except Exception:
         logging.getLogger(__name__).exception("the operator cannot run")
         return 1

@@ -72,6 +72,8 @@ def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
         case "status":
             print(cluster.status())
         case "kubeconfig":
+            if not cluster.kubeconfig.exists():
+                raise RuntimeError(f"cluster {cluster.name} is not up; run `up` with the same --name first")
             print(cluster.kubeconfig.read_text(), end="")
         case "forward":
             host, _, port = arguments.target.rpartition(":")

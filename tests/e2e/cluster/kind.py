@@ -38,8 +38,10 @@ class KindCluster:
     def up(self, images: Iterable[str] = NEEDED_IMAGES) -> None:
         """Create the cluster unless it exists, and load the images."""
         wanted = [name for name in images if name not in OWN_IMAGES]
-        if self.name not in self._kind("get", "clusters").split():
+        if not self._exists():
             self._create()
+        elif not self._configuration.exists():
+            raise SystemExit(self._not_ours())
         elif not self.is_up():
             raise SystemExit(
                 f"kind has a cluster called {self.name}, but {self.kubeconfig} does not reach it; run `down` with the same --name"
@@ -52,7 +54,11 @@ class KindCluster:
         self.kubectl("rollout", "status", "-n", "kube-system", "deployment/coredns", f"--timeout={READY}")
 
     def down(self) -> None:
-        """Delete the cluster and the run folder."""
+        """Delete the cluster and the run folder. One that somebody else made under this name is left alone: SystemExit."""
+        if not self._configuration.exists():
+            if self._exists():
+                raise SystemExit(self._not_ours())
+            return
         port_forward.stop_all(run_folder(self.name))
         self._kind("delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
         shutil.rmtree(run_folder(self.name), ignore_errors=True)
@@ -97,6 +103,20 @@ class KindCluster:
         volumes.prepare(volume)
         self.kubectl("apply", "-f", "-", stdin=volumes.persistent_volume(volume, node=self._node()))
 
+    @property
+    def _configuration(self) -> Path:
+        """What the cluster is made from: it is there before the cluster is, and so the sign of one made here, whole or half."""
+        return run_folder(self.name) / "kind.yaml"
+
+    def _exists(self) -> bool:
+        return self.name in self._kind("get", "clusters").split()
+
+    def _not_ours(self) -> str:
+        return (
+            f"kind has a cluster called {self.name} that this tool did not make; take another --name, "
+            f"or delete it yourself: kind delete cluster --name {self.name}"
+        )
+
     def _create(self) -> None:
         run_folder(self.name).mkdir(parents=True, exist_ok=True)
         shared = {"hostPath": str(cache_dir()), "containerPath": str(cache_dir())}
@@ -105,9 +125,9 @@ class KindCluster:
             "apiVersion": "kind.x-k8s.io/v1alpha4",
             "nodes": [{"role": "control-plane", "labels": GPU_LABELS, "extraMounts": [shared]}],
         }
-        file = run_folder(self.name) / "kind.yaml"
-        file.write_text(yaml.safe_dump(configuration))
-        self._kind("create", "cluster", "--name", self.name, "--config", str(file), "--kubeconfig", str(self.kubeconfig), "--wait", READY)
+        self._configuration.write_text(yaml.safe_dump(configuration))
+        create = ("create", "cluster", "--name", self.name, "--config", str(self._configuration))
+        self._kind(*create, "--kubeconfig", str(self.kubeconfig), "--wait", READY)
         self.kubectl("config", "rename-context", f"kind-{self.name}", self.context)
         amount = {GPU_RESOURCE: str(GPUS)}
         patch = json.dumps({"status": {"capacity": amount, "allocatable": amount}})

@@ -36,6 +36,16 @@ def test_a_wrong_setting_is_told_and_ends_with_two(spillway: Run) -> None:
     assert "TICK_SECONDS" in told
 
 
+def test_an_operator_that_has_no_cluster_says_what_it_lacks_in_a_line(tmp_path: Path) -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("KUBERNETES_")}
+    environment = {**outside, "KUBECONFIG": str(tmp_path / "none"), "SPILLWAY_LOG_FORMAT": "json"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "operator"], capture_output=True, text=True, env=environment, check=False)
+    *_, last = (json.loads(line) for line in done.stderr.splitlines())
+    assert (done.returncode, last.keys()) == (1, {"time", "level", "logger", "message"})
+    assert last["message"].startswith("no cluster to act in (Service host/port is not set.")
+    assert last["message"].endswith("mount the pod's ServiceAccount token, or set KUBECONFIG")
+
+
 def test_the_command_line_loads_nothing_heavy_before_it_knows_the_command() -> None:
     code = "import sys, spillway.cli; sys.exit(any(name in sys.modules for name in ('kopf', 'kubernetes', 'aiohttp', 'pydantic')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

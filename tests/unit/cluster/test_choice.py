@@ -58,3 +58,11 @@ def test_taking_down_all_leaves_a_cluster_that_was_not_made_here(tmp_path: Path,
     monkeypatch.setattr(sys, "argv", ["cluster", "down", "--all"])
     assert main() == 0
     assert left.exists()
+
+
+def test_the_kubeconfig_of_a_cluster_that_is_not_up_is_answered_by_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cluster", "kubeconfig", "--provider", "local", "--name", "nope"])
+    assert main() == 1
+    assert capsys.readouterr().err == "error: cluster nope is not up; run `up` with the same --name first\n"

@@ -55,11 +55,20 @@ def test_names_end_with_their_unit_and_carry_the_workload() -> None:
     found.snapshots[KEY] = snapshot()
     found.attainment[KEY] = 0.99
     found.passes["done"] += 2
+    found.errors["ApiError"] += 1
+    found.decisions["DemandRose"] += 4
     said = text(found)
     for line in (
         "spillway_lease_held 1.0",
         "spillway_queue_depth 3.0",
+        "spillway_queue_delay_seconds 1.5",
+        "spillway_writes_total 13.0",
         'spillway_passes_total{result="done"} 2.0',
+        'spillway_errors_total{error="ApiError"} 1.0',
+        'spillway_decisions_total{reason="DemandRose"} 4.0',
+        'spillway_desired_replicas{namespace="ns",workload="x"} 2.0',
+        'spillway_ready_replicas{namespace="ns",workload="x"} 1.0',
+        'spillway_gateway_cap_requests{namespace="ns",workload="x"} 8.0',
         'spillway_demand_replicas{namespace="ns",workload="x"} 1.4',
         'spillway_usd_per_hour{namespace="ns",workload="x"} 3.5',
         'spillway_month_to_date_usd{namespace="ns",workload="x"} 12.0',
