@@ -116,6 +116,17 @@ def test_a_real_gpu_whose_steps_are_short_and_prompts_long_is_not_taken_for_fast
     assert error_at(tell(idle, engine, BUSY_DAY), engine) < 0.1
 
 
+@pytest.mark.parametrize(("prompt_tokens", "tells"), [(40.0, False), (250.0, True)], ids=["short prompts", "long prompts"])
+def test_few_requests_with_long_prompts_tell_how_fast_a_full_replica_is(*, prompt_tokens: float, tells: bool) -> None:
+    engine, learned = same(0.8), FRESH
+    seen = StepLoad(batch=2.0, kv_tokens=2 * CONTEXT, prompt_tokens=prompt_tokens)
+    for tick in range(MINUTES_10):
+        at = START + timedelta(seconds=tick * TICK_S)
+        learned = learn(learned, MeasuredStep(load=seen, step_ms=step_ms(engine, seen), at=at, window_s=WINDOW_S), full=FULL)
+    assert learned.telling is learned.tells_of(128) is tells
+    assert (error_at(learned, engine) < 0.1) is tells
+
+
 @pytest.mark.parametrize(
     ("batch", "seen", "tells"), [(1, 1.0, True), (2, 1.0, True), (4, 1.9, False), (4, 2.5, True), (64, 3.9, False), (64, 4.0, True)]
 )

@@ -7,7 +7,7 @@ coefficient is fitted for (experts, the square of long prompts) keep their place
 * The factors begin at 1, known to within SHARED_SPREAD together and OWN_SPREAD each: an accelerator is far more often slower in all it does
   than in one thing. So what one load tells moves all four alike, and only unlike loads tell them apart.
 * A step with one or two requests is nearly all base, and often shorter than its estimate. While nothing else was seen, the other three are
-  taken to be no shorter than theirs: how fast a full replica is does not follow from an idle one.
+  taken to be no shorter than theirs: how fast a full replica is does not follow from an idle one. Long prompts fill steps, too.
 * What was seen is kept apart for each range of batches (powers of two), and only what is seen in a range fades what was seen in it before.
   A quiet night neither forgets the busy day nor makes the fit forget how sure it was.
 * A reading that is further off than the fit can explain is left out. When all of them are for longer than events blur windows, the
@@ -39,6 +39,7 @@ PATIENCE_WINDOWS = 2.0  # overlapping windows show one event for one window, and
 REMEMBERED_WINDOWS = 20.0  # whole windows that a range of batches remembers
 DUST = 1e-6  # share by which rounding may make a sum of squares negative
 TELLING_OCTAVE = 2  # batches from four on tell of more than the base
+TELLING_BASE = 0.75  # and smaller ones whose steps are no more than so much of it
 SET_BACK = timedelta(minutes=2)  # of a clock, from which on a reading of before the last is a new one
 VISIBLE = 0.05  # share by which a step must differ before the factors in use follow
 
@@ -83,6 +84,11 @@ class Evidence:
     information: tuple[float, ...]  # upper triangle of the sum of h h'
     pull: tuple[float, ...]  # sum of h y
 
+    def tells(self, octave: int) -> bool:
+        """Whether these steps had batches of an octave or above, or a quarter or more of what they took was for their requests."""
+        summed = _symmetric(self.information).sum(axis=0)  # each h has a sum of 1, so this is the weighted sum of h
+        return self.octave >= octave or bool(summed[0] <= TELLING_BASE * summed.sum())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedStep:
@@ -107,13 +113,13 @@ class LearnedStep:
         return _model(self.prior, self.used)
 
     def tells_of(self, batch: int) -> bool:
-        """Whether steps were seen that carried enough to tell how fast a replica with so many requests is: half of them, or four."""
-        return any(each.octave >= min(TELLING_OCTAVE, _octave(batch) - 1) for each in self.evidence)
+        """Whether steps were seen that carried enough to tell how fast a replica with so many requests is: half of them, four, or much."""
+        return any(each.tells(min(TELLING_OCTAVE, _octave(batch) - 1)) for each in self.evidence)
 
     @property
     def telling(self) -> bool:
         """Whether steps were seen that tell more than the base."""
-        return any(each.octave >= TELLING_OCTAVE for each in self.evidence)
+        return any(each.tells(TELLING_OCTAVE) for each in self.evidence)
 
     @property
     def sound(self) -> bool:
