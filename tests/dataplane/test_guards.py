@@ -13,7 +13,7 @@ from aiohttp import web
 
 from spillway.plan.decision import Allowance, Lane, Permit
 from spillway.render.envoy import config as envoy
-from tests.dataplane import fakes
+from tests.dataplane import decisions, fakes
 from tests.dataplane.certificates import Authority
 from tests.dataplane.client import CHAT, Answer, Client, request
 from tests.dataplane.conftest import KEYS, SetStage, Stage
@@ -709,6 +709,16 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
     answer = await scene.client.post(json.dumps(request(**asked)).encode(), path=path)
     assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
     assert "hosted backend does not support" in answer.json["error"]["message"]
+
+
+async def test_a_request_that_own_replicas_alone_can_read_is_not_sent_to_a_provider_that_states_nothing_but_its_context(
+    stage: SetStage,
+) -> None:
+    longer = {"model": {"id": decisions.MODEL, "maxContextTokens": 8192}}
+    scene = await stage(cap=0, model={"contextTokens": 4096}, spec=longer)
+    answer = await scene.client.post(max_tokens=5000)
+    assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
+    assert (await scene.client.post(max_tokens=4000)).served_by == ALPHA
 
 
 @pytest.mark.parametrize(

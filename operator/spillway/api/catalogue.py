@@ -68,7 +68,7 @@ class ProviderModel(ApiModel):
             ge=16,
             le=10**8,
             description="Maximum prompt plus answer. No plan chooses it for a workload that needs more, and where capabilities or "
-            "a limit are stated no request that needs more is sent there.",
+            "a limit are stated, or replicas accept more, no request that needs more is sent there.",
         ),
     ] = None
     quantization: Annotated[
