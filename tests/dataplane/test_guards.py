@@ -642,6 +642,34 @@ async def test_a_storm_of_429_is_not_fed_and_ends_with_one_probe(stage: SetStage
     assert (await scene.client.post()).served_by == ALPHA
 
 
+async def test_the_pause_doubles_with_each_probe_that_fails_and_begins_anew_after_one_that_does_not(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow={})
+
+    async def pause_s() -> int:
+        """Ask until the provider has failed once more, and return what others are told then."""
+        before = scene.alpha.requests
+
+        async def failed() -> bool:
+            await scene.client.post()
+            return scene.alpha.requests > before
+
+        await until(failed, "a request is sent")
+        return int((await scene.client.post()).headers["retry-after"])
+
+    scene.alpha.script = fakes.fail(503)
+    for _ in range(2):
+        await scene.client.post()
+    first, _, third = [await pause_s() for _ in range(3)]
+    assert first == 1
+    assert 2 <= third <= 4  # four, less what a busy machine takes to ask
+    scene.alpha.script = None
+    await _knock(scene)
+    scene.alpha.script = fakes.fail(503)
+    for _ in range(2):
+        await scene.client.post()
+    assert await pause_s() == 1
+
+
 @pytest.mark.parametrize("leaves", [False, True], ids=["takes long", "left by its client"])
 async def test_a_probe_whose_end_is_not_seen_keeps_others_away_for_no_longer_than_the_429_has(stage: SetStage, *, leaves: bool) -> None:
     scene = await stage(cap=0, overflow={})
