@@ -329,6 +329,7 @@ async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, a
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+AUDIO = {"type": "input_audio", "input_audio": {"format": "wav", "data": "A" * 20_000}}
 UNTYPED = {"image_url": "https://x.test/a.png"}  # as vLLM takes it, and says
 IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; what the model can read
 
@@ -709,6 +710,11 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}]}, CHAT),
         ({"messages": [{"role": "user", "content": [UNTYPED]}]}, CHAT),
         ({"input": [{"role": "user", "content": [{"image_url": "https://x.test/a.png", "type": "input_image"}]}]}, "/v1/responses"),
+        ({"messages": [{"role": "user", "content": [AUDIO]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": "https://x.test/a.mp3"}}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"audio_url": "https://x.test/a.mp3"}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"video_url": "https://x.test/a.mp4"}]}]}, CHAT),
         ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, "/v1/responses"),
         ({"text": {"format": {"type": "json_schema", "schema": {"format": {"type": "text"}}}}, "input": "x"}, "/v1/responses"),
         ({"max_tokens": 5000}, CHAT),
@@ -722,6 +728,11 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         "image",
         "image-without-a-type",
         "image-in-input",
+        "audio",
+        "audio-by-URL",
+        "audio-without-a-type",
+        "video",
+        "video-without-a-type",
         "text-format",
         "text-format-within",
         "long-answer",
@@ -761,6 +772,8 @@ async def test_a_request_that_own_replicas_alone_can_read_is_not_sent_to_a_provi
         {"text": {"format": None}},
         {"metadata": {"image_url": "https://x.test/a.png"}},
         {"messages": [{"role": "user", "content": "image_url"}]},
+        {"messages": [{"role": "user", "content": '{"type":"input_audio"}, {"type":"video_url"}'}]},
+        {"metadata": {"audio_url": "https://x.test/a.mp3", "video_url": "https://x.test/a.mp4", "kind": "video"}},
     ],
 )
 async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, Any]) -> None:
@@ -772,13 +785,13 @@ async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[st
     "part",
     [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 20_000}"}},
-        {"type": "input_audio", "input_audio": {"format": "wav", "data": "A" * 20_000}},
+        AUDIO,
         {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{'A' * 20_000}"}},
     ],
     ids=["image", "audio", "file"],
 )
 async def test_what_is_no_text_is_not_taken_for_a_prompt_of_as_many_bytes(stage: SetStage, part: dict[str, Any]) -> None:
-    scene = await stage(cap=0, model={"contextTokens": 4096, "capabilities": ["Vision"]})
+    scene = await stage(cap=0, model={"contextTokens": 4096, "capabilities": ["Vision", "Audio"]})
     assert (await scene.client.post(messages=[{"role": "user", "content": [part]}])).served_by == ALPHA
 
 
