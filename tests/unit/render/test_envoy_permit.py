@@ -30,6 +30,7 @@ def rented(
     ("known", "overflow", "budget", "guarded"),
     [
         pytest.param({}, None, None, False, id="nothing"),
+        pytest.param({}, {}, None, True, id="an overflow that says nothing: a failing provider is left alone"),
         pytest.param({}, {"maxWaitMs": 200}, None, False, id="a wait alone"),
         pytest.param({}, {"maxUSDPerDay": "10"}, None, True, id="a day's money"),
         pytest.param({}, {"maxSharePercent": 20, "maxWaitMs": 200}, None, True, id="a share"),
