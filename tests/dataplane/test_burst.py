@@ -64,7 +64,8 @@ async def test_a_first_burst_beyond_the_cap_gives_no_replica_much_more_than_its_
     assert statistics.median(most) <= SLOTS // replicas + 2, most
 
 
-async def test_two_gateways_with_two_workers_each_overshoot_by_at_most_one_request_per_worker(stage: SetStage) -> None:
+async def test_two_gateways_with_two_workers_each_overshoot_by_at_most_one_request_per_gateway(stage: SetStage) -> None:
+    """Threads look at the count before they add to it: of two, the second may add one that the first has not."""
     scene = await stage(cap=SLOTS // 2, gateways=2, workers=2, spec=PATIENT)
     release = asyncio.Event()
     for backend in (*scene.engines, scene.alpha):
@@ -75,7 +76,7 @@ async def test_two_gateways_with_two_workers_each_overshoot_by_at_most_one_reque
         answers = await rest_of(streams)
     assert all(each.complete for each in answers)
     owned = sum(each.served_by == "owned" for each in streams)
-    assert SLOTS <= owned <= SLOTS + 4
+    assert SLOTS <= owned <= SLOTS + len(scene.gateways)
 
 
 async def test_a_closed_loop_never_exceeds_the_cap_and_never_fails(stage: SetStage) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from spillway.plan.decision import Allowance, Lane, Permit
 from spillway.render.envoy import config as envoy
-from tests.dataplane import fakes
+from tests.dataplane import decisions, fakes
 from tests.dataplane.certificates import Authority
 from tests.dataplane.client import CHAT, Answer, Client, request
 from tests.dataplane.conftest import KEYS, SetStage, Stage
@@ -329,6 +329,7 @@ async def test_every_answer_that_a_request_may_get_is_charged(stage: SetStage, a
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+AUDIO = {"type": "input_audio", "input_audio": {"format": "wav", "data": "A" * 20_000}}
 UNTYPED = {"image_url": "https://x.test/a.png"}  # as vLLM takes it, and says
 IMAGE_TOKENS, CONTEXT = 16_384, 200_000  # the most that an image is taken for; what the model can read
 
@@ -642,6 +643,34 @@ async def test_a_storm_of_429_is_not_fed_and_ends_with_one_probe(stage: SetStage
     assert (await scene.client.post()).served_by == ALPHA
 
 
+async def test_the_pause_doubles_with_each_probe_that_fails_and_begins_anew_after_one_that_does_not(stage: SetStage) -> None:
+    scene = await stage(cap=0, overflow={})
+
+    async def pause_s() -> int:
+        """Ask until the provider has failed once more, and return what others are told then."""
+        before = scene.alpha.requests
+
+        async def failed() -> bool:
+            await scene.client.post()
+            return scene.alpha.requests > before
+
+        await until(failed, "a request is sent")
+        return int((await scene.client.post()).headers["retry-after"])
+
+    scene.alpha.script = fakes.fail(503)
+    for _ in range(2):
+        await scene.client.post()
+    first, _, third = [await pause_s() for _ in range(3)]
+    assert first == 1
+    assert 2 <= third <= 4  # four, less what a busy machine takes to ask
+    scene.alpha.script = None
+    await _knock(scene)
+    scene.alpha.script = fakes.fail(503)
+    for _ in range(2):
+        await scene.client.post()
+    assert await pause_s() == 1
+
+
 @pytest.mark.parametrize("leaves", [False, True], ids=["takes long", "left by its client"])
 async def test_a_probe_whose_end_is_not_seen_keeps_others_away_for_no_longer_than_the_429_has(stage: SetStage, *, leaves: bool) -> None:
     scene = await stage(cap=0, overflow={})
@@ -681,6 +710,11 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}]}, CHAT),
         ({"messages": [{"role": "user", "content": [UNTYPED]}]}, CHAT),
         ({"input": [{"role": "user", "content": [{"image_url": "https://x.test/a.png", "type": "input_image"}]}]}, "/v1/responses"),
+        ({"messages": [{"role": "user", "content": [AUDIO]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": "https://x.test/a.mp3"}}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"audio_url": "https://x.test/a.mp3"}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}}]}]}, CHAT),
+        ({"messages": [{"role": "user", "content": [{"video_url": "https://x.test/a.mp4"}]}]}, CHAT),
         ({"text": {"format": {"type": "json_schema"}}, "input": "x"}, "/v1/responses"),
         ({"text": {"format": {"type": "json_schema", "schema": {"format": {"type": "text"}}}}, "input": "x"}, "/v1/responses"),
         ({"max_tokens": 5000}, CHAT),
@@ -694,6 +728,11 @@ async def test_an_outage_is_left_alone_after_three_failures_and_visits_no_side_t
         "image",
         "image-without-a-type",
         "image-in-input",
+        "audio",
+        "audio-by-URL",
+        "audio-without-a-type",
+        "video",
+        "video-without-a-type",
         "text-format",
         "text-format-within",
         "long-answer",
@@ -711,6 +750,16 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
     assert "hosted backend does not support" in answer.json["error"]["message"]
 
 
+async def test_a_request_that_own_replicas_alone_can_read_is_not_sent_to_a_provider_that_states_nothing_but_its_context(
+    stage: SetStage,
+) -> None:
+    longer = {"model": {"id": decisions.MODEL, "maxContextTokens": 8192}}
+    scene = await stage(cap=0, model={"contextTokens": 4096}, spec=longer)
+    answer = await scene.client.post(max_tokens=5000)
+    assert (answer.status, error_of(answer), scene.alpha.requests) == (503, "no_capacity", 0)
+    assert (await scene.client.post(max_tokens=4000)).served_by == ALPHA
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -723,6 +772,8 @@ async def test_a_request_that_the_hosted_model_cannot_answer_is_not_sent_there(
         {"text": {"format": None}},
         {"metadata": {"image_url": "https://x.test/a.png"}},
         {"messages": [{"role": "user", "content": "image_url"}]},
+        {"messages": [{"role": "user", "content": '{"type":"input_audio"}, {"type":"video_url"}'}]},
+        {"metadata": {"audio_url": "https://x.test/a.mp3", "video_url": "https://x.test/a.mp4", "kind": "video"}},
     ],
 )
 async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[str, Any]) -> None:
@@ -734,13 +785,13 @@ async def test_what_only_looks_like_more_is_sent(stage: SetStage, asked: dict[st
     "part",
     [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 20_000}"}},
-        {"type": "input_audio", "input_audio": {"format": "wav", "data": "A" * 20_000}},
+        AUDIO,
         {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{'A' * 20_000}"}},
     ],
     ids=["image", "audio", "file"],
 )
 async def test_what_is_no_text_is_not_taken_for_a_prompt_of_as_many_bytes(stage: SetStage, part: dict[str, Any]) -> None:
-    scene = await stage(cap=0, model={"contextTokens": 4096, "capabilities": ["Vision"]})
+    scene = await stage(cap=0, model={"contextTokens": 4096, "capabilities": ["Vision", "Audio"]})
     assert (await scene.client.post(messages=[{"role": "user", "content": [part]}])).served_by == ALPHA
 
 

@@ -17,6 +17,7 @@ from tests.dataplane.client import request
 from tests.dataplane.conftest import SetStage, Stage
 from tests.dataplane.process import MEMORY_BYTES, Gateway, until
 from tests.dataplane.test_failures import error_of
+from tests.dataplane.test_guards import permit
 
 pytestmark = pytest.mark.dataplane
 CLIENTS, BODY_BYTES = 2000, 1_000_000
@@ -35,6 +36,20 @@ async def test_two_thousand_bodies_of_a_megabyte_at_once_stay_under_the_memory_l
     assert peak < MEMORY_BYTES, f"{peak / 2**20:.0f} MiB of {MEMORY_BYTES / 2**20:.0f}"
     assert set(answers) <= {"200", "503", NO_ANSWER}, answers
     assert answers["503"], answers
+    await until(lambda: _serves(scene), "it serves again")
+
+
+async def test_so_do_they_where_they_are_spilled_under_limits(stage: SetStage) -> None:
+    """Scripts read them then, whose memory is not on the heap that Envoy looks at."""
+    scene = await stage(engines=1, cap=16, workers=2, overflow={"maxUSDPerDay": "1000"})
+    scene.engines[0].work_s = scene.alpha.work_s = 0.5
+    scene.gateway.set_permit(permit(scene.gateway.pod, workers=2))
+    answers = await many(scene.gateway)
+    peak = peak_bytes(scene.gateway)
+    assert peak < MEMORY_BYTES, f"{peak / 2**20:.0f} MiB of {MEMORY_BYTES / 2**20:.0f}"
+    assert set(answers) <= {"200", "429", "503", NO_ANSWER}, answers
+    assert answers["503"], answers
+    assert scene.alpha.requests, "none was spilled"
     await until(lambda: _serves(scene), "it serves again")
 
 

@@ -33,6 +33,8 @@ class Capability(StrEnum):
     TOOLS = "Tools"
     RESPONSE_FORMAT = "ResponseFormat"
     VISION = "Vision"
+    AUDIO = "Audio"
+    VIDEO = "Video"
 
 
 class ProviderModel(ApiModel):
@@ -68,7 +70,7 @@ class ProviderModel(ApiModel):
             ge=16,
             le=10**8,
             description="Maximum prompt plus answer. No plan chooses it for a workload that needs more, and where capabilities or "
-            "a limit are stated no request that needs more is sent there.",
+            "a limit are stated, or replicas accept more, no request that needs more is sent there.",
         ),
     ] = None
     quantization: Annotated[
@@ -79,8 +81,9 @@ class ProviderModel(ApiModel):
         list[Capability] | None,
         Field(
             max_length=8,
-            description="What it answers: Tools (function calls), ResponseFormat (structured output), Vision (images). A request that "
-            "needs one that is not listed, or more than contextTokens, is not sent there. Default: not stated, and everything is sent.",
+            description="What it answers: Tools (function calls), ResponseFormat (structured output), Vision (images), Audio, Video. A "
+            "request that needs one that is not listed, or more than contextTokens, is not sent there. Default: not stated, and everything "
+            "is sent.",
             json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
     ] = None

@@ -30,6 +30,7 @@ def rented(
     ("known", "overflow", "budget", "guarded"),
     [
         pytest.param({}, None, None, False, id="nothing"),
+        pytest.param({}, {}, None, True, id="an overflow that says nothing: a failing provider is left alone"),
         pytest.param({}, {"maxWaitMs": 200}, None, False, id="a wait alone"),
         pytest.param({}, {"maxUSDPerDay": "10"}, None, True, id="a day's money"),
         pytest.param({}, {"maxSharePercent": 20, "maxWaitMs": 200}, None, True, id="a share"),
@@ -38,6 +39,8 @@ def rented(
         pytest.param({}, None, {"monthlyUSD": "9"}, False, id="a budget that only reports"),
         pytest.param({"limits": {"requestsPerMinute": 60}}, None, None, True, id="the provider's own limits"),
         pytest.param({"models": [{**PRICED, "capabilities": []}]}, None, None, True, id="what its model can do"),
+        pytest.param({"models": [{**PRICED, "contextTokens": 4096}]}, None, None, True, id="a context shorter than replicas have"),
+        pytest.param({"models": [{**PRICED, "contextTokens": 8192}]}, None, None, False, id="a context as long as theirs"),
     ],
 )
 def test_a_backend_is_guarded_where_something_limits_it(
@@ -46,7 +49,8 @@ def test_a_backend_is_guarded_where_something_limits_it(
     budget: dict[str, Any] | None,
     guarded: bool,  # noqa: FBT001
 ) -> None:
-    wanted, backend = rented(provider(**known), overflow, budget=budget)
+    model = {"id": "acme/chat", "architecture": LLAMA_8B, "maxContextTokens": 8192}
+    wanted, backend = rented(provider(**known), overflow, budget=budget, model=model)
     assert is_guarded(wanted, backend) is guarded
 
 

@@ -414,6 +414,14 @@ CASES = [
         id="no tools, which own replicas have a flag for",
     ),
     case(
+        K.HOSTED_BACKEND_EQUIVALENT,
+        STATED,
+        serving(capabilities=["Tools", "Vision"]),
+        ("False", Reason.HOSTED_CAPABILITY_MISSING),
+        "does not support ResponseFormat",
+        id="no structured output, which own replicas always have",
+    ),
+    case(
         K.SPILL_ACTIVE,
         LIMITED,
         observe(1, signals=signals(spilled_per_s=1.0)),

@@ -48,10 +48,17 @@ def own_context_tokens(spec: InferenceWorkloadSpec) -> int | None:
     return spec.model.max_context_tokens or (known.context_tokens if known else None)
 
 
+def has_shorter_context(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
+    """Whether the hosted model is known to accept less than own replicas do."""
+    hosted, own = listed_model(backend).context_tokens, own_context_tokens(spec)
+    return hosted is not None and own is not None and hosted < own
+
+
 def _of_one(spec: InferenceWorkloadSpec, backend: HostedBackend) -> list[Difference]:
-    model, own_context, known = listed_model(backend), own_context_tokens(spec), known_model(spec.model)
+    model, known = listed_model(backend), known_model(spec.model)
     found = []
-    if model.context_tokens is not None and own_context is not None and model.context_tokens < own_context:
+    if has_shorter_context(spec, backend):
+        own_context = own_context_tokens(spec)
         message = f"{backend.label} accepts {model.context_tokens} tokens and replicas {own_context}: longer requests cannot spill."
         found.append(Difference(reason=Reason.HOSTED_CONTEXT_SHORTER, message=message))
     own_storage = known.quantization if known else spec.model.quantization

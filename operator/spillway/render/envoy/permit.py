@@ -9,7 +9,7 @@ from decimal import Decimal
 from spillway.api.hosted import LongPrompts
 from spillway.api.workload import InferenceWorkloadSpec
 from spillway.plan.decision import Allowance, Decision, HostedBackend, Permit
-from spillway.plan.gateway.equivalence import listed_model, own_context_tokens
+from spillway.plan.gateway.equivalence import has_shorter_context, listed_model, own_context_tokens
 from spillway.plan.gateway.permit import MICRO, needs_permit, smallest_limit_usd, stops_spilling
 from spillway.render.envoy.http import EnvoyConfig, is_set
 from spillway.render.envoy.metrics import counter, has_metadata, stats_logger
@@ -25,12 +25,15 @@ _LONGEST_OUTPUT = 8192
 
 
 def is_guarded(spec: InferenceWorkloadSpec, backend: HostedBackend) -> bool:
-    """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way."""
+    """Whether anything limits what may be sent to the backend. Nothing does by default, and then nothing is in its way.
+
+    A context alone does where own replicas have a longer one: else the provider's 400 would be the answer to what these can read.
+    """
     overflow = spec.overflow
     # One that says only how long to wait, or what goes there first, limits nothing.
     listed = overflow is not None and (overflow.limits or (overflow.max_wait_ms is None and overflow.long_prompts is LongPrompts.KEEP))
     limited = listed or stops_spilling(spec) or backend.provider.limits is not None
-    return limited or listed_model(backend).capabilities is not None
+    return limited or listed_model(backend).capabilities is not None or (spec.owns and has_shorter_context(spec, backend))
 
 
 def guard_metadata(spec: InferenceWorkloadSpec, backends: tuple[HostedBackend, ...], backend: HostedBackend, folder: str) -> EnvoyConfig:

@@ -187,15 +187,21 @@ local function searches(s, found)
   return asked(s, found.tools) and has_part(spelt_out(sub(s, found.tools[1], found.tools[2])), SEARCHES)
 end
 
+-- Whether the request has something to listen to, or to watch.
+local function has_audio(text, said) return has_part(text, { '"input_audio"', '"audio_url"' }) or named(said, '"audio_url"') > 0 end
+local function has_video(text, said) return has_part(text, { '"video_url"', '"video"' }) or named(said, '"video_url"') > 0 end
+
 -- What the hosted model lacks for this request; nil when it can answer it. `length`: the bytes of text that have to fit its context; false:
 -- there are others beside them.
-local function lacking(meta, s, found, images, length, limit)
+local function lacking(meta, s, text, said, found, images, length, limit)
   local listed = meta:get("capabilities")
   if listed then
     local tools = asked(s, found.tools) or asked(s, found.functions)
     if tools and not find(listed, " Tools ", 1, true) then return "tools" end
     if formatted(s, found) and not find(listed, " ResponseFormat ", 1, true) then return "response_format" end
     if images > 0 and not find(listed, " Vision ", 1, true) then return "images" end
+    if not find(listed, " Audio ", 1, true) and has_audio(text, said) then return "audio" end
+    if not find(listed, " Video ", 1, true) and has_video(text, said) then return "video" end
   end
   local context = meta:get("context_tokens")
   if context and length and length / USUAL_BYTES_PER_TOKEN + limit > context then return "this context length" end
@@ -216,7 +222,7 @@ function envoy_on_request(h)
   local count, longest, whole = prompts(s, embeds and found.input or found.prompt)
   local more = refers(s, text, found, said)
   local is_text = images == 0 and not more and parts(text, '"input_audio"') == 0
-  local missing = lacking(meta, s, found, images, is_text and #s - whole + longest, limit)
+  local missing = lacking(meta, s, text, said, found, images, is_text and #s - whole + longest, limit)
   if missing then
     return turn_away(h, "503", "overloaded_error", "no_capacity",
       "no replica is available, and the hosted backend does not support requests with " .. missing .. "; try again later", 1)
