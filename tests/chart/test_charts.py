@@ -136,7 +136,7 @@ def test_an_accelerators_share_of_its_node_has_a_plausible_price() -> None:
     assert all(0.5 <= usd <= 16 for usd in shares.values()), shares
 
 
-MAY_BE_EMPTY = ("resources", "podLabels", "podAnnotations", "nodeSelector", "affinity")
+MAY_BE_EMPTY = ("commonLabels", "resources", "podLabels", "podAnnotations", "nodeSelector", "affinity")
 
 
 def asked_by(url: str = "https://a.b.svc", **values: Any) -> dict[str, Any]:
@@ -183,6 +183,8 @@ WRONG_VALUES: dict[str, tuple[dict[str, Any], str]] = {
         for section, given in yaml.safe_load((CHART / "values.yaml").read_text()).items()
         if isinstance(given, dict) and section not in MAY_BE_EMPTY
     },
+    "a setting past its value": ({"extraEnv": [{"name": "SPILLWAY_TICK_SECONDS", "value": "3"}]}, "/extraEnv/0/name"),
+    "a variable that is a number": ({"extraEnv": [{"name": "RETRIES", "value": 3}]}, "/extraEnv/0/value"),
     "an account that is neither made nor named": ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
 }
 

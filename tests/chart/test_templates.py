@@ -325,6 +325,29 @@ def test_placement_values_reach_the_operators_pod(tmp_path: Path) -> None:
     assert spread["labelSelector"] == found.one("Deployment", "spillway-operator")["spec"]["selector"]
 
 
+def test_further_environment_reaches_the_operator_behind_the_charts_own(tmp_path: Path, plain: Rendered) -> None:
+    further = [
+        {"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"},
+        {"name": "NO_PROXY", "valueFrom": {"configMapKeyRef": {"name": "proxy", "key": "direct"}}},
+    ]
+    own, all_of_it = (each.pod("spillway-operator")["containers"][0]["env"] for each in (plain, template(tmp_path, {"extraEnv": further})))
+    assert all_of_it == [*own, *further]
+
+
+def test_common_labels_are_on_every_object_and_the_operators_pods_and_win_over_nobody(tmp_path: Path) -> None:
+    common = {"cost-centre": "42", "app.kubernetes.io/part-of": "platform", "release": "common"}
+    special = {"enabled": True, "additionalLabels": {"release": "special"}}
+    found = template(tmp_path, {"commonLabels": common, "prometheus": {"install": True}, "podMonitor": special})
+    deployments = found.all("Deployment")
+    (operator,) = (each["spec"]["template"] for each in deployments if each["metadata"]["name"] == "spillway-operator")
+    labelled = [each["metadata"]["labels"] for each in (*found.objects, operator)]
+    assert {(each["cost-centre"], each["app.kubernetes.io/part-of"]) for each in labelled} == {("42", "spillway")}
+    assert found.one("PodMonitor", "spillway-workloads")["metadata"]["labels"]["release"] == "special"
+    # What pods are selected by cannot change, and the bundled Prometheus' must not restart.
+    assert not [each for each in deployments if "cost-centre" in each["spec"]["selector"]["matchLabels"]]
+    assert "cost-centre" not in found.one("Deployment", "spillway-prometheus")["spec"]["template"]["metadata"]["labels"]
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

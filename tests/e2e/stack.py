@@ -110,7 +110,8 @@ class Stack:
 
     def _url(self, host: str, port: int) -> str:
         target = (host, port)
-        if target not in self._forwards:
+        # One that has ended, as `kubectl port-forward` does with its pod, is made anew.
+        if target not in self._forwards or self._forwards[target][1].poll() is not None:
             self._forwards[target] = self.cluster.forward(*target)
         return f"http://127.0.0.1:{self._forwards[target][0]}"
 

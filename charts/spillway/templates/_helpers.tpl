@@ -40,17 +40,19 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* Labels of every object of a component. */}}
 {{- define "spillway.labels" -}}
-{{ include "spillway.selectorLabels" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: spillway
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- include "spillway.labelsAnd" . -}}
 {{- end -}}
 
-{{/* The same with further ones, where ours win: call with (dict "root" $ "component" "operator" "more" .Values.podLabels). No key comes twice,
-which kustomize, and so Flux, refuses. */}}
+{{/* The same with further ones: call with (dict "root" $ "component" "operator" "more" .Values.podLabels). Ours win, then those, then
+`commonLabels`. No key comes twice, which kustomize, and so Flux, refuses. */}}
 {{- define "spillway.labelsAnd" -}}
-{{- merge (include "spillway.labels" . | fromYaml) (default dict .more) | toYaml -}}
+{{- $ours := dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/part-of" "spillway"
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+-}}
+{{- merge $ours (include "spillway.selectorLabels" . | fromYaml) (default dict .more) (default dict .root.Values.commonLabels) | toYaml -}}
 {{- end -}}
 
 {{/* An image's reference: call with (dict "image" .Values.image "default" .Chart.AppVersion). */}}

@@ -1,9 +1,11 @@
 """Starting forwarders: a listening socket of 127.0.0.1 outside, connections inside the cluster's network namespace."""
 
+import contextlib
 import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.cluster.forwarder import BACKLOG
@@ -25,22 +27,30 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def start(register: Register, listener: socket.socket, *, netns: Path, cgroup_entry: Path, target: str) -> subprocess.Popen[bytes]:
-    """Start a forwarder from the listener to `ADDRESS:PORT` in the namespace. It may be connected to at once."""
-    port = listener.getsockname()[1]
-    command = ["-m", "tests.e2e.cluster.forwarder", "--netns", str(netns), "--listener", str(listener.fileno()), "--to", target]
-    return register.start(
-        f"forward-{port}",
-        [sys.executable, *command],
-        place=Place(netns=None, cgroup_entry=cgroup_entry),
-        environment={"PYTHONPATH": str(REPOSITORY)},
-        pass_fds=[listener.fileno()],
-    )
+def start(
+    kubectl: Callable[..., str], register: Register, *, netns: Path, cgroup_entry: Path | None, host: str, port: int, local: int
+) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start a forwarder from a local port to a host and port as the namespace sees them. It may be connected to at once."""
+    address = _address(kubectl, host)
+    with contextlib.closing(listen(local)) as listener:
+        found: int = listener.getsockname()[1]
+        command = ["-m", "tests.e2e.cluster.forwarder", "--netns", str(netns), "--listener", str(listener.fileno())]
+        process = register.start(
+            f"forward-{found}",
+            [sys.executable, *command, "--to", f"{address}:{port}"],
+            place=Place(netns=None, cgroup_entry=cgroup_entry),
+            environment={"PYTHONPATH": str(REPOSITORY)},
+            pass_fds=[listener.fileno()],
+        )
+        return found, process
 
 
-def resolve(host: str, get_service: str) -> str:
-    """Return the cluster IP out of a Service's JSON; a headless Service has none to forward to."""
-    address = json.loads(get_service)["spec"].get("clusterIP")
+def _address(kubectl: Callable[..., str], host: str) -> str:
+    """Return an IP address as it is, and the cluster IP of `service.namespace`; a headless Service has none to forward to."""
+    if host.replace(".", "").isdigit():
+        return host
+    service, _, namespace = host.partition(".")
+    address = json.loads(kubectl("get", "service", service, "-n", namespace or "default", "-o", "json"))["spec"].get("clusterIP")
     if not isinstance(address, str) or address == "None":
         raise ValueError(f"Service {host} is headless: forward to a pod's IP instead")
     return address

@@ -28,7 +28,7 @@ def load(layout: Layout, archives: Mapping[str, Path]) -> None:
     loaded: dict[str, dict[str, object]] = json.loads(record.read_text()) if record.exists() else {}
     present = set(_ctr(layout, "images", "ls", "-q").split())
     for name, archive in archives.items():
-        identity = _identity(archive)
+        identity = identity_of(archive)
         known = loaded.get(name, {})
         references = known.get("references")
         if known.get("archive") == identity and isinstance(references, list) and present.issuperset(references):
@@ -64,7 +64,8 @@ def _identifiers(layout: Layout, kind: str) -> list[str]:
     return [line.split()[0] for line in _ctr(layout, kind, "ls").splitlines()[1:] if line.strip()]
 
 
-def _identity(archive: Path) -> str:
+def identity_of(archive: Path) -> str:
+    """Return what tells an archive from another, or from a newer one of its name, without reading it."""
     stat = archive.stat()
     return f"{archive} {stat.st_size} {stat.st_mtime_ns}"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from tests.e2e.cluster import binaries, port_forward, volumes
+from tests.e2e.cluster import binaries, forwards, port_forward, volumes
 from tests.e2e.cluster.cache import cache_dir, say
+from tests.e2e.cluster.images_on_node import identity_of
 from tests.e2e.cluster.kubectl import KubectlError, kubectl
+from tests.e2e.cluster.processes import Register, stop_and_wait
 from tests.e2e.cluster.provider import GPU_LABELS, GPU_RESOURCE, NEEDED_IMAGES, Volume, run_folder
 
 GPUS = 8
@@ -38,6 +41,8 @@ class KindCluster:
     def up(self, images: Iterable[str] = NEEDED_IMAGES) -> None:
         """Create the cluster unless it exists, and load the images."""
         wanted = [name for name in images if name not in OWN_IMAGES]
+        if wanted and (os.uname().sysname != "Linux" or os.geteuid() != 0):
+            raise SystemExit("the images for kind are built here from Debian's packages, which needs Linux and root; run this as root")
         if not self._exists():
             self._create()
         elif not self._configuration.exists():
@@ -46,6 +51,7 @@ class KindCluster:
             raise SystemExit(
                 f"kind has a cluster called {self.name}, but {self.kubeconfig} does not reach it; run `down` with the same --name"
             )
+        self._advertise_gpus()
         if wanted:
             from tests.e2e.cluster import images as builder  # here, so that `down` works even where no image can be built
 
@@ -60,6 +66,7 @@ class KindCluster:
                 raise SystemExit(self._not_ours())
             return
         port_forward.stop_all(run_folder(self.name))
+        stop_and_wait(self._forwarders.running().values())
         self._kind("delete", "cluster", "--name", self.name, "--kubeconfig", str(self.kubeconfig))
         shutil.rmtree(run_folder(self.name), ignore_errors=True)
 
@@ -82,13 +89,23 @@ class KindCluster:
         return kubectl(self.kubeconfig, *arguments, stdin=stdin)
 
     def load_images(self, archives: Mapping[str, Path]) -> None:
-        """Put image archives on every node."""
+        """Put image archives on every node that were not put there before: kind itself would read gigabytes again."""
+        loaded: dict[str, str] = json.loads(self._loaded.read_text()) if self._loaded.exists() else {}
         for name, archive in archives.items():
-            say(f"loading image {name} into kind …")
-            self._kind("load", "image-archive", "--name", self.name, str(archive))
+            if loaded.get(name) != identity_of(archive):
+                say(f"loading image {name} into kind …")
+                self._kind("load", "image-archive", "--name", self.name, str(archive))
+                loaded[name] = identity_of(archive)
+                self._loaded.write_text(json.dumps(loaded, indent=1))
 
     def forward(self, host: str, port: int, *, local: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
-        """Make an address of the cluster reachable on 127.0.0.1."""
+        """Make an address of the cluster reachable on 127.0.0.1, from within its node where that is a process of this machine.
+
+        From there a Service is what it is to pods. `kubectl port-forward` takes one pod of it, and ends with that one.
+        """
+        netns = self._node_netns()
+        if netns is not None:
+            return forwards.start(self.kubectl, self._forwarders, netns=netns, cgroup_entry=None, host=host, port=port, local=local)
         return port_forward.start(self.kubectl, self.kubeconfig, host=host, port=port, local=local, records=run_folder(self.name))
 
     def kill_pod(self, uid: str) -> None:
@@ -119,6 +136,7 @@ class KindCluster:
 
     def _create(self) -> None:
         run_folder(self.name).mkdir(parents=True, exist_ok=True)
+        self._loaded.unlink(missing_ok=True)  # of a cluster of this name that somebody deleted
         shared = {"hostPath": str(cache_dir()), "containerPath": str(cache_dir())}
         configuration = {
             "kind": "Cluster",
@@ -129,18 +147,41 @@ class KindCluster:
         create = ("create", "cluster", "--name", self.name, "--config", str(self._configuration))
         self._kind(*create, "--kubeconfig", str(self.kubeconfig), "--wait", READY)
         self.kubectl("config", "rename-context", f"kind-{self.name}", self.context)
-        amount = {GPU_RESOURCE: str(GPUS)}
-        patch = json.dumps({"status": {"capacity": amount, "allocatable": amount}})
-        self.kubectl("patch", "node", self._node(), "--subresource=status", "--type=merge", "-p", patch)
         self._replace_storage_class()
         default = run_folder(self.name) / "volumes" / volumes.DEFAULT_VOLUME
         self.local_volume(volumes.DEFAULT_VOLUME, default, volumes.DEFAULT_SIZE, volumes.EVERY_MODE)
+
+    def _advertise_gpus(self) -> None:
+        """Make the node offer GPUs, which is enough for scheduling. A kubelet that starts again, as with Docker, counts them as none."""
+        amount = {GPU_RESOURCE: str(GPUS)}
+        patch = json.dumps({"status": {"capacity": amount, "allocatable": amount}})
+        self.kubectl("patch", "node", self._node(), "--subresource=status", "--type=merge", "-p", patch)
 
     def _replace_storage_class(self) -> None:
         """Make ours the only default class, in place of kind's, which provisions volumes by itself."""
         off = json.dumps({"metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "false"}}})
         self.kubectl("patch", "storageclass", "standard", "--type=merge", "-p", off)
         self.kubectl("apply", "-f", "-", stdin=volumes.storage_class())
+
+    @property
+    def _loaded(self) -> Path:
+        """The record of the image archives that are on the node."""
+        return run_folder(self.name) / "loaded.json"
+
+    @property
+    def _forwarders(self) -> Register:
+        return Register(pids=run_folder(self.name) / "forwarders", logs=run_folder(self.name) / "logs")
+
+    def _node_netns(self) -> Path | None:
+        """Return the node's network namespace; None where Docker runs elsewhere, in a virtual machine for example, or this is not root."""
+        if os.geteuid() != 0 or not shutil.which("docker"):
+            return None
+        inspect = ["docker", "inspect", "--format", "{{.Id}} {{.State.Pid}}", self._node()]
+        identifier, _, pid = subprocess.run(inspect, capture_output=True, text=True, check=False).stdout.strip().partition(" ")
+        process = Path("/proc") / (pid or "none")
+        with contextlib.suppress(OSError):  # a process of another machine is not here, or is another one
+            return process / "ns" / "net" if identifier and identifier in (process / "cgroup").read_text() else None
+        return None
 
     def _node(self) -> str:
         return self.kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")

@@ -112,20 +112,10 @@ class LocalCluster:
 
     def forward(self, host: str, port: int, *, local: int = 0) -> tuple[int, subprocess.Popen[bytes]]:
         """Make an address of the cluster reachable on 127.0.0.1."""
-        address = host
-        if not host.replace(".", "").isdigit():
-            service, _, namespace = host.partition(".")
-            found = self.kubectl("get", "service", service, "-n", namespace or "default", "-o", "json")
-            address = forwards.resolve(host, found)
-        with contextlib.closing(forwards.listen(local)) as listener:
-            process = forwards.start(
-                self._register,
-                listener,
-                netns=network.netns_file(self.context),
-                cgroup_entry=self._cgroup.entry(),
-                target=f"{address}:{port}",
-            )
-            return listener.getsockname()[1], process
+        netns = network.netns_file(self.context)
+        return forwards.start(
+            self.kubectl, self._register, netns=netns, cgroup_entry=self._cgroup.entry(), host=host, port=port, local=local
+        )
 
     def kill_pod(self, uid: str) -> None:
         """End a pod's processes with SIGKILL."""

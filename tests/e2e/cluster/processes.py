@@ -20,10 +20,10 @@ _STARTED: list[subprocess.Popen[bytes]] = []  # kept, since they outlive their s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a process is put: a network namespace (None: the caller's) and the cgroup file it enters before anything else."""
+    """Where a process is put: a network namespace and the cgroup file it enters before anything else (None: the caller's)."""
 
     netns: Path | None
-    cgroup_entry: Path
+    cgroup_entry: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Register:
         self.pids.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         inside = [] if place.netns is None else ["nsenter", f"--net={place.netns}", "--"]
-        enter = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(place.cgroup_entry)]
+        enter = [] if place.cgroup_entry is None else ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(place.cgroup_entry)]
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*enter, *inside, *map(str, command)],

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import metadata
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,11 @@ def test_prints_the_version(spillway: Run) -> None:
     code, out, _ = spillway("version")
     assert code == 0
     assert out.strip()[0].isdigit()
+
+
+def test_the_package_is_typed_as_its_metadata_says() -> None:
+    assert "Typing :: Typed" in (metadata("spillway").get_all("Classifier") or [])
+    assert (files("spillway") / "py.typed").is_file()
 
 
 def test_prints_the_crds(spillway: Run) -> None:

@@ -33,3 +33,18 @@ def test_a_namespace_that_is_made_anew_is_reached_at_its_services_new_addresses(
         stack.close()
         for each in cluster.started:
             each.stdin.close()
+
+
+def test_a_forward_that_has_ended_is_made_anew() -> None:
+    cluster: Any = Forwarding()
+    stack = Stack(cluster)
+    try:
+        first = stack.url("room", "chat")
+        assert stack.url("room", "chat") == first
+        (forward,) = cluster.started
+        forward.communicate()  # the end of its input, and so its own
+        assert stack.url("room", "chat") != first
+    finally:
+        stack.close()
+        for each in cluster.started:
+            each.stdin.close()
