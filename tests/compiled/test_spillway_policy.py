@@ -68,11 +68,16 @@ class Listening(SpillwayPolicy):
 
 
 def played(*phases: tuple[float, float], mode: str = "Hybrid", seed: int = 1, model: EngineModel = ENGINE, **changes: Any) -> Played:
-    """Replay phases of (minutes, requests per second). `models`: what is hosted, and its prices; `troubles`: when it is not."""
+    """Replay phases of (minutes, requests per second).
+
+    `models`: what is hosted, and its prices; `troubles`: when it is not; `initial`: replicas that there are; `memory`: what was learned.
+    """
+    initial, memory = changes.pop("initial", 0), changes.pop("memory", None)
     scaling = {"maxReplicas": 8} | changes.pop("scaling", {})
     listed = catalogue(providers={"acme": provider(models=changes.pop("models", PAYING))})
     hosted = HostedModel(ttft_median_ms=500.0, ttft_p99_ms=2000.0, inter_token_ms=(15.0, 15.0), troubles=changes.pop("troubles", ()))
-    policy = Listening(workload=workload(mode, scaling=scaling, slo={"timeToFirstTokenMs": 2000}, **changes), catalogue=listed, gateways=1)
+    wanted = workload(mode, scaling=scaling, slo={"timeToFirstTokenMs": 2000}, **changes)
+    policy = Listening(workload=wanted, catalogue=listed, gateways=1, memory=memory)
     done = run(
         poisson([(minutes * MINUTE, rate) for minutes, rate in phases], input_tokens=1000, output_tokens=250, seed=seed),
         engine=model,
@@ -82,7 +87,7 @@ def played(*phases: tuple[float, float], mode: str = "Hybrid", seed: int = 1, mo
         policy=policy,
         name="spillway",
         seed=seed,
-        initial_replicas=0,
+        initial_replicas=initial,
     )
     return Played(done, policy)
 
