@@ -151,6 +151,7 @@ def test_a_slow_hosted_side_breaks_the_promise_and_is_warned_of(simulate: Run, t
     assert found["policies"][0]["keepsSLO"] is False
     assert found["cheapest"] is None
     assert any("The hosted side by itself meets the SLO for" in each for each in found["warnings"])
+    assert any("Clients try once more" in each and "gateways ask each backend once" in each for each in found["assumptions"])
 
 
 def test_measured_coefficients_replace_the_planners(simulate: Run, trace: str, tmp_path: Path) -> None:

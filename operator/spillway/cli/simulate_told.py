@@ -72,7 +72,10 @@ def assumed(case: Case, parsed: argparse.Namespace, scale: float) -> list[str]:
     told = [f"{warm}, and is judged on all requests from the first on."]
     if case.rents:
         speed = "a median of 0.5 s and 10 to 20 ms a token" if parsed.hosted == "fast" else "a median of 2 s and 50 to 90 ms a token"
-        told.append(f"The hosted side answers after {speed}, with 0.5 % errors, each tried once more.")
+        told.append(
+            f"The hosted side answers after {speed}, with 0.5 % errors. Clients try once more after one, as OpenAI's do: gateways ask each "
+            "backend once."
+        )
     if case.rents and case.scaling.min_replicas:
         told.append(
             f"minReplicas ({case.scaling.min_replicas}) holds for every policy but all-hosted and the clairvoyant ones, which own fewer "

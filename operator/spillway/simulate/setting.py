@@ -106,7 +106,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedModel:
-    """The hosted side. An error is tried once more; then the request has failed."""
+    """The hosted side. An error is tried once more; then the request has failed.
+
+    It is the client that tries again, as OpenAI's do by default (twice): gateways ask each backend once, and only one is simulated.
+    """
 
     ttft_median_ms: float
     ttft_p99_ms: float  # lognormal through both
