@@ -49,7 +49,7 @@ class Snapshot:
             demand_replicas=decision.scale.demand_replicas if decision.scale else None,
             recommended_replicas=decision.scale.recommended if decision.scale else None,
             figures=figures,
-            kappa=figures.kappa if figures is not None else decision.cost.kappa,
+            kappa=figures.kappa if figures is not None and figures.kappa is not None else decision.cost.kappa,
             usd_per_hour=decision.cost.usd_per_hour,
             month_to_date_usd=decision.cost.month_to_date_usd,
             spilled_ratio=spilled / arrivals if arrivals and spilled is not None else None,

@@ -299,9 +299,21 @@ def test_with_nowhere_to_spill_the_peaks_that_the_forecast_expects_are_staffed(m
     wanted = workload("Dedicated", **KNOWN, traffic=LENGTHS, scaling={"maxReplicas": 9})
     model = taught([1.0, 6.0] * (minutes // 2), first=int(NOW.timestamp() // BIN_S) - minutes)
     found, _ = lasted(wanted, 1.0, count=2, minutes=0, memory=Memory(demand_model=model))
-    assert found.figures is None
     assert found.replicas in counts
-    assert ("p99 peak" in found.why) == (counts != {2})
+    assert ("p99 peak" in found.why) == (counts != {2}) == (found.figures is not None)
+
+
+def test_a_decision_that_a_forecast_has_a_say_in_carries_it_though_no_money_decides() -> None:
+    wanted = workload("Dedicated", **KNOWN, traffic=LENGTHS, scaling={"maxReplicas": 9})
+    model = taught([1.0, 6.0] * 45, first=int(NOW.timestamp() // BIN_S) - 90)
+    found, _ = lasted(wanted, 1.0, count=9, minutes=0, memory=Memory(demand_model=model))
+    figures = found.figures
+    assert figures is not None
+    assert figures.forecast_p10 < 3 < figures.forecast_p90
+    assert figures.horizon_s == figures.start_up_s == pytest.approx(122.5, abs=0.1), "what the planner expects of a start"
+    assert (figures.kappa, figures.marginal_saving_usd_per_hour, figures.rejected) == (None, None, None)
+    assert found.why.startswith("demand ")
+    assert "arrivals/s" in found.why, "what the count followed"
 
 
 def test_after_a_move_to_a_faster_class_as_many_are_owned_as_do_the_same_work() -> None:

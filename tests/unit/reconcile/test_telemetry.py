@@ -1,12 +1,14 @@
 """The operator's own metrics: from the latest snapshots, and nothing of what is gone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from spillway.api.status import Condition, InferenceWorkloadStatus, SloStatus
-from spillway.plan.decision import Key, ScaleFigures
+from spillway.plan.decide import decide
+from spillway.plan.decision import Key, Memory, ScaleFigures
 from spillway.reconcile.telemetry import Snapshot, Telemetry
 from tests.unit.plan import situations
 
@@ -99,6 +101,21 @@ def test_a_figure_that_a_decision_does_not_have_is_not_exported(name: str) -> No
     found = telemetry()
     found.snapshots[KEY] = snapshot()
     assert f"spillway_{name}{{" not in text(found)
+
+
+@pytest.mark.parametrize(
+    ("figures", "kappa"),
+    [
+        pytest.param(FIGURES, 2.5, id="that replicas are weighed by"),
+        pytest.param(replace(FIGURES, kappa=None), 1.25, id="that of the cost where they are not"),
+        pytest.param(None, 1.25, id="that of the cost where there are no figures"),
+    ],
+)
+def test_the_kappa_of_a_pass_is(figures: ScaleFigures | None, kappa: float) -> None:
+    decision, _ = decide(situations.workload(), situations.observe(1), Memory(), situations.NOW, situations.SETTINGS)
+    assert decision.scale is not None
+    changed = replace(decision, scale=replace(decision.scale, figures=figures), cost=replace(decision.cost, kappa=1.25))
+    assert Snapshot.of(situations.observe(1), changed).kappa == kappa
 
 
 def test_what_is_unknown_is_not_exported_as_zero() -> None:

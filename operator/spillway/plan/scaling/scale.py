@@ -27,7 +27,7 @@ from spillway.plan.replica.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.scaling.demand import TARGET_WHERE_NOTHING_SPILLS, Demand, measure_demand
 from spillway.plan.scaling.forecast import learn
 from spillway.plan.scaling.no_place import cannot_start, has_no_place, refused, unschedulable
-from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
+from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, outlook, peak_demand, weigh, worth_at
 from spillway.plan.settings import PlanSettings
 
 FULL = 0.9  # of the slots of all replicas, from which on they are taken to be full
@@ -82,7 +82,7 @@ def scale(
     weighed = _weighed(seen, pool, stakes, memory, arriving=arriving, current=current, now=now)
     if weighed is not None:
         memory = replace(memory, lazy=weighed.lazy)
-    to_staff = _expected(demand, spec, pool, memory, now) if alone else demand
+    to_staff, foreseen = _expected(demand, spec, pool, memory, now) if alone else (demand, None)
     wanted = weighed.wanted if weighed is not None else _wanted(to_staff, current, settings.tolerance)
     points = _remembered(memory.demand, DemandPoint(at=now, wanted=wanted), spec.own.scaling, settings)
     choice = _Choosing(
@@ -96,7 +96,7 @@ def scale(
         now=now,
         weighed=weighed is not None,
     ).choose()
-    figures = weighed.figures_of(choice.replicas) if weighed is not None else None
+    figures = weighed.figures_of(choice.replicas) if weighed is not None else foreseen
     return (
         ScaleDecision(
             replicas=choice.replicas,
@@ -104,7 +104,7 @@ def scale(
             demand_replicas=demand.replicas,
             reason=choice.reason,
             why=_sentence(to_staff, choice.note)
-            if figures is None or arriving is None
+            if weighed is None or figures is None or arriving is None
             else _worth_sentence(arriving, figures, choice.note),
             limited=choice.limited,
             figures=figures,
@@ -227,24 +227,27 @@ def _fleet(seen: Observation, pool: OwnedPool, stakes: Stakes, current: int, now
     return Fleet(ready=ready, starting_s=tuple(starting + [stakes.start_up_s] * (current - ready - len(starting))))
 
 
-def _expected(demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory, now: datetime) -> Demand:
-    """Return the demand to staff for with nowhere to spill: what there is, or the peak until a start is done.
+def _expected(
+    demand: Demand, spec: InferenceWorkloadSpec, pool: OwnedPool, memory: Memory, now: datetime
+) -> tuple[Demand, ScaleFigures | None]:
+    """Return the demand to staff for with nowhere to spill: what there is, or the peak until a start is done; and what is forecast.
 
     The forecast has a say once it has seen an hour: before, its spread is a guess, and a guess must not buy replicas. Nor does it where
     there is no request at all and the next one may wait at the gateway for a start.
     """
     model = memory.demand_model
     if spec.holds and not demand.replicas and not lower_bound(spec):
-        return demand
+        return demand, None
     if demand.replicas is None or model is None or model.seen < MINUTES_UNTIL_FORECAST:
-        return demand
+        return demand, None
     share = (spec.slo.attainment_percent if spec.slo else DEFAULT_ATTAINMENT_PERCENT) / 100
-    start = pool.start_up
-    within_s = start.high_s + (start.node_wait_s or 0.0)
+    start, waits_s = pool.start_up, pool.start_up.node_wait_s or 0.0
+    within_s, foreseen = start.high_s + waits_s, outlook(model, start_up_s=start.median_s + waits_s, now_s=now.timestamp())
     peak = peak_demand(model, share=share, within_s=within_s, now_s=now.timestamp()) / TARGET_WHERE_NOTHING_SPILLS
     if peak <= demand.replicas:
-        return demand
-    return replace(demand, replicas=peak, figures=f"{demand.figures}; p{share * 100:g} peak {peak:.2f} within {within_s:.0f} s")
+        return demand, foreseen
+    told = f"{demand.figures}; p{share * 100:g} peak {peak:.2f} within {within_s:.0f} s"
+    return replace(demand, replicas=peak, figures=told), foreseen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

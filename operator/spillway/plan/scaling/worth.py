@@ -109,6 +109,21 @@ def peak_demand(model: DemandModel, *, share: float, within_s: float, now_s: flo
     return float(np.quantile(ahead.samples, share, axis=1).max())
 
 
+def outlook(model: DemandModel, *, start_up_s: float, now_s: float) -> ScaleFigures:
+    """Return the figures of a count that no money decides: what is forecast for when a replica requested now would serve."""
+    ahead = forecast(model, now_s=now_s, slots=int(start_up_s / LEAST_SLOT_S) + 1, slot_s=LEAST_SLOT_S)
+    return ScaleFigures(
+        forecast_p10=ahead.quantile(LOW, start_up_s),
+        forecast_p50=ahead.quantile(MIDDLE, start_up_s),
+        forecast_p90=ahead.quantile(HIGH, start_up_s),
+        horizon_s=start_up_s,
+        kappa=None,
+        marginal_saving_usd_per_hour=None,
+        rejected=None,
+        start_up_s=start_up_s,
+    )
+
+
 def _terms(stakes: Stakes, most: int) -> Terms:
     return Terms(
         kappa=stakes.kappa,
