@@ -44,7 +44,7 @@ test: check ## everything: check, generated files, chart, API server, data plane
 	$(BIN)/python -m pytest $(AGAIN) tests/e2e
 
 grid: venv ## a small grid of simulations on recorded traffic, where the traces are there (../shared/data/traces)
-	rm -f build/small.csv; $(BIN)/python -m benchmarks.autoscaling run --small --out build/small.csv || [ $$? = 2 ]
+	rm -f build/small.csv; $(BIN)/python -m benchmarks.autoscaling run --small --out build/small.csv || [ $$? = 3 ]
 
 test-e2e: venv ## the end-to-end tests alone, on PROVIDER (auto, kind, local, existing)
 	SPILLWAY_E2E_PROVIDER=$(PROVIDER) $(BIN)/python -m pytest $(AGAIN) tests/e2e

@@ -6,7 +6,7 @@
     python -m benchmarks.autoscaling long [--trace NAME ...] [--kappa K ...] [--days N]
 
 What is in the file already is not run again. `--small` is the grid of the tests: minutes on two cores. It exits 1 where ours is
-far from the clairvoyant replay. Exits 2 when the traces are not there.
+far from the clairvoyant replay. It exits 3 when the traces are not there: 2 is what argparse says of a wrong command line.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from benchmarks.autoscaling.cells import KAPPAS, SOURCES, START_UPS_S, TRACES, s
 from benchmarks.autoscaling.unit import Row, Unit, rows_of
 
 OUT = Path("build/autoscaling.csv")
+NO_TRACES = 3  # exit code
 
 
 def main() -> int:
@@ -53,7 +54,7 @@ def main() -> int:
         return 0
     if not TRACES.exists():
         print(f"no traces at {TRACES}: this benchmark needs the project's data folder beside the checkout", file=sys.stderr)
-        return 2
+        return NO_TRACES
     if parsed.command == "hard":
         from benchmarks.autoscaling import hard
 
