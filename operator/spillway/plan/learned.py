@@ -16,8 +16,10 @@ from spillway.plan.readings import moment_if_written, written_number
 from spillway.plan.replica.learned_step import Evidence, Factors, LearnedStep
 from spillway.plan.replica.roofline import StepModel
 from spillway.plan.replica.start_up import KEPT, LearnedStarts, StartUps
+from spillway.plan.scaling import lazy_state
 from spillway.plan.scaling.demand_state import dump, load
 from spillway.plan.scaling.forecast import DemandModel
+from spillway.plan.scaling.lazy import Lazy
 
 VERSION = 1
 
@@ -33,6 +35,7 @@ class Learned:
     prefix_hit_ratio: float | None = None
     starts: Mapping[str, StartUps] = field(default_factory=dict)
     demand: DemandModel | None = None
+    lazy: Lazy | None = None  # how far to trust it
     counted: Counted | None = None  # in what replicas the demand is
     slots: int | None = None  # requests that each replica may hold, should a new operator find a spec that it cannot decide about
     told_shape: ToldShape | None = None
@@ -48,6 +51,7 @@ class Learned:
             prefix_hit_ratio=memory.prefix_hit_ratio,
             starts=memory.starts.by_kind,
             demand=memory.demand_model,
+            lazy=memory.lazy,
             counted=None if memory.demand_model is None else memory.counted,
             told_shape=memory.told_shape,
         )
@@ -64,6 +68,7 @@ class Learned:
             prefix_hit_ratio=self.prefix_hit_ratio,
             starts=LearnedStarts(by_kind=self.starts),
             demand_model=self.demand,
+            lazy=self.lazy,
             counted=self.counted,
             slots=self.slots,
             told_shape=self.told_shape,
@@ -73,8 +78,10 @@ class Learned:
 def to_json(learned: Learned) -> str:
     """Return the text for its ConfigMap; stable for equal values."""
     demand = None if learned.demand is None else dump(learned.demand)
+    lazy = None if learned.lazy is None else lazy_state.dump(learned.lazy)
     told = None if learned.told_shape is None else _dump_told(learned.told_shape)
-    document = {"version": VERSION, **asdict(replace(learned, demand=None, told_shape=None)), "demand": demand, "told_shape": told}
+    plain = asdict(replace(learned, demand=None, lazy=None, told_shape=None))
+    document = {"version": VERSION, **plain, "demand": demand, "lazy": lazy, "told_shape": told}
     return json.dumps(document, default=lambda moment: moment.isoformat(), sort_keys=True, separators=(",", ":"))
 
 
@@ -93,6 +100,7 @@ def from_json(text: str) -> Learned:
             prefix_hit_ratio=_number(stored.get("prefix_hit_ratio")),
             starts={kind: _starts(found) for kind, found in stored.get("starts", {}).items()},
             demand=load(stored.get("demand")),
+            lazy=lazy_state.load(stored.get("lazy")),
             counted=None if stored.get("counted") is None else _counted(stored["counted"]),
             slots=_slots(stored.get("slots")),
             told_shape=None if stored.get("told_shape") is None else _load_told(stored["told_shape"]),

@@ -92,4 +92,8 @@ class Recollection:
 
 def _every(learned: Learned, before: Learned) -> timedelta:
     """Return how often to write, by what has changed."""
-    return DEMAND_EVERY if replace(learned, demand=None) == replace(before, demand=None) else EVERY
+    return DEMAND_EVERY if _apart_from_traffic(learned) == _apart_from_traffic(before) else EVERY
+
+
+def _apart_from_traffic(learned: Learned) -> Learned:
+    return replace(learned, demand=None, lazy=None)

@@ -18,7 +18,9 @@ from spillway.plan.replica.start_up import LearnedStarts, StartUps
 from spillway.plan.scaling.demand_state import dump, load
 from spillway.plan.scaling.forecast import DemandModel
 from spillway.plan.scaling.forecast import learn as learn_demand
+from spillway.plan.scaling.lazy import clamped
 from tests.unit.plan.situations import NOW
+from tests.unit.plan.test_lazy import TERMS, watched
 
 EXPECTED = StepModel(base_ms=13.6, experts_ms=0.0, expert_share=1.0, sequence_ms=0.026, kv_ms=0.042, prompt_ms=0.0384, square_ms=0.5)
 FULL = StepLoad(batch=100, kv_tokens=100_000)
@@ -43,6 +45,7 @@ def taught(demands: list[float]) -> DemandModel:
     return load(dump(model))  # type: ignore[arg-type, return-value]  # as it comes back: quantiles for errors, four digits
 
 
+DISTRUSTING = watched([2.0] * 200, lambda _: 7.0)
 steps = st.builds(step_after, readings)
 memories = st.builds(
     lambda step, lengths, starts, waits, demand: Memory(
@@ -52,6 +55,7 @@ memories = st.builds(
         prefix_hit_ratio=0.25,
         starts=LearnedStarts(by_kind={"h100/1/a/b": StartUps(starts_s=tuple(starts), node_waits_s=tuple(waits))}),
         demand_model=demand,
+        lazy=None if demand is None else DISTRUSTING,
         counted=None if demand is None else Counted(pool="chat-engine-0123", work_s=0.25, measured_for="0123"),
         slots=72,
     ),
@@ -69,8 +73,8 @@ def test_what_was_written_is_read_back_as_it_was(memory: Memory) -> None:
     assert learned is not None
     text = to_json(learned)
     assert to_json(from_json(text)) == text
-    assert replace(from_json(text), demand=None) == replace(learned, demand=None)
-    assert replace(from_json(text).into(Memory()), demand_model=None) == replace(memory, demand_model=None)
+    assert replace(from_json(text), demand=None, lazy=None) == replace(learned, demand=None, lazy=None)
+    assert replace(from_json(text).into(Memory()), demand_model=None, lazy=None) == replace(memory, demand_model=None, lazy=None)
 
 
 def test_learning_goes_on_where_it_stopped() -> None:
@@ -81,6 +85,15 @@ def test_learning_goes_on_where_it_stopped() -> None:
     assert after is not None
     more = MeasuredStep(load=FULL, step_ms=33.0, at=NOW + timedelta(minutes=9), window_s=60)
     assert learn(after, more, full=FULL) == learn(before, more, full=FULL)
+
+
+def test_a_forecast_that_was_wrong_is_not_believed_after_a_restart_either() -> None:
+    learned = Learned.of(Memory(demand_model=taught([3.0]), lazy=DISTRUSTING))
+    assert learned is not None
+    lazy = from_json(to_json(learned)).into(Memory()).lazy
+    assert lazy is not None
+    assert lazy.distrusts
+    assert [clamped(lazy, wanted, TERMS) for wanted in range(9)] == [clamped(DISTRUSTING, wanted, TERMS) for wanted in range(9)]
 
 
 def test_who_has_learned_nothing_writes_nothing() -> None:
@@ -134,3 +147,21 @@ def test_what_cannot_be_read_is_an_error_that_says_why(text: str, told: str) -> 
 @pytest.mark.parametrize("said", ["[1]", "{}", '{"version":1,"minute":3}', '{"version":2}'])
 def test_traffic_that_cannot_be_read_is_learned_anew(said: str) -> None:
     assert from_json(f'{{"version":1,"demand":{said}}}') == Learned()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"balances": [[1.0]]}, id="balances in rows"),
+        pytest.param({"balances": [-1.0]}, id="a balance below zero"),
+        pytest.param({"balances": [None]}, id="a balance that is none"),
+        pytest.param({"balances": "full"}, id="a word"),
+        pytest.param({"due": float("nan")}, id="a count that is no number"),
+        pytest.param({"at": float("inf")}, id="no moment"),
+        pytest.param({"error": None}, id="no error"),
+    ],
+)
+def test_balances_that_no_past_gives_are_learned_anew(change: dict[str, Any]) -> None:
+    kept = json.loads(to_json(Learned(lazy=DISTRUSTING)))
+    assert from_json(json.dumps(kept)).lazy is not None
+    assert from_json(json.dumps(kept | {"lazy": kept["lazy"] | change})).lazy is None

@@ -218,5 +218,5 @@ def test_money_never_falls_within_a_month_and_all_that_is_remembered_can_be_writ
         learned = Learned.of(each.after)
         if learned is not None:
             again = knowledge.from_json(knowledge.to_json(learned))
-            assert (again.demand is None) == (learned.demand is None)
-            assert replace(again, demand=None) == replace(learned, demand=None)
+            assert (again.demand is None, again.lazy is None) == (learned.demand is None, learned.lazy is None)
+            assert replace(again, demand=None, lazy=None) == replace(learned, demand=None, lazy=None)

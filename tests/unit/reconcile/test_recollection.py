@@ -13,6 +13,7 @@ from spillway.reconcile.recollection import Recollection
 from spillway.render.learned import learned_object, parse_learned
 from tests.unit.plan.demands import taught
 from tests.unit.plan.situations import workload
+from tests.unit.plan.test_lazy import watched
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KNEW = Memory(measured_input_tokens=700.0)
@@ -85,7 +86,7 @@ async def test_it_is_written_every_five_minutes_at_most_and_not_when_nothing_is_
 
 
 async def test_traffic_alone_is_written_every_quarter_of_an_hour_and_with_all_else_that_is_new() -> None:
-    busy, busier = (replace(KNEW, demand_model=taught([load] * 3)) for load in (2.0, 3.0))
+    busy, busier = (replace(KNEW, demand_model=taught([load] * 3), lazy=watched([load], lambda _: 1.0)) for load in (2.0, 3.0))
     for newer, minutes, writes in ((busier, 14, 1), (busier, 15, 2), (replace(busier, measured_input_tokens=900.0), 5, 2)):
         server = Server()
         found = await loaded(server)
