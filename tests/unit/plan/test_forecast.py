@@ -13,6 +13,8 @@ from spillway.plan.scaling.forecast import (
     BIN_S,
     DAMPING,
     DAY_BINS,
+    EXPERTS,
+    HORIZONS,
     LEVEL_WEIGHTS,
     PRIOR_ERRORS,
     QUANTILES,
@@ -125,6 +127,21 @@ def test_the_shape_of_a_day_counts_by_the_level_of_this_one() -> None:
     busy = [1.5 * day(minute) for minute in range(DAY // 4)]
     found = after(taught(busy, first=2 * DAY, model=two_days()), 2.25 * DAY)
     assert middle(found, 119) == pytest.approx(1.5 * day(DAY // 4 + 119), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("seen", "known"), [pytest.param(7 * DAY, False, id="not in its first"), pytest.param(7 * DAY + 1, True, id="then on")]
+)
+def test_the_shape_of_a_week_is_used_from_its_second_week_on_where_it_did_best(seen: int, *, known: bool) -> None:
+    losses = np.ones((len(HORIZONS), EXPERTS))
+    losses[:, -1] = 0.01
+    weekend = np.where(np.arange(WEEK_BINS) < 5 * 24, 6.0, 1.0)
+    days = two_days()
+    taught_weeks = replace(
+        days, seen=seen, reading=None, shapes=(days.shapes[0], weekend), shape_levels=np.ones(2), losses=losses, scored=np.ones_like(losses)
+    )
+    found = after(taught_weeks.reshared(), 5 * DAY - 60)
+    assert ([middle(found, ahead) for ahead in (1, 119)] == pytest.approx([6.0, 1.0], abs=0.1)) is known
 
 
 def test_on_its_first_day_it_knows_no_shape() -> None:
