@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.autoscaling.cells import SOURCES
 from benchmarks.autoscaling.unit import Row
 
-OURS, REPLAY, BOUND, HOSTED = "spillway", "oracle-replay", "oracle-bound", "all-hosted"
+OURS, REPLAY, BOUND = "spillway", "oracle-replay", "oracle-bound"
 RESAMPLES = 2000
 FARTHEST, LEAST_PERCENT = 1.25, 98.5  # of the small grid: beyond these something is broken
 
@@ -122,6 +122,9 @@ def _bars(figures: Figures, name: str, of: Callable[[Cell], bool]) -> str:
     def owning(cell: Cell) -> bool:
         return of(cell) and cell[1] > 1
 
+    def renting(cell: Cell) -> bool:
+        return of(cell) and cell[1] < 1
+
     lines = [f"### {name}", "", "| figure | bar | measured |", "|---|---|---|"]
     lines += [
         _line("cost / oracle replay, kappa 1.25-2.5, start-up 60-180 s", "<= 1.06", figures.ratios(replay, ordinary)),
@@ -141,7 +144,8 @@ def _bars(figures: Figures, name: str, of: Callable[[Cell], bool]) -> str:
             figures.ratios(figures.best(spills=False, at_least_percent=99.0), standard),
         ),
         _line("cost / best hindsight-tuned baseline with our spill", "", figures.ratios(figures.best(spills=True), owning)),
-        _line("kappa 0.8: cost / all hosted", "<= 1.02", figures.ratios(_all_hosted(figures), lambda cell: of(cell) and cell[1] < 1)),
+        # The replay owns nothing there, or what is cheaper than renting it: all hosted costs as much or more.
+        _line("kappa 0.8: cost / oracle replay, all hosted or cheaper", "<= 1.02", figures.ratios(replay, renting)),
     ]
     return "\n".join([*lines, *_worst(figures, owning), ""])
 
@@ -163,11 +167,6 @@ def _static_peak(figures: Figures) -> Callable[[tuple[Cell, int]], float | None]
         return next((row.cost_usd for row in figures.rows[key] if row.policy == "all-owned"), None)
 
     return cost
-
-
-def _all_hosted(figures: Figures) -> Callable[[tuple[Cell, int]], float | None]:
-    """Return what renting everything costs: for kappa below 1 the clairvoyant plan that a gateway can follow owns nothing."""
-    return figures.cost_of(REPLAY)
 
 
 def _worst(figures: Figures, of: Callable[[Cell], bool]) -> list[str]:
