@@ -198,6 +198,18 @@ def test_progress_is_shown_on_a_terminal_and_cleared_away(
     assert not rest or rest.startswith("spillway simulate: ")
 
 
+def test_a_bar_shows_how_much_of_all_policies_is_done_and_which_one_runs(
+    simulate: Run, trace: str, terminal: Callable[[], io.StringIO]
+) -> None:
+    there = terminal()
+    simulate("-f", HYBRID, "--trace", trace, "--policy", "spillway,static")
+    bars = re.findall(r"\[(#*)\.*\] +(\d+) % ([\w-]+)", there.getvalue())
+    assert ("", "0", "spillway") in bars
+    assert ("#" * 15, "50", "static") in bars
+    shares = [int(share) for _, share, _ in bars]
+    assert shares == sorted(shares)
+
+
 def test_the_table_fits_100_columns_and_says_first_what_keeps_the_slo(simulate: Run, trace: str) -> None:
     code, out, err = simulate("-f", HYBRID, "--trace", trace)
     assert (code, err) == (0, "")
