@@ -181,6 +181,7 @@ class ScaleFigures:
     marginal_saving_usd_per_hour: float | None  # what the last replica decided upon saves; below zero: what it costs more than it saves
     rejected: str | None  # the alternative and its figure, for example "2 replicas: +1.20 USD/h"
     start_up_s: float  # from asking for a replica until it serves
+    rejected_saving_usd_per_hour: float | None = None  # what the alternative's replica saves; below zero: what it costs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,11 @@ class Telemetry(Collector):
             "Net saving of the last replica decided on; negative: net cost.",
             _figure(lambda figures: figures.marginal_saving_usd_per_hour),
         )
+        yield self._per_workload(
+            "spillway_rejected_saving_usd_per_hour",
+            "Net saving of the replica that the rejected alternative differs by; negative: net cost.",
+            _figure(lambda figures: figures.rejected_saving_usd_per_hour),
+        )
         yield self._per_workload("spillway_kappa", "Hosted price divided by own cost of the same work.", lambda each: each.kappa)
         yield self._per_workload("spillway_usd_per_hour", "Cost per hour now, owned plus hosted.", lambda each: each.usd_per_hour)
         yield self._sides()

@@ -278,6 +278,7 @@ def test_a_count_that_money_did_not_decide_is_told_without_what_replicas_would_s
     found, _ = lasted(hybrid(), 0.0, count=3, minutes=2, kappa=6.0, memory=busy)
     assert found.figures is not None
     assert (found.figures.marginal_saving_usd_per_hour, found.figures.rejected) == (None, None)
+    assert found.figures.rejected_saving_usd_per_hour is None
     assert "USD/h" not in found.why
 
 

@@ -137,7 +137,8 @@ def test_a_decision_carries_what_it_was_weighed_by() -> None:
     assert figures.marginal_saving_usd_per_hour is not None
     assert 0 < figures.marginal_saving_usd_per_hour < 6  # the second replica, at all but 1/kappa of 10 - 4
     assert figures.rejected is not None
-    assert figures.rejected.startswith("replica 3: net cost")
+    assert figures.rejected_saving_usd_per_hour is not None
+    assert figures.rejected == f"replica 3: net cost {-figures.rejected_saving_usd_per_hour:.2f} USD/h"
 
 
 def test_going_down_tells_what_the_replica_that_goes_would_have_cost() -> None:
@@ -146,7 +147,10 @@ def test_going_down_tells_what_the_replica_that_goes_would_have_cost() -> None:
     assert found.figures.marginal_saving_usd_per_hour is not None
     assert found.figures.marginal_saving_usd_per_hour < 0
     assert found.figures.rejected is not None
-    assert found.figures.rejected.startswith(f"replica {found.wanted}: net saving")  # going further
+    assert found.figures.rejected_saving_usd_per_hour is not None
+    assert found.figures.rejected == f"replica {found.wanted}: net saving {found.figures.rejected_saving_usd_per_hour:.2f} USD/h", (
+        "going further"
+    )
 
 
 # A forecast that has been wrong

@@ -34,6 +34,7 @@ FIGURES = ScaleFigures(
     marginal_saving_usd_per_hour=-0.5,
     rejected="1 replica: +1.20 USD/h",
     start_up_s=175,
+    rejected_saving_usd_per_hour=1.2,
 )
 
 
@@ -91,12 +92,15 @@ def test_a_decisions_figures_are_exported() -> None:
         'spillway_forecast_replicas{namespace="ns",quantile="0.5",workload="x"} 1.5',
         'spillway_forecast_replicas{namespace="ns",quantile="0.9",workload="x"} 2.75',
         'spillway_marginal_saving_usd_per_hour{namespace="ns",workload="x"} -0.5',
+        'spillway_rejected_saving_usd_per_hour{namespace="ns",workload="x"} 1.2',
         'spillway_kappa{namespace="ns",workload="x"} 2.5',
     ):
         assert line in said
 
 
-@pytest.mark.parametrize("name", ["recommended_replicas", "forecast_replicas", "marginal_saving_usd_per_hour", "kappa"])
+@pytest.mark.parametrize(
+    "name", ["recommended_replicas", "forecast_replicas", "marginal_saving_usd_per_hour", "rejected_saving_usd_per_hour", "kappa"]
+)
 def test_a_figure_that_a_decision_does_not_have_is_not_exported(name: str) -> None:
     found = telemetry()
     found.snapshots[KEY] = snapshot()

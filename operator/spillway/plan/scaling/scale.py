@@ -210,7 +210,7 @@ def _overruled(weighed: Weighed, wanted: int) -> Weighed:
     """Return another count than the one that pays; what replicas would save did not decide it, and is not told."""
     if weighed.wanted == wanted:
         return weighed
-    untold = replace(weighed.figures, marginal_saving_usd_per_hour=None, rejected=None)
+    untold = replace(weighed.figures, marginal_saving_usd_per_hour=None, rejected=None, rejected_saving_usd_per_hour=None)
     return replace(weighed, wanted=wanted, figures=untold, saved=None)
 
 

@@ -182,6 +182,7 @@ def _figures(ahead: Forecast, saved: Floats, stakes: Stakes, *, count: int, ther
 class _Edges(TypedDict):
     marginal_saving_usd_per_hour: float | None
     rejected: str | None
+    rejected_saving_usd_per_hour: float | None
 
 
 def _edges(saved: Floats, *, count: int, there: int) -> _Edges:
@@ -191,6 +192,7 @@ def _edges(saved: Floats, *, count: int, there: int) -> _Edges:
     return {
         "marginal_saving_usd_per_hour": float(saved[decided - 1]) if decided <= len(saved) else None,
         "rejected": _alternative(other, saved),
+        "rejected_saving_usd_per_hour": float(saved[other - 1]) if 1 <= other <= len(saved) else None,
     }
 
 
