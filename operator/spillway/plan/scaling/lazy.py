@@ -57,11 +57,8 @@ def watch(lazy: Lazy | None, *, demand: float, forecast: float, horizon_s: float
     full = entry_prices(terms)
     if lazy is None:
         return Lazy(balances=np.zeros(terms.most), at_s=now_s, said=(Said(due_s=now_s + horizon_s, forecast=forecast, then=demand),))
-    balances = np.zeros(terms.most)
-    kept = min(terms.most, len(lazy.balances))
-    balances[:kept] = lazy.balances[:kept]
     passed_s = min(longest_s, max(0.0, now_s - lazy.at_s))
-    balances = np.clip(balances + realized_gains(demand, terms) * passed_s, 0.0, full)
+    balances = np.clip(_of_levels(lazy.balances, terms.most) + realized_gains(demand, terms) * passed_s, 0.0, full)
     error, persistence, due = lazy.error, lazy.error_of_persistence, lazy.due
     open_ones = list(lazy.said) if now_s > lazy.at_s - SET_BACK_S else []  # those of a clock that was ahead would come due when it is again
     while open_ones and open_ones[0].due_s <= now_s:
@@ -78,7 +75,12 @@ def clamped(lazy: Lazy, wanted: int, terms: Terms) -> int:
     """Return the count within what the past proves, where forecasts are not believed; else the count as it is."""
     if not lazy.distrusts:
         return wanted
-    full = entry_prices(terms)
-    proven = int(np.count_nonzero(lazy.balances >= full))
-    possible = int(np.count_nonzero(lazy.balances > 0))
+    balances = _of_levels(lazy.balances, terms.most)
+    proven = int(np.count_nonzero(balances >= entry_prices(terms)))
+    possible = int(np.count_nonzero(balances > 0))
     return min(max(wanted, proven), max(possible, proven))
+
+
+def _of_levels(balances: Floats, most: int) -> Floats:
+    """Return the balances of so many levels; those that were not there before have none."""
+    return np.pad(balances[:most], (0, max(0, most - len(balances))))

@@ -14,7 +14,7 @@ DIGITS = 4
 def dump(lazy: Lazy) -> dict[str, Any]:
     """Return what is worth keeping, as JSON."""
     return {
-        "balances": [_short(float(each)) for each in lazy.balances],
+        "balances": [_short(float(each)) for each in np.trim_zeros(lazy.balances, "b")],  # of hundreds of levels, most have none
         "at": round(lazy.at_s),
         "error": _short(lazy.error),
         "errorOfPersistence": _short(lazy.error_of_persistence),
