@@ -51,7 +51,7 @@ class KindCluster:
             raise SystemExit(
                 f"kind has a cluster called {self.name}, but {self.kubeconfig} does not reach it; run `down` with the same --name"
             )
-        self._advertise_gpus()
+        self._furnish()
         if wanted:
             from tests.e2e.cluster import images as builder  # here, so that `down` works even where no image can be built
 
@@ -147,6 +147,10 @@ class KindCluster:
         create = ("create", "cluster", "--name", self.name, "--config", str(self._configuration))
         self._kind(*create, "--kubeconfig", str(self.kubeconfig), "--wait", READY)
         self.kubectl("config", "rename-context", f"kind-{self.name}", self.context)
+
+    def _furnish(self) -> None:
+        """Give the cluster what workloads need, at each `up`: the one that made it may have been cut off."""
+        self._advertise_gpus()
         self._replace_storage_class()
         default = run_folder(self.name) / "volumes" / volumes.DEFAULT_VOLUME
         self.local_volume(volumes.DEFAULT_VOLUME, default, volumes.DEFAULT_SIZE, volumes.EVERY_MODE)

@@ -21,7 +21,7 @@ class Cluster(KindCluster):
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Answer as kubectl would."""
-        assert stdin is None, arguments
+        assert (stdin is not None) == (arguments[:1] == ("apply",)), arguments
         self.asked.append(arguments)
         if arguments[:2] == ("get", "--raw"):
             return "ok"
@@ -70,10 +70,12 @@ def test_an_archive_is_loaded_once_and_again_where_it_is_another(tmp_path: Path,
     assert (tmp_path / "kind.log").read_text().splitlines() == [f"load image-archive --name {NAME} {archive}"] * 2
 
 
-def test_a_cluster_that_is_there_already_is_told_of_its_gpus_again(cluster: Cluster) -> None:
+def test_a_cluster_that_is_there_already_is_furnished_again(cluster: Cluster) -> None:
     cluster.up([])
-    (patch,) = (json.loads(each[-1]) for each in cluster.asked if each[0] == "patch")
-    assert patch["status"]["capacity"] == {"nvidia.com/gpu": "8"}
+    patches = {each[1]: json.loads(each[-1]) for each in cluster.asked if each[0] == "patch"}
+    assert patches["node"]["status"]["capacity"] == {"nvidia.com/gpu": "8"}
+    assert patches.keys() == {"node", "storageclass"}
+    assert sum(each[0] == "apply" for each in cluster.asked) == 2  # the class and the volume
 
 
 def test_a_service_is_reached_from_within_the_node(programs: Path, cluster: Cluster) -> None:
