@@ -106,6 +106,7 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
                 what="the load in status.traffic and status.slo",
             )
             load.hold(1)  # streams go on through the whole scale-down
+            await asyncio.to_thread(_price, chat, "0.50")  # so that two replicas stop to pay however slow these cores are
             busy = await asyncio.to_thread(_newest_engine, chat)
             async with Load(chat.pod_url(busy, 8000) + "/v1", "chat", max_tokens=LONG) as straight:
                 straight.hold(BUSY)
@@ -120,12 +121,27 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
             assert not straight.tally.failed, describe(straight.tally.failed)
         return load
 
-    load = asyncio.run(scenario())
+    (accelerator,) = (each for each in chat.quickstart() if each["kind"] == "AcceleratorClass")
+    try:
+        load = asyncio.run(scenario())
+    finally:
+        chat.apply(accelerator)
     assert not load.tally.failed, describe(load.tally.failed)
     reasons = [d["reason"] for d in chat.workload(NAMESPACE)["status"]["decisions"]]
     assert "DemandRose" in reasons
     assert "DemandFell" in reasons
     _cap_follows(chat, ready=1)
+
+
+def _price(stack: Stack, usd_per_hour: str) -> None:
+    stack.kubectl(
+        "patch",
+        "acceleratorclass",
+        "quickstart-gpu",
+        "--type=merge",
+        "-p",
+        json.dumps({"spec": {"price": {"onDemandUSDPerHour": usd_per_hour}}}),
+    )
 
 
 def _engines(stack: Stack) -> list[dict[str, Any]]:
