@@ -19,7 +19,7 @@ BATCH = 4  # the quickstart's maxNumSeqs
 # Sent past the gateway to one replica while another is to go: more than the other can have, and with it less than a batch.
 BUSY, LONG = 2, 800
 HOSTED = f"rented/{HOSTED_MODEL}"
-OWNED_USD_PER_HOUR = 0.20  # the quickstart's
+OWNED_USD_PER_HOUR = 0.10  # the quickstart's
 HOSTED_USD_PER_TOKEN = 2.0e-6  # the quickstart's, for prompts and answers alike
 
 
@@ -228,7 +228,7 @@ def test_month_to_date_goes_on_through_restarts_of_operator_gateway_and_promethe
     after = eventually(lambda: (now := ledger(chat))["watched_until"] > done and now, within=90, what="a ledger written after the restarts")
     assert after["dedicated_usd"] > before["dedicated_usd"]
     replica_s = sum(_seconds(before["watched_until"], mark) for mark in after["replicas"].values())
-    assert after["dedicated_usd"] - before["dedicated_usd"] <= OWNED_USD_PER_HOUR * replica_s / 3600 + 0.001, "own time was counted twice"
+    assert after["dedicated_usd"] - before["dedicated_usd"] <= OWNED_USD_PER_HOUR * replica_s / 3600 + 0.0005, "own time was counted twice"
     assert after["output_tokens"] == before["output_tokens"], "tokens were lost or counted twice"
     assert after["hosted_usd"] == before["hosted_usd"], "hosted tokens were lost or billed twice"
 
