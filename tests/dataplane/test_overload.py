@@ -21,6 +21,7 @@ from tests.dataplane.test_guards import permit
 
 pytestmark = pytest.mark.dataplane
 CLIENTS, BODY_BYTES = 2000, 1_000_000
+EARLY = 64
 SEND_BUFFER_BYTES = 64 * 1024  # what the kernel keeps for each client: all together must not fill the machine that runs the test
 NO_ANSWER = "no answer"  # the client was still sending when it was refused, and lost the answer with its connection
 TIGHT_BYTES = 8 * 1024 * 1024  # less than an idle gateway has on its heap
@@ -42,14 +43,15 @@ async def test_two_thousand_bodies_of_a_megabyte_at_once_stay_under_the_memory_l
 async def test_so_do_they_where_they_are_spilled_under_limits(stage: SetStage) -> None:
     """Scripts read them then, whose memory is not on the heap that Envoy looks at."""
     scene = await stage(engines=1, cap=0, workers=2, overflow={"maxUSDPerDay": "1000"})
-    scene.alpha.work_s = 0.5
     scene.gateway.set_permit(permit(scene.gateway.pod, workers=2))
+    scene.alpha.work_s = 0.5
+    early = asyncio.create_task(many(scene.gateway, EARLY))  # of the crowd itself, it may be that none gets so far
+    await until(lambda: scene.alpha.requests > 0, "spilled requests")
     answers = await many(scene.gateway)
     peak = peak_bytes(scene.gateway)
     assert peak < MEMORY_BYTES, f"{peak / 2**20:.0f} MiB of {MEMORY_BYTES / 2**20:.0f}"
-    assert set(answers) <= {"200", "429", "503", NO_ANSWER}, answers
+    assert set(answers + await early) <= {"200", "429", "503", NO_ANSWER}, answers
     assert answers["503"], answers
-    assert scene.alpha.requests, "none was spilled"
     await until(lambda: _serves(scene), "it serves again")
 
 
@@ -87,12 +89,12 @@ async def _serves(scene: Stage) -> bool:
     return (await scene.client.post()).status == 200
 
 
-async def many(gateway: Gateway) -> Counter[str]:
+async def many(gateway: Gateway, clients: int = CLIENTS) -> Counter[str]:
     """Send all bodies at the same moment; return the status codes. Sockets of its own: a client library would copy each body."""
     body = json.dumps(request(padding="x" * BODY_BYTES)).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
     message = memoryview(f"{head}connection: close\r\n\r\n".encode() + body)
-    return Counter(await asyncio.gather(*(one(gateway, message) for _ in range(CLIENTS))))
+    return Counter(await asyncio.gather(*(one(gateway, message) for _ in range(clients))))
 
 
 async def one(gateway: Gateway, message: memoryview) -> str:
