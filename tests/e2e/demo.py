@@ -112,7 +112,7 @@ class Show:
 
 
 async def traffic(console: Console, stack: Stack) -> Load:
-    """Run the four phases and return the load with every answer."""
+    """Run the phases and return the load with every answer."""
     load = Load(stack.url(NAMESPACE, NAME) + "/v1", NAME, max_tokens=TOKENS)
     async with load:
         with Show(console, stack, load) as show:

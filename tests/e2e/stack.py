@@ -280,6 +280,11 @@ class Stack:
         """Return an InferenceWorkload as it is."""
         return self.get("-n", namespace, "inferenceworkload", name)
 
+    def ledger(self, namespace: str, name: str = "chat") -> dict[str, Any]:
+        """Return what a workload's ledger says."""
+        written: dict[str, Any] = json.loads(self.get("-n", namespace, "configmap", f"{name}-ledger")["data"]["ledger.json"])
+        return written
+
     def condition(self, namespace: str, type_: str, name: str = "chat") -> dict[str, Any]:
         """Return a condition, or one of status "absent"."""
         conditions = self.workload(namespace, name).get("status", {}).get("conditions", [])
@@ -307,6 +312,19 @@ class Stack:
             if item["kind"] == "InferenceWorkload":
                 _merge(item["spec"], changes)
         return objects
+
+
+def listing(usd_per_million_tokens: str) -> list[dict[str, str]]:
+    """Return what the quickstart's provider lists, at another price."""
+    return [{"name": HOSTED_MODEL, **dict.fromkeys(("inputUSDPerMillionTokens", "outputUSDPerMillionTokens"), usd_per_million_tokens)}]
+
+
+def with_prices(objects: list[dict[str, Any]], usd_per_million_tokens: str) -> list[dict[str, Any]]:
+    """Return the quickstart's objects with the hosted model at another price."""
+    for item in objects:
+        if item["kind"] == "HostedProvider":
+            item["spec"]["models"] = listing(usd_per_million_tokens)
+    return objects
 
 
 def _merge(into: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """The main promises, on one workload: serve, spill the overflow, scale, cut nothing, and say what it costs."""
 
 import asyncio
-import json
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -25,11 +24,6 @@ HOSTED_USD_PER_TOKEN = 2.0e-6  # the quickstart's, for prompts and answers alike
 
 def base_url(stack: Stack) -> str:
     return stack.url(NAMESPACE, "chat") + "/v1"
-
-
-def ledger(stack: Stack) -> dict[str, Any]:
-    written: dict[str, Any] = json.loads(stack.get("-n", NAMESPACE, "configmap", "chat-ledger")["data"]["ledger.json"])
-    return written
 
 
 def test_serves_the_openai_client_streamed_and_not(chat: Stack) -> None:
@@ -71,7 +65,7 @@ def _converse(client: openai.OpenAI) -> None:
 
 
 def test_a_burst_fills_the_replica_to_its_cap_and_spills_the_rest_with_no_error(chat: Stack) -> None:
-    before = ledger(chat)["hosted_usd"]
+    before = chat.ledger(NAMESPACE)["hosted_usd"]
     answers = asyncio.run(burst(base_url(chat), "chat", 40, max_tokens=40))
     assert not answers.failed, describe(answers.failed)
     assert set(answers.served_by) == {"owned", HOSTED}
@@ -79,7 +73,9 @@ def test_a_burst_fills_the_replica_to_its_cap_and_spills_the_rest_with_no_error(
     assert answers.owned >= BATCH, f"at least one batch is owned, wherever the connections landed: {answers.served_by}"
     spilled_usd = answers.hosted * 40 * HOSTED_USD_PER_TOKEN
     eventually(
-        lambda: ledger(chat)["hosted_usd"] - before >= spilled_usd, within=90, what=f"the {spilled_usd} USD of the spill in the ledger"
+        lambda: chat.ledger(NAMESPACE)["hosted_usd"] - before >= spilled_usd,
+        within=90,
+        what=f"the {spilled_usd} USD of the spill in the ledger",
     )
     reasons = {
         each["reason"] for each in chat.get("-n", NAMESPACE, "events")["items"] if each["involvedObject"]["kind"] == "InferenceWorkload"
@@ -134,14 +130,7 @@ def test_scales_up_under_load_and_down_afterwards_without_cutting_a_stream(chat:
 
 
 def _price(stack: Stack, usd_per_hour: str) -> None:
-    stack.kubectl(
-        "patch",
-        "acceleratorclass",
-        "quickstart-gpu",
-        "--type=merge",
-        "-p",
-        json.dumps({"spec": {"price": {"onDemandUSDPerHour": usd_per_hour}}}),
-    )
+    stack.patch("acceleratorclass", NAMESPACE, "quickstart-gpu", {"spec": {"price": {"onDemandUSDPerHour": usd_per_hour}}})
 
 
 def _engines(stack: Stack) -> list[dict[str, Any]]:
@@ -209,13 +198,13 @@ def test_kubectl_get_shows_the_state_the_promise_and_the_price(chat: Stack) -> N
 
 
 def test_month_to_date_goes_on_through_restarts_of_operator_gateway_and_prometheus(chat: Stack) -> None:
-    start = ledger(chat)
+    start = chat.ledger(NAMESPACE)
     sent = asyncio.run(burst(base_url(chat), "chat", 4, max_tokens=50))
     assert not sent.failed, describe(sent.failed)
     answered = _utc_now()
     seen = start["output_tokens"] + sum(a.tokens for a in sent.answers)
     before = eventually(
-        lambda: (now := ledger(chat))["watched_until"] > answered and now["output_tokens"] >= seen and now,
+        lambda: (now := chat.ledger(NAMESPACE))["watched_until"] > answered and now["output_tokens"] >= seen and now,
         within=120,
         what=f"a ledger with the burst's tokens, {seen} in all",
     )
@@ -225,7 +214,9 @@ def test_month_to_date_goes_on_through_restarts_of_operator_gateway_and_promethe
     chat.kubectl("-n", NAMESPACE, "rollout", "status", "deployment/chat-gateway", "--timeout=240s")
     chat.await_condition(NAMESPACE, "MetricsAvailable", within=90)
     done = _utc_now()
-    after = eventually(lambda: (now := ledger(chat))["watched_until"] > done and now, within=90, what="a ledger written after the restarts")
+    after = eventually(
+        lambda: (now := chat.ledger(NAMESPACE))["watched_until"] > done and now, within=90, what="a ledger written after the restarts"
+    )
     assert after["dedicated_usd"] > before["dedicated_usd"]
     replica_s = sum(_seconds(before["watched_until"], mark) for mark in after["replicas"].values())
     assert after["dedicated_usd"] - before["dedicated_usd"] <= OWNED_USD_PER_HOUR * replica_s / 3600 + 0.0005, "own time was counted twice"

@@ -1,13 +1,12 @@
 """A limit of the spend, kept by real gateways with the permit that the operator writes for them."""
 
 import asyncio
-import json
 import time
 from typing import Any
 
 import pytest
 
-from tests.e2e.stack import HOSTED_MODEL, Stack, eventually
+from tests.e2e.stack import Stack, eventually, with_prices
 from tests.e2e.traffic import Tally, burst, describe
 
 pytestmark = pytest.mark.e2e
@@ -27,16 +26,11 @@ def hosted_only(stack: Stack, namespace: str) -> list[dict[str, Any]]:
         gateway={"replicas": 2, "maxRequestSeconds": 60},
         budget=None,
     )
-    for item in objects:
-        if item["kind"] == "HostedProvider":
-            price = {"inputUSDPerMillionTokens": USD_PER_MILLION_TOKENS, "outputUSDPerMillionTokens": USD_PER_MILLION_TOKENS}
-            item["spec"]["models"] = [{"name": HOSTED_MODEL, **price}]
-    return objects
+    return with_prices(objects, USD_PER_MILLION_TOKENS)
 
 
 def spent_usd(stack: Stack, namespace: str) -> float:
-    ledger = json.loads(stack.get("-n", namespace, "configmap", "chat-ledger")["data"]["ledger.json"])
-    return float(ledger["hosted_usd"])
+    return float(stack.ledger(namespace)["hosted_usd"])
 
 
 def test_the_days_limit_stops_what_is_rented_and_a_higher_one_lets_it_go_on(stack: Stack, room: str) -> None:

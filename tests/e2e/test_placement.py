@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import HOSTED_MODEL, Stack, eventually
+from tests.e2e.stack import Stack, eventually, listing, with_prices
 from tests.e2e.traffic import Load, describe
 
 pytestmark = pytest.mark.e2e
@@ -26,14 +26,7 @@ def automatic(stack: Stack, namespace: str) -> list[dict[str, Any]]:
         gateway={"replicas": 2, "maxRequestSeconds": 60},
         budget=None,
     )
-    for item in objects:
-        if item["kind"] == "HostedProvider":
-            item["spec"]["models"] = listing(CHEAP)
-    return objects
-
-
-def listing(price: str) -> list[dict[str, str]]:
-    return [{"name": HOSTED_MODEL, "inputUSDPerMillionTokens": price, "outputUSDPerMillionTokens": price}]
+    return with_prices(objects, CHEAP)
 
 
 def set_price(stack: Stack, namespace: str, price: str) -> None:

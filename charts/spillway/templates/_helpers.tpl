@@ -38,14 +38,9 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Labels of every object of a component. */}}
+{{/* Labels of every object of a component; further ones: call with (dict "root" $ "component" "operator" "more" .Values.podLabels). Ours win,
+then those, then `commonLabels`. No key comes twice, which kustomize, and so Flux, refuses. */}}
 {{- define "spillway.labels" -}}
-{{- include "spillway.labelsAnd" . -}}
-{{- end -}}
-
-{{/* The same with further ones: call with (dict "root" $ "component" "operator" "more" .Values.podLabels). Ours win, then those, then
-`commonLabels`. No key comes twice, which kustomize, and so Flux, refuses. */}}
-{{- define "spillway.labelsAnd" -}}
 {{- $ours := dict
   "app.kubernetes.io/version" .root.Chart.AppVersion
   "app.kubernetes.io/part-of" "spillway"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spillway.plan.scaling.forecast import BIN_S, DemandModel
 from spillway.plan.scaling.lazy import Lazy
-from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, peak_demand, weigh, worth_at
+from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, forecast_within, peak_demand, weigh, worth_at
 from tests.unit.plan.demands import DAY, day, taught
 
 STAKES = Stakes(
@@ -174,6 +174,6 @@ def test_a_first_count_is_what_a_demand_that_stays_would_own(demand: float, coun
 def test_the_peak_is_the_worst_moment_within_a_start() -> None:
     model = taught([2 + minute % 3 for minute in range(AN_HOUR)])
     now = AN_HOUR * BIN_S
-    half, most = (peak_demand(model, share=share, within_s=600.0, now_s=now) for share in (0.5, 0.99))
+    half, most = (peak_demand(forecast_within(600.0, model, now_s=now), share=share) for share in (0.5, 0.99))
     assert 2.0 <= half < most <= 5.0
-    assert peak_demand(model, share=0.99, within_s=3600.0, now_s=now) >= most
+    assert peak_demand(forecast_within(3600.0, model, now_s=now), share=0.99) >= most

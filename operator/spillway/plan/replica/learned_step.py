@@ -86,8 +86,10 @@ class Evidence:
 
     def tells(self, octave: int) -> bool:
         """Whether these steps had batches of an octave or above, or a quarter or more of what they took was for their requests."""
+        if self.octave >= octave:
+            return True
         summed = _symmetric(self.information).sum(axis=0)  # each h has a sum of 1, so this is the weighted sum of h
-        return self.octave >= octave or bool(summed[0] <= TELLING_BASE * summed.sum())
+        return bool(summed[0] <= TELLING_BASE * summed.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,12 @@ def _listed(numbers: Floats) -> list[Any]:
     """Return nested lists; what was never seen is null, for JSON has no NaN."""
     if numbers.ndim > 1:
         return [_listed(row) for row in numbers]
-    return [None if not math.isfinite(each) else float(f"{each:.{DIGITS}g}") for each in numbers]
+    return [None if not math.isfinite(each) else short(each) for each in numbers]
+
+
+def short(number: float) -> float:
+    """Return a number with as many digits as are kept."""
+    return float(f"{number:.{DIGITS}g}")
 
 
 def _array(said: Any, shape: tuple[int, ...]) -> Floats:

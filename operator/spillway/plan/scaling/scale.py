@@ -27,7 +27,7 @@ from spillway.plan.replica.serving import DEFAULT_ATTAINMENT_PERCENT
 from spillway.plan.scaling.demand import TARGET_WHERE_NOTHING_SPILLS, Demand, measure_demand
 from spillway.plan.scaling.forecast import learn
 from spillway.plan.scaling.no_place import cannot_start, has_no_place, refused, unschedulable
-from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, outlook, peak_demand, weigh, worth_at
+from spillway.plan.scaling.worth import Fleet, Stakes, Weighed, forecast_within, outlook, peak_demand, weigh, worth_at
 from spillway.plan.settings import PlanSettings
 
 FULL = 0.9  # of the slots of all replicas, from which on they are taken to be full
@@ -242,8 +242,9 @@ def _expected(
         return demand, None
     share = (spec.slo.attainment_percent if spec.slo else DEFAULT_ATTAINMENT_PERCENT) / 100
     start, waits_s = pool.start_up, pool.start_up.node_wait_s or 0.0
-    within_s, foreseen = start.high_s + waits_s, outlook(model, start_up_s=start.median_s + waits_s, now_s=now.timestamp())
-    peak = peak_demand(model, share=share, within_s=within_s, now_s=now.timestamp()) / TARGET_WHERE_NOTHING_SPILLS
+    within_s = start.high_s + waits_s
+    ahead = forecast_within(within_s, model, now_s=now.timestamp())
+    foreseen, peak = outlook(ahead, start_up_s=start.median_s + waits_s), peak_demand(ahead, share=share) / TARGET_WHERE_NOTHING_SPILLS
     if peak <= demand.replicas:
         return demand, foreseen
     told = f"{demand.figures}; p{share * 100:g} peak {peak:.2f} within {within_s:.0f} s"

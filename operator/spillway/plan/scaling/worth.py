@@ -103,15 +103,18 @@ def weigh(
     return Weighed(wanted=count, figures=figures, lazy=lazy, saved=saved, there=fleet.count)
 
 
-def peak_demand(model: DemandModel, *, share: float, within_s: float, now_s: float) -> float:
-    """Return the demand in replicas that is not exceeded with this probability, at the worst moment within that time."""
-    ahead = forecast(model, now_s=now_s, slots=math.ceil(within_s / LEAST_SLOT_S) + 1, slot_s=LEAST_SLOT_S)
+def forecast_within(within_s: float, model: DemandModel, *, now_s: float) -> Forecast:
+    """Return the forecast of that time."""
+    return forecast(model, now_s=now_s, slots=math.ceil(within_s / LEAST_SLOT_S) + 1, slot_s=LEAST_SLOT_S)
+
+
+def peak_demand(ahead: Forecast, *, share: float) -> float:
+    """Return the demand in replicas that is not exceeded with this probability, at the worst moment of the forecast."""
     return float(np.quantile(ahead.samples, share, axis=1).max())
 
 
-def outlook(model: DemandModel, *, start_up_s: float, now_s: float) -> ScaleFigures:
+def outlook(ahead: Forecast, *, start_up_s: float) -> ScaleFigures:
     """Return the figures of a count that no money decides: what is forecast for when a replica requested now would serve."""
-    ahead = forecast(model, now_s=now_s, slots=int(start_up_s / LEAST_SLOT_S) + 1, slot_s=LEAST_SLOT_S)
     return ScaleFigures(
         forecast_p10=ahead.quantile(LOW, start_up_s),
         forecast_p50=ahead.quantile(MIDDLE, start_up_s),
@@ -168,15 +171,8 @@ def _first_not(yes: Flags) -> int:
 
 
 def _figures(ahead: Forecast, saved: Floats, stakes: Stakes, *, count: int, there: int) -> ScaleFigures:
-    return ScaleFigures(
-        forecast_p10=ahead.quantile(LOW, stakes.start_up_s),
-        forecast_p50=ahead.quantile(MIDDLE, stakes.start_up_s),
-        forecast_p90=ahead.quantile(HIGH, stakes.start_up_s),
-        horizon_s=stakes.start_up_s,
-        kappa=stakes.kappa,
-        start_up_s=stakes.start_up_s,
-        **_edges(saved, count=count, there=there),
-    )
+    foreseen = outlook(ahead, start_up_s=stakes.start_up_s)
+    return replace(foreseen, kappa=stakes.kappa, **_edges(saved, count=count, there=there))
 
 
 class _Edges(TypedDict):
